@@ -1,0 +1,61 @@
+"""What the commands share: arguments by tyro, a user's mistake in one line with exit code 2."""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Callable
+
+import tyro
+
+from jaxgan.errors import UserError
+
+
+def parse(kind: type, args: list[str] | None = None, default=None, *, prog: str, description: str = ""):
+    """Command-line arguments as an instance of the dataclass `kind`.
+
+    Args:
+      kind: a frozen dataclass; its fields become `--field value`, their docstrings the help.
+      args: the arguments; None takes those of the process.
+      default: an instance of `kind` that holds the defaults.
+      prog: what the user typed, for the help.
+      description: what stands on top of the help.
+    Raises:
+      UserError: an unknown field (the nearest is named) or a value of the wrong type.
+    """
+    complaint = io.StringIO()
+    with contextlib.redirect_stderr(complaint):
+        try:
+            return tyro.cli(
+                kind,
+                args=sys.argv[1:] if args is None else args,
+                default=default,
+                prog=prog,
+                description=description,
+            )
+        except SystemExit as e:
+            if e.code in (0, None):
+                raise
+    raise UserError(_one_line(complaint.getvalue(), prog))
+
+
+def _one_line(panel: str, prog: str) -> str:
+    """tyro's boxed complaint without its box: the complaint, and the nearest field's name."""
+    rows = [re.sub(r"[│╭╮╰╯─]+", " ", row).strip() for row in panel.splitlines()[1:]]
+    text = re.sub(r"\s+", " ", " ".join(rows)).strip()
+    text, _, rest = text.partition("Perhaps you meant:")
+    text = re.split(r"Argument helptext:|Got errors:|For full helptext", text)[0].strip().rstrip(".")
+    near = re.search(r"--[\w-]+", rest)
+    hint = f"; the nearest is {near.group()}" if near else ""
+    return f"{text}{hint} ({prog} --help lists the fields)"
+
+
+def run_command(main: Callable[[], int | None]) -> None:
+    """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2."""
+    try:
+        code = main()
+    except UserError as e:
+        print(f"error: {e}", file=sys.stderr)
+        code = 2
+    sys.stdout.flush()
+    sys.exit(code or 0)

@@ -1,0 +1,91 @@
+"""Checks and random draws that every augmentation shares: one key per image, one salt per transform."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan.errors import UserError
+
+# What a transform draws for an image depends on (its key, its salt) alone, not on which other transforms are on.
+# Saved runs rely on the numbers: append, never renumber.
+SALTS = {
+    name: i
+    for i, name in enumerate(
+        "rotate scale crop flip "
+        "brightness saturation contrast translation cutout "
+        "ada_xflip ada_rotate90 ada_xint ada_scale ada_rotate ada_aniso ada_xfrac "
+        "ada_brightness ada_contrast ada_lumaflip ada_hue ada_saturation ada_imgfilter ada_noise ada_cutout "
+        "apa keep_augment attentive_cutout attentive_crop attentive_cutmix".split()
+    )
+}
+
+
+def prepare(key, x, p):
+    """Checks the three arguments of an augmentation; returns (keys [B], x in float32, p as float32 [])."""
+    check_images(x)
+    return image_keys(key, x.shape[0]), x.astype(jnp.float32), check_probability(p)
+
+
+def check_images(x):
+    """Raises ValueError unless x is a floating [B, H, W, C]."""
+    if getattr(x, "ndim", None) != 4:
+        raise ValueError(f"images must be [B, H, W, C], got shape {getattr(x, 'shape', None)}")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"images must be floating, in [-1, 1], got {x.dtype}: divide uint8 by 127.5 and subtract 1")
+
+
+def check_probability(p):
+    """p as a float32 scalar; UserError if it is known now (not traced) and outside [0, 1]."""
+    if jnp.ndim(p) != 0:
+        raise ValueError(f"p must be a scalar, got shape {jnp.shape(p)}")
+    if not isinstance(p, jax.core.Tracer) and not 0.0 <= float(p) <= 1.0:
+        raise UserError(f"the augmentation probability p must be in [0, 1], got {float(p):g}")
+    return jnp.asarray(p, jnp.float32)
+
+
+def image_keys(key, batch):
+    """One key per image: `key` itself if it is a key array [B], else fold_in(key, index of the image)."""
+    if not jnp.issubdtype(getattr(key, "dtype", np.float32), jax.dtypes.prng_key):
+        raise ValueError("key must be a typed key (jax.random.key) or an array [B] of them, not a raw uint32 key")
+    if key.ndim == 0:
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
+    if key.shape != (batch,):
+        raise ValueError(f"keys must be [{batch}], one for each image, got shape {key.shape}")
+    return key
+
+
+def salted(keys, name):
+    """The keys [B] of one transform."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys, np.uint32(SALTS[name]))
+
+
+def uniforms(keys, names):
+    """Eight uniform draws in [0, 1) for each transform: {name: [8, B] float32}, all in one call (cheap to compile)."""
+    salts = np.array([SALTS[name] for name in names], np.uint32)
+
+    def of_one(key):
+        return jax.vmap(lambda salt: jax.random.uniform(jax.random.fold_in(key, salt), (8,), jnp.float32))(salts)
+
+    u = jnp.moveaxis(jax.vmap(of_one)(keys), 0, 2)
+    return dict(zip(names, u, strict=True))
+
+
+def as_normal(u):
+    """Standard normals from uniforms in [0, 1) (multiples of 2^-23, moved to the middle of their cells)."""
+    return jax.scipy.special.ndtri(u + jnp.float32(2.0**-24))
+
+
+def per_image(values):
+    """[B] -> [B, 1, 1, 1], to go with images."""
+    return values[:, None, None, None]
+
+
+def select(drawn, changed, x):
+    """Images of `changed` where `drawn` [B] is true, the untouched bits of x elsewhere; in x's dtype."""
+    return jnp.where(per_image(drawn), changed.astype(x.dtype), x)
+
+
+def option_in(name, value, low, high):
+    """UserError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise UserError(f"{name} must be in [{low:g}, {high:g}], got {value:g}")

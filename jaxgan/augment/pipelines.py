@@ -1,0 +1,87 @@
+"""Augmentations by name, composed: neighbouring affine ones are merged into one resample."""
+
+import difflib
+import inspect
+
+from jaxgan.augment.ada_pipe import ada
+from jaxgan.augment.attention import attentive_crop, attentive_cutout
+from jaxgan.augment.diffaug import brightness, color, contrast, cutout, saturation, translation
+from jaxgan.augment.draws import prepare
+from jaxgan.augment.geometry import DRAWS, apply_affine
+from jaxgan.errors import UserError
+
+PLAIN = {
+    "brightness": brightness,
+    "saturation": saturation,
+    "contrast": contrast,
+    "color": color,
+    "translation": translation,
+    "cutout": cutout,
+    "ada": ada,
+}
+ATTENTIVE = {"attentive_cutout": attentive_cutout, "attentive_crop": attentive_crop}
+NAMES = (*DRAWS, *PLAIN, *ATTENTIVE)
+
+
+def pipeline(names, *, fill="reflect", **options):
+    """Composes augmentations: pipeline(("flip", "rotate"), rotate={"max_degrees": 10}) -> augment(key, x, p).
+
+    They are applied in the order of the names, each drawn with probability p. What one draws for an image does not
+    depend on which others are on.
+
+    Args:
+      names: of `NAMES`, none twice; empty is the identity. Attentive ones come first (the map is of the unaugmented
+        image), the crop last of them.
+      fill: what the affine ones put outside: "reflect", "edge" or a number (see `affine`).
+      **options: for each name, a dict of the keyword arguments of the function of that name.
+    Returns:
+      (key, x, p, saliency=None) -> x', pure; key is one typed key or [B] of them. Attentive ones need the saliency map.
+    Raises:
+      UserError: unknown or repeated name, wrong order, options of a name that is not on, unknown option.
+    """
+    names = tuple(names)
+    _check(names, options)
+    runs = []  # [(is affine, [(name, options), ...])], neighbouring affine ones together
+    for name in names:
+        step = (name, dict(options.get(name) or {}))
+        if name in DRAWS and runs and runs[-1][0]:
+            runs[-1][1].append(step)
+        else:
+            runs.append((name in DRAWS, [step]))
+
+    def augment(key, x, p, saliency=None):
+        keys, _, p = prepare(key, x, p)
+        for is_affine, steps in runs:
+            name, kwargs = steps[0]
+            if is_affine:
+                x = apply_affine(keys, x, p, steps, fill)
+            elif name in PLAIN:
+                x = PLAIN[name](keys, x, p, **kwargs)
+            elif saliency is None:
+                raise ValueError(f"{name} needs a saliency map: call augment(key, x, p, saliency(critic, x))")
+            else:
+                x = ATTENTIVE[name](keys, x, saliency, p, **kwargs)
+        return x
+
+    return augment
+
+
+def _check(names, options):
+    for name in (*names, *options):
+        if name not in NAMES:
+            near = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0.0)[0]
+            raise UserError(f'unknown augmentation "{name}": did you mean "{near}"? There are: {", ".join(NAMES)}')
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f'augmentation "{name}" is named twice: name each once')
+    attentive = tuple(name for name in ATTENTIVE if name in names)
+    if names[: len(attentive)] != attentive:
+        raise UserError(f"attentive augmentations must come first, in this order: {', '.join(attentive)}")
+    for name, given in options.items():
+        if name not in names:
+            raise UserError(f'options for augmentation "{name}", which is not among {", ".join(names) or "(none)"}')
+        function = {**DRAWS, **PLAIN, **ATTENTIVE}[name]
+        known = [k for k, v in inspect.signature(function).parameters.items() if v.kind is v.KEYWORD_ONLY]
+        for option in given or {}:
+            if option not in known:
+                raise UserError(f'augmentation "{name}" has no option "{option}"; it has: {", ".join(known) or "none"}')

@@ -1,0 +1,134 @@
+"""Averages of the weights: by half-life while training, and by any length after it (post-hoc EMA).
+
+Post-hoc: keep two power-function averages while training (`power_beta` with two relative widths), save both now and
+then, and afterwards build the average of any other width at any time as a weighted sum of what was saved
+(`posthoc_weights`, `weighted_sum`). All functions are pure.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan.errors import UserError
+
+
+def ema(average, params, beta):
+    """One step of an exponential moving average: average + (1 - beta) (params - average).
+
+    Args:
+      average: a tree of arrays; float leaves keep their dtype (keep it float32 when the parameters are bfloat16).
+      params: a tree of the same structure and shapes.
+      beta: decay, [] in [0, 1]; `schedules.half_life_beta` or `power_beta` give it.
+    Returns:
+      The new average; exactly `params` at beta 0, exactly `average` at beta 1. Leaves that are not floats are those of
+      `params`.
+    Source: Karras et al. 2018 (ProGAN), section 6; Yazici et al. 2019.
+    """
+
+    def step(a, p):
+        if not _is_float(a):
+            return p
+        rate = 1 - jnp.asarray(beta, jnp.promote_types(a.dtype, jnp.float32))
+        return jnp.where(rate < 1, a + rate * (p.astype(a.dtype) - a), p.astype(a.dtype)).astype(a.dtype)
+
+    return jax.tree.map(step, average, params)
+
+
+def power_exponent(width):
+    """Exponent of the power function t^g whose relative standard deviation is `width`: solves
+    width^2 = (g + 1) / ((g + 2)^2 (g + 3)).
+
+    Args:
+      width: sigma_rel, in (0, 0.2887): standard deviation of the profile, as a share of the training so far. 0.10 is
+        an average over roughly the last tenth.
+    Returns:
+      g, a Python float, > 0.
+    Raises:
+      UserError: a width outside the range.
+    Source: Karras et al. 2024 (EDM2), eq. 126.
+    """
+    if not 0 < width < 12**-0.5:
+        raise UserError(f"width: {width} is not a relative width in (0, 0.2887); the usual ones are 0.05 to 0.25")
+    t = float(width) ** -2
+    return float(np.max(np.real(np.roots([1.0, 7.0, 16.0 - t, 12.0 - t]))))
+
+
+def power_beta(step, width):
+    """Decay of step number `step` that makes `ema` a power-function average: (1 - 1 / step)^(g + 1).
+
+    Args:
+      step: number of this step, [] >= 1 (the first is 1, and sets the average to the parameters). Steps of equal size
+        are assumed: it is images seen after this step, divided by the batch.
+      width: sigma_rel, in (0, 0.2887), a Python float; EDM2 tracks 0.05 and 0.10.
+    Returns:
+      float32 [], in [0, 1).
+    Raises:
+      UserError: a width outside the range.
+    Source: Karras et al. 2024 (EDM2), eq. 127.
+    """
+    step = jnp.maximum(jnp.asarray(step, jnp.float32), 1.0)
+    return jnp.where(step > 1, jnp.exp((power_exponent(width) + 1) * jnp.log1p(-1 / jnp.maximum(step, 2.0))), 0.0)
+
+
+def posthoc_weights(snapshots, time, width):
+    """Weights of saved averages whose sum comes nearest to the power-function average of another width or time.
+
+    Minimises the integral of (p_wanted - sum_i x_i p_i)^2 over time, p(t) = (g + 1) t^g / T^(g + 1) up to T: A x = b
+    with A and b the inner products of the profiles, in float64.
+
+    Args:
+      snapshots: list of (time, width) of the averages at hand; times in any one unit, > 0.
+      time: T of the wanted average, the same unit, at most the last snapshot's.
+      width: sigma_rel of the wanted average, in (0, 0.2887).
+    Returns:
+      float64 [len(snapshots)]; scaled to the sum 1, so that what never changed stays as it is.
+    Raises:
+      UserError: no snapshot, two equal ones, a time that is not positive or after the last snapshot, a width out of
+        range.
+    Source: Karras et al. 2024 (EDM2), eq. 151 and algorithm 3.
+    """
+    times = np.array([t for t, _ in snapshots], np.float64)
+    if not snapshots or len(set(snapshots)) < len(snapshots) or times.min() <= 0:
+        raise UserError("snapshots: give the (time, width) of different averages, with times above 0")
+    if not 0 < time <= times.max():
+        raise UserError(f"time: {time} is not in (0, {times.max():g}], the times that the snapshots reach")
+    exponents = np.array([power_exponent(w) for _, w in snapshots], np.float64)
+    gram = _overlap(times[:, None], exponents[:, None], times[None], exponents[None])
+    aim = _overlap(times, exponents, np.float64(time), np.float64(power_exponent(width)))
+    scale = np.sqrt(np.diag(gram))  # profiles of unit length: snapshots of very different times stay well conditioned
+    weights = np.linalg.lstsq(gram / np.outer(scale, scale), aim / scale, rcond=1e-15)[0] / scale
+    return weights / weights.sum()
+
+
+def weighted_sum(trees, weights):
+    """The average that `posthoc_weights` describes: sum_i weights_i trees_i, added in float64.
+
+    Args:
+      trees: list of trees of one structure (the saved averages); they may be loaded lazily (any iterable).
+      weights: float64, one a tree.
+    Returns:
+      A tree of NumPy arrays in the dtype of the first tree. Leaves that are not floats are the last tree's.
+    Raises:
+      UserError: not as many trees as weights.
+    Source: Karras et al. 2024 (EDM2), section 3.2.
+    """
+    total, count = None, 0
+    for tree, weight in zip(trees, weights, strict=False):
+        tree, count = jax.tree.map(np.asarray, tree), count + 1
+        if total is None:
+            total, dtypes = jax.tree.map(lambda a: np.float64(0), tree), jax.tree.map(lambda a: a.dtype, tree)
+        total = jax.tree.map(lambda t, a, w=weight: t + w * a.astype(np.float64) if _is_float(a) else a, total, tree)
+    if count != len(weights) or count == 0:
+        raise UserError(f"trees: {count} averages for {len(weights)} weights; give the ones that the weights are for")
+    return jax.tree.map(lambda t, dtype: np.asarray(t).astype(dtype), total, dtypes)
+
+
+def _is_float(x):
+    return jnp.issubdtype(x.dtype, jnp.floating)
+
+
+def _overlap(time_a, g_a, time_b, g_b):
+    """Integral of the product of two power-function profiles."""
+    ratio = np.minimum(time_a, time_b) / np.maximum(time_a, time_b)
+    of_later = np.where(time_a < time_b, g_b, g_a)
+    return (g_a + 1) * (g_b + 1) / (g_a + g_b + 1) * ratio**of_later / np.maximum(time_a, time_b)

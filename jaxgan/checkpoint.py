@@ -1,0 +1,237 @@
+"""The training state on disk, by Orbax: asynchronous, atomic, the latest few and the best.
+
+Orbax does not notice flipped bytes in its data files, so every leaf's CRC-32 is kept beside it: a checkpoint that does not
+match is named and the one before is taken. What is saved is one copy of the state as host arrays, so a run may go on with
+another number of devices. Two items: `generator` (all that sampling needs) and `training` (the rest).
+"""
+
+import logging
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+
+from jaxgan.errors import UserError
+from jaxgan.state import TrainState
+
+SCORE = "score"
+"""The metric by which the best is kept, lower is better."""
+
+
+class Store(NamedTuple):
+    """A directory of checkpoints."""
+
+    directory: Path
+    manager: ocp.CheckpointManager
+
+
+def open_store(directory: str | Path, keep: int = 2) -> Store:
+    """Open (or create) the checkpoints of a run.
+
+    Args:
+      directory: its `checkpoints/`.
+      keep: how many of the latest to keep, beside the best.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    directory = Path(directory).absolute()
+    options = ocp.CheckpointManagerOptions(
+        preservation_policy=AnyPreservationPolicy(
+            [LatestN(keep), BestN(get_metric_fn=lambda m: -m[SCORE], n=1, keep_checkpoints_without_metrics=False)]
+        ),
+        best_fn=lambda m: m[SCORE],  # so that the scores are written, and known after a restart
+        best_mode="min",
+        cleanup_tmp_directories=True,
+    )
+    items = ("generator", "training", "meta")
+    return Store(directory, ocp.CheckpointManager(directory, options=options, item_names=items))
+
+
+def to_tree(state: TrainState) -> dict:
+    """The state as the two items that are saved; the typed key as its uint32 data."""
+    return {
+        "generator": {"params": state.ema, "stats": state.g.stats},
+        "training": {
+            "step": state.step,
+            "key": jax.random.key_data(state.key),
+            "g": {"params": state.g.params, "opt": state.g.opt},
+            "d": {"params": state.d.params, "stats": state.d.stats, "opt": state.d.opt},
+            "carry": state.carry,
+        },
+    }
+
+
+def from_tree(tree: dict, like: TrainState) -> TrainState:
+    """The inverse of `to_tree`; `like` gives the structure."""
+    made, kept = tree["generator"], tree["training"]
+    return like.replace(
+        step=kept["step"],
+        key=jax.random.wrap_key_data(kept["key"]),
+        g=like.g.replace(stats=made["stats"], **kept["g"]),
+        d=like.d.replace(**kept["d"]),
+        ema=made["params"],
+        carry=kept["carry"],
+    )
+
+
+def checksums(tree) -> dict[str, int]:
+    """CRC-32 of each leaf's bytes, by its path."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(a).tobytes()) for path, a in leaves}
+
+
+def not_finite(tree) -> list[str]:
+    """Paths of the float leaves with a NaN or an infinity."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    floats = [(path, a) for path, a in leaves if np.issubdtype(a.dtype, np.floating)]
+    return [jax.tree_util.keystr(path) for path, a in floats if not np.isfinite(a).all()]
+
+
+def save(store: Store, state: TrainState, *, score: float | None = None, meta: dict[str, Any] | None = None) -> None:
+    """Begin to save a state; returns once it is copied from the device, and writes behind the caller's back.
+
+    Args:
+      store: where to.
+      state: one copy of it (`parallel.first`); its step names the checkpoint.
+      score: the quality by which the best is kept, lower is better; None keeps it out of that contest.
+      meta: JSON to keep beside it.
+    Raises:
+      UserError: the disk is full, or this or the save before failed; earlier checkpoints are untouched.
+    """
+    tree = jax.tree.map(np.asarray, jax.device_get(to_tree(state)))
+    step, size = int(tree["training"]["step"]), sum(a.nbytes for a in jax.tree.leaves(tree))
+    if step in store.manager.all_steps():
+        return
+    free = shutil.disk_usage(store.directory).free
+    if free < size * 1.1 + 1e6:
+        raise UserError(
+            f"{store.directory}: no room for a checkpoint ({size / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free); "
+            f"free some space and start again; {_last(store)}"
+        )
+    meta = {"checksums": checksums(tree), SCORE: score, **(meta or {})}
+    try:
+        store.manager.save(
+            step,
+            args=ocp.args.Composite(
+                generator=ocp.args.StandardSave(tree["generator"]),
+                training=ocp.args.StandardSave(tree["training"]),
+                meta=ocp.args.JsonSave(meta),
+            ),
+            metrics=None if score is None else {SCORE: float(score)},
+        )
+    except Exception as e:
+        raise _failed(store, e) from e
+
+
+def wait(store: Store) -> None:
+    """Return when all is on disk. Raises UserError if it could not be written."""
+    try:
+        store.manager.wait_until_finished()
+        store.manager.check_for_errors()
+    except Exception as e:
+        raise _failed(store, e) from e
+
+
+def _failed(store: Store, e: Exception) -> UserError:
+    reason = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
+    return UserError(f"{store.directory}: a checkpoint could not be written ({reason[:200]}); {_last(store)}")
+
+
+def _last(store: Store) -> str:
+    steps = sorted(int(p.name) for p in store.directory.glob("*") if p.name.isdigit())
+    return f"the last good checkpoint is step {steps[-1]}" if steps else "no checkpoint has been written yet"
+
+
+def restore(store: Store, like: TrainState) -> tuple[TrainState | None, list[str]]:
+    """The newest checkpoint that is whole.
+
+    Args:
+      store: where from.
+      like: a state of the same structure and shapes; its values are not used.
+    Returns:
+      The state (host arrays), or None if there is none; and a line for each damaged checkpoint that was passed over.
+    Raises:
+      UserError: there are checkpoints, and none is whole.
+    """
+    template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(to_tree, like))
+    damaged = []
+    for step in sorted(store.manager.all_steps(), reverse=True):
+        try:
+            found = store.manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    generator=ocp.args.StandardRestore(template["generator"]),
+                    training=ocp.args.StandardRestore(template["training"]),
+                    meta=ocp.args.JsonRestore(),
+                ),
+            )
+            tree = {"generator": found["generator"], "training": found["training"]}
+            wrong = _mismatch(tree, found["meta"]["checksums"])
+        except Exception as e:  # whatever a damaged file makes the reader say
+            wrong = f"cannot be read: {str(e).splitlines()[0][:160] if str(e) else type(e).__name__}"
+        if not wrong:
+            return from_tree(tree, like), damaged
+        damaged.append(f"{store.directory}/{step}: the checkpoint is damaged ({wrong})")
+    if damaged:
+        raise UserError(f"{damaged[0]}, and there is no whole one before it; move the run directory away to start anew")
+    return None, []
+
+
+def _mismatch(tree, recorded: dict[str, int], *, part: str = "") -> str:
+    """What of a restored tree differs from its recorded checksums, or ''."""
+    recorded = {path: crc for path, crc in recorded.items() if path.startswith(part)}
+    found = checksums(tree)
+    wrong = sorted(path for path in recorded.keys() | found.keys() if recorded.get(path) != found.get(path))
+    return f"{wrong[0]} does not match its checksum" + f", nor do {len(wrong) - 1} more" * (len(wrong) > 1) if wrong else ""
+
+
+def drop_newer(store: Store, step: int) -> None:
+    """Delete the checkpoints after a step: those that `restore` found damaged, so that they can be written again."""
+    for later in [s for s in store.manager.all_steps() if s > step]:
+        store.manager.delete(later)
+
+
+def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[dict, int]:
+    """The generator's variables from a run's checkpoints, without the rest.
+
+    Args:
+      directory: a run's `checkpoints/`.
+      which: 'latest', 'best' or a step.
+    Returns:
+      {'params': ..., **stats} as host arrays; the step.
+    Raises:
+      UserError: no such checkpoint, or a damaged one.
+    """
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    directory = Path(directory).absolute()
+    steps = sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
+    if not steps:
+        raise UserError(f"{directory}: there is no checkpoint here yet")
+    if which == "latest":
+        step = steps[-1]
+    elif which == "best":
+        scores = {s: _score(directory, s) for s in steps}
+        step = min((s for s in steps if scores[s] is not None), key=scores.get, default=steps[-1])
+    elif int(which) in steps:
+        step = int(which)
+    else:
+        raise UserError(f"{directory}: there is no checkpoint of step {which}; there are {', '.join(map(str, steps))}")
+    try:
+        with ocp.CheckpointManager(directory, item_names=("generator", "meta")) as manager:
+            args = ocp.args.Composite(generator=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+            found = manager.restore(step, args=args)
+        wrong = _mismatch({"generator": found["generator"]}, found["meta"]["checksums"], part="['generator']")
+    except Exception as e:
+        wrong = f"cannot be read: {str(e).splitlines()[0][:160]}"
+    if wrong:
+        raise UserError(f"{directory}/{step}: the checkpoint is damaged ({wrong}); try another of {steps}")
+    return {"params": found["generator"]["params"], **(found["generator"].get("stats") or {})}, step
+
+
+def _score(directory: Path, step: int) -> float | None:
+    with ocp.CheckpointManager(directory, item_names=("meta",)) as manager:
+        return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"][SCORE]

@@ -1,0 +1,86 @@
+"""What the losses and penalties ask of their arguments; each mistake is a ValueError at trace time, in one line."""
+
+import jax
+import jax.numpy as jnp
+
+
+def floats(name, x):
+    """`x` in float32, or float64 where it already is; an error unless it is of a float type."""
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"{name}: dtype is {x.dtype}; give floats (logits are D's raw output, images are in [-1, 1])")
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def pair(real, fake, name="logits"):
+    """Both arrays by `floats`; an error unless both are there and of one shape."""
+    if real is None or fake is None:
+        raise ValueError(f"{name}: this needs the real and the fake ones; one of them is None")
+    real, fake = floats(f"real {name}", real), floats(f"fake {name}", fake)
+    if real.shape != fake.shape:
+        raise ValueError(f"{name}: real {real.shape} and fake {fake.shape} differ in shape; give equal batches")
+    return real, fake
+
+
+def fake_alone(real, fake):
+    """The fake logits by `floats`, where the real ones may be None; an error if they are given in another shape."""
+    return floats("fake logits", fake) if real is None else pair(real, fake)[1]
+
+
+def labels_of(labels, batch, classes):
+    """Integer labels [B] as an array; an error for floats (one-hot rows too) or another length."""
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.shape != (batch,):
+        raise ValueError(
+            f"labels: {labels.dtype} {labels.shape}; give integers [{batch}] in [0, {classes}), one a row of the logits"
+        )
+    return labels
+
+
+def images(name, x):
+    """An error unless `x` is a float array [B, ...]; it keeps its dtype, in which the critic runs."""
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"{name}: images are {x.dtype}; convert them to floats in [-1, 1] first")
+    if x.ndim < 2:
+        raise ValueError(f"{name}: shape {x.shape} has no image axes; give [B, ...]")
+    return x
+
+
+def same_images(real, fake):
+    """Both by `images`; an error unless they are of one shape."""
+    if images("real", real).shape != images("fake", fake).shape:
+        raise ValueError(f"images: real {real.shape} and fake {fake.shape} differ in shape; give equal batches")
+    return real, fake
+
+
+def one_logit_an_image(logits, x):
+    """Logits by `floats`; an error unless there is one for each image of `x`."""
+    if logits.shape != x.shape[:1]:
+        raise ValueError(
+            f"critic: {x.shape[0]} images gave logits of shape {logits.shape}; return one logit an image, [B] "
+            "(sum or average patch logits)"
+        )
+    return floats("logits", logits)
+
+
+def image_keys(key, batch):
+    """Keys [B], one an image: `key` is either that, or one key [], from which image i gets fold_in(key, i)."""
+    if not jax.dtypes.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
+        raise ValueError("key: not a typed key; make it with jax.random.key(seed)")
+    if key.ndim == 0:
+        return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(batch))
+    if key.shape != (batch,):
+        raise ValueError(f"key: shape {key.shape} for {batch} images; give one key [] or one an image [{batch}]")
+    return key
+
+
+def normal_like(key, x):
+    """Standard normal noise of the shape and dtype of `x` [B, ...], drawn for each image from its own key."""
+    draw = lambda k: jax.random.normal(k, x.shape[1:])
+    return jax.vmap(draw)(image_keys(key, x.shape[0])).astype(x.dtype)
+
+
+def uniform_like(key, x):
+    """One number in [0, 1) for each image of `x` [B, ...], shaped [B, 1, ...] to multiply it, from its own key."""
+    u = jax.vmap(jax.random.uniform)(image_keys(key, x.shape[0]))
+    return u.astype(x.dtype).reshape((-1,) + (1,) * (x.ndim - 1))

@@ -1,0 +1,156 @@
+"""Losses of discriminators that know the class: AC-GAN, ReACGAN's D2D-CE, the multi-class hinge. All return [B]."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxgan.checks import fake_alone, floats, labels_of, pair
+
+
+def class_cross_entropy(class_logits, labels):
+    """Cross-entropy of one set of images: -log softmax(class_logits)[label].
+
+    Args:
+      class_logits: [B, K], float, of D's class head.
+      labels: [B], integers in [0, K). One outside gives NaN.
+    Returns:
+      [B], float32, >= 0.
+    Raises:
+      ValueError: shapes do not fit, float labels or integer logits.
+    Source: Odena et al. 2017, eq. 3, one of its two terms, negated.
+    """
+    logits = _matrix("class_logits", floats("class_logits", class_logits))
+    return jax.nn.logsumexp(logits, axis=1) - _pick(logits, labels)
+
+
+def ac_gan_d(real_classes, fake_classes, labels, *, fake_labels=None):
+    """The class term of AC-GAN's discriminator: cross-entropy of real and fake images. Add the source term.
+
+    -log P(C = c | real) - log P(C = c | fake).
+
+    Args:
+      real_classes: class logits of real images [B, K], float.
+      fake_classes: class logits of fakes [B, K], float.
+      labels: classes of the real images [B], integers in [0, K).
+      fake_labels: classes the fakes were made for [B]; None if the same labels were used.
+    Returns:
+      [B], float32, >= 0.
+    Raises:
+      ValueError: shapes differ, float labels or integer logits.
+    Source: Odena et al. 2017, eq. 3, negated. Leaving the fake term out (as several codes do) is
+      `class_cross_entropy(real_classes, labels)`.
+    """
+    real, fake = pair(real_classes, fake_classes, "classes")
+    made_for = labels if fake_labels is None else fake_labels
+    return class_cross_entropy(real, labels) + class_cross_entropy(fake, made_for)
+
+
+def ac_gan_g(real_classes, fake_classes, labels):
+    """The class term of AC-GAN's generator: -log P(C = c | fake). Add the source term.
+
+    Args:
+      real_classes: not used; None will do.
+      fake_classes: class logits of fakes [B, K], float.
+      labels: classes the fakes were made for [B], integers in [0, K).
+    Returns:
+      [B], float32, >= 0.
+    Raises:
+      ValueError: shapes differ, float labels or integer logits.
+    Source: Odena et al. 2017, eq. 3, negated; the term of the real images does not depend on G.
+    """
+    return class_cross_entropy(fake_alone(real_classes, fake_classes), labels)
+
+
+def d2d_ce(embeddings, proxies, labels, *, temperature=0.5, m_p=0.98, m_n=0.02):
+    """Data-to-data cross-entropy: pull an image to its class's proxy, push it from images of other classes.
+
+    -log(e^a / (e^a + sum_{j: c_j != c_i} e^n_ij)), a = min(0, f_i.v - m_p) / t, n_ij = max(0, f_i.f_j - m_n) / t, f
+    and v of length 1.
+
+    Args:
+      embeddings: D's features f [B, E], float, of any length: they are normalised here. Real ones for D, fakes for G.
+      proxies: one vector v a class [K, E], float, learned with D; normalised here.
+      labels: [B], integers in [0, K). One outside gives NaN.
+      temperature: t, > 0.
+      m_p: margin of the positive, cosine; nearer pairs are not pulled.
+      m_n: margin of the negatives, cosine; further pairs are not pushed.
+    Returns:
+      [B], float32, >= 0; 0 where no image of another class is in the batch.
+    Raises:
+      ValueError: shapes do not fit, float labels or integer embeddings.
+    Source: Kang et al. 2021 (ReACGAN), section 3, with the official code's margins, m_n = 1 - m_p. (That code also
+      shifts the negatives alone by their largest value "for stability", which changes the loss; not so here.)
+    """
+    f = _unit(_matrix("embeddings", floats("embeddings", embeddings)))
+    v = _unit(_matrix("proxies", floats("proxies", proxies)))
+    if f.shape[1] != v.shape[1]:
+        raise ValueError(f"proxies: shape {v.shape} does not fit embeddings {f.shape}; give [K, {f.shape[1]}]")
+    labels = labels_of(labels, f.shape[0], v.shape[0])
+    own = jnp.take(v, labels, axis=0, mode="fill", fill_value=jnp.nan)
+    near = jnp.minimum(0.0, jnp.sum(f * own, axis=1) - m_p) / temperature
+    cosine = jnp.einsum("ie,je->ij", f, f, precision="highest")
+    away = jnp.maximum(0.0, cosine - m_n) / temperature
+    away = jnp.where(labels[:, None] != labels[None], away, -jnp.inf)
+    return jax.nn.logsumexp(jnp.concatenate([near[:, None], away], axis=1), axis=1) - near
+
+
+def multi_hinge_d(real_logits, fake_logits, labels):
+    """Multi-class hinge: D has K + 1 outputs, the last for "fake", and each image's own should lead by 1.
+
+    max(0, 1 - C_y(x) + max_{k != y} C_k(x)) + max(0, 1 - C_K(G(z)) + max_{k != K} C_k(G(z))).
+
+    Args:
+      real_logits: [B, K + 1], float.
+      fake_logits: the same shape.
+      labels: classes of the real images [B], integers in [0, K). One outside gives NaN.
+    Returns:
+      [B], float32, >= 0.
+    Raises:
+      ValueError: shapes differ, float labels or integer logits.
+    Source: Kavalerov et al. 2021 (MHingeGAN), after Crammer and Singer 2001.
+    """
+    real, fake = pair(real_logits, fake_logits)
+    last = jnp.full(fake.shape[:1], fake.shape[-1] - 1)
+    return _lead(real, labels) + _lead(fake, last)
+
+
+def multi_hinge_g(real_logits, fake_logits, labels):
+    """Multi-class hinge, generator: the class that the fake was made for should lead by 1.
+
+    max(0, 1 - C_y(G(z)) + max_{k != y} C_k(G(z))).
+
+    Args:
+      real_logits: not used; None will do.
+      fake_logits: [B, K + 1], float.
+      labels: classes the fakes were made for [B], integers in [0, K).
+    Returns:
+      [B], float32, >= 0.
+    Raises:
+      ValueError: shapes differ, float labels or integer logits.
+    Source: Kavalerov et al. 2021 (MHingeGAN), which adds feature matching (`feature_matching`).
+    """
+    return _lead(fake_alone(real_logits, fake_logits), labels)
+
+
+def _lead(logits, labels):
+    own = _pick(_matrix("logits", logits), labels)
+    mine = jnp.arange(logits.shape[1])[None] == jnp.asarray(labels)[:, None]
+    return jax.nn.relu(1 - own + jnp.max(jnp.where(mine, -jnp.inf, logits), axis=1))
+
+
+def _pick(logits, labels):
+    """logits[i, labels[i]], NaN where the label is out of range."""
+    labels = labels_of(labels, *logits.shape)
+    known = (labels >= 0) & (labels < logits.shape[1])
+    value = jnp.take_along_axis(logits, jnp.where(known, labels, 0)[:, None], axis=1)[:, 0]
+    return jnp.where(known, value, jnp.nan)
+
+
+def _matrix(name, x):
+    if x.ndim != 2:
+        raise ValueError(f"{name}: shape {x.shape}; give two axes, a row an image")
+    return x
+
+
+def _unit(x):
+    """Rows of length 1; a row of zeros stays zero and has finite gradients."""
+    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=1, keepdims=True), 1e-16))

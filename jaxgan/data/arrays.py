@@ -1,0 +1,128 @@
+"""Images that come as one array: .npz files and scikit-learn's digits."""
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from jaxgan.data.images import Look
+from jaxgan.data.source import Items, Source, Stored, finish, prepare
+from jaxgan.errors import UserError
+
+IMAGE_KEYS = ("x", "images", "x_train", "arr_0")
+LABEL_KEYS = {
+    "x": ("y", "labels"),
+    "images": ("labels", "y"),
+    "x_train": ("y_train",),
+    "arr_0": ("arr_1", "y", "labels"),
+}
+
+
+def npz(path: str, split: str = "train") -> tuple[np.ndarray, np.ndarray | None]:
+    """Images and labels of an .npz.
+
+    Args:
+      path: the file. Images under x_<split>, x, images or arr_0; labels under y_<split>, y, labels or arr_1.
+      split: "train" also takes the keys without a split.
+    Returns:
+      uint8 [n, H, W, C]; int32 [n], float32 [n, K] or None.
+    Raises:
+      UserError: no such key, or not uint8 images with their channels last.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array without names")
+            key = f"x_{split}" if f"x_{split}" in file else next((k for k in IMAGE_KEYS if k in file), None)
+            if key is None or (split != "train" and key != f"x_{split}"):
+                wanted = ", ".join(IMAGE_KEYS) if split == "train" else f"x_{split}"
+                raise UserError(f"{path}: no images for split {split!r} in it: it has {', '.join(file)}; use {wanted}")
+            label_key = next((k for k in LABEL_KEYS.get(key, (f"y_{split}",)) if k in file), None)
+            images, labels = file[key], None if label_key is None else file[label_key]
+    except UserError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
+        raise UserError(f"{path}: not an .npz that can be read ({e}); write it with numpy.savez") from None
+    images = _as_images(images, f"{path}: {key}")
+    return images, None if labels is None else _as_labels(labels, len(images), f"{path}: {label_key}")
+
+
+def _as_images(images, where):
+    described = f"{images.dtype} {list(images.shape)}"
+    if images.dtype != np.uint8:
+        raise UserError(f"{where} is {described}; images must be uint8 in 0..255, so scale and convert them first")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or 0 in images.shape:
+        raise UserError(f"{where} is {described}; images must be [n, H, W] or [n, H, W, C]")
+    if images.shape[3] not in (1, 3, 4):
+        fix = "; it looks like [n, C, H, W]: use x.transpose(0, 2, 3, 1)" if images.shape[1] in (1, 3, 4) else ""
+        raise UserError(f"{where} is {described}; channels come last and number 1, 3 or 4{fix}")
+    return images
+
+
+def _as_labels(labels, n, where):
+    described = f"{labels.dtype} {list(labels.shape)}"
+    if labels.shape == (n, 1) and labels.dtype.kind in "iu":
+        labels = labels[:, 0]
+    if labels.shape == (n,) and labels.dtype.kind in "iu" and labels.min() >= 0:
+        return labels.astype(np.int32)
+    if labels.ndim == 2 and len(labels) == n and labels.shape[1] > 0 and labels.dtype.kind in "iufb":
+        return labels.astype(np.float32)
+    raise UserError(f"{where} is {described}; labels must be {n} whole numbers from 0, or [{n}, K] vectors")
+
+
+def digits(size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's 1,797 handwritten digits of 8x8 pixels and 17 levels, resampled bicubically in floating point.
+
+    Args:
+      size: (H, W); None takes 28x28.
+    Returns:
+      uint8 [1797, H, W, 1], int32 [1797].
+    Source: Alpaydin & Kaynak 1998, the UCI test set that sklearn.datasets.load_digits carries.
+    """
+    from sklearn.datasets import load_digits
+
+    height, width = size or (28, 28)
+    data = load_digits()
+    out = np.empty((len(data.images), height, width, 1), np.uint8)
+    for i, levels in enumerate(data.images):
+        im = Image.fromarray((levels * (255 / 16)).astype(np.float32))
+        shrinks = height < 8 or width < 8
+        filter = Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC
+        im = im if (height, width) == (8, 8) else im.resize((width, height), filter)
+        out[i, ..., 0] = np.rint(np.clip(np.asarray(im), 0, 255))
+    return out, data.target.astype(np.int32)
+
+
+def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, size, channels, **rest) -> Source:
+    """A Source of an array; it is taken as it is unless size, channels or transparency ask for work.
+
+    Args:
+      images: uint8 [n, H, W, C], C in 1, 3, 4.
+      labels: int32 [n], float32 [n, K] or None.
+      where: for messages.
+      size, channels, rest: as `jaxgan.data.source.prepare`.
+    """
+    n, height, width, depth = images.shape
+    classes = 0 if labels is None else int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
+    items = Items(
+        where=where,
+        names=range(n),
+        image=lambda i: Image.fromarray(images[i, ..., 0] if depth == 1 else images[i]),
+        stamp=_stamp(images),
+        labels=labels,
+        class_names=tuple(str(i) for i in range(classes)),
+    )
+    as_it_is = channels == depth or (channels is None and depth != 4)
+    if n >= 2 and as_it_is and (size is None or tuple(size) == (height, width)):
+        look = Look((height, width), depth, rest["background"])
+        return finish(items, np.arange(n), look, Stored(np.ascontiguousarray(images)), rest["name"])
+    return prepare(items, size=size, channels=channels, **rest)
+
+
+def _stamp(images: np.ndarray) -> Callable[[int], str]:
+    digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
+    return lambda i: digest if i == 0 else ""

@@ -1,0 +1,219 @@
+"""Folders and archives of images: which files count, their order, their labels."""
+
+import io
+import json
+import os
+import posixpath
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import numpy as np
+
+from jaxgan.data.images import SUFFIXES, open_image
+from jaxgan.data.source import Items
+from jaxgan.errors import UserError
+
+TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+SPLITS = ("train", "test", "val", "valid", "validation")
+ENDS = 16 * 1024  # bytes at a file's start and end that tell it from a changed one
+
+
+def folder(path: str, split: str = "train") -> Items:
+    """All images below a folder; links to folders are followed.
+
+    Args:
+      path: the folder.
+      split: which sub-folder, when the first level is train/, test/ and the like.
+    Returns:
+      Items in the order of their relative names. Labels: `dataset.json` of StyleGAN's dataset_tool, else the
+      first-level sub-folders (when every image lies in one), else none. A folder around all others is no level.
+    Raises:
+      UserError: no images; no such split; a dataset.json that does not fit.
+    """
+    found = _walk(path)
+
+    def read(name):
+        with open(os.path.join(path, name), "rb") as file:
+            return file.read()
+
+    names, shown, labels, class_names = arrange(found, split, path, read)
+
+    def stamp(i):
+        with open(os.path.join(path, names[i]), "rb") as file:
+            return _stamp(file, os.fstat(file.fileno()).st_size)
+
+    return _items(path, shown, labels, class_names, lambda i: open(os.path.join(path, names[i]), "rb"), stamp)
+
+
+def archive(path: str, split: str = "train") -> Items:
+    """All images in a .zip or .tar, read without unpacking; otherwise as `folder`.
+
+    The members of a compressed tar are read into memory once, because it has no random access.
+    """
+    try:
+        return (_tar if path.lower().endswith(TAR_SUFFIXES) else _zip)(path, split)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError, NotImplementedError) as e:
+        raise UserError(f"{path}: not an archive that can be read ({e}); copy or pack it again") from None
+
+
+def _zip(path, split):
+    file = zipfile.ZipFile(path)
+    members = {m.filename: m for m in file.infolist() if not m.is_dir()}
+    names, shown, labels, class_names = arrange(members, split, path, file.read)
+    if any(members[name].flag_bits & 1 for name in names):
+        raise UserError(f"{path}: is encrypted; pack it again without a password")
+    lock = threading.Lock()  # ZipFile counts its open members without one; reading them is safe
+
+    @contextmanager
+    def member(i):
+        with lock:
+            opened = file.open(members[names[i]])
+        try:
+            yield opened
+            opened.read()  # to its end: checks the CRC
+        finally:
+            with lock:
+                opened.close()
+
+    def stamp(i):
+        return f"{members[names[i]].file_size}:{members[names[i]].CRC}"
+
+    return _items(path, shown, labels, class_names, member, stamp)
+
+
+def _tar(path, split):
+    compressed = not path.lower().endswith(".tar")
+    with tarfile.open(path) as file:
+        held, members = {}, {}
+        for m in file:
+            if m.isreg() and (_is_image(m.name) or posixpath.basename(m.name) == "dataset.json"):
+                members[m.name] = (m.offset_data, m.size)
+                if compressed:
+                    held[m.name] = file.extractfile(m).read()
+
+    def read(name):
+        if compressed:
+            return held[name]
+        with open(path, "rb") as plain:
+            plain.seek(members[name][0])
+            return plain.read(members[name][1])
+
+    names, shown, labels, class_names = arrange(members, split, path, read)
+
+    def stamp(i):
+        return _stamp(io.BytesIO(read(names[i])), members[names[i]][1])
+
+    return _items(path, shown, labels, class_names, lambda i: io.BytesIO(read(names[i])), stamp)
+
+
+def _items(path, shown, labels, class_names, open_file, stamp):
+    @contextmanager
+    def image(i):
+        with open_file(i) as file, open_image(file) as im:
+            yield im
+
+    return Items(path, shown, image, stamp, labels, class_names)
+
+
+def _stamp(file, size):
+    """Tells a file from a changed one without reading all of it: size and CRC of both ends. A copy has the same."""
+    crc = zlib.crc32(file.read(ENDS))
+    if size > ENDS:
+        file.seek(max(size - ENDS, ENDS))
+        crc = zlib.crc32(file.read(ENDS), crc)
+    return f"{size}:{crc}"
+
+
+def _walk(path):
+    found, seen = [], set()
+    for at, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(at)
+        if real in seen:  # a link that leads back up
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [f for f in folders if not _hidden(f)]
+        inside = os.path.relpath(at, path).replace(os.sep, "/")
+        found += files if inside == "." else [f"{inside}/{f}" for f in files]
+    return found
+
+
+def _hidden(part):
+    return part.startswith(".") or part == "__MACOSX"
+
+
+def _is_image(name):
+    return name.lower().endswith(SUFFIXES) and not any(_hidden(p) for p in name.split("/") if p != ".")
+
+
+def arrange(found, split: str, where: str, read: Callable[[str], bytes]):
+    """Order and label the files of a folder or archive.
+
+    Args:
+      found: relative names with forward slashes, in any order.
+      split: as in `folder`.
+      where: the folder or archive, for messages.
+      read: name -> the file's bytes; used for dataset.json alone.
+    Returns:
+      (names, shown, labels, class_names): the chosen of `found`, sorted; the same below their common folder;
+      int32 [n], float32 [n, K] or None; a tuple of str.
+    """
+    names = sorted(name for name in found if _is_image(name))
+    if not names:
+        raise UserError(f"{where}: no images in it; give a folder or archive that holds .png, .jpg, .webp, ... files")
+    names, root = _choose(names, split, where)
+    shown = [name[len(root) :] for name in names]
+    at = [name for name in found if posixpath.basename(name) == "dataset.json" and root.startswith(name[:-12])]
+    if at:
+        listing = max(at, key=len)  # the nearest
+        return names, shown, *_listed(read(listing), [n[len(listing) - 12 :] for n in names], f"{where}: {listing}")
+    if not all("/" in name for name in shown):
+        return names, shown, None, ()
+    classes = sorted({name.split("/")[0] for name in shown})
+    number = {name: i for i, name in enumerate(classes)}
+    return names, shown, np.array([number[name.split("/")[0]] for name in shown], np.int32), tuple(classes)
+
+
+def _root(names):
+    """The folder that holds them all, with its slash, or ''."""
+    root = posixpath.commonpath([posixpath.dirname(name) for name in names])
+    return root + "/" if root else ""
+
+
+def _choose(names, split, where):
+    root = _root(names)
+    tops = sorted({name[len(root) :].split("/")[0] for name in names})
+    if set(tops) <= set(SPLITS):
+        if split not in tops:
+            raise UserError(f"{where}: no split {split!r} in it; it has {', '.join(tops)}")
+        names = [name for name in names if name.startswith(f"{root}{split}/")]
+        root = _root(names)
+    elif split != "train" and split not in root.split("/"):
+        raise UserError(f"{where}: no split {split!r} in it; a split of a folder is a sub-folder of that name")
+    return names, root
+
+
+def _listed(text, names, where):
+    """Labels of dataset.json, {"labels": [[name, label], ...]} or {"labels": null}."""
+    try:
+        pairs = json.loads(text)["labels"]
+        known = {name.replace("\\", "/"): label for name, label in pairs} if pairs is not None else {}
+    except (ValueError, TypeError, KeyError, AttributeError) as e:
+        raise UserError(f'{where}: not of the form {{"labels": [[name, label], ...]}} ({e!r})') from None
+    if not known:
+        return None, ()
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise UserError(f"{where}: no label for {missing[0]} ({len(missing)} of {len(names)} are missing)")
+    values = [known[name] for name in names]
+    if all(type(v) is int and v >= 0 for v in values):
+        return np.array(values, np.int32), tuple(str(i) for i in range(max(values) + 1))
+    for name, v in zip(names, values, strict=True):
+        if not (isinstance(v, list) and v and all(type(e) in (int, float) for e in v) and len(v) == len(values[0])):
+            raise UserError(f"{where}: the label of {name} is {v!r}; give whole numbers from 0, or vectors alike")
+    vectors = np.array(values, np.float32)
+    return vectors, tuple(str(i) for i in range(vectors.shape[1]))

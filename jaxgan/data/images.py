@@ -1,0 +1,156 @@
+"""One picture of PIL's to one uint8 array: which formats and modes, colour, transparency, size."""
+
+import difflib
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageColor, UnidentifiedImageError
+
+from jaxgan.errors import UserError
+
+# Still images only, told by their content; PIL's other formats include some that start programs (EPS).
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+GREY = ("1", "L", "LA", *SIXTEEN_BIT)
+COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
+# The EXIF orientations 2..8 as what undoes them.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Header(NamedTuple):
+    """What is known of an image before its pixels are decoded."""
+
+    size: tuple[int, int]  # H, W as seen, after the EXIF orientation
+    grey: bool
+
+
+class Look(NamedTuple):
+    """How every image is made alike."""
+
+    size: tuple[int, int]  # H, W
+    channels: int  # 1 grey, 3 RGB, 4 RGBA with straight (not premultiplied) alpha
+    background: tuple[int, int, int]  # RGB, lies under transparent pixels when channels is not 4
+
+
+def colour(name: str) -> tuple[int, int, int]:
+    """A background colour as RGB in 0..255.
+
+    Args:
+      name: a name of CSS, "#rrggbb", "rgb(r, g, b)" or whatever else PIL's ImageColor reads.
+    Raises:
+      UserError: no such colour; the nearest name is given.
+    """
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError:
+        near = difflib.get_close_matches(name.lower(), ImageColor.colormap, n=1)
+        hint = f"did you mean {near[0]}?" if near else "give a name such as white, or #rrggbb"
+        raise UserError(f"background {name!r} is not a colour; {hint}") from None
+
+
+def open_image(file: io.IOBase) -> Image.Image:
+    """Open a binary file as a PIL image without decoding its pixels (of an animation: the first frame).
+
+    Raises:
+      OSError: no image, or no bytes at all.
+    """
+    if not file.read(1):
+        raise OSError("the file is empty")
+    file.seek(0)
+    try:
+        return Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:
+        raise OSError("not an image that can be read") from None
+
+
+def _orientation(im: Image.Image) -> int:
+    """The EXIF orientation that is still to be undone, 1 for none. Call it before the pixels are loaded."""
+    # PIL turns TIFF images itself. A PNG's EXIF block behind the pixels would need a full decode: it does not count.
+    if im.format == "TIFF" or (im.format == "PNG" and "exif" not in im.info):
+        return 1
+    try:
+        return im.getexif().get(0x0112, 1)
+    except Exception:  # a damaged EXIF block does not make the pixels unreadable
+        return 1
+
+
+def header(im: Image.Image) -> Header:
+    """Size and colour of an image that was opened and not loaded yet.
+
+    Raises:
+      UserError: a mode that has no meaning as 8-bit grey or RGB (floating point, Lab).
+    """
+    if im.mode not in GREY + COLOUR:
+        raise UserError(f"its pixels have PIL's mode {im.mode}, which is refused; save it as 8-bit grey or RGB")
+    width, height = im.size
+    size = (width, height) if _orientation(im) in (5, 6, 7, 8) else (height, width)
+    return Header(size, im.mode in GREY)
+
+
+def pixels(im: Image.Image, look: Look) -> np.ndarray:
+    """Decode, turn upright, reduce to 8 bits, lay on the background, and only then resize.
+
+    Resizing scales the image until it covers `look.size` and cuts the centre out: Lanczos (antialiased) when shrinking,
+    bicubic when enlarging. With channels 4 the colours are weighted by alpha while resizing.
+
+    Args:
+      im: an opened image; it is loaded here.
+      look: size, channels, background.
+    Returns:
+      uint8 [H, W, channels].
+    Raises:
+      UserError: as `header`; or 32-bit values beyond 16 bits.
+      Exception: whatever PIL raises on damaged pixels.
+    """
+    turn = TURNS.get(_orientation(im))
+    im.load()
+    if turn is not None:
+        im = im.transpose(turn)
+    if im.mode in SIXTEEN_BIT:
+        im = _eight_bit(im)
+    if im.mode in ("CMYK", "YCbCr", "HSV", "RGBX"):
+        im = im.convert("RGB")
+    if look.channels == 4:
+        im = im.convert("RGBA")
+    elif im.mode in ("LA", "PA", "RGBA") or "transparency" in im.info:
+        ground = Image.new("RGBA", im.size, (*look.background, 255))
+        im = Image.alpha_composite(ground, im.convert("RGBA"))
+    im = im.convert({1: "L", 3: "RGB", 4: "RGBA"}[look.channels])
+    array = np.asarray(_cover(im, look.size))
+    return array[..., None] if look.channels == 1 else array
+
+
+def _eight_bit(im):
+    values = np.asarray(im).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise UserError(f"it has values from {values.min()} to {values.max()}; save it with 8 or 16 bits")
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # round(v / 257), 65535 -> 255
+
+
+def _cover(im, size):
+    height, width = size
+    scale = max(width / im.width, height / im.height)
+    if scale == 1:  # a pure cut keeps the pixels as they are
+        left, top = (im.width - width) // 2, (im.height - height) // 2
+        return im.crop((left, top, left + width, top + height)) if (left or top) else im
+    half_w, half_h = width / scale / 2, height / scale / 2
+    box = (
+        max(im.width / 2 - half_w, 0),
+        max(im.height / 2 - half_h, 0),
+        min(im.width / 2 + half_w, im.width),
+        min(im.height / 2 + half_h, im.height),
+    )
+    return im.resize((width, height), Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC, box=box)

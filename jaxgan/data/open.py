@@ -1,0 +1,74 @@
+"""From what the user typed to a Source."""
+
+import os
+
+from jaxgan.data import arrays, files, images, prepared
+from jaxgan.data.source import Progress, Source, prepare
+from jaxgan.errors import UserError
+
+
+def open_source(
+    data: str,
+    *,
+    data_dir: str = "",
+    split: str = "train",
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    background: str = "white",
+    skip_broken: bool = False,
+    progress: Progress | None = None,
+) -> Source:
+    """Open a set of images, check all of them, and make them alike.
+
+    A set of up to 2 GiB of pixels is decoded here, so damage is found now and reading is indexing. Of a larger set only
+    the headers are read here; damage behind them is a `UserError` from `read` that names the file.
+
+    Args:
+      data: "digits"; a TFDS name such as "mnist" or "cifar10:3.0.2"; or a path (an existing one wins over a name): a
+        prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz.
+      data_dir: where TFDS sets lie; '' is TFDS's default.
+      split: "train", "test"; of TFDS also slices. Of a folder or archive: its sub-folder of that name.
+      size: (H, W) in pixels: scale to cover, cut the centre. None keeps the images' own, which must then agree.
+      channels: 1, 3, or 4 for straight RGBA; None takes 1 when all images are grey, else 3.
+      background: what lies under transparent pixels unless channels is 4; a colour as PIL reads it.
+      skip_broken: leave broken images out and list them in `Source.skipped`.
+      progress: called with (what, done, total) from this thread.
+    Returns:
+      Source.
+    Raises:
+      UserError: nothing there, nothing in it, or an image that is broken or unlike the others.
+    """
+    data = str(data)
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise UserError(f"size is {size}; give height and width, both at least 1")
+    if channels not in (None, 1, 3, 4):
+        raise UserError(f"channels is {channels}; give 1 (grey), 3 (RGB) or 4 (RGBA)")
+    how = dict(
+        name=data,
+        size=None if size is None else (int(size[0]), int(size[1])),
+        channels=channels,
+        background=images.colour(background),
+        skip_broken=skip_broken,
+        progress=progress or (lambda what, done, total: None),
+    )
+    path = os.path.expanduser(data)
+    if not os.path.exists(path):
+        if data == "digits":
+            return _digits(split, how)
+        return prepare(prepared.items(prepared.locate(data, data_dir), split, how["progress"]), **how)
+    if os.path.isdir(path):
+        found = prepared.find(path)
+        items = prepared.items(found, split, how["progress"]) if found else files.folder(path, split)
+        return prepare(items, **how)
+    if path.lower().endswith(".npz"):
+        return arrays.array_source(*arrays.npz(path, split), path, **how)
+    if path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
+        return prepare(files.archive(path, split), **how)
+    raise UserError(f"{data}: neither a folder nor a .zip, .tar, .tar.gz, .tar.xz, .tgz or .npz; give one of these")
+
+
+def _digits(split, how):
+    if split != "train":
+        raise UserError(f"digits has the split train only, not {split!r}")
+    pictures, labels = arrays.digits(how["size"])
+    return arrays.array_source(pictures, labels, "digits", **how)

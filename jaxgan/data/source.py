@@ -1,0 +1,228 @@
+"""A set of images behind one function: indices in, uint8 images out."""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxgan.data.images import Header, Look, header, pixels
+from jaxgan.errors import UserError
+
+IN_MEMORY = 2 * 1024**3  # bytes of uint8 pixels; a set up to this size is decoded once, when it is opened
+CHUNK = 64  # images in one piece of work for a thread
+
+Progress = Callable[[str, int, int], None]  # (what is being done, images done, images in all)
+
+
+class Source(NamedTuple):
+    """A set of images that are all alike. Nothing in it changes; `read` may be called from several threads."""
+
+    name: str  # what the user asked for
+    shape: tuple[int, int, int]  # H, W, C of every image
+    n: int
+    read: Callable[[np.ndarray], np.ndarray]  # integer indices [k] in [0, n) -> uint8 [k, H, W, C]
+    labels: np.ndarray | None  # int32 [n] classes, float32 [n, K] vectors, or None
+    classes: int  # number of classes, or K; 0 without labels
+    class_names: tuple[str, ...]
+    fingerprint: str  # changes with the images, their order, labels, size, channels and colours; not by copying
+    skipped: tuple[str, ...] = ()  # broken images that were left out
+
+
+class Items(NamedTuple):
+    """What a reader of files, archives or arrays hands over: images in their order, not yet decoded."""
+
+    where: str  # the folder, archive, ..., for messages
+    names: Sequence[str]  # [n], for messages and the fingerprint
+    image: Callable[[int], AbstractContextManager[Image.Image]]  # thread-safe; opens, does not decode
+    stamp: Callable[[int], str]  # cheap; another content has another stamp
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+
+
+class _Broken(NamedTuple):
+    reason: str
+
+
+class Stored:
+    """`Source.read` of a set that is held in memory."""
+
+    def __init__(self, images: np.ndarray):
+        images.flags.writeable = False
+        self.images = images
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        return self.images[np.asarray(indices, np.int64)]
+
+
+class Decoded:
+    """`Source.read` of a set that is decoded anew at every read, by threads."""
+
+    def __init__(self, items: Items, kept: np.ndarray, look: Look):
+        self.items, self.kept, self.look = items, kept, look
+        self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+
+    def _one(self, index):
+        item = int(self.kept[index])
+        _, array = _examine(self.items, item, self.look)
+        if isinstance(array, _Broken):
+            raise UserError(_complaint(self.items, item, array))
+        return array
+
+    def __call__(self, indices: np.ndarray) -> np.ndarray:
+        indices = np.asarray(indices, np.int64)
+        out = np.empty((len(indices), *self.look.size, self.look.channels), np.uint8)
+        for place, array in enumerate(self.pool.map(self._one, indices)):
+            out[place] = array
+        return out
+
+
+def prepare(items: Items, *, name: str, size, channels, background, skip_broken: bool, progress: Progress) -> Source:
+    """Make all images alike: look at every one, decode those of a set that fits in memory.
+
+    Args:
+      items: at least two readable images.
+      name: goes into the Source.
+      size: (H, W), or None: all images must have the same.
+      channels: 1, 3, 4, or None: 1 when all images are grey, else 3.
+      background: RGB in 0..255.
+      skip_broken: leave out what cannot be decoded (of a set beyond IN_MEMORY: what has no readable header).
+      progress: called from this thread.
+    Returns:
+      Source.
+    Raises:
+      UserError: names the image that is broken, or of another size, or refused.
+    """
+    first = _first(items, skip_broken)
+    look = Look(size or first.size, channels or (1 if first.grey else 3), background)
+    fits = len(items.names) * look.size[0] * look.size[1] * look.channels <= IN_MEMORY
+    headers, images, broken = _pass(items, look if fits else None, size, skip_broken, progress)
+    kept = np.array([i for i in range(len(items.names)) if i not in broken], np.int64)
+    if len(kept) < 2:
+        raise UserError(f"{items.where}: {len(kept)} readable image(s) of {len(items.names)}; a set needs at least two")
+    if channels is None and look.channels == 1 and not all(headers[i].grey for i in kept):
+        # The first image is grey and another is not. Rare, so the second pass does not matter.
+        return prepare(
+            items, name=name, size=size, channels=3, background=background, skip_broken=skip_broken, progress=progress
+        )
+    if fits:
+        read = Stored(images if len(kept) == len(images) else images[kept])
+    else:
+        read = Decoded(items, kept, look)
+    return finish(items, kept, look, read, name, [items.names[i] for i in sorted(broken)])
+
+
+def finish(items: Items, kept, look: Look, read, name: str, skipped=()) -> Source:
+    """The Source of images that are already alike; `kept` are the indices into items, int64 [n]."""
+    labels = None if items.labels is None else items.labels[kept]
+    digest = hashlib.sha256(repr((1, look, len(kept), items.class_names)).encode())  # 1: the version of this rule
+    for i in kept:
+        digest.update(f"{items.names[i]}\0{items.stamp(i)}\n".encode("utf-8", "surrogateescape"))
+    if labels is not None:
+        digest.update(repr((labels.dtype.str, labels.shape)).encode() + np.ascontiguousarray(labels).tobytes())
+    return Source(
+        name=name,
+        shape=(*look.size, look.channels),
+        n=len(kept),
+        read=read,
+        labels=labels,
+        classes=0 if labels is None else len(items.class_names),
+        class_names=() if labels is None else items.class_names,
+        fingerprint=digest.hexdigest()[:16],
+        skipped=tuple(skipped),
+    )
+
+
+def read_all(source: Source, progress: Progress | None = None) -> np.ndarray:
+    """Every image of a source.
+
+    Args:
+      source: from `open_source`.
+      progress: called with (what, images done, images in all).
+    Returns:
+      uint8 [n, H, W, C]; read-only where the source holds it already.
+    """
+    if isinstance(source.read, Stored):
+        return source.read.images
+    out = np.empty((source.n, *source.shape), np.uint8)
+    step = CHUNK * (os.cpu_count() or 1)
+    for start in range(0, source.n, step):
+        stop = min(start + step, source.n)
+        out[start:stop] = source.read(np.arange(start, stop))
+        if progress:
+            progress("reading images", stop, source.n)
+    return out
+
+
+def _complaint(items, i, broken):
+    return f"{items.where}: {items.names[i]} is broken ({broken.reason}); mend or remove it, or pass --skip-broken"
+
+
+def _examine(items, i, look):
+    """(header, pixels) of one image; pixels are None without a look. Damage gives _Broken in their places."""
+    try:
+        with items.image(i) as im:
+            head = header(im)
+            return head, None if look is None else pixels(im, look)
+    except UserError as e:
+        raise UserError(f"{items.where}: {items.names[i]}: {e}") from None
+    except Exception as e:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
+        broken = _Broken(" ".join(str(e).split()) or type(e).__name__)
+        return broken, broken
+
+
+def _first(items: Items, skip_broken: bool) -> Header:
+    for i in range(len(items.names)):
+        head, _ = _examine(items, i, None)
+        if isinstance(head, Header):
+            return head
+        if not skip_broken:
+            raise UserError(_complaint(items, i, head))
+    raise UserError(f"{items.where}: none of its {len(items.names)} images can be read")
+
+
+def _pass(items, look, size, skip_broken, progress):
+    """Headers of all images, their pixels when a look is given, and the set of the broken."""
+    n = len(items.names)
+    headers, broken = [None] * n, set()
+    images = None if look is None else np.empty((n, *look.size, look.channels), np.uint8)
+    first = None  # the first that is not broken; the others must have its size
+
+    def work(start):
+        # Without a size the pixels are made like the first image's, which is a copy where sizes agree; else it raises.
+        return [_examine(items, i, look) for i in range(start, min(start + CHUNK, n))]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        starts = iter(range(0, n, CHUNK))
+        # A few pieces ahead of the one that is waited for: results do not pile up, an early error ends it early.
+        ahead = [pool.submit(work, s) for s in itertools.islice(starts, 4 * (os.cpu_count() or 1))]
+        for start in range(0, n, CHUNK):
+            results = ahead.pop(0).result()
+            ahead += [pool.submit(work, s) for s in itertools.islice(starts, 1)]
+            for i, (head, array) in enumerate(results, start):
+                if isinstance(head, _Broken):
+                    if not skip_broken:
+                        raise UserError(_complaint(items, i, head))
+                    broken.add(i)
+                    continue
+                headers[i] = head
+                first = i if first is None else first
+                if size is None and head.size != headers[first].size:
+                    raise UserError(_mixed(items, first, i, headers))
+                if images is not None:
+                    images[i] = array
+            progress("reading images" if images is not None else "checking images", min(start + CHUNK, n), n)
+    return headers, images, broken
+
+
+def _mixed(items, i, j, headers):
+    a, b = ("{}x{}".format(*headers[k].size) for k in (i, j))
+    return (
+        f"{items.where}: the images differ in size (height x width): {items.names[i]} has {a}, {items.names[j]} has {b}; "
+        f"pass --size H W to make them alike"
+    )

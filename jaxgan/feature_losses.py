@@ -1,0 +1,82 @@
+"""Distances between real and generated features or images: feature matching, L1, perceptual."""
+
+import jax.numpy as jnp
+
+from jaxgan.checks import pair
+
+
+def feature_matching(real_features, fake_features, *, mean=lambda f: jnp.mean(f, axis=0)):
+    """The generator should match the average features of D: |E f(x) - E f(G(z))|^2.
+
+    Args:
+      real_features: [B, ...], float: one layer of D.
+      fake_features: the same shape.
+      mean: features [B, ...] -> [...]; give `lambda f: jax.lax.pmean(f.mean(0), axis)` for the mean over all devices.
+    Returns:
+      [], float32: it is a property of the batch, not of an image.
+    Raises:
+      ValueError: shapes differ, or features are not floats.
+    Source: Salimans et al. 2016, section 3.1.
+    """
+    real, fake = pair(real_features, fake_features, "features")
+    return jnp.sum(jnp.square(mean(real) - mean(fake)))
+
+
+def feature_l1(real_features, fake_features):
+    """Features of each fake should match those of the real image it is paired with: sum_l mean |f_l(x) - f_l(G(s))|.
+
+    Args:
+      real_features: list of layers, each [B, ...], float.
+      fake_features: the same list for the fakes.
+    Returns:
+      [B], float32.
+    Raises:
+      ValueError: lists or shapes differ, or features are not floats.
+    Source: Wang et al. 2018 (pix2pixHD), feature matching loss.
+    """
+    return sum(l1(real, fake) for real, fake in _layers(real_features, fake_features))
+
+
+def l1(real, fake):
+    """Mean absolute difference of paired images: mean |x - G(s)| over pixels and channels.
+
+    Args:
+      real: [B, ...], float.
+      fake: the same shape.
+    Returns:
+      [B], float32.
+    Raises:
+      ValueError: shapes differ, or images are not floats.
+    Source: Isola et al. 2017 (pix2pix), eq. 3, which weights it by 100.
+    """
+    real, fake = pair(real, fake, "images")
+    return jnp.mean(jnp.abs(real - fake), axis=tuple(range(1, real.ndim)))
+
+
+def perceptual(features, real, fake, *, weights=None):
+    """Distance of paired images in the features of another network: sum_l w_l mean (f_l(x) - f_l(G(s)))^2.
+
+    Args:
+      features: images [B, ...] -> list of layers, each [B, ...]; its own parameters are the caller's, frozen.
+      real: [B, ...], float.
+      fake: the same shape.
+      weights: w_l, one a layer; None for ones.
+    Returns:
+      [B], float32.
+    Raises:
+      ValueError: shapes differ, images are not floats, or there are not as many weights as layers.
+    Source: Johnson et al. 2016, eq. 2, over any set of layers.
+    """
+    pair(real, fake, "images")
+    layers = _layers(features(real), features(fake))
+    weights = [1.0] * len(layers) if weights is None else list(weights)
+    if len(weights) != len(layers):
+        raise ValueError(f"weights: {len(weights)} for {len(layers)} layers; give one a layer")
+    square = lambda x, y: jnp.mean(jnp.square(x - y), axis=tuple(range(1, x.ndim)))
+    return sum(w * square(x, y) for w, (x, y) in zip(weights, layers, strict=True))
+
+
+def _layers(real, fake):
+    if len(real) != len(fake):
+        raise ValueError(f"features: {len(real)} real and {len(fake)} fake layers; give both of the same network")
+    return [pair(x, y, "features") for x, y in zip(real, fake, strict=True)]

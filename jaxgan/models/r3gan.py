@@ -1,0 +1,149 @@
+"""The small R3GAN pair: residual blocks without normalisation, made for relativistic losses with R1 and R2.
+
+Called as every pair: `(z or x, c, keys=, train=, axis=)`. Nothing here draws or keeps statistics, so keys, train and
+axis change nothing, and images of a batch never influence one another.
+
+Source: Huang et al. 2024, "The GAN is dead; long live the GAN!", sections 3.3, 4 and appendix. Kept: learned base grid,
+leaky 0.2, no normalisation, resampling by a smooth filter, Fixup-like initialisation with the last convolution of each
+block at zero, projection head. Deviations: blocks are 3x3, 3x3, 1x1 with all channels connected (theirs 1x1, grouped
+3x3, 1x1 at twice the width); the discriminator shrinks by 2x2 means; the border of the resampling filter.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxgan.errors import UserError
+from jaxgan.layers import Conv, Embed, base_size, check_input
+from jaxgan.ops import downsample2, upsample2
+
+SLOPE = 0.2
+leaky = partial(nn.leaky_relu, negative_slope=SLOPE)
+
+
+class Generator(nn.Module):
+    """z [B, z_dim] -> image: a learned grid times a linear map of z, then per stage residual blocks and doubling.
+
+    Fields:
+      shape: (H, W, C), H and W as `layers.base_size` accepts; there are doublings + 1 stages.
+      classes: 0 or the number of classes; a learned vector of the class is concatenated to z.
+      z_dim: length of z. class_dim: length of the class vector.
+      width: channels of every stage but the last, which has half: the full size is where the time goes.
+      channels: channels a stage, base first, in place of what width says.
+      blocks: residual blocks a stage, base first; empty for 2 a stage and 1 at the full size.
+      dtype: of the arithmetic; the image is float32, about [-1, 1] with no tanh.
+    """
+
+    shape: tuple
+    classes: int = 0
+    z_dim: int = 64
+    class_dim: int = 16
+    width: int = 32
+    channels: tuple = ()
+    blocks: tuple = ()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+        """z [B, z_dim], standard normal -> [B, H, W, C], float32."""
+        check_input("z", z, (self.z_dim,))
+        base, channels, blocks = _stages(self)
+        if self.classes:
+            z = jnp.concatenate([z, Embed(self.classes, self.class_dim)(c)], 1)
+        scale = nn.Dense(channels[0], use_bias=False, kernel_init=_scaled(1.0), dtype=self.dtype)(z)
+        grid = self.param("base", nn.initializers.normal(1.0), (*base, channels[0]), jnp.float32)
+        x = grid.astype(self.dtype)[None] * scale[:, None, None, :]
+        for i, features in enumerate(channels):
+            if i:
+                x = upsample2(_channels(x, features, self.dtype))
+            for _ in range(blocks[i]):
+                x = Block(sum(blocks), self.dtype)(x)
+        return _project(self.shape[2], self.dtype)(x).astype(jnp.float32)
+
+
+class Discriminator(nn.Module):
+    """Image -> logit: the generator's mirror, ending in a weighted sum over the base grid and a linear map.
+
+    Fields: as `Generator`. With classes the linear map gives class_dim features, and the logit is their inner product
+    with the vector of the class (Miyato & Koyama 2018, without the unconditional term, as the paper's code).
+    """
+
+    shape: tuple
+    classes: int = 0
+    class_dim: int = 16
+    width: int = 32
+    channels: tuple = ()
+    blocks: tuple = ()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+        """x [B, H, W, C] -> logits [B], float32."""
+        check_input("x", x, self.shape)
+        base, channels, blocks = _stages(self)
+        x = _project(channels[-1], self.dtype)(x.astype(self.dtype))
+        for i in reversed(range(len(channels))):
+            for _ in range(blocks[i]):
+                x = Block(sum(blocks), self.dtype)(x)
+            if i:
+                x = _channels(downsample2(x), channels[i - 1], self.dtype)
+        grid_init = nn.initializers.normal(1 / math.sqrt(base[0] * base[1]))
+        grid = self.param("base", grid_init, (*base, channels[0]), jnp.float32)
+        features = (x.astype(jnp.float32) * grid[None]).sum((1, 2))
+        logits = nn.Dense(self.class_dim if self.classes else 1, use_bias=False, kernel_init=_scaled(1.0))(features)
+        if not self.classes:
+            return logits[:, 0]
+        vectors = Embed(self.classes, self.class_dim, nn.initializers.normal(1 / math.sqrt(self.class_dim)))(c)
+        return (logits * vectors).sum(1)
+
+
+class Block(nn.Module):
+    """x + 1x1(leaky(3x3(leaky(3x3(x))))), the 1x1 starting at zero, so that the network starts as its skip path.
+
+    Fields:
+      depth: residual blocks of the whole network. The two 3x3 start at He's scale times depth**(-1/4), Fixup's rule for
+        three layers a block (Zhang et al. 2019), which keeps the first updates' size independent of depth.
+    """
+
+    depth: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """[B, H, W, C] -> the same shape."""
+        features = x.shape[-1]
+        init = _scaled(math.sqrt(2 / (1 + SLOPE**2)) * self.depth**-0.25)
+        y = leaky(Conv(features, kernel_init=init, dtype=self.dtype)(x))
+        y = leaky(Conv(features, kernel_init=init, dtype=self.dtype)(y))
+        return x + Conv(features, 1, bias=False, kernel_init=nn.initializers.zeros, dtype=self.dtype)(y)
+
+
+def _scaled(gain):
+    """Normal with standard deviation gain / sqrt(fan in)."""
+    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
+
+
+def _project(features, dtype):
+    return Conv(features, 1, bias=False, kernel_init=_scaled(1.0), dtype=dtype)
+
+
+def _channels(x, features, dtype):
+    """1x1 to `features` channels; nothing where x has them already."""
+    return x if x.shape[-1] == features else _project(features, dtype)(x)
+
+
+def _stages(model):
+    """Base grid, channels a stage and blocks a stage, base first."""
+    base, doublings = base_size(model.shape)
+    channels = model.channels or (model.width,) * doublings + (max(model.width // 2, 1),)
+    blocks = model.blocks or (2,) * doublings + (1,)
+    for name, value in (("channels", channels), ("blocks", blocks)):
+        if len(value) != doublings + 1:
+            raise UserError(
+                f"{name}={tuple(value)} has {len(value)} entries; an image of {model.shape[0]}x{model.shape[1]} has "
+                f"{doublings + 1} stages"
+            )
+    return base, channels, blocks

@@ -1,0 +1,266 @@
+"""Array operations that the models share and that must be fast. JAX only, NHWC, no parameters of their own.
+
+Strided and transposed convolutions go through one closed set of three linear maps (`_forward`, `_input_gradient`,
+`_kernel_gradient`): each one's gradients are the other two. JAX's own rules reach the same numbers, but the kernel
+gradient they write for an input gradient has a dilated left operand, which XLA's CPU backend runs about 30 times slower
+than the same sum written as an ordinary convolution's kernel gradient.
+"""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+class _Geometry(NamedTuple):
+    """What a strided convolution needs besides its arrays; static, hence hashable."""
+
+    stride: int
+    pads: tuple  # ((low, high), (low, high))
+    image: tuple  # (H, W) of the larger side
+    kernel: tuple  # (kh, kw)
+    groups: int
+
+
+def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
+    """Convolution (cross-correlation): y[i] = sum_t x[stride i + t - low] kernel[t].
+
+    Args:
+      x: [B, H, W, cin].
+      kernel: [kh, kw, cin / groups, cout], same dtype.
+      stride: int >= 1, both axes.
+      padding: "SAME" (output ceil(size / stride), as TensorFlow and Keras), "VALID", or ((low, high), (low, high)).
+      groups: divides cin and cout. On the CPU a grouped convolution runs as a dense one with a block-diagonal kernel:
+        more arithmetic, and still many times faster than XLA's gradient of the grouped form (jax issue 13800).
+    Returns:
+      [B, H', W', cout]. With stride > 1 it has reverse-mode derivatives of any order, but no forward mode (jax.jvp).
+    Raises:
+      ValueError: shapes, dtypes or options that do not fit.
+    """
+    _check_arrays("conv", x, kernel, stride, groups)
+    if kernel.shape[2] * groups != x.shape[3]:
+        raise ValueError(
+            f"conv: x has {x.shape[3]} channels, kernel {kernel.shape} with groups={groups} takes "
+            f"{kernel.shape[2] * groups}; make kernel.shape[2] = {x.shape[3]} / groups"
+        )
+    if groups > 1 and jax.default_backend() == "cpu":
+        kernel, groups = _dense_kernel(kernel, groups), 1
+    image, size = x.shape[1:3], kernel.shape[:2]
+    pads = tuple(_pads("conv", n, k, stride, padding, a) for a, (n, k) in enumerate(zip(image, size, strict=True)))
+    for n, k, (low, high) in zip(image, size, pads, strict=True):
+        if n + low + high < k:
+            raise ValueError(f"conv: a kernel of {size} does not fit the image {image} with padding {pads}")
+    if stride == 1:
+        return _lax_conv(x, kernel, _Geometry(1, pads, image, size, groups))
+    return _forward(x, kernel, _Geometry(stride, pads, image, size, groups))
+
+
+def conv_transpose(x, kernel, *, stride, padding="SAME"):
+    """Transposed convolution: y[stride i + t - low] += x[i] kernel[t], the input gradient of `conv` with this stride.
+
+    Aligned as TensorFlow and Keras do: with "SAME" the output is stride * size and low = max(k - stride, 0) // 2.
+    It equals `tf.nn.conv2d_transpose` and Keras's Conv2DTranspose, whose kernel [kh, kw, cout, cin] has the last two
+    axes swapped; nothing is flipped. (PyTorch crops k=5, stride=2 one pixel further on: padding 2, output_padding 1.)
+
+    Args:
+      x: [B, H, W, cin].
+      kernel: [kh, kw, cin, cout], same dtype.
+      stride: int >= 1, both axes.
+      padding: "SAME", or "VALID" (nothing cropped: output stride * size + max(k - stride, 0)).
+    Returns:
+      [B, H', W', cout]. With stride > 1: reverse-mode derivatives of any order, no forward mode (jax.jvp).
+    Raises:
+      ValueError: shapes, dtypes or options that do not fit.
+    """
+    _check_arrays("conv_transpose", x, kernel, stride, 1)
+    if padding not in ("SAME", "VALID"):
+        raise ValueError(f"conv_transpose: padding must be 'SAME' or 'VALID', not {padding!r}")
+    if kernel.shape[2] != x.shape[3]:
+        raise ValueError(
+            f"conv_transpose: x has {x.shape[3]} channels, kernel {kernel.shape} takes {kernel.shape[2]}; "
+            "the layout is [kh, kw, cin, cout]"
+        )
+    size = kernel.shape[:2]
+    extra = [max(k - stride, 0) for k in size]
+    crop = [e if padding == "SAME" else 0 for e in extra]
+    image = tuple(n * stride + e - c for n, e, c in zip(x.shape[1:3], extra, crop, strict=True))
+    # The ordinary convolution that maps `image` back to x; a kernel shorter than its stride skips the last pixels.
+    pads = tuple((c // 2, c - c // 2 - max(stride - k, 0)) for c, k in zip(crop, size, strict=True))
+    if stride == 1 and padding == "SAME":  # an ordinary convolution with a flipped kernel: keeps forward mode
+        pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(size, pads, strict=True))
+        return _lax_conv(x, kernel[::-1, ::-1], _Geometry(1, pads, image, size, 1))
+    return _input_gradient(x, kernel.swapaxes(2, 3), _Geometry(stride, pads, image, size, 1))
+
+
+def upsample2(x):
+    """Bilinear x2, half-pixel centres: y[2i] = (x[i-1] + 3 x[i]) / 4, y[2i+1] = (3 x[i] + x[i+1]) / 4, on each axis.
+
+    This is zero insertion followed by the filter [1, 3, 3, 1] = [1, 2, 1] * [1, 1]. The edge pixel is repeated, so
+    that a constant image stays constant; it equals jax.image.resize(..., "bilinear").
+
+    Args:
+      x: [B, H, W, C].
+    Returns:
+      [B, 2H, 2W, C].
+    Source: Huang et al. 2024 (R3GAN), section 4; deviation: their border sees zeros, ours the repeated edge.
+    """
+    _check_rank("upsample2", x)
+    return _double(_double(x, 1), 2)
+
+
+def downsample2(x):
+    """Mean over 2x2 squares, the transpose of nearest-neighbour doubling over 4.
+
+    Args:
+      x: [B, H, W, C], H and W even.
+    Returns:
+      [B, H/2, W/2, C].
+    Raises:
+      ValueError: odd H or W.
+    """
+    _check_rank("downsample2", x)
+    b, h, w, c = x.shape
+    if h % 2 or w % 2:
+        raise ValueError(f"downsample2: height and width must be even, not {h}x{w}")
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
+
+
+def hash_bits(keys, salt, shape):
+    """Random bits by hashing (image's key, salt, element index): about ten integer operations a word, no carried state.
+
+    It replaces jax.random.bits where threefry costs more than the layer it serves (dropout masks, additive noise). It
+    is a good statistical generator, not a cryptographic one.
+
+    Args:
+      keys: typed key array [B], one per image (jax.random.split or a vmapped fold_in).
+      salt: int, different for each place that draws from the same keys.
+      shape: the shape of one image's draw; fewer than 2**32 elements.
+    Returns:
+      uint32 [B, *shape]; row i is a function of keys[i], salt and the shape alone, whatever the batch.
+    Raises:
+      ValueError: keys that are not a rank-1 typed key array; a shape that is too large.
+    Source: the finaliser lowbias32 of C. Wellons' hash prospector, twice, with one half of the key before each.
+    """
+    if not (hasattr(keys, "dtype") and jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)) or keys.ndim != 1:
+        raise ValueError("hash_bits: keys must be a typed key array of shape [B], as jax.random.split(key, B) makes")
+    count = math.prod(shape)
+    if count >= 2**32:
+        raise ValueError(f"hash_bits: shape {tuple(shape)} has {count} elements; the counter holds 2**32 - 1")
+    words = jax.random.key_data(keys)  # uint32 [B, 2] for threefry, [B, 4] for rbg
+    a = jnp.full(words.shape[:1], int(salt) & 0xFFFFFFFF, jnp.uint32)
+    b = jnp.full_like(a, 0x9E3779B9)
+    for i in range(words.shape[1]):
+        a, b = _mix(a ^ words[:, i]) + b, _mix(b + a)
+    a, b = _mix(a), _mix(b ^ a)
+    bits = _mix(_mix(lax.iota(jnp.uint32, count)[None, :] + a[:, None]) ^ b[:, None])
+    return bits.reshape(words.shape[:1] + tuple(shape))
+
+
+def _mix(h):
+    """A bijection of uint32 in which every input bit flips every output bit with probability very near 1/2."""
+    h = h ^ (h >> 16)
+    h = h * jnp.uint32(0x7FEB352D)
+    h = h ^ (h >> 15)
+    h = h * jnp.uint32(0x846CA68B)
+    return h ^ (h >> 16)
+
+
+def _double(x, axis):
+    """`upsample2` along one axis."""
+    n = x.shape[axis]
+    before = jnp.concatenate([lax.slice_in_dim(x, 0, 1, axis=axis), lax.slice_in_dim(x, 0, n - 1, axis=axis)], axis)
+    after = jnp.concatenate([lax.slice_in_dim(x, 1, n, axis=axis), lax.slice_in_dim(x, n - 1, n, axis=axis)], axis)
+    pair = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+    return pair.reshape(x.shape[:axis] + (2 * n,) + x.shape[axis + 1 :])
+
+
+def _lax_conv(x, kernel, geometry):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (geometry.stride,) * 2,
+        geometry.pads,
+        dimension_numbers=LAYOUT,
+        feature_group_count=geometry.groups,
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _forward(x, kernel, geometry):
+    """(image, kernel) -> output."""
+    return _lax_conv(x, kernel, geometry)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _input_gradient(y, kernel, geometry):
+    """(output, kernel) -> image: the transpose of `_forward` in its image."""
+    channels = kernel.shape[2] * geometry.groups
+    like = jax.ShapeDtypeStruct((y.shape[0], *geometry.image, channels), y.dtype)
+    return jax.linear_transpose(lambda x: _lax_conv(x, kernel, geometry), like)(y)[0]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _kernel_gradient(x, y, geometry):
+    """(image, output) -> kernel: the transpose of `_forward` in its kernel."""
+    like = jax.ShapeDtypeStruct((*geometry.kernel, x.shape[3] // geometry.groups, y.shape[3]), x.dtype)
+    return jax.linear_transpose(lambda k: _lax_conv(x, k, geometry), like)(y)[0]
+
+
+# All three pair (image, kernel, output) to one number, so each gradient is another of the three.
+_forward.defvjp(
+    lambda x, kernel, geometry: (_forward(x, kernel, geometry), (x, kernel)),
+    lambda geometry, saved, y: (_input_gradient(y, saved[1], geometry), _kernel_gradient(saved[0], y, geometry)),
+)
+_input_gradient.defvjp(
+    lambda y, kernel, geometry: (_input_gradient(y, kernel, geometry), (y, kernel)),
+    lambda geometry, saved, x: (_forward(x, saved[1], geometry), _kernel_gradient(x, saved[0], geometry)),
+)
+_kernel_gradient.defvjp(
+    lambda x, y, geometry: (_kernel_gradient(x, y, geometry), (x, y)),
+    lambda geometry, saved, kernel: (_input_gradient(saved[1], kernel, geometry), _forward(saved[0], kernel, geometry)),
+)
+
+
+def _dense_kernel(kernel, groups):
+    """[kh, kw, cin/groups, cout] -> [kh, kw, cin, cout], zero between different groups."""
+    kh, kw, cin, cout = kernel.shape
+    kernel = kernel.reshape(kh, kw, 1, cin, groups, cout // groups)
+    same = jnp.eye(groups, dtype=kernel.dtype).reshape(1, 1, groups, 1, groups, 1)
+    return (kernel * same).reshape(kh, kw, groups * cin, cout)
+
+
+def _pads(name, n, k, stride, padding, axis):
+    """Low and high padding of one axis."""
+    if padding == "VALID":
+        return 0, 0
+    if padding == "SAME":
+        total = max((-(-n // stride) - 1) * stride + k - n, 0)
+        return total // 2, total - total // 2
+    if isinstance(padding, str) or len(padding) != 2 or any(len(p) != 2 for p in padding):
+        raise ValueError(f"{name}: padding must be 'SAME', 'VALID' or ((low, high), (low, high)), not {padding!r}")
+    return tuple(padding[axis])
+
+
+def _check_rank(name, x):
+    if x.ndim != 4:
+        raise ValueError(f"{name}: x must be [B, H, W, C], not {x.shape}")
+
+
+def _check_arrays(name, x, kernel, stride, groups):
+    _check_rank(name, x)
+    if kernel.ndim != 4:
+        raise ValueError(f"{name}: kernel must be [kh, kw, cin, cout], not {kernel.shape}")
+    if x.dtype != kernel.dtype:
+        raise ValueError(f"{name}: x is {x.dtype} and kernel {kernel.dtype}; cast one to the other's dtype")
+    if not isinstance(stride, int) or stride < 1:
+        raise ValueError(f"{name}: stride must be an int of at least 1, not {stride!r}")
+    if not isinstance(groups, int) or groups < 1 or x.shape[3] % groups or kernel.shape[3] % groups:
+        raise ValueError(
+            f"{name}: groups={groups!r} must be a positive int that divides the {x.shape[3]} input and the "
+            f"{kernel.shape[3]} output channels"
+        )

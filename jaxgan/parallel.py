@@ -1,0 +1,120 @@
+"""Devices and processes: the only file that names pmap.
+
+One device: `jit`. Several: `pmap`, the state replicated, gradients, statistics and logs averaged by the step itself over the
+axis `AXIS`. Several processes: the same, after `start_processes`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxgan.errors import UserError
+
+AXIS = "devices"
+
+
+def start_processes(coordinator: str, processes: int, process: int) -> None:
+    """Join this process to a run of several; before anything else touches JAX.
+
+    Args:
+      coordinator: '' for one process, 'auto' where the cluster says who is who (TPU pods, Slurm, Open MPI), else
+        'host:port' of process 0.
+      processes, process: how many there are, and which this is; not needed with 'auto'.
+    Raises:
+      UserError: they do not fit together, or the others cannot be reached.
+    """
+    if not coordinator:
+        return
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize()
+        elif not 0 <= process < processes:
+            raise UserError(f"--process {process} is not one of --processes {processes}; it counts from 0")
+        else:
+            jax.distributed.initialize(coordinator, processes, process)
+    except (RuntimeError, ValueError) as e:
+        if isinstance(e, UserError):
+            raise
+        reason = str(e).splitlines()[0]
+        raise UserError(f"--coordinator {coordinator}: the processes could not meet ({reason})") from e
+
+
+def check_batch(batch: int, accum: int, devices: int) -> None:
+    """Raise UserError, naming the nearest sizes, if the global batch does not divide evenly."""
+    unit = accum * devices
+    if batch < 1 or batch % unit:
+        below, above = max(batch // unit, 1) * unit, (batch // unit + 1) * unit
+        nearest = f"{below} or {above}" if below < above else str(above)
+        by = f"{devices} devices" + (f" x {accum} micro-batches" if accum > 1 else "")
+        raise UserError(f"--batch {batch} does not divide by {by}; the nearest sizes are {nearest}")
+
+
+def map_devices(fn: Callable, *, static: tuple[int, ...] = (), donate: tuple[int, ...] = ()) -> Callable:
+    """`fn(*args, axis=)` compiled for all devices: jit on one, pmap on several.
+
+    Args:
+      fn: takes the device axis by name, or None, as the keyword `axis`.
+      static: positions of the hashable arguments, each value of which is a compiled program of its own.
+      donate: positions of the arguments whose buffers are reused.
+    Returns:
+      A function of args. On several devices every array has a leading axis over this process's devices.
+    """
+    if jax.device_count() == 1:
+        return jax.jit(partial(fn, axis=None), static_argnums=static, donate_argnums=donate)
+    return jax.pmap(
+        partial(fn, axis=AXIS), axis_name=AXIS, static_broadcasted_argnums=static, donate_argnums=donate
+    )
+
+
+def _stack(pieces: list) -> jax.Array:
+    """One array per local device, as one array [devices, ...] that stays where they are."""
+    devices = jax.local_devices()
+    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
+    pieces = [jax.device_put(piece[None], device) for piece, device in zip(pieces, devices, strict=True)]
+    return jax.make_array_from_single_device_arrays((len(devices), *pieces[0].shape[1:]), sharding, pieces)
+
+
+def replicate(tree):
+    """A tree for `map_devices`: a copy on each device. A copy also on one, since the step donates what it is given."""
+    if jax.device_count() == 1:
+        return jax.tree.map(lambda a: jax.device_put(a, jax.local_devices()[0], may_alias=False), tree)
+    return jax.tree.map(lambda a: _stack([a] * jax.local_device_count()), tree)
+
+
+def shard(tree, axis: int):
+    """Host arrays cut along `axis` into one piece per local device, and sent there."""
+    if jax.device_count() == 1:
+        return jax.tree.map(lambda a: jax.device_put(a, jax.local_devices()[0]), tree)
+    return jax.tree.map(lambda a: _stack(np.split(a, jax.local_device_count(), axis)), tree)
+
+
+def first(tree):
+    """The first local device's copy of a replicated tree, still on that device."""
+    if jax.device_count() == 1:
+        return tree
+    return jax.tree.map(lambda a: a.addressable_shards[0].data.reshape(a.shape[1:]), tree)
+
+
+def is_main() -> bool:
+    """Whether this process writes the run's pictures and logs."""
+    return jax.process_index() == 0
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether any process says so (SIGTERM reaches them at different steps)."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices("jaxgan")

@@ -1,0 +1,31 @@
+"""Which code made a run."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import jaxgan
+
+
+def versions() -> dict[str, str]:
+    """Versions of this library and of what its numbers depend on."""
+    found = {"jaxgan": jaxgan.__version__, "python": platform.python_version()}
+    return found | {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")}
+
+
+def commit() -> str:
+    """The commit of the checkout this runs from, with '+' if it was changed; '' outside one."""
+    where = Path(__file__).resolve().parent
+
+    def git(*args):
+        return subprocess.run(["git", "-C", str(where), *args], capture_output=True, text=True, timeout=10)
+
+    try:
+        head = git("rev-parse", "HEAD")
+        inside = git("ls-files", "--error-unmatch", __file__)
+        if head.returncode or inside.returncode:
+            return ""
+        return head.stdout.strip() + ("+" if git("status", "--porcelain", "--untracked-files=no").stdout.strip() else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,62 @@
+"""The training state: one immutable pytree of arrays."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+Tree = Any
+
+
+class Player(struct.PyTreeNode):
+    """A network in training: arrays only, no functions."""
+
+    params: Tree
+    stats: Tree
+    """Every collection but the parameters, by its name: BatchNorm statistics, spectral vectors, ..."""
+    opt: Tree
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that a run is at one step. With the config it determines all that follows."""
+
+    step: jax.Array
+    """int32 [], updates done. kimg is derived from it, never accumulated."""
+    key: jax.Array
+    """typed key [], constant; step k draws from fold_in(key, k)."""
+    g: Player
+    d: Player
+    ema: Tree
+    """Moving average of g.params, for sampling."""
+    carry: dict[str, jax.Array]
+    """What a recipe's terms keep between steps ({'p': [], 'pl_mean': [], ...}), the same on every device."""
+
+
+def player(variables: dict, tx) -> Player:
+    """A player at step 0 from linen's variables `{'params': ..., 'batch_stats': ..., ...}` and its optimiser."""
+    stats = {name: tree for name, tree in variables.items() if name != "params"}
+    return Player(params=variables["params"], stats=stats, opt=tx.init(variables["params"]))
+
+
+def create(seed: int, g: dict, d: dict, recipe) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      seed: the run's seed.
+      g, d: linen variables of the generator and the discriminator.
+      recipe: a `jaxgan.step.Recipe`; its `tx` makes the optimisers' states, its `carry` is copied.
+    """
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=jax.random.key(seed),
+        g=player(g, recipe.tx["g"]),
+        d=player(d, recipe.tx["d"]),
+        ema=jax.tree.map(jnp.array, g["params"]),  # a copy: the step donates both
+        carry={name: jnp.asarray(value, jnp.float32) for name, value in recipe.carry.items()},
+    )
+
+
+def generator_variables(state: TrainState) -> dict:
+    """The variables to sample with: averaged parameters and the generator's statistics."""
+    return {"params": state.ema, **state.g.stats}

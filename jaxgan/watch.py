@@ -1,0 +1,181 @@
+"""What a person watches: the log, curves, grids of samples, one progress line."""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jaxgan.errors import UserError
+
+
+def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least: int = 512) -> Image.Image:
+    """Images side by side.
+
+    Args:
+      images: uint8 [n, H, W, C], C 1, 3 or 4.
+      columns: how many in a row; None for about a square.
+      pad: pixels between them.
+      least: small pictures are enlarged by a whole factor to about this width, pixels kept square.
+    """
+    n, h, w, c = images.shape
+    columns = columns or math.ceil(math.sqrt(n * h / w))
+    rows = math.ceil(n / columns)
+    sheet = np.full((rows * (h + pad) + pad, columns * (w + pad) + pad, c), 128, np.uint8)
+    for i, image in enumerate(images):
+        y, x = pad + i // columns * (h + pad), pad + i % columns * (w + pad)
+        sheet[y : y + h, x : x + w] = image
+    picture = Image.fromarray(sheet[..., 0] if c == 1 else sheet)
+    factor = max(1, round(least / picture.width))
+    return picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
+
+
+def write_picture(picture: Image.Image, path: Path) -> None:
+    """Save as PNG under its final name only when whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    picture.save(part, "png")
+    part.replace(path)
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; a half-written last line is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+def cut_log(path: Path, step: int) -> list[dict[str, Any]]:
+    """Drop what was logged after `step`, so that a resumed run does not say it twice; returns what stays."""
+    rows = [row for row in read_log(path) if row["step"] <= step]
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    part.replace(path)
+    return rows
+
+
+def add_to_log(path: Path, row: dict[str, Any]) -> None:
+    with path.open("a") as f:
+        f.write(json.dumps(row) + "\n")
+
+
+def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """Losses, penalties, logits, score and speed against kimg, as a PNG."""
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display
+
+    names = sorted({name for row in rows for name in row} - {"step", "kimg", "seconds"})
+    panels = {
+        "losses": [n for n in names if n.endswith("/adv")],
+        "logits": [n for n in names if n.startswith("logits/")],
+        "penalties and other terms": [n for n in names if n[:2] in ("d/", "g/") and not n.endswith("/adv")],
+        "sliced Wasserstein distance (grey levels)": [n for n in names if n == "swd"],
+        "images per second": [n for n in names if n == "img_per_s"],
+    }
+    panels = {title: chosen for title, chosen in panels.items() if chosen}
+    if not panels:
+        return
+    figure = Figure(figsize=(7, 2.3 * len(panels)), layout="constrained")
+    for axes, (title, chosen) in zip(np.ravel(figure.subplots(len(panels), sharex=True)), panels.items(), strict=True):
+        for name in chosen:
+            points = [(row["kimg"], row[name]) for row in rows if name in row]
+            axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2)
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.3)
+        if len(chosen) > 1:
+            axes.legend(fontsize=7)
+    axes.set_xlabel("kimg")
+    figure.savefig(path, dpi=100, format="png")
+
+
+class Progress:
+    """One rich line: what, bar, kimg, img/s, time left, losses. Not on a terminal: a plain line now and then.
+
+    A class because a live display has a life: use it as a context.
+    """
+
+    def __init__(self, total_kimg: float, done_kimg: float, show: bool):
+        from rich import progress
+
+        columns: Iterable = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.TextColumn("{task.completed:.1f}/{task.total:g} kimg"),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[losses]}"),
+        )
+        self.bar = progress.Progress(*columns, refresh_per_second=4, disable=not show, speed_estimate_period=60)
+        self.task = self.bar.add_task("compiling", total=total_kimg, completed=done_kimg, rate="", losses="")
+        self.live = show and self.bar.console.is_terminal
+
+    def __enter__(self):
+        if self.live:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.live:
+            self.bar.stop()
+
+    def update(self, kimg: float, description: str = "training") -> None:
+        self.bar.update(self.task, completed=kimg, description=description)
+
+    def losses(self, row: dict[str, Any]) -> None:
+        text = "  ".join(f"{name} {row[name]:.3g}" for name in ("d/adv", "g/adv", "swd") if name in row)
+        self.bar.update(self.task, rate=f"{row['img_per_s']:.0f} img/s", losses=text)
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if not self.bar.disable:
+            self.bar.console.print(text, highlight=False, soft_wrap=True)
+
+    def tick(self, text: str) -> None:
+        """A line where there is no bar to look at."""
+        if not self.live:
+            self.say(text)
+
+
+def counter(description: str, show: bool) -> tuple[Callable[[int, int], None], Callable[[], None]]:
+    """A passing bar for something that counts: (update(done, total), close)."""
+    from rich import progress
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(bar_width=24),
+        progress.MofNCompleteColumn(),
+        progress.TimeRemainingColumn(),
+        transient=True,
+        disable=not show,
+    )
+    task = bar.add_task(description, total=None)
+
+    def update(done: int, total: int) -> None:
+        if not bar.live.is_started and bar.console.is_terminal and not bar.disable:
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    return update, bar.stop
+
+
+def open_tensorboard(directory: Path) -> Callable[[dict[str, Any]], None]:
+    """A function that writes a log row's numbers for TensorBoard. Raises UserError without tensorboardX."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise UserError('--tensorboard needs tensorboardX: pip install "jaxgan[tensorboard]"') from None
+    writer = SummaryWriter(str(directory))
+
+    def write(row: dict[str, Any]) -> None:
+        for name, value in row.items():
+            if name not in ("step", "kimg"):
+                writer.add_scalar(name, value, row["step"])
+        writer.flush()
+
+    return write

@@ -1,0 +1,151 @@
+"""What every augmentation promises: identity at p = 0, per-image draws, dtypes, derivatives, complaints."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import augment
+from jaxgan.augment.draws import image_keys
+from jaxgan.errors import UserError
+
+KEY = jax.random.key(3)
+SHAPE = (4, 10, 8, 3)
+
+
+def images(shape=SHAPE, seed=1):
+    return jax.random.uniform(jax.random.key(seed), shape, minval=-1.0)
+
+
+def with_saliency(function):
+    def apply(key, x, p):
+        bumps = jnp.exp(jnp.sin(jnp.arange(x.shape[1])[:, None] * 1.3 + jnp.arange(x.shape[2])[None, :]))
+        return function(key, x, jnp.broadcast_to(bumps, x.shape[:3]), p)
+
+    return apply
+
+
+def keep(key, x, saliency, p):
+    return augment.keep_augment(key, x, x[:, ::-1] * 0.5, saliency, p)
+
+
+def cutmix(key, x, saliency, p):
+    return augment.attentive_cutmix(key, x, x[:, ::-1] * 0.5, saliency, p, grid=4)
+
+
+EVERY = {
+    "rotate": augment.rotate,
+    "scale": augment.scale,
+    "crop": augment.crop,
+    "flip": augment.flip,
+    "geometric": augment.geometric,
+    "brightness": augment.brightness,
+    "saturation": augment.saturation,
+    "contrast": augment.contrast,
+    "color": augment.color,
+    "translation": augment.translation,
+    "cutout": augment.cutout,
+    "diffaugment": augment.diffaugment,
+    "ada": functools.partial(augment.ada, transforms="bgcfnc"),
+    "ada r3gan": functools.partial(augment.ada, transforms="r3gan"),
+    "pipeline": augment.pipeline(("flip", "rotate", "color", "crop", "cutout")),
+    "apa": lambda key, x, p: augment.apa(key, x, x[:, ::-1] * 0.5, p),
+    "attentive_cutout": with_saliency(augment.attentive_cutout),
+    "attentive_crop": with_saliency(augment.attentive_crop),
+    "keep_augment": with_saliency(keep),
+    "attentive_cutmix": with_saliency(cutmix),
+}
+every = pytest.mark.parametrize("name", EVERY)
+
+
+@functools.cache
+def jitted(name):
+    return jax.jit(EVERY[name])
+
+
+def bits(x):
+    return np.asarray(x).view(np.uint16 if x.dtype == jnp.bfloat16 else np.uint32)
+
+
+@every
+def test_p_zero_is_the_identity_bit_for_bit(name):
+    x = images().at[0, 0, 0].set(-0.0)
+    np.testing.assert_array_equal(bits(jitted(name)(KEY, x, 0.0)), bits(x))
+    np.testing.assert_array_equal(bits(jitted(name)(KEY, x.astype(jnp.bfloat16), 0.0)), bits(x.astype(jnp.bfloat16)))
+
+
+@every
+def test_p_one_changes_images_and_keeps_shape_and_dtype(name):
+    for dtype in (jnp.float32, jnp.bfloat16):
+        x = images().astype(dtype)
+        y = jitted(name)(KEY, x, 1.0)
+        assert y.shape == x.shape and y.dtype == dtype and bool(jnp.all(jnp.isfinite(y)))
+        assert bool(jnp.any(y != x))
+
+
+@every
+def test_an_image_does_not_depend_on_its_batch(name):
+    x = images()
+    together = jitted(name)(KEY, x, 0.8)
+    alone = jitted(name)(image_keys(KEY, 4)[2:3], x[2:3], 0.8)
+    np.testing.assert_allclose(together[2:3], alone, atol=2e-6)
+    others = jitted(name)(image_keys(KEY, 4), x.at[jnp.array([0, 1, 3])].set(0.3), 0.8)
+    np.testing.assert_array_equal(together[2], others[2])
+
+
+@every
+def test_first_and_second_derivatives_are_finite_and_not_zero(name):
+    x = images()
+
+    def critic(x):
+        return jnp.sum(jnp.sin(2 * EVERY[name](KEY, x, 1.0)), axis=(1, 2, 3))
+
+    @jax.jit
+    def both(x):
+        first = jax.grad(lambda x: jnp.sum(critic(x)))
+        return first(x), jax.grad(lambda x: jnp.sum(first(x) ** 2))(x)
+
+    for g in both(x):
+        assert bool(jnp.all(jnp.isfinite(g)))
+        assert bool(jnp.all(jnp.any(g != 0, axis=(1, 2, 3)))) or name == "apa"  # an image replaced has no gradient
+
+
+@every
+def test_bad_input_is_refused_with_one_line(name):
+    apply, x = EVERY[name], images()
+    for p in (-0.1, 1.5, float("nan"), np.float32(2), jnp.float32(2)):
+        with pytest.raises(UserError, match=r"p must be in \[0, 1\]"):
+            apply(KEY, x, p)
+    with pytest.raises(ValueError, match="p must be a scalar"):
+        apply(KEY, x, jnp.zeros(4))
+    with pytest.raises(ValueError, match=r"images must be floating.*divide uint8"):
+        apply(KEY, (x * 100).astype(jnp.int32), 1.0)
+    with pytest.raises(ValueError, match=r"keys must be \[4\]"):
+        apply(jax.random.split(KEY, 3), x, 1.0)
+    with pytest.raises(ValueError, match="typed key"):
+        apply(jax.random.PRNGKey(0), x, 1.0)
+
+
+@pytest.mark.parametrize("name", [n for n in EVERY if not n.startswith(("attentive", "keep", "apa"))])
+def test_wrong_rank_is_refused(name):
+    with pytest.raises(ValueError, match=r"must be \[B, H, W, C\]"):
+        EVERY[name](KEY, images()[0], 1.0)
+
+
+@every
+def test_grey_images(name):
+    x = images((3, 8, 8, 1))
+    if name == "saturation":
+        with pytest.raises(UserError, match="needs colour"):
+            EVERY[name](KEY, x, 1.0)
+    else:
+        assert jitted(name)(KEY, x, 1.0).shape == x.shape
+
+
+def test_all_works_under_vmap_over_keys():
+    keys = jax.random.split(KEY, 3)
+    x = images()
+    mapped = jax.vmap(lambda k: augment.geometric(k, x, 1.0))(keys)
+    np.testing.assert_allclose(mapped[1], augment.geometric(keys[1], x, 1.0), atol=2e-6)

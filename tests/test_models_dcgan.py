@@ -1,0 +1,138 @@
+"""DCGAN pairs: the tutorial's against Keras's numbers, Radford et al.'s by shape and by property."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import seed_rule
+
+from jaxgan.errors import UserError
+from jaxgan.models.dcgan import Discriminator, Generator, SeedDiscriminator, SeedGenerator
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "seed_models.npz")
+
+
+def close(ours, golden, tolerance=1e-5):
+    ours = np.asarray(ours, np.float64)
+    assert ours.shape == golden.shape
+    assert np.abs(ours - golden).max() <= tolerance * np.abs(golden).max()
+
+
+def test_seed_generator_inference_is_keras():
+    close(SeedGenerator().apply(seed_rule.g_variables(), seed_rule.noise(0)), GOLDEN["g_eval"])
+
+
+def test_seed_generator_training_is_keras_with_its_moving_averages():
+    variables = seed_rule.g_variables()
+    x, new = SeedGenerator().apply(variables, seed_rule.noise(0), train=True, mutable=["batch_stats"])
+    close(x, GOLDEN["g_train"])
+    for n in range(3):
+        step = 49 if n == 0 else 1
+        for ours, keras in (("mean", "mean"), ("var", "variance")):
+            before = variables["batch_stats"][f"BatchNorm_{n}"][ours][::step]
+            after = np.asarray(new["batch_stats"][f"BatchNorm_{n}"][ours])[::step]
+            golden = GOLDEN[f"moving_{n}_{keras}"]
+            close(after, golden)
+            moved = np.abs(golden - before).max()  # the update itself, not only the sum it is added to
+            assert moved > 1e-4 and np.abs((after - before) - (golden - before)).max() < 1e-3 * moved
+
+
+def test_seed_discriminator_is_keras():
+    variables = seed_rule.d_variables()
+    x = jnp.asarray(seed_rule.images(0))
+    close(SeedDiscriminator().apply(variables, x), GOLDEN["d_eval"])
+    close(SeedDiscriminator().apply(variables, x), GOLDEN["d_eval_dropout_layers"])
+    close(SeedDiscriminator(dropout=0.0).apply(variables, x, train=True), GOLDEN["d_train"])
+    keys = jax.random.split(jax.random.key(0), 4)
+    dropped = SeedDiscriminator().apply(variables, x, keys=keys, train=True)
+    assert np.abs(dropped - GOLDEN["d_train"]).max() > 1e-3
+    alone = SeedDiscriminator().apply(variables, x[2:3], keys=keys[2:3], train=True)
+    np.testing.assert_allclose(alone[0], dropped[2], rtol=1e-5)
+
+
+def test_seed_initialisation_is_keras_defaults():
+    params = SeedDiscriminator().init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    for layer, fans in (("Conv_0", 25 * 65), ("Conv_1", 25 * 192)):
+        limit = np.sqrt(6 / fans)  # Glorot uniform
+        kernel = np.asarray(params[layer]["kernel"])
+        assert 0.9 * limit < np.abs(kernel).max() <= limit
+        assert abs(kernel.std() / (limit / np.sqrt(3)) - 1) < 0.05
+        assert not params[layer]["bias"].any()
+
+
+@pytest.mark.parametrize(
+    "shape, base, grids",
+    [((28, 28, 1), (7, 7), 2), ((32, 32, 3), (4, 4), 3), ((48, 24, 2), (12, 6), 2), ((16, 64, 4), (4, 16), 2)],
+)
+def test_any_size(shape, base, grids):
+    g, d = Generator(shape, width=4, max_width=8, classes=3), Discriminator(shape, width=4, max_width=8, classes=3)
+    z, c = jax.random.normal(jax.random.key(0), (2, 100)), jnp.array([0, 2])
+    variables = g.init(jax.random.key(1), z, c)
+    widest = min(4 * 2 ** (grids - 1), 8)
+    assert variables["params"]["Dense_0"]["kernel"].shape == (200, base[0] * base[1] * widest)
+    x = g.apply(variables, z, c)
+    assert x.shape == (2, *shape) and x.dtype == jnp.float32 and np.abs(x).max() < 1
+    logits = d.apply(d.init(jax.random.key(2), x, c), x, c)
+    assert logits.shape == (2,) and logits.dtype == jnp.float32
+
+
+def test_radford_64_has_the_papers_layers():
+    g, d = Generator((64, 64, 3), width=128), Discriminator((64, 64, 3), width=128)
+    z, x = jax.ShapeDtypeStruct((1, 100), jnp.float32), jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    params = jax.eval_shape(g.init, jax.random.key(0), z)["params"]
+    assert params["Dense_0"]["kernel"].shape == (100, 4 * 4 * 1024)
+    sizes = [params[f"ConvTranspose_{i}"]["kernel"].shape[2:] for i in range(4)]
+    assert sizes == [(1024, 512), (512, 256), (256, 128), (128, 3)]
+    assert sum(name.startswith("BatchNorm") for name in params) == 4
+    params = jax.eval_shape(d.init, jax.random.key(0), x)["params"]
+    sizes = [params[f"Conv_{i}"]["kernel"].shape[2:] for i in range(4)]
+    assert sizes == [(3, 128), (128, 256), (256, 512), (512, 1024)]
+    assert sum(name.startswith("BatchNorm") for name in params) == 3
+
+
+@pytest.mark.parametrize("pair", [(SeedGenerator, SeedDiscriminator), (Generator, Discriminator)])
+def test_labels_matter_and_are_asked_for(pair):
+    kw = {"shape": (28, 28, 1), "classes": 4}
+    g, d = pair[0](**kw), pair[1](**kw)
+    z, c = jnp.ones((2, 100)), jnp.array([1, 3])
+    v = g.init(jax.random.key(0), z, c)
+    x = g.apply(v, z, c)
+    assert np.abs(x[0] - x[1]).max() > 1e-5
+    w = d.init(jax.random.key(1), x, c)
+    logits = d.apply(w, x[:1].repeat(2, 0), c)
+    assert abs(logits[0] - logits[1]) > 1e-7
+    for model, variables, first in ((g, v, z), (d, w, x)):
+        with pytest.raises(ValueError, match="labels c"):
+            model.apply(variables, first)
+
+
+def test_no_norm_discriminator_judges_images_one_by_one():
+    x = jax.random.normal(jax.random.key(0), (3, 16, 16, 1))
+    d = Discriminator((16, 16, 1), width=4, norm=False)
+    v = d.init(jax.random.key(1), x)
+    assert "batch_stats" not in v
+    np.testing.assert_allclose(d.apply(v, x, train=True)[1:2], d.apply(v, x[1:2], train=True), rtol=1e-5)
+
+
+def test_bfloat16_arithmetic_keeps_float32_parameters_and_output():
+    z = jax.random.normal(jax.random.key(0), (2, 100))
+    wide, narrow = (Generator((16, 16, 1), width=8, dtype=t) for t in (jnp.float32, jnp.bfloat16))
+    v = narrow.init(jax.random.key(1), z)
+    assert {leaf.dtype for leaf in jax.tree.leaves(v)} == {jnp.dtype("float32")}
+    x = narrow.apply(v, z, train=True, mutable=["batch_stats"])[0]
+    exact = wide.apply(v, z, train=True, mutable=["batch_stats"])[0]
+    assert x.dtype == jnp.float32
+    assert 0 < np.abs(x - exact).max() < 0.05
+
+
+def test_wrong_inputs():
+    with pytest.raises(UserError, match="28x28x1"):
+        SeedGenerator((32, 32, 3)).init(jax.random.key(0), jnp.zeros((1, 100)))
+    with pytest.raises(ValueError, match=r"z must be \[B, 100\]"):
+        Generator((16, 16, 1)).init(jax.random.key(0), jnp.zeros((1, 64)))
+    with pytest.raises(ValueError, match=r"x must be \[B, 16, 16, 1\]"):
+        Discriminator((16, 16, 1)).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
+    with pytest.raises(UserError, match="28x28 or 32x32"):
+        Generator((30, 30, 1)).init(jax.random.key(0), jnp.zeros((1, 100)))
