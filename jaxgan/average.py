@@ -78,7 +78,7 @@ def posthoc_weights(snapshots, time, width):
 
     Args:
       snapshots: list of (time, width) of the averages at hand; times in any one unit, > 0.
-      time: T of the wanted average, the same unit, at most the last snapshot's.
+      time: T of the wanted average, the same unit, at most the last snapshot's; best at the time of a snapshot.
       width: sigma_rel of the wanted average, in (0, 0.2887).
     Returns:
       float64 [len(snapshots)]; scaled to the sum 1, so that what never changed stays as it is.

@@ -76,11 +76,11 @@ def image_keys(key, batch):
 
 def normal_like(key, x):
     """Standard normal noise of the shape and dtype of `x` [B, ...], drawn for each image from its own key."""
-    draw = lambda k: jax.random.normal(k, x.shape[1:])
+    draw = lambda k: jax.random.normal(k, x.shape[1:], jnp.float32)
     return jax.vmap(draw)(image_keys(key, x.shape[0])).astype(x.dtype)
 
 
 def uniform_like(key, x):
     """One number in [0, 1) for each image of `x` [B, ...], shaped [B, 1, ...] to multiply it, from its own key."""
-    u = jax.vmap(jax.random.uniform)(image_keys(key, x.shape[0]))
+    u = jax.vmap(lambda k: jax.random.uniform(k, (), jnp.float32))(image_keys(key, x.shape[0]))
     return u.astype(x.dtype).reshape((-1,) + (1,) * (x.ndim - 1))

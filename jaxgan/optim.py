@@ -242,7 +242,7 @@ def clip_gradient(tx, norm):
     return optax.chain(scheduled(optax.clip_by_global_norm, max_norm=norm), optax.with_extra_args_support(tx))
 
 
-def clip_weights(tx, limit=0.01):
+def clip_weights(tx, *, limit=0.01):
     """`tx`, after which every parameter is clipped to [-limit, limit]: the Lipschitz constraint of the first WGAN.
 
     Args:

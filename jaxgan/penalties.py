@@ -213,7 +213,8 @@ def check_critic_is_per_image(critic, x, *, tolerance=1e-4):
       ValueError: the critic mixes images; integer images; a critic that does not return [B]; fewer than two images.
     Source: convention of this library: the first and then the last image stays, every other one is replaced.
     """
-    batch = images("x", x).shape[0]
+    x = images("x", jnp.asarray(x))
+    batch = x.shape[0]
     if batch < 2:
         raise ValueError("x: one image cannot show whether images mix; give two or more")
     before = np.asarray(one_logit_an_image(critic(x), x))

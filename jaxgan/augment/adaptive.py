@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxgan.augment.draws import check_images, check_probability, image_keys, per_image, uniforms
+from jaxgan.augment.draws import check_images, check_probability, draw, image_keys, per_image
 
 
 def r_t(real_logits):
@@ -56,7 +56,7 @@ def apa(key, real, fake, p):
     check_images(real)
     if fake.shape != real.shape or fake.dtype != real.dtype:
         raise ValueError(f"apa: real and fake differ: {real.shape} {real.dtype} and {fake.shape} {fake.dtype}")
-    (u,) = uniforms(image_keys(key, real.shape[0]), ["apa"])["apa"][:1]
+    (u,) = draw(image_keys(key, real.shape[0]), "apa", 1)
     return jnp.where(per_image(u < check_probability(p)), jax.lax.stop_gradient(fake), real)
 
 

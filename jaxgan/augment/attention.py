@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.augment.draws import check_images, option_in, prepare, salted, select, uniforms
+from jaxgan.augment.draws import check_images, draw, option_in, prepare, salted, select
 from jaxgan.augment.resample import HIGHEST, affine, compose, scaling, translation_by
 from jaxgan.errors import UserError
 
@@ -56,7 +56,7 @@ def attentive_cutout(key, x, saliency, p, *, size=0.5, telling="hide", quantile=
     """
     keys, _, p = prepare(key, x, p)
     _check_saliency(x, saliency)
-    (gate,) = uniforms(keys, ["attentive_cutout"])["attentive_cutout"][:1]
+    (gate,) = draw(keys, "attentive_cutout", 1)
     inside, _ = _place(keys, "attentive_cutout", saliency, size, _seek(telling, hide="high", keep="low"), quantile)
     return jnp.where(((gate < p)[:, None, None] & inside)[..., None], jnp.zeros((), x.dtype), x)
 
@@ -69,7 +69,7 @@ def attentive_crop(key, x, saliency, p, *, size=0.75, telling="keep", quantile=0
     """
     keys, _, p = prepare(key, x, p)
     _check_saliency(x, saliency)
-    (gate,) = uniforms(keys, ["attentive_crop"])["attentive_crop"][:1]
+    (gate,) = draw(keys, "attentive_crop", 1)
     seek = _seek(telling, hide="low", keep="high")
     _, (top, left, rows, cols) = _place(keys, "attentive_crop", saliency, size, seek, quantile)
     h, w = x.shape[1:3]
@@ -92,7 +92,7 @@ def keep_augment(key, x, augmented, saliency, p, *, size=0.5, quantile=0.6):
     keys, _, p = prepare(key, x, p)
     _check_saliency(x, saliency)
     _check_same("augmented", augmented, x)
-    (gate,) = uniforms(keys, ["keep_augment"])["keep_augment"][:1]
+    (gate,) = draw(keys, "keep_augment", 1)
     inside, _ = _place(keys, "keep_augment", saliency, size, "high", quantile)
     return select(gate < p, jnp.where(inside[..., None], x, augmented), x)
 
@@ -119,7 +119,7 @@ def attentive_cutmix(key, x, other, saliency, p, *, grid=7, patches=6):
     if not 1 <= grid <= min(h, w):
         raise UserError(f"attentive_cutmix: grid must be in [1, {min(h, w)}], got {grid}")
     option_in("attentive_cutmix: patches", patches, 1, grid**2)
-    (gate,) = uniforms(keys, ["attentive_cutmix"])["attentive_cutmix"][:1]
+    (gate,) = draw(keys, "attentive_cutmix", 1)
     rows, cols = (np.arange(side) * grid // side for side in (h, w))  # the patch of each pixel
     to_rows, to_cols = ((np.arange(grid)[:, None] == a[None, :]).astype(np.float32) for a in (rows, cols))
     scores = jnp.einsum("ij,bjk,lk->bil", to_rows, saliency.astype(jnp.float32), to_cols, precision=HIGHEST)

@@ -7,14 +7,14 @@ official code. Deviation: a transform is drawn for an image with probability p (
 import jax
 import jax.numpy as jnp
 
-from jaxgan.augment.draws import check_images, option_in, per_image, prepare, select, uniforms
+from jaxgan.augment.draws import check_images, draw, option_in, per_image, prepare, select
 from jaxgan.errors import UserError
 
 
 def brightness(key, x, p):
     """x + u, u uniform in [-0.5, 0.5): half the range of a colour. Any number of channels."""
     keys, y, p = prepare(key, x, p)
-    gate, u = uniforms(keys, ["brightness"])["brightness"][:2]
+    gate, u = draw(keys, "brightness", 2)
     return select(gate < p, y + per_image(u - 0.5), x)
 
 
@@ -28,7 +28,7 @@ def saturation(key, x, p):
 
 def _saturation(key, x, p):
     keys, y, p = prepare(key, x, p)
-    gate, u = uniforms(keys, ["saturation"])["saturation"][:2]
+    gate, u = draw(keys, "saturation", 2)
     mean = jnp.mean(y, axis=-1, keepdims=True)
     return select(gate < p, mean + per_image(2 * u) * (y - mean), x)
 
@@ -36,7 +36,7 @@ def _saturation(key, x, p):
 def contrast(key, x, p):
     """m + c (x - m), m the image's mean over pixels and channels, c uniform in [0.5, 1.5)."""
     keys, y, p = prepare(key, x, p)
-    gate, u = uniforms(keys, ["contrast"])["contrast"][:2]
+    gate, u = draw(keys, "contrast", 2)
     mean = jnp.mean(y, axis=(1, 2, 3), keepdims=True)
     return select(gate < p, mean + per_image(u + 0.5) * (y - mean), x)
 
@@ -57,7 +57,7 @@ def translation(key, x, p, *, ratio=0.125):
     keys, _, p = prepare(key, x, p)
     h, w, c = x.shape[1:]
     ry, rx = int(h * ratio + 0.5), int(w * ratio + 0.5)
-    gate, u, v = uniforms(keys, ["translation"])["translation"][:3]
+    gate, u, v = draw(keys, "translation", 3)
     corner = jnp.stack([u * (2 * ry + 1), v * (2 * rx + 1)], -1).astype(jnp.int32)
     padded = jnp.pad(x, ((0, 0), (ry, ry), (rx, rx), (0, 0)))
     moved = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), (h, w, c)))(padded, corner)
@@ -71,7 +71,7 @@ def cutout(key, x, p, *, ratio=0.5):
     """
     option_in("cutout: ratio", ratio, 0, 1)
     keys, _, p = prepare(key, x, p)
-    gate, u, v = uniforms(keys, ["cutout"])["cutout"][:3]
+    gate, u, v = draw(keys, "cutout", 3)
     rows, cols = (_covered(a, side, int(side * ratio + 0.5)) for a, side in ((u, x.shape[1]), (v, x.shape[2])))
     hidden = rows[:, :, None] & cols[:, None, :]
     return jnp.where(((gate < p)[:, None, None] & hidden)[..., None], jnp.zeros((), x.dtype), x)

@@ -23,7 +23,8 @@ SALTS = {
 def prepare(key, x, p):
     """Checks the three arguments of an augmentation; returns (keys [B], x in float32, p as float32 [])."""
     check_images(x)
-    return image_keys(key, x.shape[0]), x.astype(jnp.float32), check_probability(p)
+    p = check_probability(p)
+    return image_keys(key, x.shape[0]), x.astype(jnp.float32), p
 
 
 def check_images(x):
@@ -68,6 +69,11 @@ def uniforms(keys, names):
 
     u = jnp.moveaxis(jax.vmap(of_one)(keys), 0, 2)
     return dict(zip(names, u, strict=True))
+
+
+def draw(keys, name, count):
+    """The first `count` (<= 8) draws of one transform: [count, B] float32."""
+    return uniforms(keys, [name])[name][:count]
 
 
 def as_normal(u):

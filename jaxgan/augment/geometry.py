@@ -8,7 +8,7 @@ import math
 
 import jax.numpy as jnp
 
-from jaxgan.augment.draws import option_in, prepare, select, uniforms
+from jaxgan.augment.draws import draw, option_in, prepare, select, uniforms
 from jaxgan.augment.resample import affine, compose, rotation, scaling, translation_by
 from jaxgan.errors import UserError
 
@@ -51,7 +51,7 @@ def flip(key, x, p):
     Exact. Arguments as `rotate`.
     """
     keys, _, p = prepare(key, x, p)
-    return select(_flipped(uniforms(keys, ["flip"])["flip"], p), x[:, :, ::-1], x)
+    return select(_flipped(draw(keys, "flip", 2), p), x[:, :, ::-1], x)
 
 
 def geometric(key, x, p, *, rotate=15.0, scale=(0.8, 1.25), crop=0.2, flip=True, fill="reflect"):

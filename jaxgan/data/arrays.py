@@ -119,7 +119,8 @@ def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, s
     as_it_is = channels == depth or (channels is None and depth != 4)
     if n >= 2 and as_it_is and (size is None or tuple(size) == (height, width)):
         look = Look((height, width), depth, rest["background"])
-        return finish(items, np.arange(n), look, Stored(np.ascontiguousarray(images)), rest["name"])
+        stamps = [items.stamp(i) for i in range(n)]
+        return finish(items, np.arange(n), look, Stored(np.ascontiguousarray(images)), rest["name"], stamps)
     return prepare(items, size=size, channels=channels, **rest)
 
 

@@ -4,8 +4,8 @@ import io
 import json
 import os
 import posixpath
+import struct
 import tarfile
-import threading
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from jaxgan.errors import UserError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 SPLITS = ("train", "test", "val", "valid", "validation")
+SMALL = 256 * 1024  # bytes; PIL reads headers in many small pieces, so a small file is read at once
 ENDS = 16 * 1024  # bytes at a file's start and end that tell it from a changed one
 
 
@@ -46,7 +47,14 @@ def folder(path: str, split: str = "train") -> Items:
         with open(os.path.join(path, names[i]), "rb") as file:
             return _stamp(file, os.fstat(file.fileno()).st_size)
 
-    return _items(path, shown, labels, class_names, lambda i: open(os.path.join(path, names[i]), "rb"), stamp)
+    def file(i):
+        opened = open(os.path.join(path, names[i]), "rb")
+        if os.fstat(opened.fileno()).st_size > SMALL:
+            return opened
+        with opened:
+            return io.BytesIO(opened.read())
+
+    return _items(path, shown, labels, class_names, file, stamp)
 
 
 def archive(path: str, split: str = "train") -> Items:
@@ -57,32 +65,34 @@ def archive(path: str, split: str = "train") -> Items:
     try:
         return (_tar if path.lower().endswith(TAR_SUFFIXES) else _zip)(path, split)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError, NotImplementedError) as e:
-        raise UserError(f"{path}: not an archive that can be read ({e}); copy or pack it again") from None
+        why = " ".join(str(e).split())[:200]
+        raise UserError(f"{path}: not an archive that can be read ({why}); copy or pack it again") from None
 
 
 def _zip(path, split):
-    file = zipfile.ZipFile(path)
-    members = {m.filename: m for m in file.infolist() if not m.is_dir()}
-    names, shown, labels, class_names = arrange(members, split, path, file.read)
+    with zipfile.ZipFile(path) as file:
+        members = {_tidy(m.filename): m for m in file.infolist() if not m.is_dir()}
+        names, shown, labels, class_names = arrange(members, split, path, lambda name: file.read(members[name]))
     if any(members[name].flag_bits & 1 for name in names):
         raise UserError(f"{path}: is encrypted; pack it again without a password")
-    lock = threading.Lock()  # ZipFile counts its open members without one; reading them is safe
-
-    @contextmanager
-    def member(i):
-        with lock:
-            opened = file.open(members[names[i]])
-        try:
-            yield opened
-            opened.read()  # to its end: checks the CRC
-        finally:
-            with lock:
-                opened.close()
 
     def stamp(i):
         return f"{members[names[i]].file_size}:{members[names[i]].CRC}"
 
-    return _items(path, shown, labels, class_names, member, stamp)
+    return _items(path, shown, labels, class_names, lambda i: _member(path, members[names[i]]), stamp)
+
+
+def _member(path, info):
+    """A member of a zip through a file of its own: threads share nothing, nothing stays open; its CRC is checked."""
+    file = open(path, "rb")
+    try:
+        file.seek(info.header_offset)
+        name, extra = struct.unpack("<26x2H", file.read(30))  # the local header; its lengths may differ from the index
+        file.seek(name + extra, os.SEEK_CUR)
+        return zipfile.ZipExtFile(file, "r", info, close_fileobj=True)
+    except BaseException:
+        file.close()
+        raise
 
 
 def _tar(path, split):
@@ -90,10 +100,11 @@ def _tar(path, split):
     with tarfile.open(path) as file:
         held, members = {}, {}
         for m in file:
-            if m.isreg() and (_is_image(m.name) or posixpath.basename(m.name) == "dataset.json"):
-                members[m.name] = (m.offset_data, m.size)
+            name = _tidy(m.name)
+            if m.isreg() and (_is_image(name) or posixpath.basename(name) == "dataset.json"):
+                members[name] = (m.offset_data, m.size)
                 if compressed:
-                    held[m.name] = file.extractfile(m).read()
+                    held[name] = file.extractfile(m).read()
 
     def read(name):
         if compressed:
@@ -147,7 +158,12 @@ def _hidden(part):
 
 
 def _is_image(name):
-    return name.lower().endswith(SUFFIXES) and not any(_hidden(p) for p in name.split("/") if p != ".")
+    return name.lower().endswith(SUFFIXES) and not any(_hidden(p) for p in name.split("/"))
+
+
+def _tidy(name):
+    """A member's name without the ./, / or backslashes that some packers write."""
+    return posixpath.normpath(name.replace("\\", "/")).lstrip("/")
 
 
 def arrange(found, split: str, where: str, read: Callable[[str], bytes]):

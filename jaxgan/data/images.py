@@ -142,10 +142,12 @@ def _eight_bit(im):
 
 def _cover(im, size):
     height, width = size
+    if im.size == (width, height):
+        return im
     scale = max(width / im.width, height / im.height)
     if scale == 1:  # a pure cut keeps the pixels as they are
         left, top = (im.width - width) // 2, (im.height - height) // 2
-        return im.crop((left, top, left + width, top + height)) if (left or top) else im
+        return im.crop((left, top, left + width, top + height))
     half_w, half_h = width / scale / 2, height / scale / 2
     box = (
         max(im.width / 2 - half_w, 0),

@@ -32,7 +32,7 @@ def open_source(
       channels: 1, 3, or 4 for straight RGBA; None takes 1 when all images are grey, else 3.
       background: what lies under transparent pixels unless channels is 4; a colour as PIL reads it.
       skip_broken: leave broken images out and list them in `Source.skipped`.
-      progress: called with (what, done, total) from this thread.
+      progress: called with (images done, images in all) from this thread; a set may be gone through twice.
     Returns:
       Source.
     Raises:
@@ -49,7 +49,7 @@ def open_source(
         channels=channels,
         background=images.colour(background),
         skip_broken=skip_broken,
-        progress=progress or (lambda what, done, total: None),
+        progress=progress or (lambda done, total: None),
     )
     path = os.path.expanduser(data)
     if not os.path.exists(path):

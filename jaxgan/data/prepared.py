@@ -72,12 +72,14 @@ def locate(data: str, data_dir: str = "") -> str:
         found = find(place.rstrip("/"), match["version"] or "")
         if found:
             return found
+        if os.path.isdir(place) and match["version"]:
+            raise UserError(f"{data}: {place} does not hold version {match['version']}; it has {_has(place)}")
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
     if not match or match["name"] not in known:
         near = difflib.get_close_matches(data.lower(), ["digits", *known], n=3)
-        if "/" in data or "\\" in data or os.path.splitext(data)[1]:
+        if "/" in data or "\\" in data or (os.path.splitext(data)[1] and not match):
             raise UserError(f"{data}: no such file or folder")
         hint = (
             f"did you mean {' or '.join(near)}?"
@@ -98,6 +100,10 @@ def locate(data: str, data_dir: str = "") -> str:
     except Exception as e:  # downloads, checksums, missing extras: TFDS has no common exception
         raise UserError(f"{data}: TFDS could not prepare it: {' '.join(str(e).split())[:300]}") from e
     return str(builder.data_dir)
+
+
+def _has(place):
+    return ", ".join(d for d in _folders(place) if not d.startswith(".")) or "nothing"
 
 
 def items(path: str, split: str, progress: Progress) -> Items:
@@ -165,7 +171,7 @@ def _read(records, image, label, hold, progress, path):
             raise UserError(f"{path}: records {start}..{stop - 1} cannot be read ({e}); prepare it again") from None
         held += [r[image] for r in batch] if hold else []
         labels += [r[label] for r in batch] if label else []
-        progress("reading records", stop, len(records))
+        progress(stop, len(records))
     return held if hold else None, labels if label else None
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ from jaxgan.errors import UserError
 IN_MEMORY = 2 * 1024**3  # bytes of uint8 pixels; a set up to this size is decoded once, when it is opened
 CHUNK = 64  # images in one piece of work for a thread
 
-Progress = Callable[[str, int, int], None]  # (what is being done, images done, images in all)
+Progress = Callable[[int, int], None]  # (images done, images in all); a set may be gone through more than once
 
 
 class Source(NamedTuple):
@@ -69,9 +70,9 @@ class Decoded:
 
     def _one(self, index):
         item = int(self.kept[index])
-        _, array = _examine(self.items, item, self.look)
-        if isinstance(array, _Broken):
-            raise UserError(_complaint(self.items, item, array))
+        head, array = _examine(self.items, item, self.look)
+        if isinstance(head, _Broken):
+            raise UserError(_complaint(self.items, item, head))
         return array
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
@@ -101,8 +102,9 @@ def prepare(items: Items, *, name: str, size, channels, background, skip_broken:
     first = _first(items, skip_broken)
     look = Look(size or first.size, channels or (1 if first.grey else 3), background)
     fits = len(items.names) * look.size[0] * look.size[1] * look.channels <= IN_MEMORY
-    headers, images, broken = _pass(items, look if fits else None, size, skip_broken, progress)
-    kept = np.array([i for i in range(len(items.names)) if i not in broken], np.int64)
+    headers, images, stamps = _pass(items, look if fits else None, size, skip_broken, progress)
+    broken = [i for i, head in enumerate(headers) if isinstance(head, _Broken)]
+    kept = np.delete(np.arange(len(headers)), broken)
     if len(kept) < 2:
         raise UserError(f"{items.where}: {len(kept)} readable image(s) of {len(items.names)}; a set needs at least two")
     if channels is None and look.channels == 1 and not all(headers[i].grey for i in kept):
@@ -114,15 +116,16 @@ def prepare(items: Items, *, name: str, size, channels, background, skip_broken:
         read = Stored(images if len(kept) == len(images) else images[kept])
     else:
         read = Decoded(items, kept, look)
-    return finish(items, kept, look, read, name, [items.names[i] for i in sorted(broken)])
+    skipped = tuple(str(items.names[i]) for i in broken)
+    return finish(items, kept, look, read, name, [stamps[i] for i in kept])._replace(skipped=skipped)
 
 
-def finish(items: Items, kept, look: Look, read, name: str, skipped=()) -> Source:
-    """The Source of images that are already alike; `kept` are the indices into items, int64 [n]."""
+def finish(items: Items, kept: np.ndarray, look: Look, read, name: str, stamps: Sequence[str]) -> Source:
+    """The Source of images that are already alike; `kept` are indices into items, int64 [n], `stamps` theirs."""
     labels = None if items.labels is None else items.labels[kept]
     digest = hashlib.sha256(repr((1, look, len(kept), items.class_names)).encode())  # 1: the version of this rule
-    for i in kept:
-        digest.update(f"{items.names[i]}\0{items.stamp(i)}\n".encode("utf-8", "surrogateescape"))
+    for i, stamp in zip(kept, stamps, strict=True):
+        digest.update(f"{items.names[i]}\0{stamp}\n".encode("utf-8", "surrogateescape"))
     if labels is not None:
         digest.update(repr((labels.dtype.str, labels.shape)).encode() + np.ascontiguousarray(labels).tobytes())
     return Source(
@@ -134,7 +137,6 @@ def finish(items: Items, kept, look: Look, read, name: str, skipped=()) -> Sourc
         classes=0 if labels is None else len(items.class_names),
         class_names=() if labels is None else items.class_names,
         fingerprint=digest.hexdigest()[:16],
-        skipped=tuple(skipped),
     )
 
 
@@ -143,7 +145,7 @@ def read_all(source: Source, progress: Progress | None = None) -> np.ndarray:
 
     Args:
       source: from `open_source`.
-      progress: called with (what, images done, images in all).
+      progress: called with (images done, images in all).
     Returns:
       uint8 [n, H, W, C]; read-only where the source holds it already.
     """
@@ -155,7 +157,7 @@ def read_all(source: Source, progress: Progress | None = None) -> np.ndarray:
         stop = min(start + step, source.n)
         out[start:stop] = source.read(np.arange(start, stop))
         if progress:
-            progress("reading images", stop, source.n)
+            progress(stop, source.n)
     return out
 
 
@@ -164,7 +166,7 @@ def _complaint(items, i, broken):
 
 
 def _examine(items, i, look):
-    """(header, pixels) of one image; pixels are None without a look. Damage gives _Broken in their places."""
+    """(header, pixels) of one image; pixels are None without a look. Damage gives _Broken for a header."""
     try:
         with items.image(i) as im:
             head = header(im)
@@ -172,8 +174,7 @@ def _examine(items, i, look):
     except UserError as e:
         raise UserError(f"{items.where}: {items.names[i]}: {e}") from None
     except Exception as e:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
-        broken = _Broken(" ".join(str(e).split()) or type(e).__name__)
-        return broken, broken
+        return _Broken(" ".join(str(e).split()) or type(e).__name__), None
 
 
 def _first(items: Items, skip_broken: bool) -> Header:
@@ -187,42 +188,50 @@ def _first(items: Items, skip_broken: bool) -> Header:
 
 
 def _pass(items, look, size, skip_broken, progress):
-    """Headers of all images, their pixels when a look is given, and the set of the broken."""
+    """Of all images: headers (or _Broken), pixels [n, H, W, C] when a look is given, stamps."""
     n = len(items.names)
-    headers, broken = [None] * n, set()
+    headers, stamps = [], []
     images = None if look is None else np.empty((n, *look.size, look.channels), np.uint8)
     first = None  # the first that is not broken; the others must have its size
 
     def work(start):
         # Without a size the pixels are made like the first image's, which is a copy where sizes agree; else it raises.
-        return [_examine(items, i, look) for i in range(start, min(start + CHUNK, n))]
+        seen = [(i, *_examine(items, i, look)) for i in range(start, min(start + CHUNK, n))]
+        return [(i, head, array, "" if isinstance(head, _Broken) else items.stamp(i)) for i, head, array in seen]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        starts = iter(range(0, n, CHUNK))
-        # A few pieces ahead of the one that is waited for: results do not pile up, an early error ends it early.
-        ahead = [pool.submit(work, s) for s in itertools.islice(starts, 4 * (os.cpu_count() or 1))]
-        for start in range(0, n, CHUNK):
-            results = ahead.pop(0).result()
-            ahead += [pool.submit(work, s) for s in itertools.islice(starts, 1)]
-            for i, (head, array) in enumerate(results, start):
-                if isinstance(head, _Broken):
-                    if not skip_broken:
-                        raise UserError(_complaint(items, i, head))
-                    broken.add(i)
-                    continue
-                headers[i] = head
-                first = i if first is None else first
-                if size is None and head.size != headers[first].size:
-                    raise UserError(_mixed(items, first, i, headers))
-                if images is not None:
-                    images[i] = array
-            progress("reading images" if images is not None else "checking images", min(start + CHUNK, n), n)
-    return headers, images, broken
+    for i, head, array, stamp in itertools.chain.from_iterable(_ahead(work, range(0, n, CHUNK))):
+        headers.append(head)
+        stamps.append(stamp)
+        if isinstance(head, Header):
+            first = i if first is None else first
+            if size is None and head.size != headers[first].size:
+                raise UserError(_mixed(items, first, i, headers))
+            if images is not None:
+                images[i] = array
+        elif not skip_broken:
+            raise UserError(_complaint(items, i, head))
+        if (i + 1) % CHUNK == 0 or i + 1 == n:
+            progress(i + 1, n)
+    return headers, images, stamps
+
+
+def _ahead(work, arguments):
+    """The results of work in order, from threads that are a few pieces ahead; so an error ends it early."""
+    threads = os.cpu_count() or 1
+    arguments = iter(arguments)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = deque(pool.submit(work, a) for a in itertools.islice(arguments, 4 * threads))
+        try:
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(work, a) for a in itertools.islice(arguments, 1))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _mixed(items, i, j, headers):
     a, b = ("{}x{}".format(*headers[k].size) for k in (i, j))
     return (
-        f"{items.where}: the images differ in size (height x width): {items.names[i]} has {a}, {items.names[j]} has {b}; "
-        f"pass --size H W to make them alike"
+        f"{items.where}: the images differ in size (height x width): {items.names[i]} has {a}, "
+        f"{items.names[j]} has {b}; pass --size H W to make them alike"
     )

@@ -82,8 +82,8 @@ def indices(seed, step, batch, n):
     """
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed is {seed}; it must be in [0, 2^32)")
-    if step < 0 or batch < 1:
-        raise ValueError(f"step is {step} and batch {batch}; they must be at least 0 and 1")
+    if step < 0 or batch < 1 or n < 1:
+        raise ValueError(f"step {step}, batch {batch}, n {n}: they must be at least 0, 1 and 1")
     position = int(step) * int(batch) + np.arange(batch, dtype=np.int64)
     epoch, offset = np.divmod(position, n)
     key = mix(np.full(batch, seed, np.uint32), epoch.astype(np.uint32))

@@ -16,7 +16,7 @@ def affine(image, matrix, mode):
 
 
 def wavelet_affine(image, matrix, taps, margin):
-    """Pads by reflection, upsamples by 2, samples bilinearly on a half-pixel grid, downsamples by 2; taps sum to sqrt 2."""
+    """Pads by reflection, upsamples by 2, samples bilinearly on a half-pixel grid, downsamples by 2."""
     h, w = image.shape[:2]
     taps = np.asarray(taps, np.float64)
     moment = taps @ np.arange(len(taps)) / taps.sum()
@@ -49,7 +49,7 @@ def color_matrix(brightness=0.0, log2_contrast=0.0, luma_flip=False, hue=0.0, lo
     if luma_flip:
         out = (eye - 2 * outer) @ out
     c, s, cross = np.cos(hue), np.sin(hue), np.zeros((4, 4))
-    cross[:3, :3] = np.cross(np.eye(3), -v[:3])  # column j is v x e_j
+    cross[:3, :3] = np.cross(np.eye(3), -v[:3]).T  # column j is v x e_j
     turn = c * eye + s * cross + (1 - c) * outer
     turn[3, 3] = 1
     out = turn @ out

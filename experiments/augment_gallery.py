@@ -1,0 +1,128 @@
+"""`python -m experiments.augment_gallery [--data digits] [--out augmentations.png]`: every augmentation in a picture."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from experiments.cli import parse, run_command
+from jaxgan import augment
+from jaxgan.augment.ada_pipe import NEEDS_COLOR
+from jaxgan.data.open import open_source
+from jaxgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """One labelled row for each augmentation, the same images and seed in all."""
+
+    data: str = "digits"
+    """digits, a TFDS name, or a path."""
+    out: str = "augmentations.png"
+    """The picture."""
+    size: int | None = None
+    """Height and width in pixels; by default 28 for digits, the images' own for others."""
+    n: int = 10
+    """Images in a row."""
+    p: float = 1.0
+    """Probability that an image gets a transform, in the rows of single ones."""
+    seed: int = 0
+    """Of the draws."""
+
+
+def rows(channels: int, p: float) -> list[tuple[str, object]]:
+    """(label, (key, x) -> x') of every row, the seeds' four first."""
+
+    def at(name, function, **options):
+        return name, lambda key, x: function(key, x, p, **options)
+
+    def with_saliency(name, function, **options):
+        return name, lambda key, x: function(key, x, augment.saliency(_edges, x), p, **options)
+
+    def from_another(key, x):
+        other = jnp.roll(x, 1, axis=0)
+        return augment.attentive_cutmix(key, x, other, augment.saliency(_edges, other), p)
+
+    def keep(key, x):
+        turned = augment.rotate(key, x, 1.0, max_degrees=90.0)
+        return augment.keep_augment(key, x, turned, augment.saliency(_edges, x), p)
+
+    out = [("as they are", lambda key, x: x)]
+    out += [at(name, getattr(augment, name)) for name in ("rotate", "scale", "crop", "flip", "geometric")]
+    names = ("brightness", "saturation", "contrast", "color", "translation", "cutout", "diffaugment")
+    out += [at(name, getattr(augment, name)) for name in names if channels > 1 or name != "saturation"]
+    singles = [name for name in augment.ADA_TRANSFORMS if channels > 1 or name not in NEEDS_COLOR]
+    out += [at(f"ada {name}", augment.ada, transforms=(name,)) for name in singles]
+    out += [
+        (f"ada {preset}, p = {q:g}", functools.partial(augment.ada, p=q, transforms=preset))
+        for preset, q in (("bgc", 0.3), ("bgc", 0.8), ("r3gan", 0.3), ("bgcfnc", 0.8))
+    ]
+    return out + [
+        ("saliency", lambda key, x: _as_images(augment.saliency(_edges, x), x)),
+        with_saliency("attentive_cutout, hide", augment.attentive_cutout, telling="hide"),
+        with_saliency("attentive_cutout, keep", augment.attentive_cutout, telling="keep"),
+        with_saliency("attentive_crop, keep", augment.attentive_crop, telling="keep", size=0.6),
+        with_saliency("attentive_crop, hide", augment.attentive_crop, telling="hide", size=0.6),
+        ("keep_augment of a turn", keep),
+        ("attentive_cutmix", from_another),
+    ]
+
+
+def _edges(x):
+    """A stand-in for a discriminator, which looks at edges."""
+    return sum(jnp.sum(jnp.diff(x, axis=axis) ** 2, axis=(1, 2, 3)) for axis in (1, 2))
+
+
+def _as_images(maps, x):
+    peak = jnp.max(maps, axis=(1, 2), keepdims=True)
+    return jnp.broadcast_to((2 * maps / peak - 1)[..., None], x.shape)
+
+
+def sheet(labelled: list[tuple[str, np.ndarray]]) -> Image.Image:
+    """Rows of uint8 images [n, H, W, C] with their labels at the left; small images are enlarged by a whole factor."""
+    n, h, w, c = labelled[0][1].shape
+    zoom = max(1, -(-56 // min(h, w)))
+    tile_h, tile_w, label, gap = h * zoom, w * zoom, 190, 3
+    picture = Image.new("RGB", (label + n * (tile_w + gap), len(labelled) * (tile_h + gap)), "white")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=14)
+    for i, (name, images) in enumerate(labelled):
+        top = i * (tile_h + gap)
+        pen.text((6, top + tile_h // 2), name, fill="black", font=font, anchor="lm")
+        for j, image in enumerate(images):
+            tile = Image.fromarray(image[..., 0] if c == 1 else image).convert("RGB")
+            tile = tile.resize((tile_w, tile_h), Image.Resampling.NEAREST)
+            picture.paste(tile, (label + j * (tile_w + gap), top))
+    return picture
+
+
+def main() -> None:
+    args = parse(Arguments, prog="python -m experiments.augment_gallery")
+    out = Path(args.out)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {args.out}: name a .png")
+    if not 1 <= args.n <= 100:
+        raise UserError(f"--n {args.n}: must be in [1, 100]")
+    size = args.size or (28 if args.data == "digits" else None)
+    source = open_source(args.data, size=None if size is None else (size, size))
+    if source.shape[0] < 8 or source.shape[1] < 8:
+        raise UserError(f"--size: the images are {source.shape[0]} by {source.shape[1]}; give at least 8")
+    pixels = source.read(np.linspace(0, source.n - 1, args.n).astype(int))
+    x, key = jnp.asarray(pixels, jnp.float32) / 127.5 - 1, jax.random.key(args.seed)
+    labelled = []
+    for name, function in rows(source.shape[2], args.p):
+        y = np.asarray(jax.jit(function)(key, x))
+        labelled.append((name, np.clip(y * 127.5 + 128, 0, 255).astype(np.uint8)))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        sheet(labelled).save(out)
+    except OSError as e:
+        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
+    print(f"{len(labelled)} rows of {args.n} images of {source.name}: {out}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,74 @@
+"""python -m experiments.prepare SOURCE DEST: write any set of images as a prepared TFDS directory."""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+from experiments.cli import parse, run_command
+from jaxgan.data import open_source
+from jaxgan.data.prepare import check_destination, dataset_name, write
+
+
+@dataclass(frozen=True)
+class Prepare:
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A folder of images, a .zip or .tar of one, an .npz, a prepared directory, "digits" or a TFDS name."""
+    dest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DEST")]
+    """The directory to write; it must not exist. With DIR/NAME/1.0.0, TFDS finds it by NAME with data_dir DIR."""
+    name: str = ""
+    """The name of the set; empty takes it from DEST."""
+    size: tuple[int, int] | None = None
+    """Height and width: images are scaled to cover it and cut at the centre."""
+    channels: int | None = None
+    """1 (grey), 3 (RGB) or 4 (RGBA); None takes 1 when all images are grey, else 3."""
+    background: str = "white"
+    """What lies under transparent pixels."""
+    split: str = "train"
+    """Which split of SOURCE to take; DEST has it under the same name."""
+    data_dir: str = ""
+    """Where TFDS sets lie; empty is TFDS's default."""
+    skip_broken: bool = False
+    """Leave broken images out instead of stopping at the first."""
+
+
+def main(args: list[str] | None = None) -> int:
+    how = parse(
+        Prepare, args, prog="python -m experiments.prepare", description="Write images as a prepared TFDS directory."
+    )
+    check_destination(how.dest)  # before the work, not after it
+    dataset_name(how.dest, how.name)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        reading = bar.add_task("reading", total=None)
+        source = open_source(
+            how.source,
+            data_dir=how.data_dir,
+            split=how.split,
+            size=how.size,
+            channels=how.channels,
+            background=how.background,
+            skip_broken=how.skip_broken,
+            progress=lambda done, total: bar.update(reading, completed=done, total=total),
+        )
+        writing = bar.add_task("writing", total=source.n)
+        path = write(
+            source,
+            how.dest,
+            name=how.name,
+            split=how.split.partition("[")[0],
+            progress=lambda done, total: bar.update(writing, completed=done),
+        )
+    if source.skipped:
+        print(f"left out {len(source.skipped)} broken images: {', '.join(source.skipped)}", file=sys.stderr)
+    shape = "x".join(map(str, source.shape))
+    kinds = f", {source.classes} {'classes' if source.labels.ndim == 1 else 'label values'}" if source.classes else ""
+    print(f"{source.n} images of {shape}{kinds} in {path}; train on them with --data {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

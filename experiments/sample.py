@@ -1,0 +1,63 @@
+"""`python -m experiments.sample RUN [--n 64] [--seed 0] [--label K] [--psi 1.0] [--out samples.png | samples.npz | a folder]`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from experiments.cli import parse, run_command
+from jaxgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Images from a trained run; needs no data set."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run directory."""
+    n: int = 64
+    """How many images."""
+    seed: int = 0
+    """Image i is a function of the seed, i and its label, however many are made."""
+    label: int | None = None
+    """The class of all of them; by default drawn, where the run was trained on labels."""
+    psi: float = 1.0
+    """Truncation: below 1 nearer to the middle of the distribution."""
+    out: str = "samples.png"
+    """A .png gets one grid, an .npz the array `images` (and `labels`, where one was given), anything else is a folder of
+    single images."""
+    checkpoint: str = "latest"
+    """latest, best, or a step."""
+
+
+def main() -> None:
+    args = parse(Arguments, prog="python -m experiments.sample")
+    out = Path(args.out)
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".npy"):
+        raise UserError(f"--out {args.out}: write a .png, an .npz or a folder")
+    from jaxgan import sample, watch
+
+    which = args.checkpoint
+    if which not in ("latest", "best") and not which.isdigit():
+        raise UserError(f"--checkpoint {which}: it is latest, best or a step")
+    trained = sample.load(args.run, checkpoint_step=which)
+    images = trained.sample(args.n, seed=args.seed, label=args.label, psi=args.psi)
+    try:
+        if out.suffix.lower() == ".png":
+            watch.write_picture(watch.grid(images), out)
+        elif out.suffix.lower() == ".npz":
+            out.parent.mkdir(parents=True, exist_ok=True)
+            label = {} if args.label is None else {"labels": np.full(args.n, args.label, np.int32)}
+            np.savez_compressed(out, images=images, **label)
+        else:
+            for i, image in enumerate(images):
+                watch.write_picture(watch.grid(image[None], pad=0, least=1), out / f"seed{args.seed}_{i:06d}.png")
+    except OSError as e:
+        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
+    print(f"{args.n} images of {args.run} at step {trained.step}: {out}")
+
+
+if __name__ == "__main__":
+    run_command(main)

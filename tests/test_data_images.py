@@ -1,0 +1,209 @@
+"""Every format and mode that the decoder promises, on images drawn here."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan.data.images import Look, colour, header, open_image, pixels
+from jaxgan.errors import UserError
+
+WHITE = (255, 255, 255)
+
+
+def encode(im, kind, **options):
+    file = io.BytesIO()
+    im.save(file, kind, **options)
+    return file.getvalue()
+
+
+def decode(data, size=None, channels=None, background=WHITE):
+    with open_image(io.BytesIO(data)) as im:
+        head = header(im)
+        return pixels(im, Look(size or head.size, channels or (1 if head.grey else 3), background))
+
+
+def ramp(height=12, width=20):
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 12, y * 20, 255 - x * 5 - y], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ("PNG", "BMP", "TIFF", "PPM", "WEBP"))
+def test_lossless_formats_are_exact(kind):
+    options = {"lossless": True} if kind == "WEBP" else {}
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(ramp()), kind, **options)), ramp())
+
+
+@pytest.mark.parametrize("kind", ("JPEG", "WEBP"))
+def test_lossy_formats_are_close(kind):
+    smooth = np.kron(ramp(8, 6), np.ones((16, 16, 1), np.uint8))
+    data = encode(Image.fromarray(smooth), kind, quality=95)
+    assert np.abs(decode(data).astype(int) - smooth).mean() < 4
+
+
+def test_grey_modes():
+    grey = np.arange(0, 240, dtype=np.uint8).reshape(12, 20)
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(grey), "PNG"))[..., 0], grey)
+    two = Image.fromarray(grey).convert("1", dither=Image.Dither.NONE)
+    np.testing.assert_array_equal(decode(encode(two, "PNG"))[..., 0], np.where(grey >= 128, 255, 0))
+    rgb = decode(encode(Image.fromarray(grey), "PNG"), channels=3)
+    np.testing.assert_array_equal(rgb, np.repeat(grey[..., None], 3, -1))
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(rgb), "PNG"), channels=1)[..., 0], grey)
+
+
+@pytest.mark.parametrize("kind", ("PNG", "TIFF", "PPM"))
+def test_sixteen_bits_are_rounded(kind):
+    values = np.array([[0, 1, 128, 129], [257, 385, 386, 65535]], np.uint16)
+    got = decode(encode(Image.fromarray(values), kind))[..., 0]
+    np.testing.assert_array_equal(got, np.rint(values / 257.0))
+
+
+def test_more_than_sixteen_bits_and_floats_are_refused():
+    with pytest.raises(UserError, match="70000"):
+        decode(encode(Image.fromarray(np.full((4, 4), 70000, np.int32)), "TIFF"))
+    with pytest.raises(UserError, match="mode F"):
+        decode(encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
+
+
+def test_palettes():
+    three = Image.fromarray(ramp()).quantize(3)
+    np.testing.assert_array_equal(decode(encode(three, "PNG")), np.asarray(three.convert("RGB")))
+    index = Image.new("P", (6, 4), 1)
+    index.putpalette([10, 20, 30, 40, 50, 60])
+    np.testing.assert_array_equal(decode(encode(index, "PNG"))[0, 0], (40, 50, 60))
+    np.testing.assert_array_equal(decode(encode(index, "PNG", transparency=1))[0, 0], WHITE)
+    np.testing.assert_array_equal(decode(encode(index, "PNG", transparency=bytes([255, 51])))[0, 0], (212, 214, 216))
+    np.testing.assert_array_equal(decode(encode(index, "GIF", transparency=1), background=(1, 2, 3))[0, 0], (1, 2, 3))
+
+
+def test_first_frame_of_an_animation():
+    frames = [Image.new("L", (4, 4), value) for value in (50, 200)]
+    for kind in ("GIF", "WEBP", "PNG"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        data = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        assert np.unique(decode(data)) == 50
+
+
+@pytest.mark.parametrize("mode", ("RGBA", "LA"))
+def test_transparency_is_laid_on_the_background(mode):
+    alpha = np.linspace(0, 255, 20).round().astype(np.uint8)[None].repeat(12, 0)
+    top = ramp()[..., :1].repeat(3, -1) if mode == "LA" else ramp()
+    array = np.concatenate([top[..., :1] if mode == "LA" else top, alpha[..., None]], -1)
+    data = encode(Image.fromarray(array), "PNG")
+    a = alpha[..., None] / 255.0
+    for ground in ((255, 255, 255), (0, 0, 0), (200, 30, 100)):
+        want = a * top + (1 - a) * np.array(ground)
+        assert np.abs(decode(data, channels=3, background=ground) - want).max() <= 1
+    assert decode(data).shape[-1] == (1 if mode == "LA" else 3)
+
+
+def test_rgb_and_grey_with_one_transparent_colour():
+    rgb = encode(Image.new("RGB", (4, 4), (9, 8, 7)), "PNG", transparency=(9, 8, 7))
+    np.testing.assert_array_equal(decode(rgb)[0, 0], WHITE)
+    np.testing.assert_array_equal(decode(encode(Image.new("L", (4, 4), 9), "PNG", transparency=9))[0, 0], [255])
+
+
+def test_four_channels_stay_straight():
+    array = np.dstack([ramp(), np.full((12, 20), 3, np.uint8)])
+    array[0, 0] = (250, 10, 20, 0)  # a colour that is wholly transparent stays too
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(array), "PNG"), channels=4), array)
+    opaque = decode(encode(Image.fromarray(ramp()), "PNG"), channels=4)
+    np.testing.assert_array_equal(opaque, np.dstack([ramp(), np.full((12, 20), 255, np.uint8)]))
+
+
+def test_hidden_colours_do_not_bleed_when_resizing():
+    """Left half opaque green, right half transparent red: no red may appear, whichever way alpha is kept."""
+    array = np.zeros((16, 16, 4), np.uint8)
+    array[:, :8] = (0, 200, 0, 255)
+    array[:, 8:] = (255, 0, 0, 0)
+    data = encode(Image.fromarray(array), "PNG")
+    flat = decode(data, size=(6, 6), background=(0, 0, 0))
+    assert flat[..., 0].max() == 0 and flat[..., 1].max() > 190
+    straight = decode(data, size=(6, 6), channels=4)
+    assert straight[..., 0][straight[..., 3] > 0].max() == 0
+
+
+def test_cmyk():
+    data = encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "TIFF")
+    np.testing.assert_array_equal(decode(data)[0, 0], (255, 0, 0))
+    jpeg = encode(Image.new("CMYK", (8, 8), (255, 0, 255, 0)), "JPEG", quality=100)
+    assert np.abs(decode(jpeg)[0, 0].astype(int) - (0, 255, 0)).max() < 4
+    assert decode(jpeg, channels=1).shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize("kind", ("JPEG", "PNG", "WEBP", "TIFF"))
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(kind, orientation):
+    """Per the EXIF standard: where the stored row 0 and column 0 lie in the upright image."""
+    stored = np.zeros((16, 32), np.uint8)
+    stored[:8, :16], stored[:8, 16:], stored[8:, :16] = 240, 160, 80  # the corners: 240 160 / 80 0
+    upright = {
+        1: stored,  # row 0 top, column 0 left
+        2: stored[:, ::-1],  # top, right
+        3: stored[::-1, ::-1],  # bottom, right
+        4: stored[::-1],  # bottom, left
+        5: stored.T,  # left, top
+        6: stored.T[:, ::-1],  # right, top
+        7: stored.T[::-1, ::-1],  # right, bottom
+        8: stored.T[::-1],  # left, bottom
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.fromarray(stored).convert("RGB"), kind, exif=exif)
+    with open_image(io.BytesIO(data)) as im:
+        assert header(im).size == upright.shape
+    assert np.abs(decode(data)[..., 0].astype(int) - upright).max() < 12
+
+
+def test_damaged_exif_is_ignored():
+    data = encode(Image.fromarray(ramp()), "PNG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01")
+    np.testing.assert_array_equal(decode(data), ramp())
+
+
+def test_shrinking_is_antialiased_and_centred():
+    stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))  # 64x64, one pixel wide
+    small = decode(encode(Image.fromarray(stripes), "PNG"), size=(16, 16)).astype(int)
+    assert np.abs(small[:, 2:-2] - 127.5).max() < 2
+    smooth = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    small = decode(encode(Image.fromarray(smooth), "PNG"), size=(16, 16))[8, :, 0].astype(int)
+    assert np.abs(small + small[::-1] - 255).max() <= 1
+
+
+def test_the_centre_is_cut_out():
+    wide = np.zeros((10, 30), np.uint8)
+    wide[:, 10:20] = 200
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(wide), "PNG"), size=(10, 10)), 200)  # a pure cut
+    tall = encode(Image.fromarray(wide.T), "PNG")
+    assert decode(tall, size=(5, 5)).min() > 185  # scaled to 15x5, the middle 5 rows kept
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(wide), "PNG"), size=(10, 29))[..., 0], wide[:, :29])
+    assert decode(tall, size=(60, 20)).shape == (60, 20, 1)
+    assert decode(tall, size=(7, 20)).shape == (7, 20, 1)
+
+
+def test_enlarging_keeps_constants_and_corners():
+    flat = decode(encode(Image.new("RGB", (3, 3), (9, 100, 250)), "PNG"), size=(17, 17))
+    np.testing.assert_array_equal(flat, np.broadcast_to(np.uint8([9, 100, 250]), (17, 17, 3)))
+
+
+def test_no_image():
+    for data, why in ((b"", "empty"), (b"not an image", "not an image"), (b"%!PS-Adobe-3.0 EPSF-3.0", "not an image")):
+        with pytest.raises(OSError, match=why):
+            open_image(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("kind", ("PNG", "JPEG", "WEBP", "BMP", "TIFF"))
+def test_truncated_files_raise(kind):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = encode(Image.fromarray(noise), kind)
+    with pytest.raises(Exception):  # noqa: B017 - whatever PIL raises; the callers catch it all
+        decode(data[: len(data) * 2 // 3])
+
+
+def test_colours():
+    assert colour("white") == WHITE
+    assert colour("#102030") == colour("#102030ff") == (16, 32, 48)
+    with pytest.raises(UserError, match="did you mean navy"):
+        colour("nvy")
+    with pytest.raises(UserError, match="#rrggbb"):
+        colour("12345")

@@ -1,0 +1,423 @@
+"""Folders, archives, arrays and the digits as Sources; what is wrong with them in one line."""
+
+import io
+import json
+import os
+import shutil
+import tarfile
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxgan.data.files
+import jaxgan.data.source
+from jaxgan.data import open_source, read_all
+from jaxgan.errors import UserError
+
+
+def picture(i, height=6, width=8, grey=False):
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([x * 20 + i, y * 30 + i, np.full_like(x, i * 7)], -1).astype(np.uint8)
+    return image[..., 0] if grey else image
+
+
+def save(path, array):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+@pytest.fixture
+def classes(tmp_path):
+    """cat/0.png .. cat/2.png, dog/0.png, dog/1.PNG and things that do not count."""
+    root = tmp_path / "animals"
+    for i, name in enumerate(("cat/0.png", "cat/1.png", "cat/deep/2.png", "dog/0.png", "dog/1.PNG")):
+        save(f"{root}/{name}", picture(i))
+    for name in ("notes.txt", ".hidden.png", "cat/._0.png", "__MACOSX/cat/0.png", ".git/x.png", "cat/Thumbs.db"):
+        os.makedirs(os.path.dirname(f"{root}/{name}"), exist_ok=True)
+        (root / name).write_bytes(b"nothing")
+    return root
+
+
+ALL = np.stack([picture(i) for i in range(5)])
+
+
+def check_classes(source):
+    assert source.shape == (6, 8, 3) and source.n == 5 and source.classes == 2
+    assert source.class_names == ("cat", "dog") and source.labels.dtype == np.int32
+    np.testing.assert_array_equal(source.labels, [0, 0, 0, 1, 1])
+    np.testing.assert_array_equal(source.read(np.array([4, 0, 0])), ALL[[4, 0, 0]])
+    np.testing.assert_array_equal(read_all(source), ALL)
+
+
+def refused(match, data, **options):
+    with pytest.raises(UserError, match=match) as caught:
+        open_source(data if data == "digits" else str(data), **options)
+    assert "\n" not in str(caught.value)
+
+
+def pack(root, path, prefix=""):
+    names = [os.path.relpath(os.path.join(at, f), root) for at, _, files in os.walk(root) for f in files]
+    if path.endswith(".zip"):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            for name in reversed(sorted(names)):
+                file.write(f"{root}/{name}", prefix + name)
+    else:
+        with tarfile.open(path, "w:" + path.rpartition(".")[2].replace("tgz", "gz").replace("tar", "")) as file:
+            for name in reversed(sorted(names)):
+                file.add(f"{root}/{name}", prefix + name)
+    return path
+
+
+def test_folder(classes):
+    source = open_source(str(classes))
+    check_classes(source)
+    assert source.name == str(classes) and source.skipped == ()
+
+
+@pytest.mark.parametrize("suffix", (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz"))
+@pytest.mark.parametrize("prefix", ("", "./", "around/"))
+def test_archives(classes, tmp_path, suffix, prefix):
+    check_classes(open_source(pack(classes, f"{tmp_path}/a{suffix}", prefix)))
+
+
+@pytest.mark.parametrize("suffix", (".zip", ".tar", ".tar.gz"))
+def test_large_sets_are_decoded_when_read(classes, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 100)
+    for path in (str(classes), pack(classes, f"{tmp_path}/a{suffix}")):
+        source = open_source(path)
+        assert not isinstance(source.read, jaxgan.data.source.Stored)
+        check_classes(source)
+    memory = open_source(str(classes)).fingerprint
+    monkeypatch.undo()
+    assert open_source(str(classes)).fingerprint == memory
+
+
+@pytest.mark.parametrize("suffix", (".zip", ".tar"))
+def test_reading_from_many_threads(tmp_path, suffix, monkeypatch):
+    for i in range(40):
+        save(f"{tmp_path}/s/{i:02}.png", picture(i, 32, 32))
+    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    source = open_source(pack(tmp_path / "s", f"{tmp_path}/a{suffix}"))
+    want, wrong = np.stack([picture(i, 32, 32) for i in range(40)]), []
+
+    def work(seed):
+        order = np.random.default_rng(seed).permutation(40)
+        if not np.array_equal(source.read(order), want[order]):
+            wrong.append(seed)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert not wrong
+
+
+def test_large_files(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (2, 320, 320, 3), np.uint8)
+    for i in range(2):
+        save(f"{tmp_path}/{i}.png", noise[i])
+    assert os.path.getsize(tmp_path / "0.png") > jaxgan.data.files.SMALL
+    np.testing.assert_array_equal(read_all(open_source(str(tmp_path))), noise)
+
+
+def test_flat_folder_has_no_labels(tmp_path):
+    for i in range(3):
+        save(f"{tmp_path}/one/two/{i}.png", picture(i))
+    source = open_source(str(tmp_path))
+    assert source.labels is None and source.classes == 0 and source.class_names == () and source.n == 3
+    save(f"{tmp_path}/one/three/9.png", picture(9))
+    assert open_source(str(tmp_path)).class_names == ("three", "two")
+    save(f"{tmp_path}/one/stray.png", picture(5))
+    assert open_source(str(tmp_path)).labels is None
+
+
+def test_links_are_followed_once(tmp_path):
+    save(f"{tmp_path}/elsewhere/a.png", picture(1))
+    save(f"{tmp_path}/set/x/b.png", picture(2))
+    os.symlink(f"{tmp_path}/elsewhere", f"{tmp_path}/set/y")
+    os.symlink(f"{tmp_path}/set", f"{tmp_path}/set/x/back")
+    assert open_source(f"{tmp_path}/set").class_names == ("x", "y")
+
+
+def test_splits_of_a_folder(tmp_path):
+    for i, name in enumerate(("train/a/0", "train/a/1", "train/b/0", "test/a/0", "test/b/0")):
+        save(f"{tmp_path}/set/{name}.png", picture(i))
+    train, test = open_source(f"{tmp_path}/set"), open_source(f"{tmp_path}/set", split="test")
+    assert (train.n, test.n) == (3, 2) and train.class_names == test.class_names == ("a", "b")
+    np.testing.assert_array_equal(read_all(test), ALL[3:])
+    refused("no split 'valid' in it; it has test, train", tmp_path / "set", split="valid")
+    refused("no split 'test' in it", tmp_path / "set/train", split="test")
+
+
+@pytest.mark.parametrize("suffix", ("", ".zip", ".tar.gz"))
+def test_dataset_json(tmp_path, suffix):
+    for i in range(5):
+        save(f"{tmp_path}/s/00000/img{i}.png", picture(i))
+
+    def opened(labels):
+        (tmp_path / "s/dataset.json").write_text(json.dumps({"labels": labels}))
+        return open_source(pack(tmp_path / "s", f"{tmp_path}/a{suffix}") if suffix else f"{tmp_path}/s")
+
+    names = [f"00000/img{i}.png" for i in range(5)]
+    source = opened([[name, label] for name, label in zip(names, (3, 0, 1, 1, 3), strict=True)])
+    np.testing.assert_array_equal(source.labels, [3, 0, 1, 1, 3])
+    assert source.classes == 4 and source.labels.dtype == np.int32
+    vectors = [[i / 2, 1, -1] for i in range(5)]
+    source = opened(list(zip(names, vectors, strict=True)))
+    np.testing.assert_array_equal(source.labels, np.float32(vectors))
+    assert source.classes == 3 and source.labels.dtype == np.float32
+    assert opened(None).labels is None
+    for labels, match in (
+        ([[name, 1] for name in names[:3]], "no label for 00000/img3.png .2 of 5"),
+        ([[name, "cat"] for name in names], "label of 00000/img0.png is 'cat'"),
+        ([[name, -1] for name in names], "is -1"),
+        ([[name, [1, 2] if "4" in name else [1]] for name in names], "img4"),
+        ([1, 2], "dataset.json: not of the form"),
+    ):
+        with pytest.raises(UserError, match=match):
+            opened(labels)
+
+
+def test_mixed_sizes_name_two_files(classes):
+    save(f"{classes}/dog/big.png", picture(0, 12, 16))
+    refused("cat/0.png has 6x8, dog/big.png has 12x16; pass --size H W", classes)
+    source = open_source(str(classes), size=(6, 8))
+    assert source.n == 6
+    np.testing.assert_array_equal(source.read(np.arange(5)), ALL)  # what has the size is not touched
+
+
+def test_channels(tmp_path):
+    for i in range(4):
+        save(f"{tmp_path}/{i}.png", picture(i, grey=True))
+    assert open_source(str(tmp_path)).shape == (6, 8, 1)
+    assert open_source(str(tmp_path), channels=3).shape == (6, 8, 3)
+    save(f"{tmp_path}/4.png", picture(4))
+    source = open_source(str(tmp_path))  # found late, still colour
+    assert source.shape == (6, 8, 3)
+    np.testing.assert_array_equal(source.read(np.array([4]))[0], picture(4))
+    assert open_source(str(tmp_path), channels=1).shape == (6, 8, 1)
+    assert open_source(str(tmp_path), channels=4).shape == (6, 8, 4)
+    refused("channels is 2", tmp_path, channels=2)
+
+
+def test_background(tmp_path):
+    for i in range(2):
+        save(f"{tmp_path}/{i}.png", np.zeros((4, 4, 4), np.uint8))
+    assert (read_all(open_source(str(tmp_path))) == 255).all()
+    assert (read_all(open_source(str(tmp_path), background="black")) == 0).all()
+    refused("did you mean red", tmp_path, background="redd")
+
+
+def damage(path, how):
+    data = Path(path).read_bytes()
+    Path(path).write_bytes({"truncated": data[: len(data) // 2], "empty": b"", "text": b"no image"}[how])
+
+
+@pytest.mark.parametrize("how", ("truncated", "empty", "text"))
+@pytest.mark.parametrize("suffix", ("", ".zip", ".tar"))
+def test_broken_images(tmp_path, how, suffix):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    for i in range(5):
+        save(f"{tmp_path}/s/{i % 2}/{i}.png", noise[i])
+    damage(f"{tmp_path}/s/0/2.png", how)
+    path = pack(tmp_path / "s", f"{tmp_path}/a{suffix}") if suffix else f"{tmp_path}/s"
+    refused(r"0/2.png is broken \(.*--skip-broken", path)
+    source = open_source(path, skip_broken=True)
+    assert source.skipped == ("0/2.png",) and source.n == 4
+    np.testing.assert_array_equal(read_all(source), noise[[0, 4, 1, 3]])
+    np.testing.assert_array_equal(source.labels, [0, 0, 1, 1])
+
+
+def test_the_first_image_may_be_broken(classes):
+    damage(f"{classes}/cat/0.png", "empty")
+    refused("cat/0.png is broken .the file is empty", classes)
+    assert open_source(str(classes), skip_broken=True).n == 4
+
+
+def test_damage_in_a_large_set_is_named_when_read(classes, monkeypatch):
+    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    for name in ("cat/0.png", "cat/1.png", "cat/deep/2.png", "dog/0.png", "dog/1.PNG"):
+        save(f"{classes}/{name}", noise)
+    damage(f"{classes}/dog/0.png", "truncated")
+    source = open_source(str(classes))  # its header is whole
+    with pytest.raises(UserError, match="dog/0.png is broken"):
+        source.read(np.array([3]))
+    damage(f"{classes}/dog/1.PNG", "text")
+    refused("dog/1.PNG is broken", classes)
+
+
+def test_refused_modes_name_the_file(tmp_path):
+    save(f"{tmp_path}/a.tif", picture(0))
+    save(f"{tmp_path}/b.tif", np.zeros((6, 8), np.float32))
+    refused("b.tif: .*mode F", tmp_path)
+
+
+def test_too_few_images(tmp_path):
+    refused("no images in it", tmp_path)
+    save(f"{tmp_path}/a.png", picture(0))
+    refused("1 readable image.* at least two", tmp_path)
+    damage(f"{tmp_path}/a.png", "empty")
+    refused("none of its 1 images", tmp_path, skip_broken=True)
+
+
+def test_missing_and_unknown_paths(tmp_path):
+    refused("no such file or folder", tmp_path / "nothing")
+    refused("no such file or folder", "pictures.zip")
+    (tmp_path / "a.rar").write_bytes(b"x")
+    refused("neither a folder nor a .zip", tmp_path / "a.rar")
+    for name in ("a.zip", "a.tar", "a.tar.gz", "a.tar.xz"):
+        (tmp_path / name).write_bytes(b"not an archive at all")
+        refused("not an archive that can be read", tmp_path / name)
+    (tmp_path / "a.npz").write_bytes(b"not numpy")
+    refused("not an .npz that can be read", tmp_path / "a.npz")
+    refused("size is", tmp_path, size=(0, 3))
+
+
+def test_fingerprint(classes, tmp_path):
+    first = open_source(str(classes))
+    shutil.copytree(classes, tmp_path / "copy")
+    os.utime(tmp_path / "copy/cat/0.png", (1, 1))
+    assert open_source(str(tmp_path / "copy")).fingerprint == first.fingerprint  # another place, another time
+    assert open_source(str(classes), channels=3).fingerprint == first.fingerprint
+    seen = {first.fingerprint}
+    for change in ({"size": (4, 4)}, {"channels": 1}, {"background": "black"}):
+        seen.add(open_source(str(classes), **change).fingerprint)
+    os.rename(classes / "dog/0.png", classes / "dog/2.png")
+    seen.add(open_source(str(classes)).fingerprint)
+    save(f"{classes}/dog/2.png", picture(9))
+    seen.add(open_source(str(classes)).fingerprint)
+    (classes / "dataset.json").write_text(json.dumps({"labels": None}))
+    seen.add(open_source(str(classes)).fingerprint)
+    assert len(seen) == 7
+
+
+def test_progress(classes):
+    calls = []
+    open_source(str(classes), progress=lambda *args: calls.append(args))
+    assert calls[-1] == (5, 5)
+
+
+def write_npz(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.mark.parametrize("key,label", (("x", "y"), ("images", "labels"), ("x_train", "y_train"), ("arr_0", "arr_1")))
+def test_npz(tmp_path, key, label):
+    y = np.array([2, 0, 1, 1, 0])
+    source = open_source(write_npz(tmp_path / "a.npz", **{key: ALL, label: y[:, None]}))
+    np.testing.assert_array_equal(read_all(source), ALL)
+    np.testing.assert_array_equal(source.labels, y)
+    assert source.classes == 3 and source.shape == (6, 8, 3)
+    grey = open_source(write_npz(tmp_path / "a.npz", **{key: ALL[..., 0]}))
+    assert grey.shape == (6, 8, 1) and grey.labels is None
+    np.testing.assert_array_equal(read_all(grey), ALL[..., :1])
+
+
+def test_npz_options(tmp_path):
+    path = write_npz(tmp_path / "a.npz", x_train=ALL, x_test=ALL[:2], y_train=np.eye(5), y_test=np.eye(5)[:2])
+    test = open_source(path, split="test")
+    assert test.n == 2 and test.labels.dtype == np.float32 and test.classes == 5
+    assert open_source(path, size=(3, 4), channels=1).shape == (3, 4, 1)
+    path = write_npz(tmp_path / "b.npz", x=np.zeros((3, 4, 4, 4), np.uint8))
+    assert (read_all(open_source(path, background="#030405")) == (3, 4, 5)).all()
+    assert open_source(path, channels=4).shape == (4, 4, 4)
+    changed = [write_npz(tmp_path / "c.npz", x=ALL + np.uint8(i), y=np.arange(5) + j) for i, j in ((0, 0),)]
+    first = open_source(changed[0]).fingerprint
+    write_npz(tmp_path / "c.npz", x=ALL, y=np.arange(5)[::-1])
+    assert open_source(changed[0]).fingerprint != first
+    write_npz(tmp_path / "c.npz", x=ALL[::-1], y=np.arange(5))
+    assert open_source(changed[0]).fingerprint != first
+
+
+@pytest.mark.parametrize(
+    "arrays,match",
+    (
+        ({"x": ALL.transpose(0, 3, 1, 2)}, r"channels come last.*transpose\(0, 2, 3, 1\)"),
+        ({"x": ALL / 255}, "must be uint8 in 0..255"),
+        ({"x": ALL.reshape(5, -1)}, r"must be \[n, H, W\]"),
+        ({"x": ALL[..., :2]}, "number 1, 3 or 4"),
+        ({"pictures": ALL}, "it has pictures; use x, images"),
+        ({"x": ALL, "y": np.arange(4)}, "labels must be 5"),
+        ({"x": ALL, "y": np.arange(5) - 1}, "labels must be"),
+        ({"x": ALL, "y": np.arange(5) / 2}, "labels must be"),
+        ({"x": ALL[:1]}, "at least two"),
+    ),
+)
+def test_npz_errors(tmp_path, arrays, match):
+    refused(match, write_npz(tmp_path / "a.npz", **arrays))
+
+
+def test_npz_without_the_split(tmp_path):
+    refused("no images for split 'test'", write_npz(tmp_path / "a.npz", x=ALL), split="test")
+
+
+def test_npz_never_unpickles(tmp_path):
+    refused("not an .npz", write_npz(tmp_path / "a.npz", x=np.array([{}], object)))
+
+
+def test_digits():
+    from sklearn.datasets import load_digits
+
+    source = open_source("digits")
+    assert source.shape == (28, 28, 1) and source.n == 1797 and source.classes == 10
+    np.testing.assert_array_equal(source.labels, load_digits().target)
+    images = read_all(source)
+    assert images.min() == 0 and images.max() == 255
+    # Reduced again by averaging they are the original 8x8 levels, up to the filter's blur.
+    blocks = images[:100].reshape(100, 28, 28).astype(float)
+    back = np.stack(
+        [np.asarray(Image.fromarray(b.astype(np.float32)).resize((8, 8), Image.Resampling.BOX)) for b in blocks]
+    )
+    assert np.abs(back * 16 / 255 - load_digits().images[:100]).mean() < 1  # of 16 levels
+    native = open_source("digits", size=(8, 8))
+    np.testing.assert_array_equal(read_all(native)[..., 0], np.rint(load_digits().images * 255 / 16))
+    assert open_source("digits", size=(32, 24), channels=3).shape == (32, 24, 3)
+    assert len({s.fingerprint for s in (source, native)}) == 2
+    refused("split train only", "digits", split="test")
+
+
+def test_reading_does_not_expose_the_set():
+    source = open_source("digits", size=(8, 8))
+    source.read(np.arange(3))[:] = 7
+    assert source.read(np.arange(3)).max() > 7
+    with pytest.raises(ValueError):
+        read_all(source)[0] = 1
+
+
+def test_a_path_wins_over_a_name(tmp_path, monkeypatch):
+    for i in range(2):
+        save(f"{tmp_path}/digits/{i}.png", picture(i))
+    monkeypatch.chdir(tmp_path)
+    assert open_source("digits").shape == (6, 8, 3)
+
+
+def test_encrypted_zip(tmp_path):
+    file = io.BytesIO()
+    Image.fromarray(picture(0)).save(file, "PNG")
+    path = f"{tmp_path}/a.zip"
+    with zipfile.ZipFile(path, "w") as z:
+        z.writestr("a.png", file.getvalue())
+        z.writestr("b.png", file.getvalue())
+    data = bytearray(Path(path).read_bytes())
+    for at in (i for i in range(len(data)) if data[i : i + 4] == b"PK\1\2"):
+        data[at + 8] |= 1  # the flag in the central directory
+    Path(path).write_bytes(data)
+    refused("encrypted", path)
+
+
+def test_zip_with_a_wrong_checksum(tmp_path):
+    for i in range(3):
+        save(f"{tmp_path}/s/{i}.bmp", picture(i))
+    path = f"{tmp_path}/a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as file:
+        for i in range(3):
+            file.write(f"{tmp_path}/s/{i}.bmp", f"{i}.bmp")
+    data = bytearray(Path(path).read_bytes())
+    data[200] ^= 255  # a pixel: the image still decodes
+    Path(path).write_bytes(data)
+    refused("0.bmp is broken .*CRC", path)

@@ -1,0 +1,277 @@
+"""ops: convolutions against a float64 loop and jax.lax, resampling against jax.image, the hash against statistics."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from scipy import stats
+
+from jaxgan import ops
+
+
+def draw(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def conv_reference(x, k, stride, pads):
+    """y[i, j] = sum x[stride i + s - low, stride j + t - low] k[s, t], in float64 loops."""
+    x, k = np.pad(np.float64(x), ((0, 0), *pads, (0, 0))), np.float64(k)
+    h, w = ((n - m) // stride + 1 for n, m in zip(x.shape[1:3], k.shape[:2], strict=True))
+    y = np.zeros((len(x), h, w, k.shape[3]))
+    for i, j in itertools.product(range(h), range(w)):
+        patch = x[:, i * stride : i * stride + k.shape[0], j * stride : j * stride + k.shape[1]]
+        y[:, i, j] = np.tensordot(patch, k, 3)
+    return y
+
+
+def transpose_reference(x, k, stride, padding):
+    """y[stride i + s - low] += x[i] k[s], in float64 loops; TensorFlow's alignment."""
+    x, k = np.float64(x), np.float64(k)
+    b, h, w, _ = x.shape
+    kh, kw, _, cout = k.shape
+    extra = max(kh - stride, 0), max(kw - stride, 0)
+    y = np.zeros((b, h * stride + extra[0], w * stride + extra[1], cout))
+    for i, j, s, t in itertools.product(range(h), range(w), range(kh), range(kw)):
+        y[:, i * stride + s, j * stride + t] += x[:, i, j] @ k[s, t]
+    if padding == "SAME":
+        top, left = extra[0] // 2, extra[1] // 2
+        y = y[:, top : top + h * stride, left : left + w * stride]
+    return y
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (3, 3), (4, 4), (5, 5)])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 0), (2, 1))])
+def test_conv(size, stride, padding):
+    x, k = draw(0, 2, 7, 6, 3), draw(1, *size, 3, 2)
+    pads = padding
+    if padding == "VALID":
+        pads = ((0, 0), (0, 0))
+    elif padding == "SAME":
+        pads = lax.padtype_to_pads(x.shape[1:3], size, (stride, stride), "SAME")
+    expected = conv_reference(x, k, stride, pads)
+    y = ops.conv(x, k, stride=stride, padding=padding)
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (3, 3), (4, 4), (5, 5)])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", ["SAME", "VALID"])
+def test_conv_transpose(size, stride, padding):
+    x, k = draw(0, 2, 3, 4, 3), draw(1, *size, 3, 2)
+    expected = transpose_reference(x, k, stride, padding)
+    y = ops.conv_transpose(x, k, stride=stride, padding=padding)
+    if padding == "SAME":
+        assert y.shape == (2, 3 * stride, 4 * stride, 2)
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y, expected, atol=2e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("size, stride", [(5, 2), (4, 2), (3, 2), (2, 3)])
+def test_conv_transpose_is_lax_conv_transpose_with_a_flipped_kernel_where_their_crops_agree(size, stride):
+    x, k = draw(0, 2, 3, 4, 3), draw(1, size, size, 3, 2)
+    theirs = lax.conv_transpose(x, k[::-1, ::-1], (stride,) * 2, "VALID", dimension_numbers=ops.LAYOUT)
+    np.testing.assert_allclose(ops.conv_transpose(x, k, stride=stride, padding="VALID"), theirs, atol=1e-5)
+
+
+def plain_transpose(x, k, stride):
+    """The same map by lax primitives alone, with JAX's own derivatives: zero insertion, then a flipped kernel."""
+    pads = []
+    for n, m in zip(k.shape[:2], x.shape[1:3], strict=True):
+        before = n - 1 - max(n - stride, 0) // 2
+        pads.append((before, m * stride + n - 1 - ((m - 1) * stride + 1) - before))
+    return lax.conv_general_dilated(
+        x, k[::-1, ::-1], (1, 1), pads, lhs_dilation=(stride, stride), dimension_numbers=ops.LAYOUT
+    )
+
+
+def plain_conv(x, k, stride):
+    return lax.conv_general_dilated(x, k, (stride, stride), "SAME", dimension_numbers=ops.LAYOUT)
+
+
+PAIRS = {
+    "transpose": (lambda x, k, s: ops.conv_transpose(x, k, stride=s), plain_transpose, (3, 4)),
+    "conv": (lambda x, k, s: ops.conv(x, k, stride=s), plain_conv, (6, 8)),
+}
+
+
+@pytest.mark.parametrize("which", PAIRS)
+@pytest.mark.parametrize("size", [5, 4])
+def test_first_and_second_derivatives_are_jaxs(which, size):
+    ours, plain, grid = PAIRS[which]
+    x, k = draw(0, 2, *grid, 3), 0.3 * draw(1, size, size, 3, 2)
+
+    def first(f):
+        return jax.grad(lambda x, k: jnp.sum(jnp.sin(f(x, k, 2))), (0, 1))
+
+    def second(f):  # like R1, reverse over reverse, and through both arguments: every rule's own derivative is used
+        return jax.grad(lambda x, k: sum(jnp.sum(jnp.sin(g)) for g in first(f)(x, k)), (0, 1))
+
+    both = lambda f: jax.jit(lambda x, k: (first(f)(x, k), second(f)(x, k)))(x, k)
+    for a, b in zip(jax.tree.leaves(both(ours)), jax.tree.leaves(both(plain)), strict=True):
+        assert np.abs(a - b).max() < 1e-5 * np.abs(b).max()
+
+
+def test_vmap_jit_and_mapped_devices():
+    x, k = draw(0, 4, 2, 3, 4, 3), draw(1, 4, 4, 3, 2)
+    grad = jax.grad(lambda x, k: jnp.sum(ops.conv_transpose(x, k, stride=2) ** 2), (0, 1))
+    expected = [grad(one, k) for one in x]
+    for mapped in (jax.jit(jax.vmap(grad, (0, None))), jax.pmap(grad, in_axes=(0, None))):
+        for i, leaves in enumerate(zip(*mapped(x, k), strict=True)):
+            for a, b in zip(leaves, expected[i], strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_the_backward_pass_has_no_dilated_left_operand_in_a_kernel_gradient():
+    """The slow form on the CPU: a convolution with lhs_dilation whose output is a kernel."""
+    x, k = draw(0, 2, 3, 4, 3), draw(1, 5, 5, 3, 2)
+    jaxpr = jax.make_jaxpr(jax.grad(lambda k: jnp.sum(ops.conv_transpose(x, k, stride=2) ** 2)))(k)
+    text = str(jaxpr)
+    assert text.count("lhs_dilation=(2, 2)") == 1  # the forward pass itself
+    assert (
+        str(jax.make_jaxpr(jax.grad(lambda k: jnp.sum(plain_transpose(x, k, 2) ** 2)))(k)).count("lhs_dilation=(2, 2)")
+        == 2
+    )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_grouped_conv_is_each_group_alone(stride):
+    x, k = draw(0, 2, 5, 4, 6), draw(1, 3, 3, 2, 9)
+    y = ops.conv(x, k, stride=stride, groups=3)
+    for i in range(3):
+        alone = ops.conv(x[..., 2 * i : 2 * i + 2], k[..., 3 * i : 3 * i + 3], stride=stride)
+        np.testing.assert_allclose(y[..., 3 * i : 3 * i + 3], alone, atol=1e-5)
+    theirs = lambda k: lax.conv_general_dilated(
+        x, k, (stride,) * 2, "SAME", dimension_numbers=ops.LAYOUT, feature_group_count=3
+    )
+    ours = jax.grad(lambda k: jnp.sum(jnp.sin(ops.conv(x, k, stride=stride, groups=3))))(k)
+    np.testing.assert_allclose(ours, jax.grad(lambda k: jnp.sum(jnp.sin(theirs(k))))(k), atol=1e-4)
+
+
+def test_stride_one_keeps_forward_mode():
+    x, k = draw(0, 1, 4, 4, 2), draw(1, 3, 3, 2, 2)
+    for f in (ops.conv, ops.conv_transpose):
+        y, t = jax.jvp(lambda k, f=f: f(x, k, stride=1), (k,), (k,))
+        np.testing.assert_allclose(y, t, rtol=1e-6)
+
+
+def test_upsample2_is_bilinear():
+    x = draw(0, 2, 5, 3, 2)
+    expected = jax.image.resize(x, (2, 10, 6, 2), "bilinear")
+    np.testing.assert_allclose(ops.upsample2(x), expected, atol=1e-6)
+    np.testing.assert_allclose(ops.upsample2(jnp.ones((1, 1, 1, 1))), 1.0)
+    pull = lambda f: jax.vjp(f, x)[1](expected)[0]
+    np.testing.assert_allclose(
+        pull(ops.upsample2), pull(lambda x: jax.image.resize(x, (2, 10, 6, 2), "bilinear")), atol=1e-5
+    )
+
+
+def test_downsample2_is_the_mean_of_squares():
+    x = draw(0, 2, 4, 6, 3)
+    expected = np.float64(x).reshape(2, 2, 2, 3, 2, 3).mean((2, 4))
+    np.testing.assert_allclose(ops.downsample2(x), expected, atol=1e-6)
+    gradient = jax.grad(lambda x: jnp.sum(ops.downsample2(x)[0, 1, 2]))(x)
+    assert np.count_nonzero(gradient) == 12 and gradient[0, 2, 4, 0] == 0.25
+
+
+def test_resampling_gradients_hold_no_convolution_and_no_gather():
+    x = draw(0, 1, 4, 4, 2)
+    for f in (ops.upsample2, ops.downsample2):
+        text = str(jax.make_jaxpr(jax.grad(lambda x, f=f: jnp.sum(f(x) ** 2)))(x))
+        assert "conv" not in text.replace("convert", "") and "gather" not in text and "scatter" not in text
+
+
+def test_space_to_depth_and_back():
+    x = draw(0, 2, 6, 4, 3)
+    y = ops.space_to_depth(x, 2)
+    assert y.shape == (2, 3, 2, 12)
+    np.testing.assert_array_equal(y[1, 2, 0], np.concatenate([x[1, 4, 0], x[1, 4, 1], x[1, 5, 0], x[1, 5, 1]]))
+    np.testing.assert_array_equal(ops.depth_to_space(y, 2), x)
+
+
+KEYS = jax.random.split(jax.random.key(3), 64)
+
+
+def test_hash_bits_are_uniform():
+    bits = np.asarray(ops.hash_bits(KEYS, 5, (4096,)))
+    assert bits.dtype == np.uint32 and bits.shape == (64, 4096)
+    for shift in range(0, 32, 8):  # chi-square on each byte
+        counts = np.bincount((bits >> shift).ravel() & 255, minlength=256)
+        assert 1e-4 < stats.chisquare(counts).pvalue < 1 - 1e-4
+    assert 1e-4 < stats.kstest(bits.ravel() / 2**32, "uniform").pvalue
+    ones = np.stack([(bits >> i) & 1 for i in range(32)]).mean((1, 2))
+    assert np.abs(ones - 0.5).max() < 5 * 0.5 / np.sqrt(bits.size)
+    assert len(np.unique(bits)) > bits.size - 40  # birthday: 8 repeats expected among 2**18 of 2**32
+
+
+def bit_matrix(words):
+    """uint32 [n] -> float [n, 32] of +-1."""
+    return ((words[:, None] >> np.arange(32, dtype=np.uint32)) & 1) * 2.0 - 1
+
+
+@pytest.mark.parametrize("other", ["image", "salt", "neighbour", "row", "counting keys"])
+def test_hash_bits_are_independent(other):
+    bits = np.asarray(ops.hash_bits(KEYS, 5, (64, 64)))
+    if other == "image":
+        a, b = bits[:-1], bits[1:]
+    elif other == "salt":
+        a, b = bits, np.asarray(ops.hash_bits(KEYS, 6, (64, 64)))
+    elif other == "neighbour":
+        a, b = bits[:, :, :-1], bits[:, :, 1:]
+    elif other == "row":
+        a, b = bits[:, :-1], bits[:, 1:]
+    else:  # the worst input: raw keys that differ in their last bits only
+        raw = np.stack([np.zeros(64), np.arange(64)], 1).astype(np.uint32)
+        bits = np.asarray(ops.hash_bits(jax.random.wrap_key_data(raw, impl="threefry2x32"), 5, (64, 64)))
+        a, b = bits[:-1], bits[1:]
+    a, b = bit_matrix(a.ravel()), bit_matrix(b.ravel())
+    correlation = a.T @ b / len(a)  # every bit with every bit: 1,024 of standard deviation 1 / sqrt(n)
+    assert np.abs(correlation).max() < 5.5 / np.sqrt(len(a))
+    assert 0.9 < correlation.std() * np.sqrt(len(a)) < 1.1
+
+
+def test_hash_bits_avalanche():
+    """Flipping one bit of the element index flips every output bit half of the time."""
+    bits = np.asarray(ops.hash_bits(KEYS, 1, (4096,)))
+    for i in range(12):
+        partner = np.arange(4096) ^ (1 << i)
+        flips = (bit_matrix((bits ^ bits[:, partner]).ravel()) + 1).mean(0) / 2
+        assert np.abs(flips - 0.5).max() < 5 * 0.5 / np.sqrt(bits.size / 2)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_hash_bits_of_an_image_depend_on_its_key_alone(impl):
+    keys = jax.random.split(jax.random.key(0, impl=impl), 6)
+    bits = np.asarray(jax.jit(lambda k: ops.hash_bits(k, 9, (3, 5)))(keys))
+    np.testing.assert_array_equal(bits[4:5], ops.hash_bits(keys[4:5], 9, (3, 5)))
+    np.testing.assert_array_equal(bits[::-1], ops.hash_bits(keys[::-1], 9, (3, 5)))
+    assert len(np.unique(bits)) == bits.size
+
+
+def test_misuse_is_named():
+    x, k = jnp.ones((1, 4, 4, 2)), jnp.ones((3, 3, 2, 2))
+    for call, words in (
+        (lambda: ops.conv(x[0], k), "x must be"),
+        (lambda: ops.conv(x, k[0]), "kernel must be"),
+        (lambda: ops.conv(x, jnp.ones((3, 3, 5, 2))), "2 channels"),
+        (lambda: ops.conv(x, k, stride=0), "stride"),
+        (lambda: ops.conv(x, k, groups=3), "groups"),
+        (lambda: ops.conv(x, k.astype(jnp.bfloat16)), "bfloat16"),
+        (lambda: ops.conv(x, k, padding="FULL"), "padding"),
+        (lambda: ops.conv(x, jnp.ones((5, 5, 2, 2)), padding="VALID"), "does not fit"),
+        (lambda: ops.conv_transpose(x, k, stride=2, padding=((1, 1), (1, 1))), "padding"),
+        (lambda: ops.conv_transpose(x, jnp.ones((3, 3, 5, 2)), stride=2), "cin, cout"),
+        (lambda: ops.upsample2(x[0]), "upsample2"),
+        (lambda: ops.downsample2(x[:, :3]), "3x4"),
+        (lambda: ops.space_to_depth(x, 3), "divide"),
+        (lambda: ops.depth_to_space(x, 2), "divide"),
+        (lambda: ops.hash_bits(jax.random.key(0), 1, (3,)), "typed key array"),
+        (lambda: ops.hash_bits(jax.random.PRNGKey(0), 1, (3,)), "typed key array"),
+        (lambda: ops.hash_bits(KEYS, 1, (2**16, 2**16)), "2\\*\\*32"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            call()

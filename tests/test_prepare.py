@@ -1,0 +1,284 @@
+"""Prepared directories: written without TensorFlow, read back bit for bit, found by path and by name."""
+
+import importlib.machinery
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+import jaxgan.data.prepared
+import jaxgan.data.source
+from experiments.prepare import main
+from jaxgan.data import open_source, read_all
+from jaxgan.data.prepare import dataset_name, write
+from jaxgan.errors import UserError
+
+
+def npz(path, n=7, channels=3, **more):
+    images = np.random.default_rng(channels).integers(0, 256, (n, 5, 6, channels), np.uint8)
+    np.savez(path, x=images, **more)
+    return str(path), images
+
+
+def write_tfds(path, features, examples, name="other", split="train", version="1.0.0"):
+    """Any set, by TFDS's own writer."""
+    os.makedirs(path)
+    identity = tfds.core.dataset_info.DatasetIdentity(
+        name=name, version=tfds.core.Version(version), data_dir=str(path), module_name=""
+    )
+    info = tfds.core.DatasetInfo(builder=identity, features=tfds.features.FeaturesDict(features), description="-")
+    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=3, file_format="array_record")
+    writer.initialize_splits([split])
+    writer.add_examples({split: examples})
+    writer.close_all()
+    return str(path)
+
+
+def refused(match, call, *args, **options):
+    with pytest.raises(UserError, match=match) as caught:
+        call(*args, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", (1, 3, 4))
+@pytest.mark.parametrize("labels", (None, np.array([2, 0, 1, 1, 0, 2, 2]), np.linspace(-1, 1, 21).reshape(7, 3)))
+def test_round_trip(tmp_path, channels, labels):
+    path, images = npz(tmp_path / "a.npz", channels=channels, **({} if labels is None else {"y": labels}))
+    source = open_source(path, channels=channels)
+    dest = write(source, f"{tmp_path}/out", split="train")
+    back = open_source(dest, channels=channels)
+    np.testing.assert_array_equal(read_all(back), images)
+    assert (back.shape, back.n, back.classes) == (source.shape, source.n, source.classes)
+    if labels is None:
+        assert back.labels is None
+    else:
+        np.testing.assert_array_equal(back.labels, source.labels)
+        assert back.labels.dtype == source.labels.dtype
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "out"]
+
+
+def test_class_names_survive(tmp_path):
+    for i, name in enumerate(("x y/0.png", "x y/1.png", "ü/0.png")):
+        os.makedirs(os.path.dirname(tmp_path / "s" / name), exist_ok=True)
+        Image.new("RGB", (4, 4), (i, i, i)).save(tmp_path / "s" / name)
+    dest = write(open_source(f"{tmp_path}/s"), f"{tmp_path}/out")
+    assert open_source(dest).class_names == ("x y", "ü")
+    np.testing.assert_array_equal(open_source(dest).labels, [0, 0, 1])
+
+
+def test_tfds_reads_it_by_itself(tmp_path):
+    path, images = npz(tmp_path / "a.npz", y=np.arange(7) % 2)
+    dest = write(open_source(path), f"{tmp_path}/store/pets/2.1.0")
+    records = tfds.builder_from_directory(dest).as_data_source("train")
+    np.testing.assert_array_equal([r["image"] for r in records], images)
+    assert [r["label"] for r in records] == [0, 1, 0, 1, 0, 1, 0]
+    assert len(tfds.data_source("pets", data_dir=f"{tmp_path}/store", split="train")) == 7
+    assert "tensorflow" not in sys.modules
+
+
+def test_found_by_path_parent_and_name(tmp_path):
+    path, images = npz(tmp_path / "a.npz")
+    for version in ("1.0.0", "1.10.0", "1.9.0"):
+        write(open_source(path), f"{tmp_path}/store/pets/{version}")
+    write(open_source(path), f"{tmp_path}/store/birds/small/1.0.0", name="birds")
+    write(open_source(path), f"{tmp_path}/store/birds/large/1.0.0", name="birds")
+    store = f"{tmp_path}/store"
+    assert jaxgan.data.prepared.find(f"{store}/pets").endswith("pets/1.10.0")  # the newest
+    assert jaxgan.data.prepared.find(f"{store}/pets/1.9.0").endswith("1.9.0")
+    for name in ("pets", "pets:1.0.0", "birds/small", "birds/large:1.0.0"):
+        np.testing.assert_array_equal(read_all(open_source(name, data_dir=store)), images)
+    refused("several prepared sets; choose one of .*large.*small", open_source, "birds", data_dir=store)
+    refused("several prepared sets", open_source, f"{store}/birds")
+    refused("does not hold version 3.0.0; it has 1.0.0, 1.10.0, 1.9.0", open_source, "pets:3.0.0", data_dir=store)
+    refused("no TFDS name", open_source, "fish:3.0.0", data_dir=store)
+    assert jaxgan.data.prepared.find(str(tmp_path / "nothing")) == ""
+
+
+def test_large_prepared_sets_are_read_lazily(tmp_path, monkeypatch):
+    path, images = npz(tmp_path / "a.npz", y=np.arange(7))
+    dest = write(open_source(path), f"{tmp_path}/out")
+    whole = open_source(dest)
+    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    monkeypatch.setattr(jaxgan.data.prepared, "IN_MEMORY", 0)
+    lazy = open_source(dest)
+    assert isinstance(lazy.read, jaxgan.data.source.Decoded)
+    np.testing.assert_array_equal(lazy.read(np.array([6, 0, 3, 3])), images[[6, 0, 3, 3]])
+    np.testing.assert_array_equal(lazy.labels, np.arange(7))
+    assert lazy.fingerprint == whole.fingerprint
+
+
+def test_fingerprint_tells_sets_apart(tmp_path):
+    path, images = npz(tmp_path / "a.npz")
+    first = open_source(write(open_source(path), f"{tmp_path}/one", name="same")).fingerprint
+    assert open_source(write(open_source(path), f"{tmp_path}/two", name="same")).fingerprint == first
+    images[3, 2, 2, 1] ^= 1
+    np.savez(path, x=images)
+    assert open_source(write(open_source(path), f"{tmp_path}/three", name="same")).fingerprint != first
+
+
+def test_arrays_and_other_feature_names(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 1), np.uint8)
+    raw = tfds.features.Tensor(shape=(4, 6, 1), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES)
+    kind = tfds.features.ClassLabel(names=["a", "b"])
+    examples = [{"picture": x, "kind": i % 2, "id": str(i)} for i, x in enumerate(images)]
+    path = write_tfds(tmp_path / "o", {"picture": raw, "kind": kind, "id": tfds.features.Text()}, examples)
+    source = open_source(path)
+    np.testing.assert_array_equal(read_all(source), images)
+    np.testing.assert_array_equal(source.labels, [0, 1, 0, 1, 0])
+    assert source.class_names == ("a", "b")
+    np.testing.assert_array_equal(read_all(open_source(path, split="train[1:4]")), images[1:4])
+    refused("no split 'test'", open_source, path, split="test")
+
+
+def test_unknown_labels_count_as_none(tmp_path):
+    raw = tfds.features.Tensor(shape=(4, 6, 3), dtype=np.uint8)
+    kind = tfds.features.ClassLabel(num_classes=3)
+    examples = [{"image": np.zeros((4, 6, 3), np.uint8), "label": -1} for _ in range(3)]
+    assert open_source(write_tfds(tmp_path / "o", {"image": raw, "label": kind}, examples)).labels is None
+
+
+def test_images_of_several_sizes(tmp_path):
+    pictures = [Image.new("RGB", (4 + i % 2, 5), (i, 0, 0)) for i in range(4)]
+    path = write_tfds(tmp_path / "o", {"image": tfds.features.Image()}, [{"image": p} for p in pictures])
+    refused("0 has 5x4, 1 has 5x5; pass --size H W", open_source, path)
+    assert read_all(open_source(path, size=(5, 4)))[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+
+
+def test_prepared_errors(tmp_path):
+    text = write_tfds(tmp_path / "text", {"text": tfds.features.Text()}, [{"text": "a"}])
+    refused("none of its features .text. is an image", open_source, text)
+    path, _ = npz(tmp_path / "a.npz")
+    dest = write(open_source(path), f"{tmp_path}/out")
+    info = json.loads(open_text(f"{dest}/dataset_info.json"))
+    info["fileFormat"] = "tfrecord"
+    (tmp_path / "out/dataset_info.json").write_text(json.dumps(info))
+    refused("prepared as tfrecord, which only TensorFlow reads", open_source, dest)
+    (tmp_path / "out/features.json").write_text("{")
+    refused("TFDS cannot open it", open_source, dest)
+
+
+def open_text(path):
+    with open(path) as file:
+        return file.read()
+
+
+def test_names_that_are_not_prepared(tmp_path, monkeypatch):
+    where = {"data_dir": str(tmp_path)}
+    refused("did you mean cifar10", open_source, "cifar1O", **where)
+    refused("did you mean digits", open_source, "digit", **where)
+    refused("no TFDS name", open_source, "zzzzqqq", **where)
+    refused("no such file or folder", open_source, "somewhere/photos", **where)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    refused(r'not prepared in .*pip install "jaxgan\[prepare\]".*--data-dir', open_source, "cifar10", **where)
+
+
+def test_with_tensorflow_a_missing_set_is_prepared(tmp_path, monkeypatch):
+    path, images = npz(tmp_path / "a.npz")
+    asked = []
+
+    def builder(name, data_dir, file_format):
+        asked.append((name, data_dir, file_format))
+        place = f"{data_dir}/cifar10/3.0.2"
+        return SimpleNamespace(download_and_prepare=lambda: write(open_source(path), place), data_dir=place)
+
+    spec = importlib.machinery.ModuleSpec("tensorflow", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    monkeypatch.setattr(tfds, "builder", builder)
+    np.testing.assert_array_equal(read_all(open_source("cifar10", data_dir=f"{tmp_path}/d")), images)
+    open_source("cifar10", data_dir=f"{tmp_path}/d")  # prepared by now
+    assert asked == [("cifar10", f"{tmp_path}/d", "array_record")]
+
+    def fails(*args, **kwargs):
+        raise RuntimeError("no\nnetwork")
+
+    monkeypatch.setattr(tfds, "builder", fails)
+    refused("TFDS could not prepare it: no network", open_source, "mnist", data_dir=f"{tmp_path}/d")
+
+
+@pytest.mark.parametrize(
+    "dest,name,want",
+    (
+        ("a/My Pets-2", "", ("my_pets_2", "1.0.0")),
+        ("store/pets/2.0.1", "", ("pets", "2.0.1")),
+        ("a/128", "", ("set_128", "1.0.0")),
+        ("a/b", "other_1", ("other_1", "1.0.0")),
+    ),
+)
+def test_dataset_name(dest, name, want):
+    assert dataset_name(dest, name) == want
+
+
+def test_a_destination_is_whole_or_not_there(tmp_path):
+    path, _ = npz(tmp_path / "a.npz", n=1200)
+    source = open_source(path)
+
+    def fails(indices):
+        if indices[0] > 0:
+            raise UserError("b.png is broken")
+        return source.read(indices)
+
+    refused("b.png is broken", write, source._replace(read=fails), f"{tmp_path}/out")
+    assert os.listdir(tmp_path) == ["a.npz"]
+    (tmp_path / "out").mkdir()
+    write(source, f"{tmp_path}/out")  # an empty folder is fine
+    refused("exists already", write, source, f"{tmp_path}/out")
+    refused("exists already", write, source, path)
+    refused("cannot be written", write, source, f"{path}/below/a/file")
+    refused("TFDS wants", write, source, f"{tmp_path}/new", name="Not This")
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "out"]
+
+
+def test_command(tmp_path, capsys):
+    path, images = npz(tmp_path / "a.npz", y=np.arange(7) % 3)
+    assert main([path, f"{tmp_path}/out", "--size", "10", "12", "--channels", "1", "--name", "pets"]) == 0
+    out, err = capsys.readouterr()
+    assert "7 images of 10x12x1, 3 classes" in out and err == ""
+    source = open_source(f"{tmp_path}/out")
+    assert source.shape == (10, 12, 1)
+    np.testing.assert_array_equal(read_all(source), read_all(open_source(path, size=(10, 12), channels=1)))
+    assert os.listdir(f"{tmp_path}/out")  # the name is in the files
+    assert any(f.startswith("pets-train.array_record") for f in os.listdir(f"{tmp_path}/out"))
+
+
+def test_command_skips_broken_images_and_says_so(tmp_path, capsys):
+    (tmp_path / "s").mkdir()
+    for i in range(3):
+        Image.new("L", (4, 4), i).save(tmp_path / f"s/{i}.png")
+    (tmp_path / "s/1.png").write_bytes(b"")
+    refused("1.png is broken", main, [f"{tmp_path}/s", f"{tmp_path}/out"])
+    assert main([f"{tmp_path}/s", f"{tmp_path}/out", "--skip-broken"]) == 0
+    assert "left out 1 broken images: 1.png" in capsys.readouterr().err
+    assert read_all(open_source(f"{tmp_path}/out"))[:, 0, 0, 0].tolist() == [0, 2]
+
+
+def test_command_as_a_user_runs_it(tmp_path):
+    path, _ = npz(tmp_path / "a.npz")
+
+    def run(*args):
+        return subprocess.run(
+            [sys.executable, "-m", "experiments.prepare", *args], capture_output=True, text=True, timeout=120
+        )
+
+    bad = run(path, path)
+    assert bad.returncode == 2 and bad.stdout == ""
+    assert bad.stderr.startswith("error: ") and bad.stderr.count("\n") == 1
+    good = run(path, f"{tmp_path}/out")
+    assert good.returncode == 0, good.stderr
+    assert open_source(f"{tmp_path}/out").n == 7
+
+
+def test_slow_packages_are_imported_when_needed():
+    code = (
+        "import sys, jaxgan.data, jaxgan.data.stream, jaxgan.data.prepare\n"
+        "slow = ('tensorflow_datasets', 'sklearn', 'tensorflow', 'torch', 'matplotlib')\n"
+        "assert not [m for m in slow if m in sys.modules]\n"
+        "jaxgan.data.open_source('digits', size=(8, 8))\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -1,0 +1,280 @@
+"""The update step against hand-computed updates, against Keras's own, and for what must never change."""
+
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+
+from jaxgan import game, optim, penalties, recipes, state, step
+from jaxgan.augment import pipeline
+from jaxgan.models import dcgan
+from jaxgan.step import Game, Phase, Recipe, Term, Turn, Verdict
+from tests.golden import seed_rule
+
+SHAPE = (4, 4, 1)
+sgd = lambda lr: {name: optim.scheduled(optax.sgd, learning_rate=lr) for name in "gd"}
+
+
+def linear_game() -> Game:
+    """D(x) = <a, x>, G(w) = w @ M, and w is what comes as the label: all gradients are closed forms."""
+    stats = lambda v: {k: t for k, t in v.items() if k != "params"}
+    return Game(
+        latent=lambda v, keys, c, kimg, axis: (c, stats(v)),
+        synthesize=lambda v, keys, w, c, kimg, axis: ((w @ v["params"]["M"]).reshape(-1, *SHAPE), stats(v)),
+        judge=lambda v, keys, x, c, kimg, axis: (Verdict(x.reshape(len(x), -1) @ v["params"]["a"]), stats(v)),
+    )
+
+
+def linear_state(recipe) -> state.TrainState:
+    rng = np.random.default_rng(0)
+    g = {"params": {"M": jnp.asarray(rng.normal(size=(3, 16)), jnp.float32)}}
+    d = {"params": {"a": jnp.asarray(rng.normal(size=16), jnp.float32)}}
+    return state.create(0, g, d, recipe)
+
+
+def linear_batch(slots=1, accum=1, n=8):
+    rng = np.random.default_rng(1)
+    x = jnp.asarray(rng.normal(size=(slots, accum, n, *SHAPE)), jnp.float32)
+    return x, jnp.asarray(rng.normal(size=(slots, accum, n, 3)), jnp.float32)
+
+
+def wasserstein(player):
+    def fn(r):
+        sign = 1 if player == "d" else -1
+        real = r.real_out.logits.mean() if player == "d" else 0.0
+        return sign * r.fake_out.logits.mean() - real, {}, {}
+
+    return Term("adv", 1.0, fn)
+
+
+D, G = Phase("d", (wasserstein("d"),)), Phase("g", (wasserstein("g"),))
+
+
+def one(recipe, s, x, c, k=0, played=None):
+    fn = partial(step.update, game=played or linear_game(), recipe=recipe, due=step.due(recipe, k))
+    return jax.jit(fn)(s, x, c)
+
+
+@pytest.mark.parametrize("simultaneous", [True, False])
+def test_updates_are_the_closed_forms(simultaneous):
+    turns = (Turn((D, G)),) if simultaneous else (Turn((D,)), Turn((G,)))
+    recipe = Recipe(turns, sgd(0.1), batch=8)
+    s, (x, c) = linear_state(recipe), linear_batch()
+    new, log = one(recipe, s, x, c)
+    a, m = (np.asarray(t, np.float64) for t in (s.d.params["a"], s.g.params["M"]))
+    flat, w = np.asarray(x, np.float64).reshape(8, 16), np.asarray(c, np.float64).reshape(8, 3)
+    a_new = a - 0.1 * ((w @ m).mean(0) - flat.mean(0))
+    m_new = m + 0.1 * np.outer(w.mean(0), a if simultaneous else a_new)
+    np.testing.assert_allclose(new.d.params["a"], a_new, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(new.g.params["M"], m_new, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(log["d/adv"], ((w @ m) @ a).mean() - (flat @ a).mean(), rtol=1e-5, atol=1e-6)
+    assert int(new.step) == 1
+
+
+def test_a_discriminator_phase_leaves_the_generator_bitwise():
+    recipe = Recipe((Turn((D,)),), sgd(0.1), batch=8, ema_kimg=lambda k: jnp.float32(0))
+    s, (x, c) = linear_state(recipe), linear_batch()
+    new, _ = one(recipe, s, x, c)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), (s.g, s.ema), (new.g, new.ema)))
+    assert not jnp.array_equal(s.d.params["a"], new.d.params["a"])
+
+
+def test_n_critic_is_as_many_updates_on_as_many_batches():
+    recipe = Recipe((Turn((D,), slots=(0, 1, 2)), Turn((G,), slots=(0,))), sgd(0.1), batch=8)
+    assert recipe.slots == 3
+    s, (x, c) = linear_state(recipe), linear_batch(slots=3)
+    new, _ = one(recipe, s, x, c)
+    a, m = (np.asarray(t, np.float64) for t in (s.d.params["a"], s.g.params["M"]))
+    for i in range(3):
+        w = np.asarray(c[i, 0], np.float64)
+        a = a - 0.1 * ((w @ m).mean(0) - np.asarray(x[i, 0], np.float64).reshape(8, 16).mean(0))
+    np.testing.assert_allclose(new.d.params["a"], a, rtol=1e-5, atol=1e-6)
+
+
+def test_lazy_terms_count_every_so_often_and_so_many_times():
+    def r1(r):
+        return penalties.r1(lambda x: r.D(x).logits, r.real).mean(), {}, {}
+
+    phase = Phase("d", (wasserstein("d"), Term("r1", 0.5, r1, every=4)))
+    lazy_only = Phase("d", (Term("r1", 0.5, r1, every=4),))
+    recipe = Recipe((Turn((phase,)),), sgd(0.1), batch=8)
+    assert [step.due(recipe, k)[0][0] for k in range(5)] == [(0, 1), (0,), (0,), (0,), (0, 1)]
+    assert len(step.programs(recipe)) == 2
+    s, (x, c) = linear_state(recipe), linear_batch()
+    base = one(recipe, s, x, c, k=1)[0].d.params["a"]
+    new, log = one(recipe, s, x, c, k=4)
+    a = np.asarray(s.d.params["a"], np.float64)
+    np.testing.assert_allclose(log["d/r1"], (a**2).sum(), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(new.d.params["a"] - base), -0.1 * 4 * 0.5 * 2 * a, rtol=1e-4, atol=1e-5)
+    alone = Recipe((Turn((lazy_only,)),), sgd(0.1), batch=8)
+    still, log = one(alone, s, x, c, k=3)
+    assert jnp.array_equal(still.d.params["a"], s.d.params["a"]) and not log
+
+
+def test_accumulation_is_the_large_batch_for_samplewise_losses():
+    x, c = linear_batch(n=8)
+    terms = lambda p, w: Phase(p, (recipes.adversarial(p, "non_saturating", w),))
+    turns = (Turn((terms("d", 1.0), terms("g", 0.7))),)
+    results = []
+    for accum in (1, 2, 4):
+        recipe = Recipe(turns, sgd(0.1), batch=8, accum=accum)
+        cut = lambda a, accum=accum: a.reshape(1, accum, 8 // accum, *a.shape[3:])
+        results.append(one(recipe, linear_state(recipe), cut(x), cut(c))[0])
+    for other in results[1:]:
+        for a, b in zip(jax.tree.leaves(results[0].replace(key=None)), jax.tree.leaves(other.replace(key=None)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_penalties_are_of_the_image_before_the_augmentation():
+    played = linear_game()._replace(augment=lambda keys, x, p: 3 * x, p=lambda carry, kimg: 0.5)
+    recipe = Recipe((Turn((Phase("d", (recipes.gradient_penalty("r1", "real", 1.0),)),)),), sgd(0.0), batch=8)
+    s, (x, c) = linear_state(recipe), linear_batch()
+    _, log = one(recipe, s, x, c, played=played)
+    np.testing.assert_allclose(log["d/r1"], 9 * (np.asarray(s.d.params["a"]) ** 2).sum(), rtol=1e-5)
+
+
+def test_ema_has_its_half_life():
+    recipe = Recipe((Turn((D,)),), sgd(0.0), batch=500, ema_kimg=lambda k: jnp.float32(2.0))
+    s, (x, c) = linear_state(recipe), linear_batch()
+    s = s.replace(ema=jax.tree.map(jnp.zeros_like, s.ema))
+    for k in range(4):  # 4 * 500 images = one half-life
+        s, _ = one(recipe, s, x, c, k=k)
+    np.testing.assert_allclose(s.ema["M"], s.g.params["M"] / 2, rtol=1e-5)
+
+
+def test_carry_and_adapt():
+    def count(r):
+        return jnp.float32(0), {"seen": r.carry["seen"] + 1}, {"note": r.kimg}
+
+    phase = Phase("d", (Term("count", 1.0, count),))
+    adapt = lambda carry, log: carry | {"p": carry["p"] + log["note"]}
+    recipe = Recipe((Turn((phase,), slots=(0, 1)),), sgd(0.0), batch=500, carry={"seen": 0.0, "p": 0.0}, adapt=adapt)
+    s, (x, c) = linear_state(recipe), linear_batch(slots=2)
+    for k in range(3):
+        s, _ = one(recipe, s, x, c, k=k)
+    assert float(s.carry["seen"]) == 6 and float(s.carry["p"]) == 0 + 0.5 + 1.0
+
+
+def small_pair():
+    """BatchNorm in both, dropout and an augmentation: all that draws or looks across images."""
+
+    class TinyG(nn.Module):
+        shape = (8, 8, 1)
+        classes = 0
+        z_dim = 6
+
+        @nn.compact
+        def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+            return jnp.tanh(dcgan.BatchNorm(axis=axis)(nn.Dense(64)(z), train)).reshape(-1, 8, 8, 1)
+
+    class TinyD(nn.Module):
+        shape = (8, 8, 1)
+
+        @nn.compact
+        def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+            x = nn.relu(dcgan.BatchNorm(axis=axis)(nn.Dense(16)(x.reshape(len(x), -1)), train))
+            return nn.Dense(1)(dcgan.Dropout(0.3)(x, keys, train))[:, 0]
+
+    return TinyG(), TinyD()
+
+
+@pytest.mark.parametrize("accum", [1, 2])
+def test_the_number_of_devices_does_not_change_the_run(accum):
+    pair = small_pair()
+    played = game.game(*pair, augment=pipeline(("rotate", "flip")), p=0.5)
+    adv = {p: recipes.adversarial(p, "relativistic") for p in "gd"}
+    r1 = recipes.gradient_penalty("r1", "real", 0.1, every=2, share=2)
+    turns = (Turn((Phase("d", (adv["d"], r1)),), (0,)), Turn((Phase("g", (adv["g"],)),), (1,)))
+    recipe = Recipe(turns, sgd(0.05), batch=16, accum=accum)
+    images = np.random.default_rng(0).integers(0, 256, (6, 2, accum, 16 // accum, 8, 8, 1), np.uint8)
+    finals = []
+    for n in (1, 2, 4):
+        s = state.create(3, *game.init(*pair, 3), recipe)
+        fn = partial(step.update, game=played, recipe=recipe)
+        devices = jax.devices()[:n]
+        s = jax.tree.map(lambda a, n=n: jnp.stack([a] * n), s)
+        mapped = {due: jax.pmap(partial(fn, due=due, axis="i"), axis_name="i", devices=devices) for due in step.programs(recipe)}
+        for k in range(6):
+            x = np.stack(np.split(images[k], n, axis=2))
+            s, _ = mapped[step.due(recipe, k)](s, x, None)
+        for leaf in jax.tree.leaves(s.replace(key=None)):
+            leaf = np.asarray(leaf)
+            np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))  # replicas are equal
+        finals.append(jax.tree.map(lambda a: np.asarray(a)[0], s.replace(key=None)))
+    for other in finals[1:]:
+        for a, b in zip(jax.tree.leaves(finals[0]), jax.tree.leaves(other), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+    alone = jax.jit(partial(fn, due=step.due(recipe, 0)))(state.create(3, *game.init(*pair, 3), recipe), images[0], None)[0]
+    assert int(alone.step) == 1
+
+
+def test_a_step_traced_twice_compiles_once():
+    traces = []
+    recipe = Recipe((Turn((D, G)),), sgd(0.1), batch=8)
+    s, (x, c) = linear_state(recipe), linear_batch()
+
+    def traced(s, x, c):
+        traces.append(1)
+        return step.update(s, x, c, game=linear_game(), recipe=recipe, due=step.due(recipe, 0))
+
+    fn = jax.jit(traced)
+    for _ in range(5):
+        s, _ = fn(s, x, c)
+    assert len(traces) == 1 and fn._cache_size() == 1
+
+
+def test_meter_sums_and_marks_the_first_bad_step():
+    meter = step.start_meter(["a", "lazy"])
+    meter = step.add_to_meter(meter, {"a": jnp.float32(1), "lazy": jnp.float32(5)}, jnp.int32(0))
+    meter = step.add_to_meter(meter, {"a": jnp.float32(3)}, jnp.int32(1))
+    assert meter["a"].tolist() == [4, 2] and meter["lazy"].tolist() == [5, 1] and int(meter["bad_step"]) == 2**31 - 1
+    for k, v in ((2, jnp.nan), (3, jnp.inf)):
+        meter = step.add_to_meter(meter, {"a": jnp.float32(v)}, jnp.int32(k))
+    assert int(meter["bad_step"]) == 2
+
+
+@pytest.mark.parametrize(
+    "recipe, says",
+    [
+        (Recipe((Turn((D, D)),), {}, 8), "once each"),
+        (Recipe((Turn((Phase("x", D.terms),)),), {}, 8), "moves"),
+        (Recipe((Turn((Phase("d", ()),)),), {}, 8), "needs terms"),
+        (Recipe((Turn((D,), slots=(1,)),), {}, 8), "without a gap"),
+        (Recipe((Turn((D,)),), {}, 8, accum=3), "does not divide"),
+    ],
+)
+def test_check_refuses(recipe, says):
+    with pytest.raises(ValueError, match=says):
+        step.check(recipe)
+
+
+def test_the_tutorials_step_is_keras_own():
+    """Three simultaneous steps of the Keras listing (as it is meant), weights, noise and images by a written rule."""
+    gold = np.load(Path(__file__).parent / "golden" / "seed_step.npz")
+    generator, discriminator = dcgan.SeedGenerator(), dcgan.SeedDiscriminator(dropout=0.0)
+    g, d = seed_rule.g_variables(), seed_rule.d_variables()
+    recipe = recipes.tutorial(batch=4)
+    s = state.create(0, g, d, recipe)
+    played = game.game(generator, discriminator)
+    played = played._replace(latent=lambda v, keys, c, kimg, axis: (c, {k: t for k, t in v.items() if k != "params"}))
+    fn = jax.jit(partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0)))
+    worst = 0.0
+    for t in (1, 2, 3):
+        s, log = fn(s, jnp.asarray(seed_rule.images(t))[None, None], jnp.asarray(seed_rule.noise(t))[None, None])
+        for who in "gd":
+            np.testing.assert_allclose(log[f"{who}/adv"], gold[f"step{t}.loss_{who}"], rtol=2e-5)
+        if t == 2:
+            continue
+        for who, params in (("g", s.g.params), ("d", s.d.params)):
+            for name, leaf in seed_rule.keras_leaves(params).items():
+                key = f"step{t}.{who}.{name}."
+                flat = np.asarray(leaf, np.float64).ravel()
+                picked = flat[np.linspace(0, flat.size - 1, min(flat.size, 24)).astype(int)]
+                error = np.abs(picked - gold[key + "slice"]).max() / np.abs(gold[key + "moved_slice"]).max()
+                worst = max(worst, error)
+    assert worst < 0.02, worst  # share of the distance moved; Adam's first steps turn rounding into direction
