@@ -1,4 +1,4 @@
-"""`python -m experiments.augment_gallery [--data digits] [--out augmentations.png]`: every augmentation in a picture."""
+"""`python -m experiments.augment_gallery [--data digits] [--out x.png]`: a picture of every augmentation."""
 
 import dataclasses
 import functools
@@ -52,7 +52,10 @@ def rows(channels: int, p: float) -> list[tuple[str, object]]:
         return augment.keep_augment(key, x, turned, augment.saliency(_edges, x), p)
 
     out = [("as they are", lambda key, x: x)]
-    out += [at(name, getattr(augment, name)) for name in ("rotate", "scale", "crop", "flip", "geometric")]
+    ground = {"fill": "background"}  # plain for the digits; photographs are better off with the default, reflection
+    out += [at(name, getattr(augment, name), **ground) for name in ("rotate", "scale")]
+    out += [at(name, getattr(augment, name)) for name in ("crop", "flip")]
+    out += [at("geometric (all four)", augment.geometric, **ground)]
     names = ("brightness", "saturation", "contrast", "color", "translation", "cutout", "diffaugment")
     out += [at(name, getattr(augment, name)) for name in names if channels > 1 or name != "saturation"]
     singles = [name for name in augment.ADA_TRANSFORMS if channels > 1 or name not in NEEDS_COLOR]

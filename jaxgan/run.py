@@ -53,8 +53,8 @@ class Settings:
     """Colour under transparent pixels."""
     skip_broken: bool = False
     """Leave broken images out instead of stopping."""
-    conditional: bool = False
-    """Train on the labels."""
+    conditional: Literal["auto", "yes", "no"] = "no"
+    """Train on the labels; auto where the data has classes."""
     mirror: bool = False
     """Double the set by x-flips."""
     resident: Literal["auto", "yes", "no"] = "auto"
@@ -140,12 +140,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
         close()
     if settings.batch > source.n * (2 if settings.mirror else 1):
         raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images")
-    if settings.conditional and source.labels is None:
-        raise UserError(f"--conditional: {settings.data} has no labels; put each class in a folder of its own")
-    if settings.conditional and source.labels.dtype != np.int32:
-        raise UserError(f"--conditional: {settings.data} has label vectors; the models here take one class an image")
-    if not settings.conditional:
-        source = source._replace(labels=None, classes=0)
+    source = _with_labels_as_asked(source, settings.conditional)
     made = design(source.shape, source.classes)
     step.check(made.recipe)
     jax.eval_shape(lambda: game.init(made.generator, made.discriminator, 0))  # shapes that do not fit fail here
@@ -179,6 +174,14 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
         for change in changes if parallel.is_main() else ():
             print(f"going on with a changed config: {change}")
     return Run(directory, settings, config, made, source)
+
+
+def _with_labels_as_asked(source: Source, conditional: str) -> Source:
+    classes = source.labels is not None and source.labels.dtype == np.int32
+    if conditional == "yes" and not classes:
+        what = "no labels" if source.labels is None else "label vectors, not classes"
+        raise UserError(f"--conditional yes: {source.name} has {what}; put each class in a folder of its own")
+    return source if classes and conditional != "no" else source._replace(labels=None, classes=0, class_names=())
 
 
 def _check_directory(directory: Path, resume: str) -> dict | None:
@@ -379,11 +382,12 @@ class _Judge:
         generator, variables = self.run.design.generator, generator_variables(state)
         n, seed = len(self.reference), self.run.settings.seed
         images = sample.sample(generator, variables, max(n, 64), seed=seed)
-        shown = images[:64]
-        if generator.classes:
-            shown = sample.sample(generator, variables, 64, seed=seed, label=np.arange(64) % generator.classes)
+        shown, columns = images[:64], 8
+        if 1 < generator.classes <= 16:  # a column for each class
+            columns = generator.classes
+            shown = sample.sample(generator, variables, 8 * columns, seed=seed, label=np.arange(8 * columns) % columns)
         path = self.directory / "samples" / f"kimg{kimg:06.0f}.png"
-        watch.write_picture(watch.grid(shown), path)
+        watch.write_picture(watch.grid(shown, columns=columns), path)
         return round(sliced_wasserstein(self.reference, images[:n]), 4)
 
     def _save(self, state: TrainState, kimg: float, score: float | None) -> None:

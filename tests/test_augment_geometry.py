@@ -50,6 +50,16 @@ def test_fill_value_is_in_the_images_units():
     np.testing.assert_allclose(black, grey - 1, atol=1e-6)
 
 
+def test_background_is_the_median_of_the_border_of_each_image_and_channel():
+    ground = jnp.array([[-1.0, 0.2], [0.5, -0.3]])[:, None, None, :]
+    x = jnp.broadcast_to(ground, (2, 9, 7, 2)).at[:, :6, 2:4].set(0.9)  # a thing that touches the border
+    maps = jnp.asarray(some_maps(2))
+    filled = quick(lambda x: augment.affine(x, maps, fill="background"))(x)
+    np.testing.assert_allclose(
+        filled, quick(lambda x: augment.affine(x - ground, maps, fill=0.0))(x) + ground, atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("degrees", [-70.0, 12.0, 45.0])
 def test_rotation_is_scipys_and_pillows(degrees):
     x = np.asarray(images((1, 11, 11, 1)))
@@ -164,7 +174,7 @@ def test_geometric_is_the_pipeline_of_the_four():
         (lambda: augment.rotate(KEY, images(), 1.0, max_degrees=200), "max_degrees must be in [0, 180], got 200"),
         (lambda: augment.scale(KEY, images(), 1.0, minimum=2.0), "0 < minimum <= maximum"),
         (lambda: augment.crop(KEY, images(), 1.0, max_fraction=1.0), "max_fraction must be in [0, 0.9]"),
-        (lambda: augment.rotate(KEY, images(), 1.0, fill="wrap"), '"reflect", "edge" or a number'),
+        (lambda: augment.rotate(KEY, images(), 1.0, fill="wrap"), '"reflect", "edge", "background" or a number'),
     ],
 )
 def test_bad_options_are_users_errors(make, words):

@@ -183,15 +183,16 @@ def small_pair():
     return TinyG(), TinyD()
 
 
-@pytest.mark.parametrize("accum", [1, 2])
-def test_the_number_of_devices_does_not_change_the_run(accum):
+@pytest.mark.slow
+def test_the_number_of_devices_does_not_change_the_run():
+    accum = 2
     pair = small_pair()
     played = game.game(*pair, augment=pipeline(("rotate", "flip")), p=0.5)
     adv = {p: recipes.adversarial(p, "relativistic") for p in "gd"}
     r1 = recipes.gradient_penalty("r1", "real", 0.1, every=2, share=2)
     turns = (Turn((Phase("d", (adv["d"], r1)),), (0,)), Turn((Phase("g", (adv["g"],)),), (1,)))
     recipe = Recipe(turns, sgd(0.05), batch=16, accum=accum)
-    images = np.random.default_rng(0).integers(0, 256, (6, 2, accum, 16 // accum, 8, 8, 1), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (4, 2, accum, 16 // accum, 8, 8, 1), np.uint8)
     finals = []
     for n in (1, 2, 4):
         s = state.create(3, *game.init(*pair, 3), recipe)
@@ -199,7 +200,7 @@ def test_the_number_of_devices_does_not_change_the_run(accum):
         devices = jax.devices()[:n]
         s = jax.tree.map(lambda a, n=n: jnp.stack([a] * n), s)
         mapped = {due: jax.pmap(partial(fn, due=due, axis="i"), axis_name="i", devices=devices) for due in step.programs(recipe)}
-        for k in range(6):
+        for k in range(4):
             x = np.stack(np.split(images[k], n, axis=2))
             s, _ = mapped[step.due(recipe, k)](s, x, None)
         for leaf in jax.tree.leaves(s.replace(key=None)):
@@ -209,8 +210,6 @@ def test_the_number_of_devices_does_not_change_the_run(accum):
     for other in finals[1:]:
         for a, b in zip(jax.tree.leaves(finals[0]), jax.tree.leaves(other), strict=True):
             np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
-    alone = jax.jit(partial(fn, due=step.due(recipe, 0)))(state.create(3, *game.init(*pair, 3), recipe), images[0], None)[0]
-    assert int(alone.step) == 1
 
 
 def test_a_step_traced_twice_compiles_once():

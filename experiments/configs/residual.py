@@ -16,8 +16,11 @@ from jaxgan.run import Design, Settings
 class Config(Settings):
     """Residual pair, relativistic loss, R1 + R2, averaged weights (R3GAN's recipe, small)."""
 
-    kimg: float = 50.0
+    kimg: float = 40.0
     size: tuple[int, int] | None = (28, 28)
+    conditional: Literal["auto", "yes", "no"] = "auto"
+    patch: int = 2
+    """The last stage works on squares of so many pixels; 1 is a stage at full size, twice the time."""
     width: int = 32
     """Channels of the hidden layers."""
     lr: float = 2e-3
@@ -49,8 +52,8 @@ class Config(Settings):
             ema_kimg=schedules.ramp(float("inf"), self.ema_share),
         )
         return Design(
-            generator=r3gan.Generator(shape, classes, width=self.width),
-            discriminator=r3gan.Discriminator(shape, classes, width=self.width),
+            generator=r3gan.Generator(shape, classes, patch=self.patch, width=self.width),
+            discriminator=r3gan.Discriminator(shape, classes, patch=self.patch, width=self.width),
             recipe=recipe,
             augment=augment.pipeline(self.augment, fill="edge"),
             p=self.augment_p,

@@ -21,7 +21,7 @@ def rotate(key, x, p, *, max_degrees=15.0, fill="reflect"):
       x: images [B, H, W, C], floating, in [-1, 1].
       p: probability that an image is rotated; a float in [0, 1] or a traced scalar.
       max_degrees: in [0, 180].
-      fill: what lies outside: "reflect", "edge" or a number (see `affine`).
+      fill: what lies outside: "reflect", "edge", "background" or a number (see `affine`).
     Returns:
       [B, H, W, C] in x's dtype; undrawn images bit for bit.
     """

@@ -32,7 +32,7 @@ def pipeline(names, *, fill="reflect", **options):
     Args:
       names: of `NAMES`, none twice; empty is the identity. Attentive ones come first (the map is of the unaugmented
         image), the crop last of them.
-      fill: what the affine ones put outside: "reflect", "edge" or a number (see `affine`).
+      fill: what the affine ones put outside: "reflect", "edge", "background" or a number (see `affine`).
       **options: for each name, a dict of the keyword arguments of the function of that name.
     Returns:
       (key, x, p, saliency=None) -> x', pure; key is one typed key or [B] of them. Attentive ones need the saliency map.

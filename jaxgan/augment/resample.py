@@ -21,9 +21,10 @@ def affine(x, matrices, *, fill="reflect"):
       x: images [B, H, W, C], floating; H, W >= 2.
       matrices: [B, 3, 3] (last row ignored), output pixel to input pixel, origin at the image's centre.
       fill: what lies outside: "reflect" (mirrored about the border pixel's centre, without end), "edge" (the
-        border pixel goes on) or a number (that value, in the images' units, fading over the last pixel).
+        border pixel goes on), "background" (the channel-wise median of the image's border pixels: right for things on
+        a plain ground that may touch the border) or a number (that value, in the images' units).
     Returns:
-      [B, H, W, C] in x's dtype; linear in x, so that every order of derivative is right.
+      [B, H, W, C] in x's dtype; linear in x but for that median, so that every order of derivative is right.
     """
     check_images(x)
     b, h, w, _ = x.shape
@@ -59,7 +60,9 @@ def bilinear(x, cx, cy, fill):
     and 10 times faster than a product with dense weights.
     """
     x = x.astype(jnp.float32)
-    if isinstance(fill, str):
+    if fill == "background":
+        fill = border_median(x)
+    elif isinstance(fill, str):
         return weighted_windows(x, fold(cx, x.shape[2], fill), fold(cy, x.shape[1], fill))
     h, w = x.shape[1] + 2, x.shape[2] + 2
     padded = jnp.pad(x - fill, ((0, 0), (1, 1), (1, 1), (0, 0)))
@@ -88,13 +91,20 @@ def weighted_windows(x, cx, cy):
     return jnp.sum(windows * (wy[..., :, None] * wx[..., None, :])[..., None], axis=(3, 4))
 
 
+def border_median(x):
+    """The median of the border pixels, by image and channel: [B, 1, 1, C]."""
+    b, _, _, c = x.shape
+    sides = (x[:, 0], x[:, -1], x[:, 1:-1, 0], x[:, 1:-1, -1])
+    return jnp.median(jnp.concatenate(sides, axis=1), axis=1).reshape(b, 1, 1, c)
+
+
 def fold(coordinate, size, fill):
     """The coordinate inside [0, size - 1] whose pixel continues the image at `coordinate`."""
     if fill == "reflect":
         period = 2.0 * (size - 1)
         coordinate = jnp.abs(coordinate - period * jnp.round(coordinate / period))
     elif fill != "edge":
-        raise UserError(f'fill must be "reflect", "edge" or a number, got "{fill}"')
+        raise UserError(f'fill must be "reflect", "edge", "background" or a number, got "{fill}"')
     return jnp.clip(coordinate, 0.0, size - 1.0)
 
 

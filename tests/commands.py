@@ -1,0 +1,55 @@
+"""Run the commands as a user does, in a process of their own, small and with a shared compile cache."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+ROOT = Path(__file__).parent.parent
+CACHE = Path(tempfile.gettempdir()) / f"jaxgan-test-cache-{os.getpid()}"
+TINY = ["digits-seed", "--batch", "4", "--kimg", "0.24", "--tick-kimg", "0.02", "--snapshot-kimg", "0.04"]
+TINY += ["--augment", "rotate", "scale", "crop", "flip"]
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(CACHE), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return os.environ | cache | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "COLUMNS": "200"}
+
+
+def start(module: str, *args, devices: int = 1) -> subprocess.Popen:
+    command = [sys.executable, "-m", f"experiments.{module}", *map(str, args)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, env=environment(devices), stdout=pipe, stderr=pipe, text=True)
+
+
+def run(module: str, *args, devices: int = 1, timeout: int = 300) -> tuple[int, str, str]:
+    process = start(module, *args, devices=devices)
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def final_state(directory: Path) -> dict:
+    """Leaves of the newest checkpoint."""
+    step = max(int(p.name) for p in (directory / "checkpoints").iterdir() if p.name.isdigit())
+    with ocp.CheckpointManager(directory / "checkpoints", item_names=("generator", "training")) as manager:
+        args = {name: ocp.args.StandardRestore() for name in ("generator", "training")}
+        found = manager.restore(step, args=ocp.args.Composite(**args))
+    return {"generator": found["generator"], "training": found["training"]}
+
+
+def assert_equal(a, b):
+    """Bitwise, leaf by leaf."""
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for k in a:
+            assert_equal(a[k], b[k])
+    elif isinstance(a, list | tuple):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_equal(x, y)
+    elif a is not None:
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))

@@ -1,0 +1,126 @@
+"""Checkpoints: exact, damaged ones noticed and named, the best kept, a failure told in one line."""
+
+import shutil
+from collections import namedtuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import checkpoint, optim, state
+from jaxgan.errors import UserError
+
+Recipe = namedtuple("Recipe", "tx carry")
+
+
+@pytest.fixture
+def first():
+    recipe = Recipe({"g": optim.adam(1e-3), "d": optim.adam(lambda kimg: kimg)}, {"p": 0.25})
+    g = {"params": {"w": jnp.arange(4000.0).reshape(40, 100)}, "batch_stats": {"m": jnp.ones(3)}}
+    return state.create(5, g, {"params": {"v": jnp.ones((2, 2), jnp.bfloat16)}}, recipe)
+
+
+def filled(directory, first, scores, keep=2):
+    store = checkpoint.open_store(directory, keep)
+    for step, score in scores:
+        params = jax.tree.map(lambda a, s=step: a + s, first.g.params)
+        checkpoint.save(store, first.replace(step=jnp.int32(step), g=first.g.replace(params=params)), score=score)
+    checkpoint.wait(store)
+    return store
+
+
+def steps(directory):
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit())
+
+
+def test_a_state_comes_back_to_the_bit(tmp_path, first):
+    store = filled(tmp_path, first, [(3, None)])
+    back, damaged = checkpoint.restore(store, first)
+    assert not damaged and int(back.step) == 3
+    want = first.replace(step=jnp.int32(3), g=first.g.replace(params=jax.tree.map(lambda a: a + 3, first.g.params)))
+    assert jax.tree.structure(back) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(back.replace(key=None)), jax.tree.leaves(want.replace(key=None)), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert jnp.array_equal(jax.random.key_data(back.key), jax.random.key_data(first.key))
+    store.manager.close()
+
+
+def test_an_empty_directory_has_nothing(tmp_path, first):
+    store = checkpoint.open_store(tmp_path)
+    assert checkpoint.restore(store, first) == (None, [])
+    store.manager.close()
+
+
+def test_latest_and_best_are_kept_also_after_a_restart(tmp_path, first):
+    filled(tmp_path, first, [(1, 5.0), (2, 1.0), (3, 4.0), (4, 3.0)]).manager.close()
+    assert steps(tmp_path) == [2, 3, 4]
+    store = filled(tmp_path, first, [(5, 2.0), (6, None), (7, None)])
+    store.manager.close()
+    assert steps(tmp_path) == [2, 6, 7]
+    variables, step = checkpoint.load_generator(tmp_path, "best")
+    assert step == 2 and set(variables) == {"params", "batch_stats"}
+    np.testing.assert_array_equal(variables["params"]["w"], first.ema["w"])
+    assert checkpoint.load_generator(tmp_path)[1] == 7 and checkpoint.load_generator(tmp_path, 6)[1] == 6
+    with pytest.raises(UserError, match="no checkpoint of step 5; there are 2, 6, 7"):
+        checkpoint.load_generator(tmp_path, 5)
+
+
+def damage(directory):
+    """Flip bytes in the middle of every data file."""
+    for path in directory.rglob("d/*"):
+        raw = bytearray(path.read_bytes())
+        middle = len(raw) // 2
+        raw[middle : middle + 64] = bytes(b ^ 0xFF for b in raw[middle : middle + 64])
+        path.write_bytes(raw)
+
+
+def test_flipped_bytes_are_noticed_named_and_passed_over(tmp_path, first):
+    store = filled(tmp_path, first, [(1, None), (2, None)])
+    damage(tmp_path / "2")
+    back, damaged = checkpoint.restore(store, first)
+    assert int(back.step) == 1
+    assert len(damaged) == 1 and f"{tmp_path}/2" in damaged[0] and "damaged" in damaged[0]
+    checkpoint.drop_newer(store, 1)
+    assert steps(tmp_path) == [1]
+    damage(tmp_path / "1")
+    with pytest.raises(UserError, match="no whole one before it"):
+        checkpoint.restore(store, first)
+    store.manager.close()
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.load_generator(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax drops futures of the failed read
+def test_a_truncated_checkpoint_is_passed_over(tmp_path, first):
+    store = filled(tmp_path, first, [(1, None), (2, None)])
+    for path in (tmp_path / "2").rglob("d/*"):
+        path.write_bytes(path.read_bytes()[:100])
+    back, damaged = checkpoint.restore(store, first)
+    assert int(back.step) == 1 and "damaged" in damaged[0]
+    store.manager.close()
+
+
+def test_every_leaf_counts_in_the_checksums(first):
+    tree = jax.device_get(checkpoint.to_tree(first))
+    before = checkpoint.checksums(tree)
+    tree["training"]["d"]["params"]["v"] = np.array(tree["training"]["d"]["params"]["v"])
+    tree["training"]["d"]["params"]["v"][1, 1] += 1
+    changed = [k for k, v in checkpoint.checksums(tree).items() if v != before[k]]
+    assert changed == ["['training']['d']['params']['v']"]
+
+
+def test_a_full_disk_is_told_before_and_the_last_stays(tmp_path, first, monkeypatch):
+    store = filled(tmp_path, first, [(1, None)])
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 1000))
+    with pytest.raises(UserError, match="no room.*the last good checkpoint is step 1"):
+        checkpoint.save(store, first.replace(step=jnp.int32(2)))
+    store.manager.close()
+    assert steps(tmp_path) == [1]
+
+
+def test_not_finite_names_the_leaf(first):
+    bad = first.replace(ema={"w": first.ema["w"].at[3, 3].set(jnp.nan)})
+    assert checkpoint.not_finite(jax.device_get(checkpoint.to_tree(bad))) == ["['generator']['params']['w']"]

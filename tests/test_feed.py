@@ -1,0 +1,85 @@
+"""Both feeds give the images that `stream.indices` names, on any number of devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import feed
+from jaxgan.data import Source, stream
+
+
+def source(n=10, labels=True):
+    images = np.arange(n * 4 * 3, dtype=np.uint8).reshape(n, 4, 3, 1)
+    return Source(
+        name="drawn",
+        shape=(4, 3, 1),
+        n=n,
+        read=lambda i: images[i],
+        labels=np.arange(n, dtype=np.int32) if labels else None,
+        classes=n if labels else 0,
+        class_names=(),
+        fingerprint="",
+    )
+
+
+def expected(src, layout, step):
+    order = stream.indices(layout.seed, step, layout.slots * layout.accum * layout.micro, layout.images)
+    x = src.read(order % src.n)
+    x = np.where((order < src.n)[:, None, None, None], x, x[:, :, ::-1])
+    return x.reshape(layout.slots, layout.accum, layout.micro, *src.shape), src.labels[order % src.n].reshape(
+        layout.slots, layout.accum, layout.micro
+    )
+
+
+def test_long_division_is_exact_where_the_product_overflows():
+    divide = jax.jit(feed.divmod_step, static_argnums=(1, 2))
+    rng = np.random.default_rng(0)
+    for times, n in ((64, 1797), (5 * 4096, 60_000), (8192, 2**30 - 1), (3, 2), (70_000, 7)):
+        for step in (0, 1, 2**31 - 1, *rng.integers(0, 2**31, 20)):
+            q, r = divide(jnp.int32(step), times, n)
+            whole, part = divmod(int(step) * times, n)
+            assert (int(q), int(r)) == (whole % 2**32, part)
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_resident_feed_draws_on_the_device_what_the_stream_says(mirror, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    src, layout = source(), feed.Layout(seed=7, n=10, slots=2, accum=2, micro=3, mirror=mirror)
+    f = feed.open_feed(src, layout)
+    take = jax.jit(lambda held, k: f.take(held, k, None))
+    with jax.transfer_guard_host_to_device("allow"):
+        for k in (0, 1, 2, 1000):
+            held, number = f.at(k), jnp.int32(k)
+            with jax.transfer_guard("disallow"):  # nothing is sent: images, labels and indices are on the device
+                x, c = take(held, number)
+            want_x, want_c = expected(src, layout, k)
+            np.testing.assert_array_equal(x, want_x)
+            np.testing.assert_array_equal(c, want_c)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_the_streamed_feed_is_the_same_images(devices, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:devices])
+    src, layout = source(), feed.Layout(seed=7, n=10, slots=2, accum=1, micro=4, mirror=True)
+    f = feed.open_feed(src, layout, resident=False, ahead=2)
+    for k in (0, 1, 2, 9, 10):  # a jump, as at a resumption
+        x, c = jax.device_get(f.take(f.at(k), None, None))
+        if devices > 1:
+            assert x.shape == (2, 2, 1, 2, 4, 3, 1)
+            x, c = np.concatenate(x, axis=2), np.concatenate(c, axis=2)
+        want_x, want_c = expected(src, layout, k)
+        np.testing.assert_array_equal(x, want_x)
+        np.testing.assert_array_equal(c, want_c)
+    f.close()
+
+
+def test_an_unlabelled_source_has_no_labels(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    layout = feed.Layout(seed=0, n=10, slots=1, accum=1, micro=4)
+    for resident in (True, False):
+        f = feed.open_feed(source(labels=False), layout, resident=resident)
+        assert f.take(f.at(0), jnp.int32(0), None)[1] is None
+        f.close()

@@ -1,0 +1,200 @@
+"""The training command as a user runs it: what it leaves, how it stops, resumes and refuses."""
+
+import json
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.commands import TINY, assert_equal, final_state, run, start
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run that nobody disturbed."""
+    directory = tmp_path_factory.mktemp("runs") / "whole"
+    code, out, err = run("train", *TINY, "--run-dir", directory)
+    assert code == 0, err
+    return directory, out
+
+
+def log(directory):
+    return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_pictures_curves_a_log_and_checkpoints(finished):
+    directory, out = finished
+    rows = log(directory)
+    assert [row["step"] for row in rows] == list(range(5, 61, 5)) and "img_per_s" in rows[0]
+    assert all(np.isfinite(row["d/adv"]) and np.isfinite(row["g/adv"]) for row in rows)
+    assert "swd" in rows[-1] and "done" in out
+    for name in ("samples/reals.png", "samples/kimg000000.png", "curves.png"):
+        with Image.open(directory / name) as picture:
+            picture.load()
+            assert picture.width > 200
+    config = json.loads((directory / "config.json").read_text())
+    assert config["settings"]["batch"] == 4 and config["data"]["images"] == 1797 and config["versions"]["jax"]
+    assert not list(directory.rglob("*.part")) and not list(directory.rglob("*.pkl"))
+
+
+def test_a_finished_run_says_so(finished):
+    code, out, _ = run("train", *TINY, "--run-dir", finished[0])
+    assert code == 0 and "complete" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_resumes_to_the_same_bits(finished, tmp_path, number):
+    directory = tmp_path / "stopped"
+    process = start("train", *TINY, "--run-dir", directory)
+    until = time.time() + 240
+    while len(list((directory / "checkpoints").glob("[0-9]*"))) < 1 and time.time() < until:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), err
+    stopped_at = max(int(p.name) for p in (directory / "checkpoints").iterdir() if p.name.isdigit())
+    assert stopped_at < 60, "too late to be a test"
+    code, out, err = run("train", *TINY, "--run-dir", directory)
+    assert code == 0 and "resuming" in out, err
+    assert_equal(final_state(finished[0]), final_state(directory))
+    steps = [row["step"] for row in log(directory)]
+    assert steps == sorted(set(steps)) and steps[-1] == 60
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(finished, tmp_path):
+    directory = tmp_path / "damaged"
+    shutil.copytree(finished[0], directory)
+    for path in (directory / "checkpoints" / "60").rglob("d/*"):
+        raw = bytearray(path.read_bytes())
+        raw[len(raw) // 2] ^= 0xFF
+        path.write_bytes(raw)
+    code, out, err = run("train", *TINY, "--run-dir", directory)
+    assert code == 0 and "checkpoints/60: the checkpoint is damaged" in out, err
+    assert_equal(final_state(finished[0]), final_state(directory))
+
+
+def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(finished, tmp_path):
+    directory = tmp_path / "changed"
+    shutil.copytree(finished[0], directory)
+    before = (directory / "config.json").read_text()
+    code, _, err = run("train", *TINY, "--lr", "3e-4", "--run-dir", directory)
+    assert code == 2 and "lr was 0.0001, is 0.0003" in err and "--resume force" in err
+    assert (directory / "config.json").read_text() == before
+    code, out, err = run("train", *TINY, "--lr", "3e-4", "--kimg", "0.28", "--resume", "force", "--run-dir", directory)
+    assert code == 0 and "lr was 0.0001, is 0.0003" in out, err
+    assert log(directory)[-1]["step"] == 70
+
+
+def test_several_devices_train_the_same_network(finished, tmp_path):
+    code, _, err = run("train", *TINY, "--run-dir", tmp_path / "four", devices=4)
+    assert code == 0, err
+    one, four = final_state(finished[0])["generator"], final_state(tmp_path / "four")["generator"]
+    kernel = lambda tree: np.asarray(tree["params"]["Dense_0"]["kernel"], np.float64)
+    # Adam moves every weight by about lr a step whatever its gradient, so rounding counts where gradients nearly vanish.
+    assert np.abs(kernel(one) - kernel(four)).mean() < 0.02 * 60 * 1e-4
+
+
+def test_a_run_on_another_number_of_devices_resumes(finished, tmp_path):
+    directory = tmp_path / "moved"
+    shutil.copytree(finished[0], directory)
+    shutil.rmtree(directory / "checkpoints" / "60")
+    code, out, err = run("train", *TINY, "--run-dir", directory, devices=2)
+    assert code == 0 and "on 2 x" in out, err
+
+
+def test_nan_stops_the_run_says_when_and_keeps_the_last_good(tmp_path):
+    args = ["digits", "--width", "4", "--batch", "4", "--kimg", "0.4", "--tick-kimg", "0.02", "--snapshot-kimg", "0.02"]
+    code, _, err = run("train", *args, "--lr", "1e18", "--run-dir", tmp_path / "nan")
+    assert code == 2 and "NaN or infinite at" in err and "kimg" in err and "lower --lr" in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_streaming_trains_the_same_network_as_the_resident_set(finished, tmp_path):
+    code, _, err = run("train", *TINY, "--resident", "no", "--run-dir", tmp_path / "streamed")
+    assert code == 0, err
+    assert_equal(final_state(finished[0]), final_state(tmp_path / "streamed"))
+
+
+def test_samples(finished, tmp_path):
+    directory = finished[0]
+    code, out, err = run("sample", directory, "--n", "5", "--out", tmp_path / "a.npz")
+    assert code == 0, err
+    run("sample", directory, "--n", "70", "--out", tmp_path / "b.npz")
+    few, many = (np.load(tmp_path / f"{name}.npz")["images"] for name in "ab")
+    assert few.shape == (5, 28, 28, 1) and many.dtype == np.uint8
+    np.testing.assert_array_equal(few, many[:5])
+    assert run("sample", directory, "--n", "3", "--out", tmp_path / "folder")[0] == 0
+    assert len(list((tmp_path / "folder").glob("*.png"))) == 3
+    with Image.open(tmp_path / "folder" / "seed0_000001.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), few[1, ..., 0])
+    assert run("sample", directory, "--out", tmp_path / "grid.png")[0] == 0 and (tmp_path / "grid.png").exists()
+    for args, says in (
+        (["--n", "0"], "at least one"),
+        (["--label", "3"], "trained without labels"),
+        (["--out", "a.jpg"], "write a .png"),
+        (["--checkpoint", "7"], "no checkpoint of step 7"),
+        (["--psi", "-1"], "psi"),
+    ):
+        code, _, err = run("sample", directory, *args)
+        assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
+
+
+@pytest.mark.parametrize(
+    "args, says",
+    [
+        (["digit"], "the nearest is digits"),
+        (["digits", "--kimgs", "3"], "the nearest is --kimg"),
+        (["digits", "--kimg", "many"], "could not convert"),
+        (["digits", "--batch", "0"], "above 0"),
+        (["digits", "--batch", "5000"], "larger than the data"),
+        (["digits", "--data", "nowhere/at/all"], "nowhere/at/all"),
+        (["digits", "--accum", "3"], "nearest sizes are 30 or 33"),
+        (["digits", "--size", "27", "29"], "27"),
+        (["digits", "--conditional", "yes", "--data", "FOLDER"], "no labels"),
+        (["digits", "--data", "BROKEN"], "broken.png"),
+        (["digits", "--data", "EMPTY"], "EMPTY"),
+        (["digits", "--data", "ONE"], "one image"),
+        (["digits", "--data", "MIXED", "--size", "None"], "--size"),
+        (["digits", "--run-dir", "FOLDER"], "not a run of jaxgan"),
+        (["digits", "--run-dir", "FOLDER/a.png/x"], "is a file"),
+        (["digits-seed", "--size", "32", "32"], "28x28x1"),
+        (["digits", "--augment", "twist"], "twist"),
+        (["digits", "--augment-p", "1.5"], "augmentation probability"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(args, says, tmp_path):
+    rng = np.random.default_rng(0)
+    draw = lambda path, *size: Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(path)
+    for name in ("FOLDER", "BROKEN", "EMPTY", "ONE", "MIXED"):
+        (tmp_path / name).mkdir()
+    for name in ("FOLDER", "BROKEN"):
+        for i in range(40):
+            draw(tmp_path / name / f"{i}.png", 28, 28)
+    draw(tmp_path / "FOLDER" / "a.png", 28, 28)
+    whole = (tmp_path / "FOLDER" / "1.png").read_bytes()
+    (tmp_path / "BROKEN" / "broken.png").write_bytes(whole[: len(whole) // 2])
+    draw(tmp_path / "ONE" / "1.png", 28, 28)
+    draw(tmp_path / "MIXED" / "1.png", 28, 28)
+    draw(tmp_path / "MIXED" / "2.png", 20, 28)
+    args = [str(tmp_path / a) if a.isupper() or a.startswith("FOLDER/") else a for a in args]
+    if "--run-dir" not in args:
+        args += ["--run-dir", str(tmp_path / "run")]
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run("train", *args)
+    assert code == 2 and says in err, (code, out, err)
+    assert err.startswith("error: ") and len(err.strip().splitlines()) == 1, err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    code, _, err = run("train", "digits", "--run-dir", tmp_path / "run")
+    tmp_path.chmod(0o700)
+    assert code == 2 and "not writable" in err
