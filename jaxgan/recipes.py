@@ -1,38 +1,12 @@
-"""Methods as data: one function a method -> `Recipe`; and the terms that they are made of."""
+"""Methods as data: one function a method -> `Recipe`. What they are made of is in `terms`."""
 
 import jax.numpy as jnp
 
-from jaxgan import losses, optim, penalties, schedules
-from jaxgan.step import Phase, Recipe, Round, Term, Turn
-
-
-def adversarial(player: str, loss: str, weight=1.0) -> Term:
-    """The term of an adversarial loss by its name in `jaxgan.losses`, for the player 'g' or 'd'."""
-    fn = getattr(losses, f"{loss}_{player}")
-
-    def term(r: Round):
-        return jnp.mean(fn(r.real_out.logits, r.fake_out.logits)), {}, {}
-
-    return Term("adv", weight, term)
-
-
-def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int = 1) -> Term:
-    """The term of R1 (`of='real'`) or R2 (`of='fake'`), through the augmentation, with respect to the image before it.
-
-    Args:
-      name: a penalty `(critic, images) -> [B]` in `jaxgan.penalties`.
-      of: on which images.
-      weight: number or schedule; gamma / 2.
-      every: lazy interval.
-      share: of every how many images one is used (for the cost); the same set on any number of devices.
-    """
-    fn = getattr(penalties, name)
-
-    def term(r: Round):
-        images = {"real": r.real, "fake": r.fake}[of][::share]
-        return jnp.mean(fn(lambda x: r.D(x, of).logits, images)), {}, {}
-
-    return Term(name, weight, term, every)
+from jaxgan import optim, schedules, terms
+from jaxgan.augment import ada_update
+from jaxgan.errors import UserError
+from jaxgan.step import Phase, Recipe, Turn
+from jaxgan.terms import adversarial, gradient_penalty
 
 
 def tutorial(*, batch: int, loss: str = "non_saturating", lr: float = 1e-4, accum: int = 1, ema_kimg=0.0) -> Recipe:
@@ -88,15 +62,135 @@ def r3gan(
     gamma = schedules.as_schedule(gamma)
     half = lambda kimg: gamma(kimg) / 2
     lazy = {"every": every, "share": share}
-    terms = (
+    critic = (
         adversarial("d", "relativistic"),
         gradient_penalty("r1", "real", half, **lazy),
         gradient_penalty("r2", "fake", half, **lazy),
     )
     return Recipe(
-        turns=(Turn((Phase("d", terms),), slots=(0,)), Turn((Phase("g", (adversarial("g", "relativistic"),)),), slots=(1,))),
+        turns=(Turn((Phase("d", critic),), slots=(0,)), Turn((Phase("g", (adversarial("g", "relativistic"),)),), slots=(1,))),
         tx={name: optim.adam(lr, b1=0.0, b2=b2) for name in ("g", "d")},
         batch=batch,
         accum=accum,
         ema_kimg=schedules.as_schedule(ema_kimg),
     )
+
+
+def objective(
+    *,
+    batch: int,
+    tx: dict,
+    loss: str = "relativistic",
+    penalties: dict | None = None,
+    n_critic: int = 1,
+    simultaneous: bool = False,
+    every: int = 1,
+    share: int = 1,
+    consistency=lambda keys, x, p: x,
+    pseudo: bool = False,
+    accum: int = 1,
+    ema_kimg=10.0,
+) -> Recipe:
+    """Any adversarial loss with any penalties: the parts by their names.
+
+    Args:
+      batch: global images an update.
+      tx: {'g': ..., 'd': ...}, of `optim`.
+      loss: of `terms.LOSSES`.
+      penalties: {name of `PENALTIES`: weight}, weights as `penalty_terms` says.
+      n_critic: updates of D, each on images of its own, for one of G. A G that sees reals has images of its own too.
+      simultaneous: both players move from the same parameters, instead of D first.
+      every, share: the penalties that call a network again count in every `every`-th step, on every `share`-th image.
+      consistency: (keys, x, p) -> x: the augmentation of 'cr' and 'bcr', used at p = 1.
+      pseudo: APA with the probability carry['p'] (see `adaptive`).
+      accum: micro-batches; losses that compare the images of a batch see one of them.
+      ema_kimg: half-life of the weight average, a number or a schedule.
+    Returns:
+      A Recipe whose carry holds what its terms keep.
+    Raises:
+      UserError: an unknown name; simultaneous with n_critic > 1.
+    """
+    penalties = penalties or {}
+    for kind, name, names in [("loss", loss, terms.LOSSES), *(("penalty", name, PENALTIES) for name in penalties)]:
+        if name not in names:
+            raise UserError(f"there is no {kind} {name!r}; there are {', '.join(names)}")
+    if n_critic < 1 or (simultaneous and n_critic > 1):
+        raise UserError(f"n_critic={n_critic}: both move at once, so it must be 1; give update=alternating or n_critic=1")
+    lazy, sets = {"every": every, "share": share}, {"d": [], "g": []}
+    sets["d"].append(terms.pseudo_augmented(loss) if pseudo else adversarial("d", loss))
+    sets["g"].append(adversarial("g", loss))
+    carry = {"p": 0.0} if pseudo else {}
+    for name, weight in penalties.items():
+        player, term = penalty_term(name, weight, lazy, consistency)
+        sets[player].append(term)
+        carry |= terms.CARRY.get(name, {})
+    d, g = (Phase(player, tuple(sets[player])) for player in "dg")
+    own = n_critic if loss in terms.SEES_REALS else 0
+    apart = (Turn((d,), tuple(range(n_critic))), Turn((g,), (own,)))
+    return Recipe(
+        turns=(Turn((d, g)),) if simultaneous else apart,
+        tx=tx,
+        batch=batch,
+        accum=accum,
+        ema_kimg=schedules.as_schedule(ema_kimg),
+        carry=carry,
+    )
+
+
+PENALTIES = (
+    *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
+    *("drift", "lecam", "cr", "bcr", "zcr_d", "zcr_g", "orthogonal", "path_length"),
+)
+"""Names that `objective` takes."""
+
+
+def penalty_term(name: str, weight, lazy: dict, consistency):
+    """The player and the term of a penalty by its name: the weight is the term's, so gamma / 2 for R1 and R2."""
+    if name.endswith(("r1", "r2")):
+        return "d", gradient_penalty(name, "real" if name.endswith("r1") else "fake", weight, **lazy)
+    make = {
+        "wgan_gp": lambda: ("d", terms.mixed_gradient_penalty("wgan_gp", weight, **lazy)),
+        "wgan_lp": lambda: ("d", terms.mixed_gradient_penalty("wgan_lp", weight, **lazy)),
+        "dragan": lambda: ("d", gradient_penalty("dragan", "real", weight, **lazy)),
+        "drift": lambda: ("d", terms.drift(weight)),
+        "lecam": lambda: ("d", terms.lecam(weight)),
+        "cr": lambda: ("d", terms.cr(weight, augment=consistency, **lazy)),
+        "bcr": lambda: ("d", terms.bcr(weight, augment=consistency, **lazy)),
+        "zcr_d": lambda: ("d", terms.zcr_d(weight, **lazy)),
+        "zcr_g": lambda: ("g", terms.zcr_g(weight, **lazy)),
+        "orthogonal": lambda: ("g", terms.orthogonal("g", weight)),
+        "path_length": lambda: ("g", terms.path_length(weight, **lazy)),
+    }
+    return make[name]()
+
+
+def adaptive(recipe: Recipe, *, start=0.0, target=0.6, kimg=500.0, every: int = 4) -> Recipe:
+    """The recipe with ADA's controller: carry['p'] moves so that r_t, the mean sign of D's real logits, nears the target.
+
+    Args:
+      recipe: its first phase of D gets a term that logs r_t. Let the game's p be `lambda carry, kimg: carry['p']`.
+      start: first p, in [0, 1].
+      target: of r_t.
+      kimg: thousands of images in which p can go from 0 to 1.
+      every: p moves once in so many steps, by the mean r_t of them.
+    Source: Karras et al. 2020 (ADA), section 3.2: start 0, target 0.6, 500 kimg, every 4 minibatches.
+    """
+    has_d = [t for t, turn in enumerate(recipe.turns) if "d" in [phase.player for phase in turn.phases]]
+
+    def watched(phase):
+        return phase._replace(terms=(*phase.terms, terms.overfitting())) if phase.player == "d" else phase
+
+    turns = list(recipe.turns)
+    turns[has_d[0]] = turns[has_d[0]]._replace(phases=tuple(watched(phase) for phase in turns[has_d[0]].phases))
+
+    def adapt(carry, log):
+        carry = recipe.adapt(carry, log)
+        r_t, seen = carry["r_t"] + log["d/r_t"] / every, carry["r_t_steps"] + 1
+        now = seen >= every
+        moved = ada_update(carry["p"], r_t, every * recipe.batch, target=target, kimg=kimg)
+        zero = jnp.zeros_like(r_t)
+        p, r_t, seen = jnp.where(now, moved, carry["p"]), jnp.where(now, zero, r_t), jnp.where(now, zero, seen)
+        return carry | {"p": p, "r_t": r_t, "r_t_steps": seen}
+
+    carry = recipe.carry | {"p": start, "r_t": 0.0, "r_t_steps": 0.0}
+    return recipe._replace(turns=tuple(turns), carry=carry, adapt=adapt)

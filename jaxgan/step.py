@@ -28,6 +28,8 @@ class Verdict(NamedTuple):
     """[B], or [B, h, w] of patches."""
     classes: Array | None = None
     """[B, K], logits of an auxiliary class head."""
+    features: Array | None = None
+    """[B, ...], a hidden layer, for losses that compare features."""
 
 
 class Game(NamedTuple):
@@ -67,6 +69,8 @@ class Round(NamedTuple):
     """w -> x: the generator, differentiable in its parameters too; w[::k] as for D."""
     gather: Callable[[Array], Array]
     """[B, ...] -> [global B, ...]: over all devices, for losses that compare images with one another."""
+    params: dict[str, Tree]
+    """{'g': ..., 'd': ...}; differentiable in the moving player's."""
     carry: dict
     keys: Array
     """[B], one an image, this term's own."""
@@ -214,6 +218,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, 
                 D=lambda x, of="real": judge(params["d"], state.d.stats, x, of)[0],
                 S=lambda w: synthesize(params["g"], state.g.stats, w)[0],
                 gather=lambda a: jax.lax.all_gather(a, axis, tiled=True) if axis else a,
+                params=params,
                 carry=carry,
                 keys=jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(kt),
                 key=jax.random.fold_in(term_key, i),

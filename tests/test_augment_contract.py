@@ -148,6 +148,11 @@ def test_bad_input_is_refused_with_one_line(name):
         apply(jax.random.PRNGKey(0), x, 1.0)
 
 
+def test_one_key_is_folded_with_the_index_of_the_image():
+    expected = jnp.stack([jax.random.fold_in(KEY, i) for i in range(3)])
+    np.testing.assert_array_equal(jax.random.key_data(image_keys(KEY, 3)), jax.random.key_data(expected))
+
+
 @pytest.mark.parametrize("name", [n for n in EVERY if not n.startswith(("attentive", "keep", "apa"))])
 def test_wrong_rank_is_refused(name):
     with pytest.raises(ValueError, match=r"must be \[B, H, W, C\]"):

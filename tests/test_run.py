@@ -28,6 +28,10 @@ def log(directory):
     return [json.loads(line) for line in (directory / "log.jsonl").read_text().splitlines()]
 
 
+def saved(directory):
+    return [int(p.name) for p in (directory / "checkpoints").glob("*") if p.name.isdigit()]
+
+
 def test_a_run_leaves_pictures_curves_a_log_and_checkpoints(finished):
     directory, out = finished
     rows = log(directory)
@@ -53,13 +57,12 @@ def test_a_stopped_run_resumes_to_the_same_bits(finished, tmp_path, number):
     directory = tmp_path / "stopped"
     process = start("train", *TINY, "--run-dir", directory)
     until = time.time() + 240
-    while len(list((directory / "checkpoints").glob("[0-9]*"))) < 1 and time.time() < until:
-        time.sleep(0.05)
+    while not saved(directory) and time.time() < until:
+        time.sleep(0.02)
     process.send_signal(number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == (-9 if number == signal.SIGKILL else 128 + number), err
-    stopped_at = max(int(p.name) for p in (directory / "checkpoints").iterdir() if p.name.isdigit())
-    assert stopped_at < 60, "too late to be a test"
+    assert max(saved(directory)) < 60, "too late to be a test"
     code, out, err = run("train", *TINY, "--run-dir", directory)
     assert code == 0 and "resuming" in out, err
     assert_equal(final_state(finished[0]), final_state(directory))

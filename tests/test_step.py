@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from jaxgan import game, optim, penalties, recipes, state, step
+from jaxgan import game, optim, penalties, recipes, state, step, terms
 from jaxgan.augment import pipeline
 from jaxgan.models import dcgan
 from jaxgan.step import Game, Phase, Recipe, Term, Turn, Verdict
@@ -118,8 +118,8 @@ def test_lazy_terms_count_every_so_often_and_so_many_times():
 
 def test_accumulation_is_the_large_batch_for_samplewise_losses():
     x, c = linear_batch(n=8)
-    terms = lambda p, w: Phase(p, (recipes.adversarial(p, "non_saturating", w),))
-    turns = (Turn((terms("d", 1.0), terms("g", 0.7))),)
+    phase = lambda p, w: Phase(p, (terms.adversarial(p, "non_saturating", w),))
+    turns = (Turn((phase("d", 1.0), phase("g", 0.7))),)
     results = []
     for accum in (1, 2, 4):
         recipe = Recipe(turns, sgd(0.1), batch=8, accum=accum)
@@ -132,7 +132,7 @@ def test_accumulation_is_the_large_batch_for_samplewise_losses():
 
 def test_penalties_are_of_the_image_before_the_augmentation():
     played = linear_game()._replace(augment=lambda keys, x, p: 3 * x, p=lambda carry, kimg: 0.5)
-    recipe = Recipe((Turn((Phase("d", (recipes.gradient_penalty("r1", "real", 1.0),)),)),), sgd(0.0), batch=8)
+    recipe = Recipe((Turn((Phase("d", (terms.gradient_penalty("r1", "real", 1.0),)),)),), sgd(0.0), batch=8)
     s, (x, c) = linear_state(recipe), linear_batch()
     _, log = one(recipe, s, x, c, played=played)
     np.testing.assert_allclose(log["d/r1"], 9 * (np.asarray(s.d.params["a"]) ** 2).sum(), rtol=1e-5)
@@ -188,8 +188,8 @@ def test_the_number_of_devices_does_not_change_the_run():
     accum = 2
     pair = small_pair()
     played = game.game(*pair, augment=pipeline(("rotate", "flip")), p=0.5)
-    adv = {p: recipes.adversarial(p, "relativistic") for p in "gd"}
-    r1 = recipes.gradient_penalty("r1", "real", 0.1, every=2, share=2)
+    adv = {p: terms.adversarial(p, "relativistic") for p in "gd"}
+    r1 = terms.gradient_penalty("r1", "real", 0.1, every=2, share=2)
     turns = (Turn((Phase("d", (adv["d"], r1)),), (0,)), Turn((Phase("g", (adv["g"],)),), (1,)))
     recipe = Recipe(turns, sgd(0.05), batch=16, accum=accum)
     images = np.random.default_rng(0).integers(0, 256, (4, 2, accum, 16 // accum, 8, 8, 1), np.uint8)

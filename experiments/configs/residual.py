@@ -55,6 +55,6 @@ class Config(Settings):
             generator=r3gan.Generator(shape, classes, patch=self.patch, width=self.width),
             discriminator=r3gan.Discriminator(shape, classes, patch=self.patch, width=self.width),
             recipe=recipe,
-            augment=augment.pipeline(self.augment, fill="edge"),
+            augment=augment.pipeline(self.augment, fill="background"),
             p=self.augment_p,
         )

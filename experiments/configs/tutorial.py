@@ -38,6 +38,6 @@ class Config(Settings):
             recipe=recipes.tutorial(
                 batch=self.batch, accum=self.accum, loss=self.loss, lr=self.lr, ema_kimg=self.ema_kimg
             ),
-            augment=augment.pipeline(self.augment, fill="edge"),
+            augment=augment.pipeline(self.augment, fill="background"),
             p=self.augment_p,
         )

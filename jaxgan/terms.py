@@ -1,0 +1,228 @@
+"""The pure losses and penalties as terms of a recipe: `name(...) -> Term`, each a few lines. Write your own the same way.
+
+A term sees one `Round` and returns its value [], new carry entries and log entries. What compares the images of a batch
+with one another first gathers it from all devices; the gradient of that global value, averaged over the devices as the
+step does, is the gradient on one device.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jaxgan import class_losses, feature_losses, losses, penalties, regularizers
+from jaxgan.augment import apa, r_t
+from jaxgan.step import Round, Term
+
+LOSSES = (
+    *("minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic", "relativistic_average"),
+    *("mmd_gaussian", "mmd_rational_quadratic", "mmd_repulsive", "dual_contrastive"),
+)
+"""Names of the adversarial losses that `adversarial` takes."""
+
+COMPARES = ("relativistic_average", "mmd_gaussian", "mmd_rational_quadratic", "mmd_repulsive", "dual_contrastive")
+"""Those that compare all images of a batch with one another."""
+
+SEES_REALS = ("relativistic", *COMPARES)
+"""Those whose generator looks at real images too."""
+
+CARRY = {"path_length": {"pl_mean": 0.0}, "lecam": {"lecam_real": 0.0, "lecam_fake": 0.0}}
+"""What `Recipe.carry` must hold for these terms, with its first values."""
+
+
+def adversarial(player: str, loss: str, weight=1.0, **options) -> Term:
+    """The term of an adversarial loss by its name in `LOSSES`, for the player 'g' or 'd'.
+
+    Args:
+      player: 'g' or 'd'.
+      loss: `<loss>_<player>` is a function of `jaxgan.losses`.
+      weight: number or schedule.
+      **options: keyword arguments of that function.
+    """
+    fn = partial(getattr(losses, f"{loss}_{player}"), **options)
+
+    def term(r: Round):
+        real, fake = r.real_out.logits, r.fake_out.logits
+        if loss in COMPARES:
+            real, fake = r.gather(real), r.gather(fake)
+        return jnp.mean(fn(real, fake)), {}, {}
+
+    return Term("adv", weight, term)
+
+
+def pseudo_augmented(loss: str, weight=1.0, **options) -> Term:
+    """D's `adversarial` under APA (`augment.apa`): with probability carry['p'] a fake poses as the real of its place."""
+    fn = partial(getattr(losses, f"{loss}_d"), **options)
+
+    def term(r: Round):
+        real, fake = r.D(apa(r.keys, r.real, r.fake, r.carry["p"])).logits, r.fake_out.logits
+        if loss in COMPARES:
+            real, fake = r.gather(real), r.gather(fake)
+        return jnp.mean(fn(real, fake)), {}, {}
+
+    return Term("adv", weight, term)
+
+
+def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int = 1, **options) -> Term:
+    """A penalty of one kind of images, `(critic, images) -> [B]` or with a key first: R1, R2, DRAGAN, ...
+
+    The critic has the augmentation inside, so the penalty is of the image before it.
+
+    Args:
+      name: 'r1', 'r2', 'finite_difference_r1', 'finite_difference_r2' or 'dragan' of `jaxgan.penalties`.
+      of: 'real' or 'fake': on which images.
+      weight: number or schedule; gamma / 2 for R1 and R2.
+      every: lazy interval.
+      share: of every how many images one is used (for the cost); the same set on any number of devices.
+      **options: keyword arguments of that function.
+    """
+    fn = partial(getattr(penalties, name), **options)
+    drawn = name not in ("r1", "r2")
+
+    def term(r: Round):
+        images = {"real": r.real, "fake": r.fake}[of][::share]
+        key = (r.keys[::share],) if drawn else ()
+        return jnp.mean(fn(*key, _critic(r, of), images)), {}, {}
+
+    return Term(name, weight, term, every)
+
+
+def mixed_gradient_penalty(name: str, weight, *, every: int = 1, share: int = 1) -> Term:
+    """'wgan_gp' or 'wgan_lp': a penalty between real and fake images. Arguments as `gradient_penalty`."""
+    fn = getattr(penalties, name)
+
+    def term(r: Round):
+        return jnp.mean(fn(r.keys[::share], _critic(r), r.real[::share], r.fake[::share])), {}, {}
+
+    return Term(name, weight, term, every)
+
+
+def drift(weight) -> Term:
+    """Epsilon drift (`penalties.drift`) of the real logits; the paper's weight is 0.001."""
+    return Term("drift", weight, lambda r: (jnp.mean(penalties.drift(r.real_out.logits)), {}, {}))
+
+
+def lecam(weight, **options) -> Term:
+    """LeCam (`regularizers.lecam`) with its means over all devices in the carry: see `CARRY`."""
+
+    def term(r: Round):
+        ema = r.carry["lecam_real"], r.carry["lecam_fake"]
+        mean = lambda x: jnp.mean(r.gather(x))
+        value, (real, fake) = regularizers.lecam(r.real_out.logits, r.fake_out.logits, ema, mean=mean, **options)
+        return jnp.mean(value), {"lecam_real": real, "lecam_fake": fake}, {}
+
+    return Term("lecam", weight, term)
+
+
+def path_length(weight, *, every: int = 1, share: int = 1, **options) -> Term:
+    """Path length (`regularizers.path_length`) of G with its mean over all devices in the carry: see `CARRY`."""
+
+    def term(r: Round):
+        w, keys, mean = r.w[::share], r.keys[::share], lambda x: jnp.mean(r.gather(x))
+        value, new = regularizers.path_length(keys, r.S, w, r.carry["pl_mean"], mean=mean, **options)
+        return jnp.mean(value), {"pl_mean": new}, {}
+
+    return Term("path_length", weight, term, every)
+
+
+def cr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
+    """Consistency (`regularizers.cr`) of real images. augment: (keys, x, p) -> x, as in `jaxgan.augment`, used at p = 1."""
+
+    def term(r: Round):
+        value = regularizers.cr(r.keys[::share], _critic(r), r.real[::share], augment=lambda key, x: augment(key, x, 1.0))
+        return jnp.mean(value), {}, {}
+
+    return Term("cr", weight, term, every)
+
+
+def bcr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
+    """Balanced consistency (`regularizers.bcr`), real and fake images weighted equally. augment: as `cr`."""
+
+    def term(r: Round):
+        fn = partial(regularizers.bcr, augment=lambda key, x: augment(key, x, 1.0), real_weight=1.0, fake_weight=1.0)
+        return jnp.mean(fn(r.keys[::share], _critic(r), r.real[::share], r.fake[::share])), {}, {}
+
+    return Term("bcr", weight, term, every)
+
+
+def zcr_d(weight, *, every: int = 1, share: int = 1, **options) -> Term:
+    """Latent consistency for D (`regularizers.zcr_d`); z is the game's latent."""
+
+    def term(r: Round):
+        value = regularizers.zcr_d(r.keys[::share], _critic(r, "fake"), r.S, r.w[::share], **options)
+        return jnp.mean(value), {}, {}
+
+    return Term("zcr_d", weight, term, every)
+
+
+def zcr_g(weight, *, every: int = 1, share: int = 1, **options) -> Term:
+    """Latent consistency for G (`regularizers.zcr_g`); z is the game's latent."""
+
+    def term(r: Round):
+        return jnp.mean(regularizers.zcr_g(r.keys[::share], r.S, r.w[::share], **options)), {}, {}
+
+    return Term("zcr_g", weight, term, every)
+
+
+def orthogonal(player: str, weight, **options) -> Term:
+    """Orthogonal regularisation (`regularizers.orthogonal`) of the leaves of a player that are called 'kernel'."""
+
+    def term(r: Round):
+        leaves = jax.tree_util.tree_leaves_with_path(r.params[player])
+        kernels = [leaf for path, leaf in leaves if getattr(path[-1], "key", None) == "kernel"]
+        return regularizers.orthogonal(kernels, **options), {}, {}
+
+    return Term("orthogonal", weight, term)
+
+
+def ac_gan(player: str, weight=1.0) -> Term:
+    """AC-GAN's class term, for a discriminator that says `Verdict.classes`; the labels are integers."""
+    fn = getattr(class_losses, f"ac_gan_{player}")
+    return Term("classes", weight, lambda r: (jnp.mean(fn(r.real_out.classes, r.fake_out.classes, r.c)), {}, {}))
+
+
+def multi_hinge(player: str, weight=1.0) -> Term:
+    """Multi-class hinge on `Verdict.classes` [B, K + 1]: an adversarial loss by itself."""
+    fn = getattr(class_losses, f"multi_hinge_{player}")
+    return Term("adv", weight, lambda r: (jnp.mean(fn(r.real_out.classes, r.fake_out.classes, r.c)), {}, {}))
+
+
+def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
+    """ReACGAN's D2D-CE on `Verdict.features` [B, E]: of real images for D, of fakes for G.
+
+    Args:
+      player, weight: as `adversarial`.
+      proxies: D's parameters -> [K, E], the vectors of the classes.
+      **options: keyword arguments of `class_losses.d2d_ce`.
+    """
+
+    def term(r: Round):
+        features = r.gather({"d": r.real_out, "g": r.fake_out}[player].features)
+        return jnp.mean(class_losses.d2d_ce(features, proxies(r.params["d"]), r.gather(r.c), **options)), {}, {}
+
+    return Term("d2d_ce", weight, term)
+
+
+def feature_matching(weight=1.0) -> Term:
+    """G should match D's mean features (`feature_losses.feature_matching`), for a D that says `Verdict.features`."""
+
+    def term(r: Round):
+        real, fake = r.gather(r.real_out.features), r.gather(r.fake_out.features)
+        return feature_losses.feature_matching(real, fake), {}, {}
+
+    return Term("feature_matching", weight, term)
+
+
+def paired(name: str, distance, weight=1.0) -> Term:
+    """G's distance to the real image of its place: `distance(real, fake) -> [B]`, such as `feature_losses.l1`, or
+    `partial(feature_losses.perceptual, features)`."""
+    return Term(name, weight, lambda r: (jnp.mean(distance(r.real, r.fake)), {}, {}))
+
+
+def overfitting() -> Term:
+    """Logs ADA's r_t as 'd/r_t' and the present probability; weighs nothing."""
+    return Term("r_t", 0.0, lambda r: (r_t(r.real_out.logits), {}, {"augment/p": r.carry["p"]}))
+
+
+def _critic(r: Round, of: str = "real"):
+    return lambda x: r.D(x, of).logits
