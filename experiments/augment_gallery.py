@@ -28,6 +28,8 @@ class Arguments:
     """Height and width in pixels; by default 28 for digits, the images' own for others."""
     n: int = 10
     """Images in a row."""
+    rows: int | None = None
+    """Only the first so many; the first six are the tutorial's."""
     p: float = 1.0
     """Probability that an image gets a transform, in the rows of single ones."""
     seed: int = 0
@@ -116,7 +118,7 @@ def main() -> None:
     pixels = source.read(np.linspace(0, source.n - 1, args.n).astype(int))
     x, key = jnp.asarray(pixels, jnp.float32) / 127.5 - 1, jax.random.key(args.seed)
     labelled = []
-    for name, function in rows(source.shape[2], args.p):
+    for name, function in rows(source.shape[2], args.p)[: args.rows]:
         y = np.asarray(jax.jit(function)(key, x))
         labelled.append((name, np.clip(y * 127.5 + 128, 0, 255).astype(np.uint8)))
     try:

@@ -186,7 +186,11 @@ def _mismatch(tree, recorded: dict[str, int], *, part: str = "") -> str:
     recorded = {path: crc for path, crc in recorded.items() if path.startswith(part)}
     found = checksums(tree)
     wrong = sorted(path for path in recorded.keys() | found.keys() if recorded.get(path) != found.get(path))
-    return f"{wrong[0]} does not match its checksum" + f", nor do {len(wrong) - 1} more" * (len(wrong) > 1) if wrong else ""
+    return (
+        f"{wrong[0]} does not match its checksum" + f", nor do {len(wrong) - 1} more" * (len(wrong) > 1)
+        if wrong
+        else ""
+    )
 
 
 def drop_newer(store: Store, step: int) -> None:

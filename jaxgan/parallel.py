@@ -64,9 +64,7 @@ def map_devices(fn: Callable, *, static: tuple[int, ...] = (), donate: tuple[int
     """
     if jax.device_count() == 1:
         return jax.jit(partial(fn, axis=None), static_argnums=static, donate_argnums=donate)
-    return jax.pmap(
-        partial(fn, axis=AXIS), axis_name=AXIS, static_broadcasted_argnums=static, donate_argnums=donate
-    )
+    return jax.pmap(partial(fn, axis=AXIS), axis_name=AXIS, static_broadcasted_argnums=static, donate_argnums=donate)
 
 
 def _stack(pieces: list) -> jax.Array:

@@ -68,7 +68,10 @@ def r3gan(
         gradient_penalty("r2", "fake", half, **lazy),
     )
     return Recipe(
-        turns=(Turn((Phase("d", critic),), slots=(0,)), Turn((Phase("g", (adversarial("g", "relativistic"),)),), slots=(1,))),
+        turns=(
+            Turn((Phase("d", critic),), slots=(0,)),
+            Turn((Phase("g", (adversarial("g", "relativistic"),)),), slots=(1,)),
+        ),
         tx={name: optim.adam(lr, b1=0.0, b2=b2) for name in ("g", "d")},
         batch=batch,
         accum=accum,

@@ -104,6 +104,8 @@ class Run(NamedTuple):
     config: dict
     design: Design
     source: Source
+    names: tuple[str, ...]
+    """What the steps log."""
 
 
 def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int], int], Design]) -> Run:
@@ -143,7 +145,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     source = _with_labels_as_asked(source, settings.conditional)
     made = design(source.shape, source.classes)
     step.check(made.recipe)
-    jax.eval_shape(lambda: game.init(made.generator, made.discriminator, 0))  # shapes that do not fit fail here
+    names = _trace(made, source)
     config = {
         "jaxgan": provenance.versions()["jaxgan"],
         "config": name,
@@ -173,7 +175,22 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
             )
         for change in changes if parallel.is_main() else ():
             print(f"going on with a changed config: {change}")
-    return Run(directory, settings, config, made, source)
+    return Run(directory, settings, config, made, source, names)
+
+
+def _trace(design: Design, source: Source) -> tuple[str, ...]:
+    """Trace every program of the recipe, so that what does not fit together is said now; returns the names it logs."""
+    recipe = design.recipe
+    played = game.game(design.generator, design.discriminator, augment=design.augment, p=design.p)
+    x = jax.ShapeDtypeStruct((recipe.slots, recipe.accum, recipe.batch // recipe.accum, *source.shape), jnp.uint8)
+    c = source.labels
+    if c is not None:
+        c = jax.ShapeDtypeStruct((*x.shape[:3], *c.shape[1:]), c.dtype)
+    state = jax.eval_shape(lambda: create(0, *game.init(design.generator, design.discriminator, 0), recipe))
+    names = set()
+    for due in step.programs(recipe):
+        names |= jax.eval_shape(partial(step.update, game=played, recipe=recipe, due=due), state, x, c)[1].keys()
+    return tuple(sorted(names))
 
 
 def _with_labels_as_asked(source: Source, conditional: str) -> Source:
@@ -237,8 +254,8 @@ class Machine(NamedTuple):
     """all zero, on one device"""
 
 
-def build_machine(settings: Settings, design: Design, source: Source, state: TrainState, progress=None) -> Machine:
-    """Compile lazily the step of a design on a source."""
+def build_machine(settings: Settings, design: Design, source: Source, names: tuple[str, ...]) -> Machine:
+    """The step of a design on a source; compiled when first called."""
     recipe = design.recipe
     layout = Layout(
         seed=settings.seed,
@@ -249,19 +266,11 @@ def build_machine(settings: Settings, design: Design, source: Source, state: Tra
         mirror=settings.mirror,
     )
     resident = {"auto": None, "yes": True, "no": False}[settings.resident]
-    feed = open_feed(source, layout, resident=resident, progress=progress)
+    feed = open_feed(source, layout, resident=resident)
     played = game.game(design.generator, design.discriminator, augment=design.augment, p=design.p)
     fn = partial(train_step, game=played, recipe=recipe, take=feed.take)
-    x = jax.ShapeDtypeStruct((layout.slots, layout.accum, layout.micro, *source.shape), jnp.uint8)
-    c = source.labels
-    if c is not None:
-        c = jax.ShapeDtypeStruct((*x.shape[:3], *c.shape[1:]), c.dtype)
-    names = set()
-    for due in step.programs(recipe):  # the first has every term; the others must trace too (`adapt` may miss a log)
-        traced = partial(step.update, game=played, recipe=recipe, due=due)
-        names |= jax.eval_shape(traced, state, x, c)[1].keys()
     run = parallel.map_devices(fn, static=(3,), donate=(0, 1))
-    return Machine(run, feed, step.start_meter(sorted(names)))
+    return Machine(run, feed, step.start_meter(names))
 
 
 def train(run: Run) -> int:
@@ -289,9 +298,11 @@ def train(run: Run) -> int:
     if done >= total:
         bar.say(f"{directory} is complete: {done * batch / 1000:g} kimg; --kimg trains it further")
         return 0
-    bar.say(f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:g} kimg, on {run.config['devices']}")
+    bar.say(
+        f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:g} kimg, on {run.config['devices']}"
+    )
 
-    machine = build_machine(settings, design, run.source, state)
+    machine = build_machine(settings, design, run.source, run.names)
     judge = _Judge(run, machine, store, rows, bar)
     if main and not done:
         judge.reals()
@@ -372,7 +383,9 @@ class _Judge:
             watch.add_to_log(self.directory / "log.jsonl", row)
             watch.draw_curves(self.rows, self.directory / "curves.png")
             self.bar.losses(row)
-            self.bar.tick(f"{kimg:g} kimg  d {row.get('d/adv', 0):.3f}  g {row.get('g/adv', 0):.3f}  {row['img_per_s']} img/s")
+            self.bar.tick(
+                f"{kimg:g} kimg  d {row.get('d/adv', 0):.3f}  g {row.get('g/adv', 0):.3f}  {row['img_per_s']} img/s"
+            )
             if self.tensorboard:
                 self.tensorboard(row)
         self.last_step, self.last_time = at, time.perf_counter()

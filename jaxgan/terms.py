@@ -1,4 +1,4 @@
-"""The pure losses and penalties as terms of a recipe: `name(...) -> Term`, each a few lines. Write your own the same way.
+"""The pure losses and penalties as terms of a recipe: `name(...) -> Term`, a few lines each. Write your own likewise.
 
 A term sees one `Round` and returns its value [], new carry entries and log entries. What compares the images of a batch
 with one another first gathers it from all devices; the gradient of that global value, averaged over the devices as the
@@ -51,7 +51,7 @@ def adversarial(player: str, loss: str, weight=1.0, **options) -> Term:
 
 
 def pseudo_augmented(loss: str, weight=1.0, **options) -> Term:
-    """D's `adversarial` under APA (`augment.apa`): with probability carry['p'] a fake poses as the real of its place."""
+    """D's `adversarial` under APA (`augment.apa`): with probability carry['p'] a fake poses as its place's real."""
     fn = partial(getattr(losses, f"{loss}_d"), **options)
 
     def term(r: Round):
@@ -126,7 +126,7 @@ def path_length(weight, *, every: int = 1, share: int = 1, **options) -> Term:
 
 
 def cr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
-    """Consistency (`regularizers.cr`) of real images. augment: (keys, x, p) -> x, as in `jaxgan.augment`, used at p = 1."""
+    """Consistency (`regularizers.cr`) of real images. augment: (keys, x, p) -> x of `jaxgan.augment`, used at p = 1."""
 
     def term(r: Round):
         value = regularizers.cr(r.keys[::share], _critic(r), r.real[::share], augment=lambda key, x: augment(key, x, 1.0))

@@ -161,7 +161,7 @@ def counter(description: str, show: bool) -> tuple[Callable[[int, int], None], C
             bar.start()
         bar.update(task, completed=done, total=total)
 
-    return update, bar.stop
+    return update, lambda: bar.stop() if bar.live.is_started else None
 
 
 def open_tensorboard(directory: Path) -> Callable[[dict[str, Any]], None]:

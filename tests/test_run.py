@@ -162,7 +162,7 @@ def test_samples(finished, tmp_path):
         (["digits", "--conditional", "yes", "--data", "FOLDER"], "no labels"),
         (["digits", "--data", "BROKEN"], "broken.png"),
         (["digits", "--data", "EMPTY"], "EMPTY"),
-        (["digits", "--data", "ONE"], "one image"),
+        (["digits", "--data", "ONE"], "at least two"),
         (["digits", "--data", "MIXED", "--size", "None"], "--size"),
         (["digits", "--run-dir", "FOLDER"], "not a run of jaxgan"),
         (["digits", "--run-dir", "FOLDER/a.png/x"], "is a file"),

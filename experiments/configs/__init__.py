@@ -1,10 +1,11 @@
 """The configs by name. Each is a frozen dataclass; any field can be given on the command line."""
 
-from experiments.configs import residual, tutorial
+from experiments.configs import objective, residual, tutorial
 
 CONFIGS = {
     "digits": residual.Config(),
     "mnist": residual.Config(data="mnist", kimg=300.0, augment=(), tick_kimg=5.0, snapshot_kimg=20.0),
+    "objective": objective.Config(),
     "digits-seed": tutorial.Config(),
     "mnist-seed": tutorial.Config(data="mnist", tick_kimg=5.0, snapshot_kimg=20.0),
 }

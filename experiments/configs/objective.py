@@ -1,0 +1,218 @@
+"""Any objective on a small pair: every loss, penalty, augmentation and optimiser of the library by its name.
+
+What each is and what it costs: docs/objectives.md. The defaults are the residual recipe's.
+Command: `python -m experiments.train objective --loss hinge --penalty wgan_gp --optimizer lion --lr 3e-4 --augment ada`.
+"""
+
+import dataclasses
+from typing import Literal
+
+from jaxgan import augment, optim, recipes, schedules
+from jaxgan.errors import UserError
+from jaxgan.models import dcgan, r3gan
+from jaxgan.run import Design, Settings
+
+Loss = Literal[
+    *("minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic", "relativistic_average"),
+    *("mmd_gaussian", "mmd_rational_quadratic", "mmd_repulsive", "dual_contrastive"),
+]
+Penalty = Literal[
+    *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
+    *("drift", "lecam", "cr", "bcr", "zcr_d", "zcr_g", "orthogonal", "path_length"),
+]
+Optimizer = Literal["adam", "adam_keras", "adamw", "adafactor", "optimistic_adam", "lion", "muon_or_adam"]
+Augment = Literal[
+    *("rotate", "scale", "crop", "flip", "translation", "cutout", "brightness", "saturation", "contrast", "color"),
+    *("ada", "ada_blit", "ada_geom", "ada_color", "ada_filter", "ada_noise", "ada_cutout", "ada_bg", "ada_bgc"),
+    *("ada_bgcf", "ada_bgcfn", "ada_bgcfnc", "ada_r3gan", "apa"),
+]
+OF_GRADIENT = ("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Settings):
+    """Any loss, penalties, augmentations and optimiser on a small pair."""
+
+    kimg: float = 40.0
+    size: tuple[int, int] | None = (28, 28)
+    conditional: Literal["auto", "yes", "no"] = "auto"
+    pair: Literal["residual", "dcgan"] = "residual"
+    """The networks: R3GAN's without norm, small; or Radford's DCGAN."""
+    width: int = 32
+    """Channels: of residual's hidden layers, of dcgan's largest grid."""
+    patch: int = 2
+    """residual: its last stage works on squares of so many pixels."""
+    norm: Literal["auto", "batch", "none"] = "auto"
+    """dcgan's discriminator: batch norm or none; auto: batch norm where no penalty forbids it."""
+
+    loss: Loss = "relativistic"
+    """The adversarial loss of both players. MMD has one feature here: the logit."""
+    update: Literal["alternating", "simultaneous"] = "alternating"
+    """D and then G, or both from the same parameters."""
+    n_critic: int = 1
+    """Updates of D, each on images of its own, for one of G."""
+
+    penalty: tuple[Penalty, ...] = ("r1", "r2")
+    """Any number of them."""
+    every: int = 4
+    """Penalties that call a network again: in every so many steps, that many times as strong."""
+    share: int = 2
+    """The same: on every so many images."""
+    gamma: float = 1.0
+    """r1, r2 and their finite differences: gamma / 2 times the penalty."""
+    gp_weight: float = 10.0
+    """wgan_gp, wgan_lp, dragan."""
+    drift_weight: float = 0.001
+    lecam_weight: float = 0.3
+    lecam_kimg: float = 4.0
+    """LeCam starts here: its running means begin at zero."""
+    cr_weight: float = 10.0
+    """cr, bcr."""
+    consistency: tuple[Literal["rotate", "scale", "crop", "flip", "translation", "cutout"], ...] = ("translation",)
+    """What cr and bcr do to the images (the paper: flip and translation)."""
+    zcr_d_weight: float = 5.0
+    zcr_g_weight: float = 0.5
+    orthogonal_weight: float = 1e-4
+    """Of the generator's kernels."""
+    path_length_weight: float = 2.0
+    clip_weights: float = 0.0
+    """Clip D's parameters to +- this (WGAN: 0.01); 0 for no clipping."""
+
+    optimizer: Optimizer = "adam"
+    lr: float = 2e-3
+    """First learning rate; muon_or_adam's is for kernels."""
+    lr_d: float = 0.0
+    """D's; 0 is the same (two time scales: four times G's)."""
+    lr_end: float = 0.1
+    """The learning rates fall along a cosine to this share of the first; 1 keeps them."""
+    b1: float = 0.0
+    """First decay; not adafactor's."""
+    b2: float = 0.95
+    """Second decay; not adafactor's."""
+    weight_decay: float = 0.0
+    """adamw, lion."""
+    adam_lr: float = 2e-3
+    """muon_or_adam: the rate for what is not a kernel."""
+    clip_gradient: float = 0.0
+    """Largest length of the gradient; 0 for no clipping."""
+    ema_kimg: float = 10.0
+    """Half-life of the weight average, but no more than a tenth of the images seen."""
+
+    augment: tuple[Augment, ...] = ("rotate", "scale", "crop")
+    """What reals and fakes go through before each call of D. 'ada' is the paper's (bgc), 'ada_...' another preset;
+    'apa' shows D fakes as reals instead."""
+    augment_p: float = 0.3
+    """Probability of each of them; with --augment-target the first one."""
+    augment_target: float = 0.0
+    """ADA's controller: p moves so that the mean sign of D's real logits nears this (the paper: 0.6); 0 keeps p."""
+    augment_kimg: float = 500.0
+    """ADA's controller: in so many kimg p can go from 0 to 1."""
+
+    def design(self, shape: tuple[int, int, int], classes: int) -> Design:
+        check(self, shape)
+        recipe = recipes.objective(
+            batch=self.batch,
+            tx={"g": optimizer(self, self.lr), "d": critic_optimizer(self)},
+            loss=self.loss,
+            penalties={name: weight(self, name) for name in self.penalty},
+            n_critic=self.n_critic,
+            simultaneous=self.update == "simultaneous",
+            every=self.every,
+            share=self.share,
+            consistency=augment.pipeline(self.consistency, fill="background"),
+            pseudo="apa" in self.augment,
+            accum=self.accum,
+            ema_kimg=schedules.ramp(self.ema_kimg, 0.1),
+        )
+        if self.augment_target:
+            speed = {"target": self.augment_target, "kimg": self.augment_kimg}
+            recipe = recipes.adaptive(recipe, start=self.augment_p, **speed)
+        elif "apa" in self.augment:
+            recipe = recipe._replace(carry=recipe.carry | {"p": self.augment_p})
+        generator, discriminator = pair(self, shape, classes)
+        p = (lambda carry, kimg: carry["p"]) if self.augment_target else self.augment_p
+        return Design(generator, discriminator, recipe, augmentation(self.augment), p)
+
+
+def pair(config: Config, shape, classes):
+    """The two networks."""
+    if config.pair == "residual":
+        sizes = {"patch": config.patch, "width": config.width}
+        return r3gan.Generator(shape, classes, **sizes), r3gan.Discriminator(shape, classes, **sizes)
+    forbidden = set(config.penalty) & set(OF_GRADIENT)
+    norm = not forbidden if config.norm == "auto" else config.norm == "batch"
+    generator = dcgan.Generator(shape, classes, width=config.width)
+    return generator, dcgan.Discriminator(shape, classes, width=config.width, norm=norm)
+
+
+def augmentation(names):
+    """The pipeline of the names of `Augment`, 'ada_<preset>' being 'ada' with that preset."""
+    names = [name for name in names if name != "apa"]
+    presets = [name.partition("_")[2] or "bgc" for name in names if name.startswith("ada")]
+    if len(presets) > 1:
+        raise UserError(f"--augment: {len(presets)} ADA presets; give one, such as ada_bgcfnc for all its transforms")
+    names = ["ada" if name.startswith("ada") else name for name in names]
+    options = {"ada": {"transforms": presets[0]}} if presets else {}
+    return augment.pipeline(names, fill="background", **options)
+
+
+def weight(config: Config, name: str):
+    """A penalty's weight: a number, or a schedule."""
+    if name == "lecam":
+        return lambda kimg: config.lecam_weight * (kimg >= config.lecam_kimg)
+    if name.endswith(("r1", "r2")):
+        return config.gamma / 2
+    shared = {"wgan_gp": "gp", "wgan_lp": "gp", "dragan": "gp", "bcr": "cr"}
+    return getattr(config, f"{shared.get(name, name)}_weight")
+
+
+def optimizer(config: Config, lr: float):
+    """The optimiser of one player."""
+    falling = lambda first: schedules.cosine(first, first * config.lr_end, config.kimg)
+    lr, decays = falling(lr), {"b1": config.b1, "b2": config.b2}
+    make = {
+        "adam": lambda: optim.adam(lr, **decays),
+        "adam_keras": lambda: optim.adam_keras(lr, **decays),
+        "adamw": lambda: optim.adamw(lr, **decays, weight_decay=config.weight_decay),
+        "adafactor": lambda: optim.adafactor(lr),
+        "optimistic_adam": lambda: optim.optimistic_adam(lr, **decays),
+        "lion": lambda: optim.lion(lr, **decays, weight_decay=config.weight_decay),
+        "muon_or_adam": lambda: optim.muon_or_adam(lr, adam_lr=falling(config.adam_lr), **decays),
+    }
+    tx = make[config.optimizer]()
+    return optim.clip_gradient(tx, config.clip_gradient) if config.clip_gradient else tx
+
+
+def critic_optimizer(config: Config):
+    tx = optimizer(config, config.lr_d or config.lr)
+    return optim.clip_weights(tx, limit=config.clip_weights) if config.clip_weights else tx
+
+
+def check(config: Config, shape) -> None:
+    """UserError where the choices do not go together."""
+    channels, micro = shape[2], config.batch // config.accum
+    no_norm = [name for name in config.penalty if name in OF_GRADIENT]
+    if config.pair == "dcgan" and config.norm == "batch" and no_norm:
+        raise UserError(f"--penalty {no_norm[0]} is of one image, batch norm mixes them; give --norm none")
+    if config.pair == "dcgan" and "path_length" in config.penalty:
+        raise UserError("--penalty path_length is of one image, dcgan's generator has batch norm; give --pair residual")
+    if channels == 1 and "saturation" in config.augment:
+        raise UserError("--augment saturation: the images are grey; leave it out")
+    coloured = [n for n in config.augment if n in ("ada", "ada_color", "ada_r3gan") or n.startswith("ada_bgc")]
+    if coloured and channels not in (1, 3):
+        raise UserError(f"--augment {coloured[0]} needs 1 or 3 channels, the images have {channels}; give ada_bg")
+    if config.update == "simultaneous" and config.n_critic > 1:
+        raise UserError(f"--n-critic {config.n_critic}: both players move at once; give --update alternating")
+    if config.augment_target and not config.augment:
+        raise UserError("--augment-target steers the augmentation, and --augment is empty; name one")
+    if config.weight_decay and config.optimizer not in ("adamw", "lion"):
+        raise UserError(f"--weight-decay: {config.optimizer} has none; give --optimizer adamw or lion")
+    if config.penalty and micro % config.share:
+        raise UserError(f"--share {config.share} does not divide the {micro} images of a (micro-)batch")
+    if config.loss.startswith("mmd") and micro < 2:
+        raise UserError(f"--loss {config.loss} compares images, and a (micro-)batch is 1; give a larger --batch")
+    for name in ("n_critic", "every", "share"):
+        if getattr(config, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)}: give 1 or more")
+    if not 0 <= config.augment_p <= 1:
+        raise UserError(f"--augment-p {config.augment_p:g}: a probability; give 0 to 1")

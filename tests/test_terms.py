@@ -1,0 +1,362 @@
+"""Terms against the pure functions they wrap and against closed forms; every choice runs a step; devices do not matter."""
+
+import dataclasses
+import functools
+import itertools
+from functools import partial
+from pathlib import Path
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments.configs import objective
+from jaxgan import augment, class_losses, feature_losses, game, losses, optim, penalties, recipes, state, step, terms
+from jaxgan.errors import UserError
+from jaxgan.step import Game, Phase, Recipe, Round, Turn, Verdict
+
+SHAPE, B = (8, 8, 3), 8
+PIXELS = 8 * 8 * 3
+STATS = lambda v: {name: tree for name, tree in v.items() if name != "params"}
+SGD = {name: optim.scheduled(optax.sgd, learning_rate=0.01) for name in "gd"}
+
+
+def tiny_game(**more) -> Game:
+    """D(x) = <a, tanh(x W)>, with classes and features; G(w) = tanh(w M)."""
+
+    def judge(v, keys, x, c, kimg, axis):
+        features = jnp.tanh(x.reshape(len(x), -1) @ v["params"]["hidden"]["kernel"])
+        return Verdict(features @ v["params"]["a"], features[:, :4], features), STATS(v)
+
+    def synthesize(v, keys, w, c, kimg, axis):
+        return jnp.tanh(w @ v["params"]["hidden"]["kernel"]).reshape(-1, *SHAPE), STATS(v)
+
+    return Game(lambda v, keys, c, kimg, axis: (game.normal(keys, 6), STATS(v)), synthesize, judge, **more)
+
+
+def linear_game() -> Game:
+    """D(x) = <a, x>, G(w) = w M: all gradients are closed forms."""
+
+    def judge(v, keys, x, c, kimg, axis):
+        return Verdict(x.reshape(len(x), -1) @ v["params"]["a"]), STATS(v)
+
+    def synthesize(v, keys, w, c, kimg, axis):
+        return (w @ v["params"]["hidden"]["kernel"]).reshape(-1, *SHAPE), STATS(v)
+
+    return Game(lambda v, keys, c, kimg, axis: (game.normal(keys, 6), STATS(v)), synthesize, judge)
+
+
+def start(recipe, linear=False) -> state.TrainState:
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape) * shape[0] ** -0.5, jnp.float32)
+    d = {"a": draw(PIXELS) * 5} if linear else {"a": 4 * draw(16), "hidden": {"kernel": draw(PIXELS, 16)}, "proxies": draw(3, 16)}
+    return state.create(0, {"params": {"hidden": {"kernel": draw(6, PIXELS)}}}, {"params": d}, recipe)
+
+
+def images(slots=1, n=B, shape=SHAPE):
+    return np.random.default_rng(1).integers(0, 256, (slots, 1, n, *shape), np.uint8)
+
+
+def traced(recipe, programs):
+    fn = partial(step.update, game=tiny_game(), recipe=recipe)
+    s, x = start(recipe), images(recipe.slots)
+    return [jax.eval_shape(partial(fn, due=due), s, x, None) for due in list(step.programs(recipe))[:programs]]
+
+
+def ran(recipe, played=None, c=None, s=None):
+    s = s or start(recipe)
+    fn = partial(step.update, game=played or tiny_game(), recipe=recipe, due=step.due(recipe, 0))
+    new, log = jax.jit(fn)(s, images(recipe.slots), c)
+    leaves = [a for a in jax.tree.leaves((new.replace(key=None), log)) if jnp.issubdtype(a.dtype, jnp.floating)]
+    assert all(bool(jnp.isfinite(a).all()) for a in leaves)
+    moved = jax.tree.map(lambda a, b: bool((a != b).any()), (s.g.params, s.d.params), (new.g.params, new.d.params))
+    return new, log, moved
+
+
+@functools.cache
+def plain_step():
+    return ran(make(loss="hinge"))
+
+
+make = partial(recipes.objective, batch=B, tx=SGD)
+LAZY_D = set(recipes.PENALTIES) - {"drift", "lecam", "orthogonal", "path_length", "zcr_g"}
+OPTIONS = {"consistency": augment.pipeline(("translation",))}
+
+
+def test_the_choices_are_the_library():
+    assert get_args(objective.Loss) == terms.LOSSES and get_args(objective.Penalty) == recipes.PENALTIES
+    assert {f"{name}_{who}" for name in terms.LOSSES for who in "gd"} <= set(losses.__all__)
+    of_classes = {"ac_gan", "multi_hinge"}
+    named = {name[:-2] for name in losses.__all__ if name.endswith("_d")}
+    assert named == set(terms.LOSSES) | of_classes and all(hasattr(terms, name) for name in of_classes)
+    not_terms = {"check_critic_is_per_image", "input_gradient"}
+    assert set(penalties.__all__) - not_terms == set(recipes.PENALTIES)
+    presets = {f"ada_{name}" for name in augment.ADA_PRESETS}
+    attentive = {name for name in augment.NAMES if name.startswith("attentive")}
+    assert set(get_args(objective.Augment)) == set(augment.NAMES) - attentive | presets | {"apa"}
+
+
+@pytest.mark.parametrize("loss", terms.LOSSES)
+def test_every_loss_traces_with_every_penalty(loss):
+    for i, name in enumerate(recipes.PENALTIES):
+        recipe = make(loss=loss, penalties={name: 1.0}, simultaneous=bool(i % 2), every=1 + i % 3, share=1 + i % 2, **OPTIONS)
+        step.check(recipe)
+        ((new, log),) = traced(recipe, 1)
+        assert new.g.params["hidden"]["kernel"].shape == (6, PIXELS) and {"d/adv", "g/adv"} <= log.keys()
+    both = make(loss=loss, penalties=dict.fromkeys(recipes.PENALTIES, 1.0), n_critic=2, every=2, pseudo=True, **OPTIONS)
+    with_all, without = traced(recipes.adaptive(both), 2)
+    assert with_all[1].keys() - without[1].keys() == {"g/path_length", "g/zcr_g"} | {f"d/{name}" for name in LAZY_D}
+
+
+@pytest.mark.parametrize("loss", terms.LOSSES)
+def test_every_loss_runs(loss):
+    _, log, moved = ran(make(loss=loss))
+    assert moved[0]["hidden"]["kernel"] and moved[1]["a"], log
+
+
+@pytest.mark.parametrize("name", recipes.PENALTIES)
+def test_every_penalty_runs_and_is_felt(name):
+    player, _ = recipes.penalty_term(name, 1.0, {"every": 1, "share": 1}, None)
+    new, log, _ = ran(make(loss="hinge", penalties={name: 0.7}, share=2, **OPTIONS))
+    plain, _, _ = plain_step()
+    other = "g" if player == "d" else "d"
+    pick = lambda s, who: getattr(s, who).params["hidden"]["kernel"]
+    assert float(jnp.abs(pick(new, player) - pick(plain, player)).max()) > 0 and f"{player}/{name}" in log
+    if other == "d":
+        np.testing.assert_allclose(pick(new, "d"), pick(plain, "d"), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", get_args(objective.Optimizer))
+def test_every_optimizer_runs(name):
+    config = objective.Config(optimizer=name, clip_gradient=1.0, clip_weights=0.3)
+    tx = {"g": objective.optimizer(config, 1e-2), "d": objective.critic_optimizer(config)}
+    new, _, moved = ran(make(tx=tx))
+    assert moved[0]["hidden"]["kernel"] and moved[1]["a"]
+    assert max(float(jnp.abs(a).max()) for a in jax.tree.leaves(new.d.params)) <= 0.3 + 1e-6
+
+
+RUN = [name for name in get_args(objective.Augment) if not name.startswith("ada")]
+
+
+@pytest.mark.parametrize("name", [*RUN, pytest.param("ada_bgcfnc", marks=pytest.mark.slow)])
+def test_every_augmentation_runs(name):
+    played = tiny_game(augment=objective.augmentation((name,)), p=lambda carry, kimg: 0.9)
+    recipe = make(loss="hinge", pseudo=name == "apa")
+    new, log, _ = ran(recipe._replace(carry=dict.fromkeys(recipe.carry, 0.9)), played)
+    _, without, _ = plain_step()
+    assert float(abs(log["d/adv"] - without["d/adv"])) > 1e-6
+
+
+def config_step(config, shape, classes=0):
+    design = config.design(shape, classes)
+    step.check(design.recipe)
+    s = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
+    played = game.game(design.generator, design.discriminator, augment=design.augment, p=design.p)
+    x = jax.ShapeDtypeStruct((design.recipe.slots, 1, config.batch, *shape), jnp.uint8)
+    c = jax.ShapeDtypeStruct(x.shape[:3], jnp.int32) if classes else None
+    fn = partial(step.update, game=played, recipe=design.recipe, due=step.due(design.recipe, 0))
+    return jax.eval_shape(fn, s, x, c)[1].keys()
+
+
+CONFIG = objective.Config(batch=4, width=4)
+
+
+@pytest.mark.parametrize("name", [n for n in get_args(objective.Augment) if n.startswith("ada")])
+def test_every_preset_traces_in_colour_and_grey(name):
+    for channels in (1, 3):
+        x = jnp.zeros((2, 8, 8, channels))
+        assert jax.eval_shape(objective.augmentation((name,)), jax.random.key(0), x, 0.5).shape == x.shape
+
+
+def test_the_config_traces_on_both_pairs():
+    for pair, classes, loss in itertools.product(("residual", "dcgan"), (0, 3), ("relativistic", "mmd_repulsive")):
+        names = config_step(dataclasses.replace(CONFIG, pair=pair, loss=loss), (8, 8, 1), classes)
+        assert {"d/adv", "g/adv", "d/r1", "d/r2"} <= names
+    more = {"penalty": recipes.PENALTIES, "augment": ("flip", "color", "ada", "apa"), "augment_target": 0.6, "n_critic": 2}
+    assert {"augment/p", "d/r_t", "g/path_length"} <= config_step(dataclasses.replace(CONFIG, **more), (8, 8, 3))
+
+
+@pytest.mark.parametrize(
+    "changes, channels, says",
+    [
+        ({"pair": "dcgan", "norm": "batch"}, 3, "batch norm"),
+        ({"pair": "dcgan", "penalty": ("path_length",)}, 3, "path_length"),
+        ({"augment": ("saturation",)}, 1, "grey"),
+        ({"augment": ("ada",)}, 4, "1 or 3 channels"),
+        ({"augment": ("ada", "ada_blit")}, 3, "presets"),
+        ({"update": "simultaneous", "n_critic": 2}, 3, "alternating"),
+        ({"augment": (), "augment_target": 0.6}, 3, "augment-target"),
+        ({"weight_decay": 0.1}, 3, "weight-decay"),
+        ({"share": 3}, 3, "does not divide"),
+        ({"batch": 2, "accum": 2, "share": 1, "loss": "mmd_gaussian"}, 3, "larger --batch"),
+        ({"every": 0}, 3, "--every 0"),
+        ({"augment_p": 1.5}, 3, "probability"),
+    ],
+)
+def test_the_config_refuses(changes, channels, says):
+    with pytest.raises(UserError, match=says) as error:
+        dataclasses.replace(CONFIG, **changes).design((8, 8, channels), 0)
+    assert "\n" not in str(error.value)
+
+
+def test_objective_refuses():
+    for wrong, says in (({"loss": "hing"}, "loss 'hing'"), ({"penalties": {"r3": 1.0}}, "penalty 'r3'")):
+        with pytest.raises(UserError, match=says):
+            make(**wrong)
+    for wrong in ({"n_critic": 0}, {"n_critic": 2, "simultaneous": True}):
+        with pytest.raises(UserError, match="n_critic"):
+            make(**wrong)
+
+
+def a_round() -> Round:
+    """A round of the tiny game by hand: D and S plain functions, one device."""
+    s = start(make())
+    v = {who: {"params": getattr(s, who).params} for who in "gd"}
+    played, keys = tiny_game(), jax.random.split(jax.random.key(5), B)
+    c = jnp.arange(B) % 3
+    real = jnp.asarray(np.random.default_rng(2).normal(size=(B, *SHAPE)) / 2, jnp.float32)
+    w = game.normal(keys, 6)
+    D = lambda x, of="real": played.judge(v["d"], None, x, None, 0, None)[0]
+    S = lambda w: played.synthesize(v["g"], None, w, None, 0, None)[0]
+    fake = S(w)
+    carry = {"pl_mean": jnp.float32(0.3), "lecam_real": jnp.float32(0.1), "lecam_fake": jnp.float32(-0.2), "p": jnp.float32(0.5)}
+    params = {"g": s.g.params, "d": s.d.params}
+    rest = {"params": params, "carry": carry, "keys": keys, "key": jax.random.key(6), "kimg": jnp.float32(1)}
+    return Round(real, fake, c, w, D(real), D(fake), D, S, lambda a: a, **rest)
+
+
+def test_terms_are_the_pure_functions():
+    r = a_round()
+    critic, k, half = lambda x: r.D(x).logits, r.keys, slice(None, None, 2)
+    shift = augment.pipeline(("translation",))
+    moved = lambda key, x: shift(key, x, 1.0)
+    real, fake = r.real_out, r.fake_out
+    lecam, means = penalties.lecam(real.logits, fake.logits, (r.carry["lecam_real"], r.carry["lecam_fake"]))
+    path, pl_mean = penalties.path_length(k, r.S, r.w, r.carry["pl_mean"])
+    posed = r.D(augment.apa(k, r.real, r.fake, 0.5)).logits
+    proxies = r.params["d"]["proxies"]
+    cases = [
+        (terms.gradient_penalty("r1", "real", 1.0), penalties.r1(critic, r.real)),
+        (terms.gradient_penalty("r2", "fake", 1.0, share=2), penalties.r2(critic, r.fake[half])),
+        (terms.gradient_penalty("finite_difference_r1", "real", 1.0), penalties.finite_difference_r1(k, critic, r.real)),
+        (
+            terms.gradient_penalty("finite_difference_r2", "fake", 1.0, share=2),
+            penalties.finite_difference_r2(k[half], critic, r.fake[half]),
+        ),
+        (terms.gradient_penalty("dragan", "real", 1.0, std=0.1), penalties.dragan(k, critic, r.real, std=0.1)),
+        (terms.mixed_gradient_penalty("wgan_gp", 1.0), penalties.wgan_gp(k, critic, r.real, r.fake)),
+        (terms.mixed_gradient_penalty("wgan_lp", 1.0, share=2), penalties.wgan_lp(k[half], critic, r.real[half], r.fake[half])),
+        (terms.drift(1.0), penalties.drift(real.logits)),
+        (terms.lecam(1.0), lecam),
+        (terms.path_length(1.0), path),
+        (terms.cr(1.0, augment=shift), penalties.cr(k, critic, r.real, augment=moved)),
+        (
+            terms.bcr(1.0, augment=shift),
+            penalties.bcr(k, critic, r.real, r.fake, augment=moved, real_weight=1.0, fake_weight=1.0),
+        ),
+        (terms.zcr_d(1.0, sigma=0.1), penalties.zcr_d(k, critic, r.S, r.w, sigma=0.1)),
+        (terms.zcr_g(1.0, share=2), penalties.zcr_g(k[half], r.S, r.w[half])),
+        (terms.orthogonal("d", 1.0), penalties.orthogonal(r.params["d"]["hidden"])),
+        (terms.ac_gan("d"), class_losses.ac_gan_d(real.classes, fake.classes, r.c)),
+        (terms.ac_gan("g"), class_losses.class_cross_entropy(fake.classes, r.c)),
+        (terms.multi_hinge("d"), class_losses.multi_hinge_d(real.classes, fake.classes, r.c)),
+        (terms.multi_hinge("g"), class_losses.multi_hinge_g(None, fake.classes, r.c)),
+        (terms.d2d_ce("d", proxies=lambda d: d["proxies"]), class_losses.d2d_ce(real.features, proxies, r.c)),
+        (terms.d2d_ce("g", proxies=lambda d: d["proxies"]), class_losses.d2d_ce(fake.features, proxies, r.c)),
+        (terms.feature_matching(), feature_losses.feature_matching(real.features, fake.features)),
+        (terms.paired("l1", feature_losses.l1), feature_losses.l1(r.real, r.fake)),
+        (terms.overfitting(), augment.r_t(real.logits)),
+        (terms.pseudo_augmented("hinge"), losses.hinge_d(posed, fake.logits)),
+        (terms.adversarial("d", "least_squares", a=-1.0), losses.least_squares_d(real.logits, fake.logits, a=-1.0)),
+    ]
+    for loss, who in itertools.product(terms.LOSSES, "dg"):
+        cases.append((terms.adversarial(who, loss), getattr(losses, f"{loss}_{who}")(real.logits, fake.logits)))
+    for term, wanted in cases:
+        value, new, log = term.fn(r)
+        assert value.shape == () and float(value) != 0.0, term.name
+        np.testing.assert_allclose(value, jnp.mean(wanted), rtol=1e-5, err_msg=term.name)
+        expected = {"lecam": {"lecam_real": means[0], "lecam_fake": means[1]}, "path_length": {"pl_mean": pl_mean}}
+        assert {k: float(v) for k, v in new.items()} == {k: float(v) for k, v in expected.get(term.name, {}).items()}
+
+
+def test_penalties_of_a_linear_game_are_closed_forms():
+    wanted = ("r1", "r2", "wgan_gp", "wgan_lp", "dragan", "drift", "orthogonal")
+    recipe = make(loss="wasserstein", penalties=dict.fromkeys(wanted, 0.0))
+    s = start(recipe, linear=True)
+    _, log, _ = ran(recipe, linear_game(), s=s)
+    a, m = np.asarray(s.d.params["a"], np.float64), np.asarray(s.g.params["hidden"]["kernel"], np.float64)
+    x = images()[0, 0].reshape(B, -1) / 127.5 - 1
+    gram, length = m.T @ m, np.sqrt((a**2).sum())
+    closed = {"r1": length**2, "r2": length**2, "drift": ((x @ a) ** 2).mean()}
+    closed |= dict.fromkeys(("wgan_gp", "wgan_lp", "dragan"), (length - 1) ** 2)
+    for name, value in closed.items():
+        np.testing.assert_allclose(log[f"d/{name}"], value, rtol=2e-5, err_msg=name)
+    np.testing.assert_allclose(log["g/orthogonal"], (gram**2).sum() - (np.diag(gram) ** 2).sum(), rtol=2e-5)
+
+
+def test_class_and_feature_terms_run():
+    proxies = lambda d: d["proxies"]
+    d = (terms.adversarial("d", "hinge"), terms.ac_gan("d"), terms.d2d_ce("d", proxies=proxies))
+    g = (terms.adversarial("g", "hinge"), terms.ac_gan("g"), terms.d2d_ce("g", proxies=proxies), terms.feature_matching())
+    _, _, moved = ran(Recipe((Turn((Phase("d", d), Phase("g", g))),), SGD, batch=B), c=jnp.arange(B).reshape(1, 1, B) % 3)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_ada_moves_p_every_four_steps_by_the_mean_sign():
+    recipe = recipes.adaptive(make(loss="hinge"), start=0.5, target=0.6, kimg=1.0)
+    s, seen, p = start(recipe), [], []
+    fn = jax.jit(partial(step.update, game=tiny_game(), recipe=recipe, due=step.due(recipe, 0)))
+    for _ in range(8):
+        s, log = fn(s, images(), None)
+        seen.append(float(log["d/r_t"]))
+        p.append(float(s.carry["p"]))
+    change = lambda r: np.sign(np.mean(r) - 0.6) * 4 * B / 1000
+    first = 0.5 + change(seen[:4])
+    np.testing.assert_allclose(p, [0.5] * 3 + [first] * 4 + [first + change(seen[4:])], rtol=1e-5)
+
+
+BATCHWISE = [*terms.COMPARES, "hinge"]
+
+
+def on_devices(recipe, n, played=None, c=None):
+    fn = partial(step.update, game=played or tiny_game(), recipe=recipe, due=step.due(recipe, 0), axis="i")
+    stacked = jax.tree.map(lambda a: jnp.stack([a] * n), start(recipe))
+    x = np.stack(np.split(images(recipe.slots), n, axis=2))
+    c = None if c is None else np.stack(np.split(c, n, axis=2))
+    new, _ = jax.pmap(fn, axis_name="i", devices=jax.devices()[:n])(stacked, x, c)
+    return jax.tree.map(lambda a: np.asarray(a)[0], (new.g.params, new.d.params, new.carry))
+
+
+def gap(a, b):
+    return max(float(np.abs(x - y).max()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+@pytest.mark.parametrize("loss", BATCHWISE)
+def test_batch_losses_do_not_see_the_number_of_devices(loss, monkeypatch):
+    recipe = make(loss=loss, penalties={"lecam": 1.0, "path_length": 1.0, "cr": 1.0}, share=2, **OPTIONS)
+    one, two = on_devices(recipe, 1), on_devices(recipe, 2)
+    assert gap(one, two) < 2e-6 and float(one[2]["pl_mean"]) != 0 and float(one[2]["lecam_real"]) != 0
+    if loss == "relativistic_average":
+        monkeypatch.setattr(terms, "COMPARES", ())
+        assert gap(one, on_devices(recipe, 2)) > 2e-5  # the same loss without the gathering does see it
+
+
+def test_feature_terms_do_not_see_the_number_of_devices():
+    proxies = lambda d: d["proxies"]
+    d, g = terms.d2d_ce("d", proxies=proxies), terms.d2d_ce("g", proxies=proxies)
+    recipe = Recipe((Turn((Phase("d", (d,)), Phase("g", (g, terms.feature_matching())))),), SGD, batch=B)
+    c = np.arange(B).reshape(1, 1, B) % 3
+    assert gap(on_devices(recipe, 1, c=c), on_devices(recipe, 2, c=c)) < 2e-6
+
+
+DOCS = Path(__file__).parent.parent / "docs" / "objectives.md"
+
+
+def test_the_table_names_every_choice():
+    rows = [line.split("|")[1].strip(" `") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
+    assert len(set(rows)) == len(rows)
+    every = {*terms.LOSSES, *recipes.PENALTIES, *get_args(objective.Augment), *get_args(objective.Optimizer)}
+    assert set(rows) >= every
