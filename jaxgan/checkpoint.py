@@ -30,6 +30,11 @@ class Store(NamedTuple):
     manager: ocp.CheckpointManager
 
 
+def _quiet() -> None:
+    """Orbax logs, with stack traces, what it raises as well: one line of ours says it."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
 def open_store(directory: str | Path, keep: int = 2) -> Store:
     """Open (or create) the checkpoints of a run.
 
@@ -37,7 +42,7 @@ def open_store(directory: str | Path, keep: int = 2) -> Store:
       directory: its `checkpoints/`.
       keep: how many of the latest to keep, beside the best.
     """
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    _quiet()
     directory = Path(directory).absolute()
     options = ocp.CheckpointManagerOptions(
         preservation_policy=AnyPreservationPolicy(
@@ -137,8 +142,10 @@ def wait(store: Store) -> None:
 
 
 def _failed(store: Store, e: Exception) -> UserError:
-    reason = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)
-    return UserError(f"{store.directory}: a checkpoint could not be written ({reason[:200]}); {_last(store)}")
+    reason = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)[:200]
+    if "No space left" in str(e):
+        reason = "the disk is full; free some space and start again"
+    return UserError(f"{store.directory}: a checkpoint could not be written ({reason}); {_last(store)}")
 
 
 def _last(store: Store) -> str:
@@ -210,7 +217,7 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
     Raises:
       UserError: no such checkpoint, or a damaged one.
     """
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    _quiet()
     directory = Path(directory).absolute()
     steps = sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
     if not steps:

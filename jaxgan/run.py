@@ -145,7 +145,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     source = _with_labels_as_asked(source, settings.conditional)
     made = design(source.shape, source.classes)
     step.check(made.recipe)
-    names = _trace(made, source)
+    names = trace(made, source)
     config = {
         "jaxgan": provenance.versions()["jaxgan"],
         "config": name,
@@ -178,7 +178,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     return Run(directory, settings, config, made, source, names)
 
 
-def _trace(design: Design, source: Source) -> tuple[str, ...]:
+def trace(design: Design, source: Source) -> tuple[str, ...]:
     """Trace every program of the recipe, so that what does not fit together is said now; returns the names it logs."""
     recipe = design.recipe
     played = game.game(design.generator, design.discriminator, augment=design.augment, p=design.p)

@@ -4,7 +4,7 @@ from experiments.configs import objective, residual, tutorial
 
 CONFIGS = {
     "digits": residual.Config(),
-    "mnist": residual.Config(data="mnist", kimg=300.0, augment=(), tick_kimg=5.0, snapshot_kimg=20.0),
+    "mnist": residual.Config(data="mnist", kimg=300.0, tick_kimg=5.0, snapshot_kimg=20.0),
     "objective": objective.Config(),
     "digits-seed": tutorial.Config(),
     "mnist-seed": tutorial.Config(data="mnist", tick_kimg=5.0, snapshot_kimg=20.0),

@@ -27,7 +27,7 @@ class Config(Settings):
     """First learning rate of both players; falls along a cosine to a tenth."""
     b2: float = 0.95
     """Adam's second decay; the first is 0."""
-    gamma: float = 1.0
+    gamma: float = 0.3
     """Weight of the penalties: gamma / 2 (R1 + R2)."""
     every: int = 4
     """The penalties in every so many steps, that many times as strong."""
@@ -35,7 +35,7 @@ class Config(Settings):
     """The penalties on every so many images."""
     ema_share: float = 0.1
     """Half-life of the weight average, as a share of the images seen."""
-    augment: tuple[Literal["rotate", "scale", "crop", "flip"], ...] = ("rotate", "scale", "crop")
+    augment: tuple[Literal["rotate", "scale", "crop", "flip"], ...] = ()
     """What reals and fakes go through before each call of the discriminator."""
     augment_p: float = 0.3
     """Probability of each of them."""
