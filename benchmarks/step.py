@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from experiments.configs import CONFIGS
-from jaxgan import game, parallel, provenance, run, state, step
+from jaxgan import game, parallel, plan, provenance, run, state, step
 from jaxgan.data import Source
 
 
@@ -34,7 +34,7 @@ class Case:
         source = noise((*(config.size or (28, 28)), config.channels or 1), 10 if config.conditional == "auto" else 0)
         self.design = config.design(source.shape, source.classes)
         self.recipe = self.design.recipe
-        names = run.trace(self.design, source)
+        names = plan.trace(self.design, source)
         machine = run.build_machine(config, self.design, source, names)
         first = state.create(0, *game.init(self.design.generator, self.design.discriminator, 0), self.recipe)
         self.state, self.meter = parallel.replicate(first), parallel.replicate(machine.meter)

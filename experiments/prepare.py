@@ -36,9 +36,7 @@ class Prepare:
 
 
 def main(args: list[str] | None = None) -> int:
-    how = parse(
-        Prepare, args, prog="python -m experiments.prepare", description="Write images as a prepared TFDS directory."
-    )
+    how = parse(Prepare, args, prog="python -m experiments.prepare", description="Write images as a prepared TFDS directory.")
     check_destination(how.dest)  # before the work, not after it
     dataset_name(how.dest, how.name)
     console = Console(stderr=True)

@@ -8,8 +8,9 @@ from experiments.cli import parse, run_command
 def main() -> int:
     from experiments.configs import CONFIGS
     from jaxgan import parallel
-    from jaxgan.errors import UserError
-    from jaxgan.run import nearest, prepare, train
+    from jaxgan.errors import UserError, nearest
+    from jaxgan.plan import prepare
+    from jaxgan.run import train
 
     args = sys.argv[1:]
     name = args.pop(0) if args and not args[0].startswith("-") else "digits"

@@ -132,6 +132,14 @@ def save(store: Store, state: TrainState, *, score: float | None = None, meta: d
         raise _failed(store, e) from e
 
 
+def check(store: Store) -> None:
+    """Raise UserError if the save under way has failed already; returns at once."""
+    try:
+        store.manager.check_for_errors()
+    except Exception as e:
+        raise _failed(store, e) from e
+
+
 def wait(store: Store) -> None:
     """Return when all is on disk. Raises UserError if it could not be written."""
     try:
@@ -193,11 +201,7 @@ def _mismatch(tree, recorded: dict[str, int], *, part: str = "") -> str:
     recorded = {path: crc for path, crc in recorded.items() if path.startswith(part)}
     found = checksums(tree)
     wrong = sorted(path for path in recorded.keys() | found.keys() if recorded.get(path) != found.get(path))
-    return (
-        f"{wrong[0]} does not match its checksum" + f", nor do {len(wrong) - 1} more" * (len(wrong) > 1)
-        if wrong
-        else ""
-    )
+    return f"{wrong[0]} does not match its checksum" + f", nor do {len(wrong) - 1} more" * (len(wrong) > 1) if wrong else ""
 
 
 def drop_newer(store: Store, step: int) -> None:

@@ -204,8 +204,7 @@ class Dropout(nn.Module):
             return x
         if keys is None or keys.shape != x.shape[:1]:
             raise ValueError(
-                f"Dropout: training needs keys of shape [{x.shape[0]}], one per image, "
-                f"not {None if keys is None else keys.shape}"
+                f"Dropout: training needs keys of shape [{x.shape[0]}], one per image, not {None if keys is None else keys.shape}"
             )
         salt = zlib.crc32("/".join(self.path).encode())
         dropped = ops.hash_bits(keys, salt, x.shape[1:]) < jnp.uint32(math.floor(self.rate * 2**32))

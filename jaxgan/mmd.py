@@ -45,9 +45,7 @@ def mmd_gaussian_g(real_logits, fake_logits, *, sigmas=(1.0, 2.0, 4.0, 8.0, 16.0
     return _mmd(real_logits, fake_logits, _gaussian(sigmas), unbiased)
 
 
-def mmd_rational_quadratic_d(
-    real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0, 2.0, 5.0), linear=False, unbiased=True
-):
+def mmd_rational_quadratic_d(real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0, 2.0, 5.0), linear=False, unbiased=True):
     """D of MMD-GAN with rational quadratics: -MMD^2, k(x, y) = sum_a (1 + |x - y|^2 / (2 a))^-a.
 
     Args:
@@ -66,9 +64,7 @@ def mmd_rational_quadratic_d(
     return -_mmd(real_logits, fake_logits, _rational_quadratic(alphas, linear), unbiased)
 
 
-def mmd_rational_quadratic_g(
-    real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0, 2.0, 5.0), linear=False, unbiased=True
-):
+def mmd_rational_quadratic_g(real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0, 2.0, 5.0), linear=False, unbiased=True):
     """G of MMD-GAN with rational quadratics: MMD^2.
 
     Args:

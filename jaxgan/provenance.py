@@ -26,8 +26,6 @@ def commit() -> str:
         inside = git("ls-files", "--error-unmatch", __file__)
         if head.returncode or inside.returncode:
             return ""
-        return head.stdout.strip() + (
-            "+" if git("status", "--porcelain", "--untracked-files=no").stdout.strip() else ""
-        )
+        return head.stdout.strip() + ("+" if git("status", "--porcelain", "--untracked-files=no").stdout.strip() else "")
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -118,7 +118,7 @@ def objective(
         if name not in names:
             raise UserError(f"there is no {kind} {name!r}; there are {', '.join(names)}")
     if n_critic < 1 or (simultaneous and n_critic > 1):
-        raise UserError(f"n_critic={n_critic}: both move at once, so it must be 1; give update=alternating or n_critic=1")
+        raise UserError(f"n_critic={n_critic}, simultaneous={simultaneous}: give 1 or more, and 1 if both move at once")
     lazy, sets = {"every": every, "share": share}, {"d": [], "g": []}
     sets["d"].append(terms.pseudo_augmented(loss) if pseudo else adversarial("d", loss))
     sets["g"].append(adversarial("g", loss))
@@ -168,7 +168,7 @@ def penalty_term(name: str, weight, lazy: dict, consistency):
 
 
 def adaptive(recipe: Recipe, *, start=0.0, target=0.6, kimg=500.0, every: int = 4) -> Recipe:
-    """The recipe with ADA's controller: carry['p'] moves so that r_t, the mean sign of D's real logits, nears the target.
+    """The recipe with ADA's controller: carry['p'] moves until r_t, the mean sign of D's real logits, is the target.
 
     Args:
       recipe: its first phase of D gets a term that logs r_t. Let the game's p be `lambda carry, kimg: carry['p']`.

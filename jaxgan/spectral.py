@@ -186,9 +186,7 @@ def conv_operator(size, strides, padding):
 
 def _conv(x, kernel, strides, padding, precision=None):
     names = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(
-        x, kernel, tuple(strides), padding, dimension_numbers=names, precision=precision
-    )
+    return jax.lax.conv_general_dilated(x, kernel, tuple(strides), padding, dimension_numbers=names, precision=precision)
 
 
 def _unit(x, eps):

@@ -206,7 +206,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, 
     def loss(moving, outs, made, player):
         params = {"g": state.g.params, "d": state.d.params} | {player: moving}
         term_key = jax.random.fold_in(key, 2**31 - 1 if player == "d" else 2**31 - 2)
-        total, carry, log = jnp.float32(0.0), state.carry, {}
+        total, fresh, log = jnp.float32(0.0), {}, {}
         for i, term in enumerate(terms[player]):
             r = Round(
                 real=x,
@@ -219,7 +219,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, 
                 S=lambda w: synthesize(params["g"], state.g.stats, w)[0],
                 gather=lambda a: jax.lax.all_gather(a, axis, tiled=True) if axis else a,
                 params=params,
-                carry=carry,
+                carry=state.carry | fresh,
                 keys=jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(kt),
                 key=jax.random.fold_in(term_key, i),
                 kimg=kimg,
@@ -227,8 +227,8 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, 
             value, new, notes = term.fn(r)
             weight = term.weight(kimg) if callable(term.weight) else term.weight
             total += weight * term.every * value
-            carry, log = carry | new, log | {f"{player}/{term.name}": value} | notes
-        return total, (carry, log)
+            fresh, log = fresh | new, log | {f"{player}/{term.name}": value} | notes
+        return total, (fresh, log)
 
     grads, carry, log = {}, state.carry, {}
     if "d" in terms:

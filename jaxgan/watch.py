@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jaxgan.errors import UserError
-
 
 def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least: int = 512) -> Image.Image:
     """Images side by side.
@@ -165,11 +163,9 @@ def counter(description: str, show: bool) -> tuple[Callable[[int, int], None], C
 
 
 def open_tensorboard(directory: Path) -> Callable[[dict[str, Any]], None]:
-    """A function that writes a log row's numbers for TensorBoard. Raises UserError without tensorboardX."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise UserError('--tensorboard needs tensorboardX: pip install "jaxgan[tensorboard]"') from None
+    """A function that writes a log row's numbers for TensorBoard."""
+    from tensorboardX import SummaryWriter
+
     writer = SummaryWriter(str(directory))
 
     def write(row: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Any objective on a small pair: every loss, penalty, augmentation and optimiser of the library by its name.
 
 What each is and what it costs: docs/objectives.md. The defaults are the residual recipe's.
-Command: `python -m experiments.train objective --loss hinge --penalty wgan_gp --optimizer lion --lr 3e-4 --augment ada`.
+Command: `python -m experiments.train objective --loss hinge --penalty wgan_gp --optimizer lion --lr 3e-4`.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ from typing import Literal
 from jaxgan import augment, optim, recipes, schedules
 from jaxgan.errors import UserError
 from jaxgan.models import dcgan, r3gan
-from jaxgan.run import Design, Settings
+from jaxgan.settings import Design, Settings
 
 Loss = Literal[
     *("minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic", "relativistic_average"),

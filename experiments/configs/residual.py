@@ -9,7 +9,7 @@ from typing import Literal
 
 from jaxgan import augment, recipes, schedules
 from jaxgan.models import r3gan
-from jaxgan.run import Design, Settings
+from jaxgan.settings import Design, Settings
 
 
 @dataclasses.dataclass(frozen=True)

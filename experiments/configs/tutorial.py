@@ -9,7 +9,7 @@ from typing import Literal
 
 from jaxgan import augment, recipes
 from jaxgan.models import dcgan
-from jaxgan.run import Design, Settings
+from jaxgan.settings import Design, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +35,7 @@ class Config(Settings):
         return Design(
             generator=dcgan.SeedGenerator(shape, classes),
             discriminator=dcgan.SeedDiscriminator(shape, classes, dropout=self.dropout),
-            recipe=recipes.tutorial(
-                batch=self.batch, accum=self.accum, loss=self.loss, lr=self.lr, ema_kimg=self.ema_kimg
-            ),
+            recipe=recipes.tutorial(batch=self.batch, accum=self.accum, loss=self.loss, lr=self.lr, ema_kimg=self.ema_kimg),
             augment=augment.pipeline(self.augment, fill="background"),
             p=self.augment_p,
         )

@@ -140,9 +140,7 @@ def _place(keys, name, saliency, size, seek, quantile):
         raise UserError(f"{name}: size must be in (0, 1], got {size:g}")
     h, w = saliency.shape[1:]
     rows, cols = max(1, round(size * h)), max(1, round(size * w))
-    scores = jnp.einsum(
-        "ij,bjk,lk->bil", _windows(h, rows), saliency.astype(jnp.float32), _windows(w, cols), precision=HIGHEST
-    )
+    scores = jnp.einsum("ij,bjk,lk->bil", _windows(h, rows), saliency.astype(jnp.float32), _windows(w, cols), precision=HIGHEST)
     flat = scores.reshape(scores.shape[0], -1)
     # The quantile is one of the scores ("lower"/"higher"), so that at least one place passes, whatever the rounding.
     method = "lower" if seek == "high" else "higher"

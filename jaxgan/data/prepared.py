@@ -81,11 +81,7 @@ def locate(data: str, data_dir: str = "") -> str:
         near = difflib.get_close_matches(data.lower(), ["digits", *known], n=3)
         if "/" in data or "\\" in data or (os.path.splitext(data)[1] and not match):
             raise UserError(f"{data}: no such file or folder")
-        hint = (
-            f"did you mean {' or '.join(near)}?"
-            if near
-            else "give digits, a TFDS name, a folder, an archive or an .npz"
-        )
+        hint = f"did you mean {' or '.join(near)}?" if near else "give digits, a TFDS name, a folder, an archive or an .npz"
         below = data_dir or "TFDS's folder"
         raise UserError(f"{data!r} is no file or folder here, no set below {below}, and no TFDS name; {hint}")
     if importlib.util.find_spec("tensorflow") is None:
@@ -153,9 +149,7 @@ def items(path: str, split: str, progress: Progress) -> Items:
 
     stamp = _stamp(files, split)
     labels, class_names = _labels(labels, features[label] if label else None, tfds)
-    return Items(
-        f"{path} {split}", range(len(records)), picture, lambda i: stamp if i == 0 else "", labels, class_names
-    )
+    return Items(f"{path} {split}", range(len(records)), picture, lambda i: stamp if i == 0 else "", labels, class_names)
 
 
 def _read(records, image, label, hold, progress, path):
@@ -178,9 +172,7 @@ def _read(records, image, label, hold, progress, path):
 def _image_feature(features, tfds, path):
     images = [k for k, f in features.items() if isinstance(f, tfds.features.Image)]
     arrays = [
-        k
-        for k, f in features.items()
-        if type(f) is tfds.features.Tensor and f.np_dtype == np.uint8 and len(f.shape) in (2, 3)
+        k for k, f in features.items() if type(f) is tfds.features.Tensor and f.np_dtype == np.uint8 and len(f.shape) in (2, 3)
     ]
     for names in (images, arrays):
         if names:

@@ -109,9 +109,7 @@ def prepare(items: Items, *, name: str, size, channels, background, skip_broken:
         raise UserError(f"{items.where}: {len(kept)} readable image(s) of {len(items.names)}; a set needs at least two")
     if channels is None and look.channels == 1 and not all(headers[i].grey for i in kept):
         # The first image is grey and another is not. Rare, so the second pass does not matter.
-        return prepare(
-            items, name=name, size=size, channels=3, background=background, skip_broken=skip_broken, progress=progress
-        )
+        return prepare(items, name=name, size=size, channels=3, background=background, skip_broken=skip_broken, progress=progress)
     if fits:
         read = Stored(images if len(kept) == len(images) else images[kept])
     else:

@@ -1,0 +1,174 @@
+"""From settings to a run that is ready to go: all that can be checked is checked before anything is written."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan import game, parallel, provenance, sample, step, watch
+from jaxgan.data import Source, open_source
+from jaxgan.errors import UserError
+from jaxgan.settings import WHERE, Design, Settings
+from jaxgan.state import create
+
+
+class Run(NamedTuple):
+    """A run that is ready to go: everything checked, nothing yet written."""
+
+    directory: Path
+    settings: Settings
+    config: dict
+    design: Design
+    source: Source
+    names: tuple[str, ...]
+    """What the steps log."""
+
+
+def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int], int], Design]) -> Run:
+    """Check all that can be checked before a run directory is touched.
+
+    Args:
+      name: of the config.
+      settings: the run's.
+      design: (image shape, classes) -> Design; classes is 0 without labels.
+    Raises:
+      UserError: whatever is wrong with the data, the settings or the run directory.
+    """
+    for field in ("kimg", "tick_kimg", "snapshot_kimg", "batch", "accum", "keep"):
+        if not getattr(settings, field) > 0:
+            raise UserError(f"--{field.replace('_', '-')} {getattr(settings, field)}: it must be above 0")
+    if not 0 <= settings.seed < 2**32:
+        raise UserError(f"--seed {settings.seed}: it must be in [0, 2^32)")
+    if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise UserError('--tensorboard needs tensorboardX: pip install "jaxgan[tensorboard]"')
+    directory = Path(settings.run_dir or f"runs/{name}")
+    found = _check_directory(directory, settings.resume)
+    parallel.check_batch(settings.batch, settings.accum, jax.device_count())
+    update, close = watch.counter(f"reading {settings.data}", parallel.is_main())
+    try:
+        source = open_source(
+            settings.data,
+            data_dir=settings.data_dir,
+            split=settings.split,
+            size=settings.size,
+            channels=settings.channels,
+            background=settings.background,
+            skip_broken=settings.skip_broken,
+            progress=update,
+        )
+    finally:
+        close()
+    if settings.batch > source.n * (2 if settings.mirror else 1):
+        raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images")
+    source = _with_labels_as_asked(source, settings.conditional)
+    made = design(source.shape, source.classes)
+    step.check(made.recipe)
+    names = trace(made, source)
+    config = {
+        "jaxgan": provenance.versions()["jaxgan"],
+        "config": name,
+        "settings": dataclasses.asdict(settings),
+        "data": {
+            "name": source.name,
+            "images": source.n,
+            "shape": list(source.shape),
+            "classes": source.classes,
+            "class_names": list(source.class_names) if source.classes else [],
+            "fingerprint": source.fingerprint,
+            "skipped": list(source.skipped),
+        },
+        "generator": sample.describe(made.generator),
+        "discriminator": sample.describe(made.discriminator),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+    }
+    config = json.loads(json.dumps(config))
+    if found:
+        changes = _changes(found, config)
+        if changes and settings.resume != "force":
+            raise UserError(
+                f"{directory} holds a run of another config: {'; '.join(changes)}. Give another --run-dir, or "
+                "--resume force to go on with the changed config"
+            )
+        for change in changes if parallel.is_main() else ():
+            print(f"going on with a changed config: {change}")
+    return Run(directory, settings, config, made, source, names)
+
+
+def trace(design: Design, source: Source) -> tuple[str, ...]:
+    """Trace every program of the recipe, so that what does not fit together is said now; returns the names it logs."""
+    recipe = design.recipe
+    played = game.game(design.generator, design.discriminator, augment=design.augment, p=design.p)
+    x = jax.ShapeDtypeStruct((recipe.slots, recipe.accum, recipe.batch // recipe.accum, *source.shape), jnp.uint8)
+    c = source.labels
+    if c is not None:
+        c = jax.ShapeDtypeStruct((*x.shape[:3], *c.shape[1:]), c.dtype)
+    state = jax.eval_shape(lambda: create(0, *game.init(design.generator, design.discriminator, 0), recipe))
+    names = set()
+    for due in step.programs(recipe):
+        names |= jax.eval_shape(partial(step.update, game=played, recipe=recipe, due=due), state, x, c)[1].keys()
+    return tuple(sorted(names))
+
+
+def _with_labels_as_asked(source: Source, conditional: str) -> Source:
+    classes = source.labels is not None and source.labels.dtype == np.int32
+    if conditional == "yes" and not classes:
+        what = "no labels" if source.labels is None else "label vectors, not classes"
+        raise UserError(f"--conditional yes: {source.name} has {what}; put each class in a folder of its own")
+    return source if classes and conditional != "no" else source._replace(labels=None, classes=0, class_names=())
+
+
+def _check_directory(directory: Path, resume: str) -> dict | None:
+    """The config of the run in a directory; None where there is none. UserError if it is not ours or not writable."""
+    parent = directory
+    while not parent.exists() and parent != parent.parent:
+        parent = parent.parent
+    if not parent.is_dir():
+        raise UserError(f"--run-dir {directory}: {parent} is a file, not a folder")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"--run-dir {directory}: {parent} is not writable; give another --run-dir")
+    if not directory.exists() or not any(directory.iterdir()):
+        return None
+    try:
+        found = sample.read_config(directory)
+    except UserError:
+        raise UserError(
+            f"--run-dir {directory}: the folder is not empty and not a run of jaxgan; give another --run-dir"
+        ) from None
+    if resume == "never":
+        raise UserError(f"--run-dir {directory} holds a run already, and --resume is never; give another --run-dir")
+    return found
+
+
+def _changes(old: dict, new: dict) -> list[str]:
+    """What differs between two configs in what they compute."""
+
+    def flat(config):
+        settings = {k: v for k, v in config["settings"].items() if k not in WHERE}
+        parts = {"config": config["config"], **settings, "data": config["data"]["fingerprint"]}
+        models = {f"{who}.{k}": v for who in ("generator", "discriminator") for k, v in config[who].items()}
+        return parts | models
+
+    a, b = flat(old), flat(new)
+    keys = [k for k in {**a, **b} if a.get(k) != b.get(k)]
+    return [f"{k} was {a.get(k)}, is {b.get(k)}" for k in keys]
+
+
+def write_config(directory: Path, config: dict) -> None:
+    """Make the run directory and its config.json. Raises UserError where that cannot be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        part = directory / "config.json.part"
+        part.write_text(json.dumps(config, indent=2) + "\n")
+        part.replace(directory / "config.json")
+    except OSError as e:
+        raise UserError(f"--run-dir {directory}: it cannot be written ({e.strerror}); give another --run-dir") from e

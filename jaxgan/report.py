@@ -1,0 +1,96 @@
+"""What a run tells: at each tick its log, curves, pictures, a score, and a checkpoint."""
+
+import time
+
+import jax
+import numpy as np
+
+from jaxgan import checkpoint, parallel, sample, watch
+from jaxgan.data import stream
+from jaxgan.errors import UserError
+from jaxgan.metrics.sliced import sliced_wasserstein
+from jaxgan.plan import Run
+from jaxgan.state import TrainState, generator_variables
+
+
+class Report:
+    """What happens at a tick, on the host: log, curves, pictures, score, checkpoint. A class: it keeps the time."""
+
+    def __init__(self, run: Run, store: checkpoint.Store, rows: list[dict], bar: watch.Progress):
+        self.run, self.store, self.rows, self.bar = run, store, rows, bar
+        self.directory, self.batch, self.main = run.directory, run.settings.batch, parallel.is_main()
+        self.last_step, self.last_time = None, time.perf_counter()
+        self.start_seconds = rows[-1]["seconds"] if rows else 0.0
+        self.started = time.perf_counter()
+        n = min(1024, run.source.n)
+        self.reference = run.source.read(stream.indices(run.settings.seed, 0, n, run.source.n)) if self.main else None
+        self.tensorboard = None
+        if run.settings.tensorboard and self.main:
+            self.tensorboard = watch.open_tensorboard(run.directory / "tensorboard")
+
+    def reals(self) -> None:
+        """The picture of what is to be learned."""
+        watch.write_picture(watch.grid(self.reference[:64]), self.directory / "samples" / "reals.png")
+
+    def tick(self, at: int, meter, state, *, snapshot: bool, save: bool) -> None:
+        """Log the steps since the last tick; with `snapshot` also a grid, a score and a checkpoint, with `save` the last.
+
+        Args:
+          at: steps done.
+          meter, state: as the step left them, on the devices.
+        Raises:
+          UserError: something is not finite, or a checkpoint could not be written.
+        """
+        checkpoint.check(self.store)
+        found = jax.device_get(parallel.first(meter))  # the one wait: everything sent is done after it
+        now = time.perf_counter()
+        kimg = at * self.batch / 1000
+        bad = int(found.pop("bad_step"))
+        if bad < 2**31 - 1:
+            self._stop_not_finite((bad + 1) * self.batch / 1000)
+        row = {"step": at, "kimg": round(kimg, 6), "seconds": round(self.start_seconds + now - self.started, 2)}
+        row |= {name: float(total / count) for name, (total, count) in sorted(found.items()) if count}
+        since = self.last_step if self.last_step is not None else at - int(max(c for _, c in found.values()))
+        row["img_per_s"] = round((at - since) * self.batch / (now - self.last_time), 1)
+        one = parallel.first(state)
+        if snapshot and self.main:
+            row["swd"] = self._pictures(kimg, one)
+        if snapshot or save:
+            self._save(one, kimg, row.get("swd"))
+        if self.main:
+            self.rows.append(row)
+            watch.add_to_log(self.directory / "log.jsonl", row)
+            watch.draw_curves(self.rows, self.directory / "curves.png")
+            self.bar.losses(row)
+            self.bar.tick(f"{kimg:g} kimg  d {row.get('d/adv', 0):.3f}  g {row.get('g/adv', 0):.3f}  {row['img_per_s']} img/s")
+            if self.tensorboard:
+                self.tensorboard(row)
+        self.last_step, self.last_time = at, time.perf_counter()
+
+    def _pictures(self, kimg: float, state: TrainState) -> float:
+        """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
+        generator, variables = self.run.design.generator, generator_variables(state)
+        n, seed = len(self.reference), self.run.settings.seed
+        images = sample.sample(generator, variables, max(n, 64), seed=seed)
+        shown, columns = images[:64], 8
+        if 1 < generator.classes <= 16:  # a column for each class
+            columns = generator.classes
+            shown = sample.sample(generator, variables, 8 * columns, seed=seed, label=np.arange(8 * columns) % columns)
+        path = self.directory / "samples" / f"kimg{kimg:06.0f}.png"
+        watch.write_picture(watch.grid(shown, columns=columns), path)
+        return round(sliced_wasserstein(self.reference, images[:n]), 4)
+
+    def _save(self, state: TrainState, kimg: float, score: float | None) -> None:
+        floats = checkpoint.not_finite(jax.device_get(checkpoint.to_tree(state)))
+        if floats:
+            self._stop_not_finite(kimg, floats[0])
+        checkpoint.save(self.store, state, score=score, meta={"kimg": kimg})
+
+    def _stop_not_finite(self, kimg: float, what: str = "a loss") -> None:
+        checkpoint.wait(self.store)
+        kept = self.store.manager.latest_step()
+        kept = "no checkpoint was written before" if kept is None else f"the checkpoint of step {kept} is kept"
+        raise UserError(
+            f"{self.directory}: {what} became NaN or infinite at {kimg:g} kimg; {kept}. Try a lower --lr, a higher "
+            "--gamma, or --batch twice as large, with a new --run-dir"
+        )

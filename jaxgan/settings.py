@@ -1,0 +1,78 @@
+"""What every run has, whatever it trains; and what a config must say of what it trains."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+from jaxgan.step import Recipe
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What every run has, whatever it trains."""
+
+    run_dir: str = ""
+    """Where the run lives; '' is runs/<config>."""
+    kimg: float = 300.0
+    """Length: thousands of real images shown."""
+    batch: int = 32
+    """Global images a step."""
+    accum: int = 1
+    """Micro-batches the batch is cut into, where it does not fit in memory."""
+    seed: int = 0
+    """With the config it determines the run."""
+    data: str = "digits"
+    """'digits', a TFDS name or prepared directory, a folder of images, a .zip or .tar of one, or an .npz."""
+    data_dir: str = ""
+    """Where TFDS sets live; '' is TFDS's own place."""
+    split: str = "train"
+    """Split of a TFDS set or .npz."""
+    size: tuple[int, int] | None = None
+    """Height and width to resize and centre-crop to; None keeps the images' own."""
+    channels: Literal[1, 3, 4] | None = None
+    """1 grey, 3 colour, 4 with alpha; None keeps the images' own."""
+    background: str = "white"
+    """Colour under transparent pixels."""
+    skip_broken: bool = False
+    """Leave broken images out instead of stopping."""
+    conditional: Literal["auto", "yes", "no"] = "no"
+    """Train on the labels; auto where the data has classes."""
+    mirror: bool = False
+    """Double the set by x-flips."""
+    resident: Literal["auto", "yes", "no"] = "auto"
+    """Keep the set on the device; auto where it takes up to 2 GiB."""
+    tick_kimg: float = 2.0
+    """How often to log and redraw the curves."""
+    snapshot_kimg: float = 10.0
+    """How often to write a grid of samples and a checkpoint."""
+    keep: int = 2
+    """Checkpoints kept: this many of the latest, and the best."""
+    resume: Literal["auto", "force", "never"] = "auto"
+    """auto: go on where the run directory has a checkpoint, unless the config changed; force: go on with the changed
+    config; never: refuse a directory that holds a run."""
+    tensorboard: bool = False
+    """Also write TensorBoard events (needs tensorboardX)."""
+    coordinator: str = ""
+    """Several processes: host:port of process 0, or 'auto' on a cluster that knows."""
+    processes: int = 1
+    """How many processes."""
+    process: int = 0
+    """Which one this is."""
+
+
+WHERE = {
+    *("run_dir", "data", "data_dir", "skip_broken", "resident", "tick_kimg", "snapshot_kimg", "keep"),
+    *("resume", "tensorboard", "coordinator", "processes", "process"),
+}
+"""Settings that say where and how to run, not what is computed: these may change between a run and its resumption. The
+data is compared by its fingerprint, not by where it lies."""
+
+
+class Design(NamedTuple):
+    """What a config trains: the two networks, the recipe, the augmentation."""
+
+    generator: Any
+    discriminator: Any
+    recipe: Recipe
+    augment: Callable = lambda keys, x, p: x
+    p: Any = 0.0
