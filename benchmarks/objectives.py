@@ -11,6 +11,7 @@ that it works), `--out FILE` writes the lines, `--fill docs/objectives.md` puts 
 import dataclasses
 import json
 import statistics
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -142,7 +143,8 @@ def main() -> int:
     if options.out:
         Path(options.out).write_text("\n".join(lines) + "\n")
     if options.fill:
-        print(f"{fill(Path(options.fill), ratios)} of {len(ratios)} cases are in {options.fill}")
+        rows = fill(Path(options.fill), ratios)
+        print(f"{rows} of {len(ratios)} cases are in {options.fill}", file=sys.stderr)
     return 0
 
 
