@@ -55,9 +55,7 @@ def test_background_is_the_median_of_the_border_of_each_image_and_channel():
     x = jnp.broadcast_to(ground, (2, 9, 7, 2)).at[:, :6, 2:4].set(0.9)  # a thing that touches the border
     maps = jnp.asarray(some_maps(2))
     filled = quick(lambda x: augment.affine(x, maps, fill="background"))(x)
-    np.testing.assert_allclose(
-        filled, quick(lambda x: augment.affine(x - ground, maps, fill=0.0))(x) + ground, atol=1e-6
-    )
+    np.testing.assert_allclose(filled, quick(lambda x: augment.affine(x - ground, maps, fill=0.0))(x) + ground, atol=1e-6)
 
 
 @pytest.mark.parametrize("degrees", [-70.0, 12.0, 45.0])

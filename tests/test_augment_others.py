@@ -155,8 +155,7 @@ def test_attentive_crop_keeps_or_loses_the_telling_pixel():
 def test_attentive_crop_of_everything_is_the_identity_and_of_a_half_the_window():
     x = images((3, 14, 12, 2))
     whole, half = (
-        np.asarray(quick(functools.partial(augment.attentive_crop, size=size))(KEY, x, spot(3), 1.0))
-        for size in (1.0, 0.5)
+        np.asarray(quick(functools.partial(augment.attentive_crop, size=size))(KEY, x, spot(3), 1.0)) for size in (1.0, 0.5)
     )
     np.testing.assert_allclose(whole, x, atol=1e-6)
     corners = half[:, [0, 0, -1, -1], [0, -1, 0, -1]]
@@ -189,9 +188,7 @@ def test_attentive_cutmix_pastes_the_most_telling_patches():
 def test_equal_maps_still_place_something():
     """A constant map has one score for all places: whatever its rounding, a place is found."""
     flat = jnp.full((4, 14, 12), 1 / 168)
-    out = np.asarray(
-        quick(functools.partial(augment.attentive_cutout, quantile=1.0))(KEY, jnp.ones((4, 14, 12, 1)), flat, 1.0)
-    )
+    out = np.asarray(quick(functools.partial(augment.attentive_cutout, quantile=1.0))(KEY, jnp.ones((4, 14, 12, 1)), flat, 1.0))
     np.testing.assert_array_equal((out == 0).sum((1, 2, 3)), 7 * 6)
 
 

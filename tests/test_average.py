@@ -111,9 +111,7 @@ def test_a_kept_average_is_itself():
 def test_weights_do_not_depend_on_the_unit_of_time():
     kept = [(t, w) for t in (1.0, 2.0, 3.0) for w in (0.05, 0.1)]
     other = [(1000 * t, w) for t, w in kept]
-    np.testing.assert_allclose(
-        average.posthoc_weights(kept, 2.5, 0.07), average.posthoc_weights(other, 2500, 0.07), rtol=1e-6
-    )
+    np.testing.assert_allclose(average.posthoc_weights(kept, 2.5, 0.07), average.posthoc_weights(other, 2500, 0.07), rtol=1e-6)
 
 
 def test_weighted_sum_keeps_types_and_takes_any_iterable():

@@ -370,9 +370,7 @@ def test_digits():
     assert images.min() == 0 and images.max() == 255
     # Reduced again by averaging they are the original 8x8 levels, up to the filter's blur.
     blocks = images[:100].reshape(100, 28, 28).astype(float)
-    back = np.stack(
-        [np.asarray(Image.fromarray(b.astype(np.float32)).resize((8, 8), Image.Resampling.BOX)) for b in blocks]
-    )
+    back = np.stack([np.asarray(Image.fromarray(b.astype(np.float32)).resize((8, 8), Image.Resampling.BOX)) for b in blocks])
     assert np.abs(back * 16 / 255 - load_digits().images[:100]).mean() < 1  # of 16 levels
     native = open_source("digits", size=(8, 8))
     np.testing.assert_array_equal(read_all(native)[..., 0], np.rint(load_digits().images * 255 / 16))

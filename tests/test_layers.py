@@ -108,9 +108,7 @@ def test_batch_norm_is_the_formula_even_far_from_zero(shape, offset):
     np.testing.assert_allclose(new["batch_stats"]["var"], 0.9 * 2 + 0.1 * var, rtol=1e-3 if offset else 1e-5)
     frozen = layer.apply(v, x, False)
     wide = lambda a: a.reshape((1,) * (len(shape) - 1) + (5,))
-    np.testing.assert_allclose(
-        frozen, (np.float64(x) - 0.5) / np.sqrt(2.001) * wide(scale) + wide(bias), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(frozen, (np.float64(x) - 0.5) / np.sqrt(2.001) * wide(scale) + wide(bias), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(layer.apply(v, x, True), y)  # statistics not mutable: left alone
 
 

@@ -123,9 +123,9 @@ def test_extreme_logits_stay_finite(dtype):
     labels = jnp.array([1, 0, 1])
     plain = ELEMENTWISE + KERNEL + ["mmd_gaussian_d", "mmd_rational_quadratic_d", "l1", "feature_matching"]
     of_class = ["ac_gan_d", "ac_gan_g", "multi_hinge_d", "multi_hinge_g", "d2d_ce"]
-    pull = lambda name, r, f, *more: jax.value_and_grad(
-        lambda r, f: jnp.sum(getattr(losses, name)(r, f, *more)), argnums=(0, 1)
-    )(r, f)
+    pull = lambda name, r, f, *more: jax.value_and_grad(lambda r, f: jnp.sum(getattr(losses, name)(r, f, *more)), argnums=(0, 1))(
+        r, f
+    )
 
     @jax.jit
     def everything(x, y, rows):

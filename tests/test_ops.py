@@ -84,9 +84,7 @@ def plain_transpose(x, k, stride):
     for n, m in zip(k.shape[:2], x.shape[1:3], strict=True):
         before = n - 1 - max(n - stride, 0) // 2
         pads.append((before, m * stride + n - 1 - ((m - 1) * stride + 1) - before))
-    return lax.conv_general_dilated(
-        x, k[::-1, ::-1], (1, 1), pads, lhs_dilation=(stride, stride), dimension_numbers=ops.LAYOUT
-    )
+    return lax.conv_general_dilated(x, k[::-1, ::-1], (1, 1), pads, lhs_dilation=(stride, stride), dimension_numbers=ops.LAYOUT)
 
 
 def plain_conv(x, k, stride):
@@ -132,10 +130,7 @@ def test_the_backward_pass_has_no_dilated_left_operand_in_a_kernel_gradient():
     jaxpr = jax.make_jaxpr(jax.grad(lambda k: jnp.sum(ops.conv_transpose(x, k, stride=2) ** 2)))(k)
     text = str(jaxpr)
     assert text.count("lhs_dilation=(2, 2)") == 1  # the forward pass itself
-    assert (
-        str(jax.make_jaxpr(jax.grad(lambda k: jnp.sum(plain_transpose(x, k, 2) ** 2)))(k)).count("lhs_dilation=(2, 2)")
-        == 2
-    )
+    assert str(jax.make_jaxpr(jax.grad(lambda k: jnp.sum(plain_transpose(x, k, 2) ** 2)))(k)).count("lhs_dilation=(2, 2)") == 2
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -145,9 +140,7 @@ def test_grouped_conv_is_each_group_alone(stride):
     for i in range(3):
         alone = ops.conv(x[..., 2 * i : 2 * i + 2], k[..., 3 * i : 3 * i + 3], stride=stride)
         np.testing.assert_allclose(y[..., 3 * i : 3 * i + 3], alone, atol=1e-5)
-    theirs = lambda k: lax.conv_general_dilated(
-        x, k, (stride,) * 2, "SAME", dimension_numbers=ops.LAYOUT, feature_group_count=3
-    )
+    theirs = lambda k: lax.conv_general_dilated(x, k, (stride,) * 2, "SAME", dimension_numbers=ops.LAYOUT, feature_group_count=3)
     ours = jax.grad(lambda k: jnp.sum(jnp.sin(ops.conv(x, k, stride=stride, groups=3))))(k)
     np.testing.assert_allclose(ours, jax.grad(lambda k: jnp.sum(jnp.sin(theirs(k))))(k), atol=1e-4)
 
@@ -165,9 +158,7 @@ def test_upsample2_is_bilinear():
     np.testing.assert_allclose(ops.upsample2(x), expected, atol=1e-6)
     np.testing.assert_allclose(ops.upsample2(jnp.ones((1, 1, 1, 1))), 1.0)
     pull = lambda f: jax.vjp(f, x)[1](expected)[0]
-    np.testing.assert_allclose(
-        pull(ops.upsample2), pull(lambda x: jax.image.resize(x, (2, 10, 6, 2), "bilinear")), atol=1e-5
-    )
+    np.testing.assert_allclose(pull(ops.upsample2), pull(lambda x: jax.image.resize(x, (2, 10, 6, 2), "bilinear")), atol=1e-5)
 
 
 def test_downsample2_is_the_mean_of_squares():

@@ -100,9 +100,7 @@ def test_keras_adam_matches_its_formula():
         return p - lr * np.sqrt(1 - b2**t) / (1 - b1**t) * m / (np.sqrt(v) + eps), (m, v)
 
     assert_close(run(optim.adam_keras(1e-2, eps=1e-2))[0], numpy_run(rule))
-    apart = jax.tree.map(
-        lambda a, b: float(jnp.max(jnp.abs(a - b))), run(optim.adam(1e-2, eps=1e-2))[0], numpy_run(rule)
-    )
+    apart = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), run(optim.adam(1e-2, eps=1e-2))[0], numpy_run(rule))
     assert min(apart.values()) > 1e-3  # the two epsilons do differ
 
 

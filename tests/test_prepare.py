@@ -261,9 +261,7 @@ def test_command_as_a_user_runs_it(tmp_path):
     path, _ = npz(tmp_path / "a.npz")
 
     def run(*args):
-        return subprocess.run(
-            [sys.executable, "-m", "experiments.prepare", *args], capture_output=True, text=True, timeout=120
-        )
+        return subprocess.run([sys.executable, "-m", "experiments.prepare", *args], capture_output=True, text=True, timeout=120)
 
     bad = run(path, path)
     assert bad.returncode == 2 and bad.stdout == ""

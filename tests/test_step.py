@@ -126,9 +126,7 @@ def test_accumulation_is_the_large_batch_for_samplewise_losses():
         cut = lambda a, accum=accum: a.reshape(1, accum, 8 // accum, *a.shape[3:])
         results.append(one(recipe, linear_state(recipe), cut(x), cut(c))[0])
     for other in results[1:]:
-        for a, b in zip(
-            jax.tree.leaves(results[0].replace(key=None)), jax.tree.leaves(other.replace(key=None)), strict=True
-        ):
+        for a, b in zip(jax.tree.leaves(results[0].replace(key=None)), jax.tree.leaves(other.replace(key=None)), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
@@ -201,10 +199,7 @@ def test_the_number_of_devices_does_not_change_the_run():
         fn = partial(step.update, game=played, recipe=recipe)
         devices = jax.devices()[:n]
         s = jax.tree.map(lambda a, n=n: jnp.stack([a] * n), s)
-        mapped = {
-            due: jax.pmap(partial(fn, due=due, axis="i"), axis_name="i", devices=devices)
-            for due in step.programs(recipe)
-        }
+        mapped = {due: jax.pmap(partial(fn, due=due, axis="i"), axis_name="i", devices=devices) for due in step.programs(recipe)}
         for k in range(4):
             x = np.stack(np.split(images[k], n, axis=2))
             s, _ = mapped[step.due(recipe, k)](s, x, None)

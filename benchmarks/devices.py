@@ -1,0 +1,58 @@
+"""Does the number of devices change the run? `python -m benchmarks.devices [CONFIG] [--steps 20]`.
+
+Trains on 1, 2 and 4 faked CPU devices and in 2 processes of 2, and prints one JSON line each: how far the parameters are
+from those of one device. Sums are added in another order, so single bits differ; Adam's first steps turn the sign of a
+gradient that is nearly zero into a whole step of lr, hence the mean beside the largest.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxgan.checkpoint import load_generator
+
+
+def train(config: str, directory: Path, devices: int, steps: int, processes: int = 1) -> dict:
+    """The generator's average after some steps."""
+    kimg = steps * 32 / 1000
+    command = [sys.executable, "-m", "experiments.train", config, "--run-dir", str(directory), "--batch", "32"]
+    command += ["--kimg", str(kimg), "--tick-kimg", str(kimg), "--snapshot-kimg", str(kimg)]
+    command += ["--augment", "rotate", "scale", "crop", "flip"]
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    running = []
+    for i in range(processes):
+        several = ["--coordinator", f"localhost:{port}", "--processes", str(processes), "--process", str(i)]
+        env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+        running.append(subprocess.Popen(command + several * (processes > 1), env=env, stdout=subprocess.DEVNULL))
+    if any([p.wait() for p in running]):
+        sys.exit(f"training on {processes} x {devices} devices failed")
+    return load_generator(directory / "checkpoints")[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="?", default="digits-seed")
+    parser.add_argument("--steps", type=int, default=20)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        one = train(args.config, Path(scratch) / "1", 1, args.steps)
+        for processes, devices in ((1, 2), (1, 4), (2, 2)):
+            other = train(args.config, Path(scratch) / f"{processes}x{devices}", devices, args.steps, processes)
+            gaps = [np.abs(np.float64(a) - b).ravel() for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)]
+            gaps = np.concatenate(gaps)
+            row = {"config": args.config, "steps": args.steps, "processes": processes, "devices_each": devices}
+            print(json.dumps(row | {"largest": float(gaps.max()), "mean": float(gaps.mean())}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
