@@ -9,7 +9,7 @@ from typing import Literal
 
 from jaxgan import augment, optim, recipes, schedules
 from jaxgan.errors import UserError
-from jaxgan.models import dcgan, r3gan
+from jaxgan.models import dcgan, residual
 from jaxgan.settings import Design, Settings
 
 Loss = Literal[
@@ -138,7 +138,7 @@ def pair(config: Config, shape, classes):
     """The two networks."""
     if config.pair == "residual":
         sizes = {"patch": config.patch, "width": config.width}
-        return r3gan.Generator(shape, classes, **sizes), r3gan.Discriminator(shape, classes, **sizes)
+        return residual.Generator(shape, classes, **sizes), residual.Discriminator(shape, classes, **sizes)
     forbidden = set(config.penalty) & set(OF_GRADIENT)
     norm = not forbidden if config.norm == "auto" else config.norm == "batch"
     generator = dcgan.Generator(shape, classes, width=config.width)

@@ -8,7 +8,7 @@ import dataclasses
 from typing import Literal
 
 from jaxgan import augment, recipes, schedules
-from jaxgan.models import r3gan
+from jaxgan.models import residual
 from jaxgan.settings import Design, Settings
 
 
@@ -52,8 +52,8 @@ class Config(Settings):
             ema_kimg=schedules.ramp(float("inf"), self.ema_share),
         )
         return Design(
-            generator=r3gan.Generator(shape, classes, patch=self.patch, width=self.width),
-            discriminator=r3gan.Discriminator(shape, classes, patch=self.patch, width=self.width),
+            generator=residual.Generator(shape, classes, patch=self.patch, width=self.width),
+            discriminator=residual.Discriminator(shape, classes, patch=self.patch, width=self.width),
             recipe=recipe,
             augment=augment.pipeline(self.augment, fill="background"),
             p=self.augment_p,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgan.errors import UserError
-from jaxgan.models.r3gan import Block, Discriminator, Generator
+from jaxgan.models.residual import Block, Discriminator, Generator
 
 SMALL = {"shape": (16, 24, 3), "width": 8}
 

@@ -1,4 +1,4 @@
-"""The small R3GAN pair: residual blocks without normalisation, made for relativistic losses with R1 and R2.
+"""A small pair in the manner of R3GAN: residual blocks without normalisation, made for relativistic losses with R1 and R2.
 
 Called as every pair: `(z or x, c, keys=, train=, axis=)`. Nothing here draws or keeps statistics, so keys, train and
 axis change nothing, and images of a batch never influence one another.
