@@ -64,11 +64,10 @@ def build(config: objective.Config, options: Options):
     """state -> state: one compiled step of a config, and its first state."""
     shape = (options.size, options.size, options.channels)
     design = config.design(shape, 0)
-    played = game.game(design.generator, design.discriminator, augment=design.augment, p=design.p)
     x = np.random.default_rng(0).integers(0, 256, (design.recipe.slots, 1, config.batch, *shape), np.uint8)
     first = state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe)
     due = step.due(design.recipe, 0)
-    fn = jax.jit(partial(step.update, game=played, recipe=design.recipe, due=due), donate_argnums=0)
+    fn = jax.jit(partial(step.update, game=design.game, recipe=design.recipe, due=due), donate_argnums=0)
     compiled = fn.lower(first, jnp.asarray(x), None).compile()
     images = jnp.asarray(x)
     return lambda s: compiled(s, images, None)[0], first

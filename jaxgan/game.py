@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxgan.augment import saliency
 from jaxgan.step import Game, Verdict
 
 Array = jax.Array
@@ -15,35 +16,54 @@ def game(
     generator: nn.Module,
     discriminator: nn.Module,
     *,
-    augment: Callable[[Array, Array, Array], Array] = lambda keys, x, p: x,
+    augment: Callable[..., Array] = lambda keys, x, p: x,
     p: Callable[[dict, Array], Array] | float = 0.0,
+    guided: bool = False,
+    scheduled: Callable[[Array], dict] = lambda kimg: {},
 ) -> Game:
     """The game of a generator `(z, c, keys=, train=, axis=) -> x` and a discriminator `(x, c, ...) -> logits`.
 
     Args:
-      generator: has the fields `z_dim` and `shape` (H, W, C).
-      discriminator: returns logits [B] (or of patches [B, h, w]), or (logits, class logits [B, K]).
+      generator: has the fields `z_dim` and `shape` (H, W, C). One in two halves has the methods `mapping` (z -> w) and
+        `synthesis` (w -> x), called alike.
+      discriminator: returns logits [B] (or of patches [B, h, w]), or (logits, class logits [B, K] or None, features
+        [B, ...] or None).
       augment: (keys [B], x, p) -> x, as in `jaxgan.augment`.
       p: its probability: a number, or a function of (carry, kimg).
+      guided: augment takes a fourth argument, the saliency map [B, H, W] of the discriminator on x
+        (`augment.saliency`).
+      scheduled: kimg -> more keyword arguments of both networks, such as {'alpha': [], the fade of a grown stage}.
     """
+    halves = ("mapping", "synthesis") if hasattr(generator, "mapping") else (None, "__call__")
 
-    def run(module, variables, x, c, keys, axis):
+    def run(module, method, variables, x, c, keys, kimg, axis, refresh):
         names = [name for name in variables if name != "params"]
-        out, new = module.apply(variables, x, c, keys=keys, train=True, axis=axis, mutable=names)
+        mutable = [name for name in names if refresh or name != "spectral"]
+        options = {"keys": keys, "train": True, "axis": axis, **scheduled(kimg)}
+        out, new = module.apply(variables, x, c, **options, mutable=mutable, method=method)
         return out, {name: new.get(name, variables[name]) for name in names}
 
-    def latent(variables, keys, c, kimg, axis):
-        return normal(keys, generator.z_dim), {name: tree for name, tree in variables.items() if name != "params"}
+    def latent(variables, keys, c, kimg, axis, refresh):
+        z = normal(keys, generator.z_dim)
+        if halves[0]:
+            return run(generator, halves[0], variables, z, c, keys, kimg, axis, refresh)
+        return z, {name: tree for name, tree in variables.items() if name != "params"}
 
-    def judge(variables, keys, x, c, kimg, axis):
-        out, stats = run(discriminator, variables, x, c, keys, axis)
+    def synthesize(variables, keys, w, c, kimg, axis, refresh):
+        return run(generator, halves[1], variables, w, c, keys, kimg, axis, refresh)
+
+    def judge(variables, keys, x, c, kimg, axis, refresh):
+        out, stats = run(discriminator, "__call__", variables, x, c, keys, kimg, axis, refresh)
         return Verdict(*out) if isinstance(out, tuple) else Verdict(out), stats
+
+    def seen(keys, x, p, critic):
+        return augment(keys, x, p, saliency(critic, jax.lax.stop_gradient(x))) if guided else augment(keys, x, p)
 
     return Game(
         latent=latent,
-        synthesize=lambda variables, keys, w, c, kimg, axis: run(generator, variables, w, c, keys, axis),
+        synthesize=synthesize,
         judge=judge,
-        augment=augment,
+        augment=seen,
         p=p if callable(p) else lambda carry, kimg: p,
     )
 

@@ -107,7 +107,6 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
 def trace(design: Design, source: Source) -> tuple[str, ...]:
     """Trace every program of the recipe, so that what does not fit together is said now; returns the names it logs."""
     recipe = design.recipe
-    played = game.game(design.generator, design.discriminator, augment=design.augment, p=design.p)
     x = jax.ShapeDtypeStruct((recipe.slots, recipe.accum, recipe.batch // recipe.accum, *source.shape), jnp.uint8)
     c = source.labels
     if c is not None:
@@ -115,7 +114,7 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
     state = jax.eval_shape(lambda: create(0, *game.init(design.generator, design.discriminator, 0), recipe))
     names = set()
     for due in step.programs(recipe):
-        names |= jax.eval_shape(partial(step.update, game=played, recipe=recipe, due=due), state, x, c)[1].keys()
+        names |= jax.eval_shape(partial(step.update, game=design.game, recipe=recipe, due=due), state, x, c)[1].keys()
     return tuple(sorted(names))
 
 

@@ -50,8 +50,7 @@ def build_machine(settings: Settings, design: Design, source: Source, names: tup
     )
     resident = {"auto": None, "yes": True, "no": False}[settings.resident]
     feed = open_feed(source, layout, resident=resident)
-    played = game.game(design.generator, design.discriminator, augment=design.augment, p=design.p)
-    fn = partial(train_step, game=played, recipe=recipe, take=feed.take)
+    fn = partial(train_step, game=design.game, recipe=recipe, take=feed.take)
     run = parallel.map_devices(fn, static=(3,), donate=(0, 1))
     return Machine(run, feed, step.start_meter(names))
 

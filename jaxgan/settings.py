@@ -1,10 +1,9 @@
 """What every run has, whatever it trains; and what a config must say of what it trains."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from jaxgan.step import Recipe
+from jaxgan.step import Game, Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,10 +68,9 @@ data is compared by its fingerprint, not by where it lies."""
 
 
 class Design(NamedTuple):
-    """What a config trains: the two networks, the recipe, the augmentation."""
+    """What a config trains: the two networks, how they play, and the recipe."""
 
     generator: Any
     discriminator: Any
+    game: Game
     recipe: Recipe
-    augment: Callable = lambda keys, x, p: x
-    p: Any = 0.0

@@ -1,8 +1,8 @@
 """Spectral normalisation: kernels divided by their largest singular value, so that a layer does not stretch its input.
 
-Linen's own layer runs its power iteration at every call and keeps its vectors among the batch statistics. Here a call
-changes nothing unless told (`update=True`), so D may be called any number of times in a step on the same weights, and
-the vectors are in a collection of their own, "spectral".
+Linen's own layer runs its power iteration at every call and keeps its vectors among the batch statistics. Here the
+vectors are in a collection of their own, "spectral", and a call brings them up to date exactly where that collection is
+mutable: so D may be called any number of times in a step on the same weights, and the step makes one call that updates.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +12,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxgan.layers import Embed
+
 
 class SpectralNorm(nn.Module):
     """A kernel divided by its largest singular value, estimated by power iteration: W / sigma, sigma = v^T W u.
 
-    A module of kernels, to use inside any layer: `kernel = SpectralNorm()(kernel, update=update)`. sigma is
+    A module of kernels, to use inside any layer: `kernel = SpectralNorm()(kernel)`. sigma is
     differentiated in W, with u and v held fixed.
 
     Attributes:
@@ -35,13 +37,11 @@ class SpectralNorm(nn.Module):
     operator: Callable | None = None
 
     @nn.compact
-    def __call__(self, kernel, *, update=False):
+    def __call__(self, kernel):
         """The normalised kernel.
 
         Args:
           kernel: [..., out], two or more axes, float.
-          update: static; True in one call a training step (the collection "spectral" must be mutable there), False in
-            all others.
         Returns:
           kernel / sigma, of the kernel's shape and dtype; sigma is computed in float32.
         Raises:
@@ -65,7 +65,7 @@ class SpectralNorm(nn.Module):
 
         state = self.variable("spectral", "vectors", first)
         vectors = state.value
-        if update and not self.is_initializing():
+        if self.is_mutable_collection("spectral") and not self.is_initializing():
             vectors = jax.lax.stop_gradient(iterate(vectors["v"], self.n_steps))
             state.value = vectors
         sigma = jnp.sum(jax.lax.stop_gradient(vectors["u"]) * apply(jax.lax.stop_gradient(vectors["v"])))
@@ -90,22 +90,53 @@ class SpectralDense(nn.Module):
     kernel_init: Callable = nn.initializers.orthogonal()
 
     @nn.compact
-    def __call__(self, x, *, update=False):
+    def __call__(self, x):
         """The layer.
 
         Args:
           x: [..., in], float.
-          update: static; True in one call a training step.
         Returns:
           [..., features].
         Source: Miyato et al. 2018.
         """
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
-        kernel = SpectralNorm(self.n_steps, name="norm")(kernel, update=update)
+        kernel = SpectralNorm(self.n_steps, name="norm")(kernel)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
         return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+
+
+class SpectralEmbed(nn.Module):
+    """`layers.Embed` with a spectrally normalised table: c W / sigma(W).
+
+    Attributes:
+      classes: rows of the table: the number of classes, or the length of the vectors that take their place.
+      features: outputs.
+      n_steps: power iterations in an updating call.
+      dtype: of the arithmetic.
+    Source: Miyato and Koyama 2018, section 3, whose projection normalises the table as one matrix.
+    """
+
+    classes: int
+    features: int
+    n_steps: int = 1
+    dtype: Any = jnp.float32
+    kernel_init: Callable = nn.initializers.orthogonal()
+
+    @nn.compact
+    def __call__(self, c):
+        """The layer.
+
+        Args:
+          c: labels, int [B], or vectors [B, classes], as `layers.Embed` takes them.
+        Returns:
+          [B, features].
+        """
+        kernel = self.param("kernel", self.kernel_init, (self.classes, self.features))
+        table = SpectralNorm(self.n_steps, name="norm")(kernel)
+        read = Embed(self.classes, self.features, dtype=self.dtype, parent=None)
+        return read.apply({"params": {"embedding": table}}, c)
 
 
 class SpectralConv(nn.Module):
@@ -134,12 +165,11 @@ class SpectralConv(nn.Module):
     kernel_init: Callable = nn.initializers.orthogonal()
 
     @nn.compact
-    def __call__(self, x, *, update=False):
+    def __call__(self, x):
         """The layer.
 
         Args:
           x: [B, H, W, C], float.
-          update: static; True in one call a training step.
         Returns:
           [B, H', W', features].
         Source: Miyato et al. 2018.
@@ -147,7 +177,7 @@ class SpectralConv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
         operator = conv_operator(x.shape[1:3], self.strides, self.padding) if self.exact else None
-        kernel = SpectralNorm(self.n_steps, operator=operator, name="norm")(kernel, update=update)
+        kernel = SpectralNorm(self.n_steps, operator=operator, name="norm")(kernel)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = _conv(x, kernel, self.strides, self.padding)
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)

@@ -36,17 +36,19 @@ class Game(NamedTuple):
     """The two networks as pure functions; each returns its output and the complete new statistics.
 
     variables: `{'params': ..., **stats}`; keys: typed keys [B], one an image; c: labels [B], label vectors [B, K], source
-    images, or None; axis: the device axis by name, or None.
+    images, or None; axis: the device axis by name, or None; refresh: static, True in the one call a turn that brings up
+    to date what follows from the weights alone (spectral norm's vectors).
     """
 
     latent: Callable[..., tuple[Tree, Tree]]
-    """(variables, keys, c, kimg, axis) -> w [B, ...], stats"""
+    """(variables, keys, c, kimg, axis, refresh) -> w [B, ...], stats"""
     synthesize: Callable[..., tuple[Array, Tree]]
-    """(variables, keys, w, c, kimg, axis) -> x [B, H, W, C], stats"""
+    """(variables, keys, w, c, kimg, axis, refresh) -> x [B, H, W, C], stats"""
     judge: Callable[..., tuple[Verdict, Tree]]
-    """(variables, keys, x, c, kimg, axis) -> verdict, stats"""
-    augment: Callable[[Array, Array, Array], Array] = lambda keys, x, p: x
-    """(keys, x, p) -> x: differentiable, inside every call of the discriminator"""
+    """(variables, keys, x, c, kimg, axis, refresh) -> verdict, stats"""
+    augment: Callable[[Array, Array, Array, Callable], Array] = lambda keys, x, p, critic: x
+    """(keys, x, p, critic) -> x: differentiable, inside every call of the discriminator; critic: x -> logits, that very
+    discriminator with fixed parameters, on images that are not augmented"""
     p: Callable[[dict, Array], Any] = lambda carry, kimg: 0.0
     """(carry, kimg) -> augmentation probability []"""
 
@@ -180,23 +182,27 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, 
     def every(k, tree):
         return jax.tree.map(lambda a: a[::k], tree)
 
-    def synthesize(params, stats, w):
+    def synthesize(params, stats, w, refresh=False):
         k = len(index) // len(jax.tree.leaves(w)[0])
-        return game.synthesize({"params": params, **stats}, ks[::k], w, every(k, c), kimg, axis)
+        return game.synthesize({"params": params, **stats}, ks[::k], w, every(k, c), kimg, axis, refresh)
 
     def generate(params):
-        w, stats = game.latent({"params": params, **state.g.stats}, kw, c, kimg, axis)
-        fake, stats = synthesize(params, stats, w)
+        w, stats = game.latent({"params": params, **state.g.stats}, kw, c, kimg, axis, True)
+        fake, stats = synthesize(params, stats, w, refresh=True)
         return (w, fake), stats
 
-    def judge(params, stats, x, of):
+    def judge(params, stats, x, of, refresh=False):
         ka, kj = {"real": (kr, jr), "fake": (kf, jf)}[of]
         k = len(index) // len(x)
-        seen = game.augment(ka[::k], x, p)
-        return game.judge({"params": params, **stats}, kj[::k], seen, every(k, c), kimg, axis)
+
+        def verdict(params, x, refresh):
+            return game.judge({"params": params, **stats}, kj[::k], x, every(k, c), kimg, axis, refresh)
+
+        critic = lambda x: verdict(jax.lax.stop_gradient(params), x, False)[0].logits
+        return verdict(params, game.augment(ka[::k], x, p, critic), refresh)
 
     def judge_both(params, fake):
-        real_out, stats = judge(params, state.d.stats, x, "real")
+        real_out, stats = judge(params, state.d.stats, x, "real", refresh=True)
         fake_out, stats = judge(params, stats, fake, "fake")
         return (real_out, fake_out), stats
 
@@ -215,8 +221,8 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, 
                 w=made[0],
                 real_out=outs[0],
                 fake_out=outs[1],
-                D=lambda x, of="real": judge(params["d"], state.d.stats, x, of)[0],
-                S=lambda w: synthesize(params["g"], state.g.stats, w)[0],
+                D=lambda x, of="real": judge(params["d"], d_stats, x, of)[0],
+                S=lambda w: synthesize(params["g"], g_stats, w)[0],
                 gather=lambda a: jax.lax.all_gather(a, axis, tiled=True) if axis else a,
                 params=params,
                 carry=state.carry | fresh,
@@ -285,7 +291,7 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
       state: the `TrainState`, the same on every device.
       x: this device's images [slots, accum, B, H, W, C]: uint8, or float in [-1, 1]. Device d of n holds the images
         [d * B, (d + 1) * B) of each micro-batch; recipe.batch = accum * B * n.
-      c: their labels with the same leading axes, or None.
+      c: their labels, label vectors or source images (uint8 as x) with the same leading axes, or None.
       game, recipe: what is trained and how.
       due: static; `due(recipe, step)`.
       axis: name of the mapped axis over devices; None on one device.
@@ -294,8 +300,7 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
     """
     kimg = state.step.astype(jnp.float32) * (recipe.batch / 1000)
     step_key = jax.random.fold_in(state.key, state.step)
-    if x.dtype == jnp.uint8:
-        x = x.astype(jnp.float32) / 127.5 - 1
+    x, c = jax.tree.map(lambda a: a.astype(jnp.float32) / 127.5 - 1 if a.dtype == jnp.uint8 else a, (x, c))
     log = {}
     for t, (turn, indices) in enumerate(zip(recipe.turns, due, strict=True)):
         terms = {

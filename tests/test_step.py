@@ -24,9 +24,9 @@ def linear_game() -> Game:
     """D(x) = <a, x>, G(w) = w @ M, and w is what comes as the label: all gradients are closed forms."""
     stats = lambda v: {k: t for k, t in v.items() if k != "params"}
     return Game(
-        latent=lambda v, keys, c, kimg, axis: (c, stats(v)),
-        synthesize=lambda v, keys, w, c, kimg, axis: ((w @ v["params"]["M"]).reshape(-1, *SHAPE), stats(v)),
-        judge=lambda v, keys, x, c, kimg, axis: (Verdict(x.reshape(len(x), -1) @ v["params"]["a"]), stats(v)),
+        latent=lambda v, keys, c, kimg, axis, refresh: (c, stats(v)),
+        synthesize=lambda v, keys, w, c, kimg, axis, refresh: ((w @ v["params"]["M"]).reshape(-1, *SHAPE), stats(v)),
+        judge=lambda v, keys, x, c, kimg, axis, refresh: (Verdict(x.reshape(len(x), -1) @ v["params"]["a"]), stats(v)),
     )
 
 
@@ -131,7 +131,7 @@ def test_accumulation_is_the_large_batch_for_samplewise_losses():
 
 
 def test_penalties_are_of_the_image_before_the_augmentation():
-    played = linear_game()._replace(augment=lambda keys, x, p: 3 * x, p=lambda carry, kimg: 0.5)
+    played = linear_game()._replace(augment=lambda keys, x, p, critic: 3 * x, p=lambda carry, kimg: 0.5)
     recipe = Recipe((Turn((Phase("d", (terms.gradient_penalty("r1", "real", 1.0),)),)),), sgd(0.0), batch=8)
     s, (x, c) = linear_state(recipe), linear_batch()
     _, log = one(recipe, s, x, c, played=played)
@@ -260,7 +260,7 @@ def test_the_tutorials_step_is_keras_own():
     recipe = recipes.tutorial(batch=4)
     s = state.create(0, g, d, recipe)
     played = game.game(generator, discriminator)
-    played = played._replace(latent=lambda v, keys, c, kimg, axis: (c, {k: t for k, t in v.items() if k != "params"}))
+    played = played._replace(latent=lambda v, keys, c, kimg, axis, refresh: (c, {k: t for k, t in v.items() if k != "params"}))
     fn = jax.jit(partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0)))
     worst = 0.0
     for t in (1, 2, 3):

@@ -27,26 +27,26 @@ SGD = {name: optim.scheduled(optax.sgd, learning_rate=0.01) for name in "gd"}
 def tiny_game(**more) -> Game:
     """D(x) = <a, tanh(x W)>, with classes and features; G(w) = tanh(w M)."""
 
-    def judge(v, keys, x, c, kimg, axis):
+    def judge(v, keys, x, c, kimg, axis, refresh):
         features = jnp.tanh(x.reshape(len(x), -1) @ v["params"]["hidden"]["kernel"])
         return Verdict(features @ v["params"]["a"], features[:, :4], features), STATS(v)
 
-    def synthesize(v, keys, w, c, kimg, axis):
+    def synthesize(v, keys, w, c, kimg, axis, refresh):
         return jnp.tanh(w @ v["params"]["hidden"]["kernel"]).reshape(-1, *SHAPE), STATS(v)
 
-    return Game(lambda v, keys, c, kimg, axis: (game.normal(keys, 6), STATS(v)), synthesize, judge, **more)
+    return Game(lambda v, keys, c, kimg, axis, refresh: (game.normal(keys, 6), STATS(v)), synthesize, judge, **more)
 
 
 def linear_game() -> Game:
     """D(x) = <a, x>, G(w) = w M: all gradients are closed forms."""
 
-    def judge(v, keys, x, c, kimg, axis):
+    def judge(v, keys, x, c, kimg, axis, refresh):
         return Verdict(x.reshape(len(x), -1) @ v["params"]["a"]), STATS(v)
 
-    def synthesize(v, keys, w, c, kimg, axis):
+    def synthesize(v, keys, w, c, kimg, axis, refresh):
         return (w @ v["params"]["hidden"]["kernel"]).reshape(-1, *SHAPE), STATS(v)
 
-    return Game(lambda v, keys, c, kimg, axis: (game.normal(keys, 6), STATS(v)), synthesize, judge)
+    return Game(lambda v, keys, c, kimg, axis, refresh: (game.normal(keys, 6), STATS(v)), synthesize, judge)
 
 
 def start(recipe, linear=False) -> state.TrainState:
@@ -98,8 +98,7 @@ def test_the_choices_are_the_library():
     not_terms = {"check_critic_is_per_image", "input_gradient"}
     assert set(penalties.__all__) - not_terms == set(recipes.PENALTIES)
     presets = {f"ada_{name}" for name in augment.ADA_PRESETS}
-    attentive = {name for name in augment.NAMES if name.startswith("attentive")}
-    assert set(get_args(objective.Augment)) == set(augment.NAMES) - attentive | presets | {"apa"}
+    assert set(get_args(objective.Augment)) == set(augment.NAMES) | presets | {"apa"}
 
 
 @pytest.mark.parametrize("loss", terms.LOSSES)
@@ -146,7 +145,12 @@ RUN = [name for name in get_args(objective.Augment) if not name.startswith("ada"
 
 @pytest.mark.parametrize("name", [*RUN, pytest.param("ada_bgcfnc", marks=pytest.mark.slow)])
 def test_every_augmentation_runs(name):
-    played = tiny_game(augment=objective.augmentation((name,)), p=lambda carry, kimg: 0.9)
+    augmented = objective.augmentation((name,))
+
+    def seen(keys, x, p, critic):
+        return augmented(keys, x, p, augment.saliency(critic, x)) if name.startswith("attentive") else augmented(keys, x, p)
+
+    played = tiny_game(augment=seen, p=lambda carry, kimg: 0.9)
     recipe = at_once(loss="hinge", pseudo=name == "apa")
     new, log, _ = ran(recipe._replace(carry=dict.fromkeys(recipe.carry, 0.9)), played)
     _, without, _ = plain_step()
@@ -157,10 +161,9 @@ def config_step(config, shape, classes=0):
     design = config.design(shape, classes)
     step.check(design.recipe)
     s = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
-    played = game.game(design.generator, design.discriminator, augment=design.augment, p=design.p)
     x = jax.ShapeDtypeStruct((design.recipe.slots, 1, config.batch, *shape), jnp.uint8)
     c = jax.ShapeDtypeStruct(x.shape[:3], jnp.int32) if classes else None
-    fn = partial(step.update, game=played, recipe=design.recipe, due=step.due(design.recipe, 0))
+    fn = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))
     return jax.eval_shape(fn, s, x, c)[1].keys()
 
 
@@ -222,8 +225,8 @@ def a_round() -> Round:
     c = jnp.arange(B) % 3
     real = jnp.asarray(np.random.default_rng(2).normal(size=(B, *SHAPE)) / 2, jnp.float32)
     w = game.normal(keys, 6)
-    D = lambda x, of="real": played.judge(v["d"], None, x, None, 0, None)[0]
-    S = lambda w: played.synthesize(v["g"], None, w, None, 0, None)[0]
+    D = lambda x, of="real": played.judge(v["d"], None, x, None, 0, None, False)[0]
+    S = lambda w: played.synthesize(v["g"], None, w, None, 0, None, False)[0]
     fake = S(w)
     carry = {"pl_mean": jnp.float32(0.3), "lecam_real": jnp.float32(0.1), "lecam_fake": jnp.float32(-0.2), "p": jnp.float32(0.5)}
     params = {"g": s.g.params, "d": s.d.params}

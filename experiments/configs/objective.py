@@ -7,7 +7,7 @@ Command: `python -m experiments.train objective --loss hinge --penalty wgan_gp -
 import dataclasses
 from typing import Literal
 
-from jaxgan import augment, optim, recipes, schedules
+from jaxgan import augment, game, optim, recipes, schedules
 from jaxgan.errors import UserError
 from jaxgan.models import dcgan, residual
 from jaxgan.settings import Design, Settings
@@ -25,6 +25,7 @@ Augment = Literal[
     *("rotate", "scale", "crop", "flip", "translation", "cutout", "brightness", "saturation", "contrast", "color"),
     *("ada", "ada_blit", "ada_geom", "ada_color", "ada_filter", "ada_noise", "ada_cutout", "ada_bg", "ada_bgc"),
     *("ada_bgcf", "ada_bgcfn", "ada_bgcfnc", "ada_r3gan", "apa"),
+    *("attentive_cutout", "attentive_crop"),
 ]
 OF_GRADIENT = ("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan")
 
@@ -129,9 +130,10 @@ class Config(Settings):
             recipe = recipes.adaptive(recipe, start=self.augment_p, **speed)
         elif "apa" in self.augment:
             recipe = recipe._replace(carry=recipe.carry | {"p": self.augment_p})
-        generator, discriminator = pair(self, shape, classes)
+        networks = pair(self, shape, classes)
         p = (lambda carry, kimg: carry["p"]) if self.augment_target else self.augment_p
-        return Design(generator, discriminator, recipe, augmentation(self.augment), p)
+        guided = any(name.startswith("attentive") for name in self.augment)
+        return Design(*networks, game.game(*networks, augment=augmentation(self.augment), p=p, guided=guided), recipe)
 
 
 def pair(config: Config, shape, classes):

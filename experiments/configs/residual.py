@@ -7,7 +7,7 @@ Command: `python -m experiments.train` (the 1,797 embedded digits), `python -m e
 import dataclasses
 from typing import Literal
 
-from jaxgan import augment, recipes, schedules
+from jaxgan import augment, game, recipes, schedules
 from jaxgan.models import residual
 from jaxgan.settings import Design, Settings
 
@@ -51,10 +51,7 @@ class Config(Settings):
             share=self.share,
             ema_kimg=schedules.ramp(float("inf"), self.ema_share),
         )
-        return Design(
-            generator=residual.Generator(shape, classes, patch=self.patch, width=self.width),
-            discriminator=residual.Discriminator(shape, classes, patch=self.patch, width=self.width),
-            recipe=recipe,
-            augment=augment.pipeline(self.augment, fill="background"),
-            p=self.augment_p,
-        )
+        sizes = {"patch": self.patch, "width": self.width}
+        pair = residual.Generator(shape, classes, **sizes), residual.Discriminator(shape, classes, **sizes)
+        augmented = augment.pipeline(self.augment, fill="background")
+        return Design(*pair, game.game(*pair, augment=augmented, p=self.augment_p), recipe)

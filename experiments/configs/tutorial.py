@@ -7,7 +7,7 @@ Command: `python -m experiments.train digits-seed`, `python -m experiments.train
 import dataclasses
 from typing import Literal
 
-from jaxgan import augment, recipes
+from jaxgan import augment, game, recipes
 from jaxgan.models import dcgan
 from jaxgan.settings import Design, Settings
 
@@ -32,10 +32,7 @@ class Config(Settings):
     """Probability of each of them."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
-        return Design(
-            generator=dcgan.SeedGenerator(shape, classes),
-            discriminator=dcgan.SeedDiscriminator(shape, classes, dropout=self.dropout),
-            recipe=recipes.tutorial(batch=self.batch, accum=self.accum, loss=self.loss, lr=self.lr, ema_kimg=self.ema_kimg),
-            augment=augment.pipeline(self.augment, fill="background"),
-            p=self.augment_p,
-        )
+        pair = dcgan.SeedGenerator(shape, classes), dcgan.SeedDiscriminator(shape, classes, dropout=self.dropout)
+        recipe = recipes.tutorial(batch=self.batch, accum=self.accum, loss=self.loss, lr=self.lr, ema_kimg=self.ema_kimg)
+        augmented = augment.pipeline(self.augment, fill="background")
+        return Design(*pair, game.game(*pair, augment=augmented, p=self.augment_p), recipe)

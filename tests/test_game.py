@@ -1,0 +1,97 @@
+"""What the game makes of modules: halves, spectral norm once a turn, the discriminator's own saliency, kimg's keywords."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxgan import augment, game, optim, spectral, state, step
+from jaxgan.step import Phase, Recipe, Turn
+from jaxgan.terms import adversarial, gradient_penalty
+
+SHAPE, B = (8, 8, 1), 4
+
+
+class G(nn.Module):
+    shape: tuple = SHAPE
+    classes: int = 0
+    z_dim: int = 3
+
+    def setup(self):
+        self.first, self.second = nn.Dense(5), nn.Dense(64)
+        self.mean = self.variable("w_avg", "mean", jnp.zeros, (5,))
+
+    def mapping(self, z, c=None, *, keys=None, train=False, axis=None, alpha=1.0):
+        w = self.first(z)
+        if train and self.is_mutable_collection("w_avg") and not self.is_initializing():
+            self.mean.value = w.mean(0)
+        return w
+
+    def synthesis(self, w, c=None, *, keys=None, train=False, axis=None, alpha=1.0):
+        return alpha * jnp.tanh(self.second(w)).reshape(-1, *SHAPE)
+
+    def __call__(self, z, c=None, **options):
+        return self.synthesis(self.mapping(z, c, **options), c, **options)
+
+
+class D(nn.Module):
+    shape: tuple = SHAPE
+    classes: int = 0
+
+    @nn.compact
+    def __call__(self, x, c=None, *, keys=None, train=False, axis=None, alpha=1.0):
+        features = jnp.tanh(spectral.SpectralDense(6, n_steps=1)(x.reshape(len(x), -1)))
+        return spectral.SpectralDense(1)(features)[:, 0], None, features
+
+
+def one_step(n_critic=1, **options):
+    r1 = gradient_penalty("r1", "real", 1.0)
+    d = Turn((Phase("d", (adversarial("d", "hinge"), r1)),), tuple(range(n_critic)))
+    tx = {name: optim.adam(1e-2) for name in "gd"}
+    recipe = Recipe((d, Turn((Phase("g", (adversarial("g", "hinge"),)),))), tx, batch=B)
+    first = state.create(0, *game.init(G(), D(), 0), recipe)
+    x = np.random.default_rng(0).integers(0, 256, (recipe.slots, 1, B, *SHAPE), np.uint8)
+    played = game.game(G(), D(), **options)
+    return first, jax.jit(partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0)))(first, x, None)
+
+
+def test_spectral_vectors_move_once_an_update_of_the_discriminator():
+    for n_critic in (1, 3):
+        first, (after, _) = one_step(n_critic)
+        vectors, params = first.d.stats["spectral"], first.d.params
+        w = np.asarray(params["SpectralDense_0"]["kernel"], np.float64)
+        v = np.asarray(vectors["SpectralDense_0"]["norm"]["vectors"]["v"], np.float64)
+        u = v @ w
+        v = w @ u
+        got = after.d.stats["spectral"]["SpectralDense_0"]["norm"]["vectors"]["v"]
+        near = np.max(np.abs(got - v / np.linalg.norm(v))) < 1e-6
+        assert near == (n_critic == 1)  # with more updates the weights have moved between them
+        assert after.g.stats["w_avg"]["mean"].any()
+
+
+def test_scheduled_keywords_reach_both_networks():
+    _, (_, dark) = one_step(scheduled=lambda kimg: {"alpha": kimg})  # step 0: kimg is 0
+    _, (_, light) = one_step()
+    assert dark["logits/fake"] != light["logits/fake"] and dark["logits/real"] == light["logits/real"]
+
+
+def test_the_guided_augmentation_sees_the_saliency_of_the_discriminator():
+    seen = []
+
+    def cut(keys, x, p, saliency):
+        seen.append(saliency.shape)
+        return augment.attentive_cutout(keys, x, saliency, p)
+
+    _, (_, guided) = one_step(augment=cut, p=1.0, guided=True)
+    _, (_, plain) = one_step()
+    assert guided["logits/real"] != plain["logits/real"] and set(seen) == {(B, 8, 8)}
+    # What a linear critic looks at is known: |a|. Cut at its largest place, always.
+    a = jnp.zeros((1, 8, 8, 1)).at[0, 2, 3].set(-5.0)
+    game_of = game.game(
+        G(), D(), augment=augment.pipeline(("attentive_cutout",), attentive_cutout={"quantile": 1.0}), guided=True
+    )
+    keys = jax.random.split(jax.random.key(0), B)
+    out = game_of.augment(keys, jnp.ones((B, *SHAPE)), 1.0, lambda x: (x * a).sum((1, 2, 3)))
+    assert not out[:, 2, 3].any() and out.any()
