@@ -1,6 +1,6 @@
 """What each loss, penalty, augmentation and optimiser costs: its step's time over the plain step's.
 
-The plain step: the residual pair, relativistic loss, Adam, no penalty, no augmentation. Penalties are taken in every step
+The plain step: the residual pair with labels, relativistic loss, Adam, no penalty, no augmentation. Penalties are taken in every step
 and on all images, so a lazy interval of k divides what they add by k. Each case runs in turns with the plain step in this
 process, and the median of the turns' ratios counts. Compiling is not counted.
 
@@ -25,6 +25,9 @@ from experiments.cli import parse, run_command
 from experiments.configs import objective
 from jaxgan import game, state, step
 from jaxgan.errors import UserError
+
+
+CLASSES = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,9 @@ def cases() -> dict[str, dict]:
     found |= {name: {"penalty": (name,)} for name in get_args(objective.Penalty)}
     found |= {name: {"augment": (name,)} for name in get_args(objective.Augment)}
     found |= {name: {"optimizer": name} for name in get_args(objective.Optimizer)}
-    more = {"simultaneous": {"update": "simultaneous"}, "n_critic": {"n_critic": 2}}
+    found |= {name: {"class_loss": name} for name in get_args(objective.ClassLoss) if name != "none"}
+    more = {"spectral": {"norm": "spectral"}}
+    more |= {"simultaneous": {"update": "simultaneous"}, "n_critic": {"n_critic": 2}}
     more |= {"clip_weights": {"clip_weights": 0.01}, "clip_gradient": {"clip_gradient": 1.0}}
     return found | more | {"augment_target": {"augment": ("flip",), "augment_target": 0.6}}
 
@@ -63,14 +68,15 @@ def cases() -> dict[str, dict]:
 def build(config: objective.Config, options: Options):
     """state -> state: one compiled step of a config, and its first state."""
     shape = (options.size, options.size, options.channels)
-    design = config.design(shape, 0)
+    design = config.design(shape, CLASSES)
     x = np.random.default_rng(0).integers(0, 256, (design.recipe.slots, 1, config.batch, *shape), np.uint8)
     first = state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe)
+    labels = jnp.asarray(np.random.default_rng(1).integers(0, CLASSES, x.shape[:3]), jnp.int32)
     due = step.due(design.recipe, 0)
     fn = jax.jit(partial(step.update, game=design.game, recipe=design.recipe, due=due), donate_argnums=0)
-    compiled = fn.lower(first, jnp.asarray(x), None).compile()
+    compiled = fn.lower(first, jnp.asarray(x), labels).compile()
     images = jnp.asarray(x)
-    return lambda s: compiled(s, images, None)[0], first
+    return lambda s: compiled(s, images, labels)[0], first
 
 
 def timed(run, s, steps: int):

@@ -25,11 +25,15 @@ class Arguments:
     """The class of all of them; by default drawn, where the run was trained on labels."""
     psi: float = 1.0
     """Truncation: below 1 nearer to the middle of the distribution."""
+    threshold: float | None = None
+    """BigGAN's truncation: numbers of z beyond +- this are drawn again."""
     out: str = "samples.png"
     """A .png gets one grid, an .npz the array `images` (and `labels`, where one was given), anything else is a folder of
     single images."""
     checkpoint: str = "latest"
     """latest, best, or a step."""
+    average: float | None = None
+    """Relative width of the weight average, such as 0.1: the last tenth. For runs with --posthoc; without it the run's own."""
 
 
 def main() -> None:
@@ -42,8 +46,8 @@ def main() -> None:
     which = args.checkpoint
     if which not in ("latest", "best") and not which.isdigit():
         raise UserError(f"--checkpoint {which}: it is latest, best or a step")
-    trained = sample.load(args.run, checkpoint_step=which)
-    images = trained.sample(args.n, seed=args.seed, label=args.label, psi=args.psi)
+    trained = sample.load(args.run, checkpoint_step=which, average=args.average)
+    images = trained.sample(args.n, seed=args.seed, label=args.label, psi=args.psi, threshold=args.threshold)
     try:
         if out.suffix.lower() == ".png":
             watch.write_picture(watch.grid(images), out)

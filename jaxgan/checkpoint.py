@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
+from jaxgan import average
 from jaxgan.errors import UserError
 from jaxgan.state import TrainState
 
@@ -65,6 +66,7 @@ def to_tree(state: TrainState) -> dict:
             "key": jax.random.key_data(state.key),
             "g": {"params": state.g.params, "opt": state.g.opt},
             "d": {"params": state.d.params, "stats": state.d.stats, "opt": state.d.opt},
+            "averages": state.averages,
             "carry": state.carry,
         },
     }
@@ -79,6 +81,7 @@ def from_tree(tree: dict, like: TrainState) -> TrainState:
         g=like.g.replace(stats=made["stats"], **kept["g"]),
         d=like.d.replace(**kept["d"]),
         ema=made["params"],
+        averages=kept["averages"],
         carry=kept["carry"],
     )
 
@@ -108,26 +111,24 @@ def save(store: Store, state: TrainState, *, score: float | None = None, meta: d
       UserError: the disk is full, or this or the save before failed; earlier checkpoints are untouched.
     """
     tree = jax.tree.map(np.asarray, jax.device_get(to_tree(state)))
-    step, size = int(tree["training"]["step"]), sum(a.nbytes for a in jax.tree.leaves(tree))
+    _write(store, int(tree["training"]["step"]), tree, {SCORE: score, **(meta or {})}, score)
+
+
+def _write(store: Store, step: int, tree: dict, meta: dict, score: float | None = None) -> None:
+    """Begin to write the items of a tree, and 'meta' with their checksums, as one step."""
     if step in store.manager.all_steps():
         return
-    free = shutil.disk_usage(store.directory).free
+    size, free = sum(a.nbytes for a in jax.tree.leaves(tree)), shutil.disk_usage(store.directory).free
     if free < size * 1.1 + 1e6:
         raise UserError(
             f"{store.directory}: no room for a checkpoint ({size / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free); "
             f"free some space and start again; {_last(store)}"
         )
-    meta = {"checksums": checksums(tree), SCORE: score, **(meta or {})}
+    items = {name: ocp.args.StandardSave(item) for name, item in tree.items()}
+    items["meta"] = ocp.args.JsonSave({"checksums": checksums(tree), **meta})
     try:
-        store.manager.save(
-            step,
-            args=ocp.args.Composite(
-                generator=ocp.args.StandardSave(tree["generator"]),
-                training=ocp.args.StandardSave(tree["training"]),
-                meta=ocp.args.JsonSave(meta),
-            ),
-            metrics=None if score is None else {SCORE: float(score)},
-        )
+        metrics = None if score is None else {SCORE: float(score)}
+        store.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
     except Exception as e:
         raise _failed(store, e) from e
 
@@ -157,7 +158,7 @@ def _failed(store: Store, e: Exception) -> UserError:
 
 
 def _last(store: Store) -> str:
-    steps = sorted(int(p.name) for p in store.directory.glob("*") if p.name.isdigit())
+    steps = _steps(store.directory)
     return f"the last good checkpoint is step {steps[-1]}" if steps else "no checkpoint has been written yet"
 
 
@@ -223,7 +224,7 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
     """
     _quiet()
     directory = Path(directory).absolute()
-    steps = sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
+    steps = _steps(directory)
     if not steps:
         raise UserError(f"{directory}: there is no checkpoint here yet")
     if which == "latest":
@@ -235,16 +236,68 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
         step = int(which)
     else:
         raise UserError(f"{directory}: there is no checkpoint of step {which}; there are {', '.join(map(str, steps))}")
+    found = _read_item(directory, step, "generator")
+    return {"params": found["params"], **(found.get("stats") or {})}, step
+
+
+def open_averages(directory: str | Path) -> Store:
+    """Open (or create) the averages of a run, in its `averages/`: all that are saved are kept."""
+    _quiet()
+    directory = Path(directory).absolute()
+    options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
+    return Store(directory, ocp.CheckpointManager(directory, options=options, item_names=("averages", "meta")))
+
+
+def save_averages(store: Store, state: TrainState) -> None:
+    """Begin to save `state.averages`; returns and raises as `save`."""
+    step, averages = jax.tree.map(np.asarray, jax.device_get((state.step, state.averages)))
+    _write(store, int(step), {"averages": averages}, {})
+
+
+def load_average(directory: str | Path, width: float, step: int | None = None) -> tuple[dict, int]:
+    """The average of any relative width, at any step, from the averages that a run saved.
+
+    Args:
+      directory: a run's `averages/`.
+      width: relative standard deviation, in (0, 0.2887).
+      step: of training; None is the last saved.
+    Returns:
+      The generator's parameters as host arrays; the step.
+    Raises:
+      UserError: the run saved no averages, or a damaged one; a width or step out of range.
+    Source: Karras et al. 2024 (EDM2), section 3.2.
+    """
+    _quiet()
+    directory = Path(directory).absolute()
+    steps = _steps(directory)
+    if not steps:
+        raise UserError(f"{directory}: the run saved no averages to choose from; train with --posthoc 0.05 0.1")
+    step = steps[-1] if step is None else step
+    used = [s for s in steps if s <= step] or steps[:1]
+    names = sorted(_read_item(directory, used[0], "averages"))
+    snapshots = [(s, name) for s in used for name in names]
+    weights = average.posthoc_weights([(s, float(name)) for s, name in snapshots], min(step, used[-1]), width)
+    trees = (tree[name] for tree in (_read_item(directory, s, "averages") for s in used) for name in names)
+    return average.weighted_sum(trees, weights), min(step, used[-1])
+
+
+def _steps(directory: Path) -> list[int]:
+    return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
+
+
+def _read_item(directory: Path, step: int, item: str):
+    """One item of a checkpoint, checked; UserError where it is damaged."""
     try:
-        with ocp.CheckpointManager(directory, item_names=("generator", "meta")) as manager:
-            args = ocp.args.Composite(generator=ocp.args.StandardRestore(), meta=ocp.args.JsonRestore())
+        with ocp.CheckpointManager(directory, item_names=(item, "meta")) as manager:
+            args = ocp.args.Composite(**{item: ocp.args.StandardRestore(), "meta": ocp.args.JsonRestore()})
             found = manager.restore(step, args=args)
-        wrong = _mismatch({"generator": found["generator"]}, found["meta"]["checksums"], part="['generator']")
+        wrong = _mismatch({item: found[item]}, found["meta"]["checksums"], part=f"['{item}']")
     except Exception as e:
         wrong = f"cannot be read: {str(e).splitlines()[0][:160]}"
     if wrong:
-        raise UserError(f"{directory}/{step}: the checkpoint is damaged ({wrong}); try another of {steps}")
-    return {"params": found["generator"]["params"], **(found["generator"].get("stats") or {})}, step
+        others = [s for s in _steps(directory) if s != step]
+        raise UserError(f"{directory}/{step}: the checkpoint is damaged ({wrong}); try another of {others}")
+    return found[item]
 
 
 def _score(directory: Path, step: int) -> float | None:

@@ -22,7 +22,10 @@ RESIDENT_BYTES = 2 * 2**30
 
 
 class Layout(NamedTuple):
-    """How a step's images lie: [slots, accum, micro] over all devices, `mirror` doubling the set by x-flips."""
+    """How a step's images lie: [slots, accum, micro] over all devices, `mirror` doubling the set by x-flips.
+
+    The last `held` of the n images go to the `held_slots` alone, the others to the other slots alone.
+    """
 
     seed: int
     n: int
@@ -30,11 +33,24 @@ class Layout(NamedTuple):
     accum: int
     micro: int
     mirror: bool = False
+    held: int = 0
+    held_slots: tuple[int, ...] = ()
 
     @property
-    def images(self) -> int:
-        """Images of the set as the stream counts them."""
-        return self.n * (2 if self.mirror else 1)
+    def parts(self) -> list["Part"]:
+        """The set as it is drawn from: what is trained on, and what is held out, each in an order of its own."""
+        trained = tuple(s for s in range(self.slots) if s not in self.held_slots)
+        parts = [Part(trained, 0, self.n - self.held, self.seed)]
+        return parts + [Part(self.held_slots, self.n - self.held, self.held, (self.seed + 1) % 2**32)] * bool(self.held_slots)
+
+
+class Part(NamedTuple):
+    """Images [first, first + n) for these slots."""
+
+    slots: tuple[int, ...]
+    first: int
+    n: int
+    seed: int
 
 
 class Feed(NamedTuple):
@@ -47,9 +63,9 @@ class Feed(NamedTuple):
     close: Callable[[], None]
 
 
-def positions(layout: Layout, local: int, first):
-    """Offsets into the step's images, [slots, accum, local], of the device whose images begin at `first`."""
-    slot = np.arange(layout.slots)[:, None, None] * (layout.accum * layout.micro)
+def positions(layout: Layout, slots: int, local: int, first):
+    """Offsets into the images of so many slots of a step, [slots, accum, local], of the device that begins at `first`."""
+    slot = np.arange(slots)[:, None, None] * (layout.accum * layout.micro)
     micro = np.arange(layout.accum)[None, :, None] * layout.micro
     return (slot + micro + np.arange(local)[None, None, :]).astype(np.int32) + first
 
@@ -71,15 +87,31 @@ def divmod_step(step: jax.Array, times: int, n: int) -> tuple[jax.Array, jax.Arr
     return q, r
 
 
-def draw(layout: Layout, step: jax.Array, offsets: jax.Array) -> jax.Array:
+def draw(seed: int, n: int, per_step: int, step: jax.Array, offsets: jax.Array) -> jax.Array:
     """Indices int32 of the images at `offsets` (any shape) of a step: `stream.indices`, traced."""
-    n = layout.images
-    epoch, start = divmod_step(step, layout.slots * layout.accum * layout.micro, n)
+    epoch, start = divmod_step(step, per_step, n)
     place = start + offsets.astype(jnp.uint32)
-    key = stream.mix(jnp.uint32(layout.seed % 2**32), epoch + place // n)
+    key = stream.mix(jnp.uint32(seed % 2**32), epoch + place // n)
     index = stream.permute(place % n, n, key)
     walk = lambda i: jnp.where(i >= n, stream.permute(i, n, key), i)  # what falls outside goes round again
     return jax.lax.while_loop(lambda i: jnp.any(i >= n), walk, index).astype(jnp.int32)
+
+
+def chosen(layout: Layout, local: int, first, drawn: Callable, xp) -> tuple[Any, Any]:
+    """A step's images on one device: their index in the set and whether they are flipped, both [slots, accum, local].
+
+    Args:
+      local, first: how many of a micro-batch the device has, and where they begin.
+      drawn: (seed, n, images a step, offsets) -> indices.
+      xp: numpy or jax.numpy.
+    """
+    index, flipped, slots = [], [], []
+    for part in layout.parts:
+        count, n = len(part.slots), part.n * (2 if layout.mirror else 1)
+        place = drawn(part.seed, n, count * layout.accum * layout.micro, positions(layout, count, local, first))
+        index, flipped, slots = [*index, part.first + place % part.n], [*flipped, place >= part.n], [*slots, *part.slots]
+    order = np.argsort(slots)
+    return xp.concatenate(index)[order], xp.concatenate(flipped)[order]
 
 
 def _resident(source: Source, layout: Layout, progress) -> Feed:
@@ -90,11 +122,12 @@ def _resident(source: Source, layout: Layout, progress) -> Feed:
     def take(held, step, axis):
         images, labels = held
         first = jax.lax.axis_index(axis) * local if axis else 0
-        index = draw(layout, step, jnp.asarray(positions(layout, local, 0)) + first)
-        x = images[index % layout.n]
+        drawn = lambda seed, n, per_step, offsets: draw(seed, n, per_step, step, jnp.asarray(offsets))
+        index, flipped = chosen(layout, local, first, drawn, jnp)
+        x = images[index]
         if layout.mirror:
-            x = jnp.where((index < layout.n)[..., None, None, None], x, x[..., ::-1, :])
-        return x, None if labels is None else labels[index % layout.n]
+            x = jnp.where(flipped[..., None, None, None], x[..., ::-1, :], x)
+        return x, None if labels is None else labels[index]
 
     return Feed(at=lambda step: (images, labels), take=take, close=lambda: None)
 
@@ -104,15 +137,14 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
     pool = ThreadPoolExecutor(ahead, thread_name_prefix="jaxgan-feed")
     waiting: deque = deque()
     local = layout.micro // jax.process_count()
-    offsets = positions(layout, local, jax.process_index() * local)
-    per_step = layout.slots * layout.accum * layout.micro
 
     def read(step):
-        index = stream.indices(layout.seed, step, per_step, layout.images)[offsets]
-        x = source.read(index.ravel() % layout.n).reshape(*index.shape, *source.shape)
+        drawn = lambda seed, n, per_step, offsets: stream.indices(seed, step, per_step, n)[offsets]
+        index, flipped = chosen(layout, local, jax.process_index() * local, drawn, np)
+        x = source.read(index.ravel()).reshape(*index.shape, *source.shape)
         if layout.mirror:
-            x = np.where((index < layout.n)[..., None, None, None], x, x[..., ::-1, :])
-        labels = None if source.labels is None else source.labels[index % layout.n]
+            x = np.where(flipped[..., None, None, None], x[..., ::-1, :], x)
+        labels = None if source.labels is None else source.labels[index]
         return parallel.shard((x, labels), axis=2)
 
     def at(step):

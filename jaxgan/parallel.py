@@ -4,8 +4,8 @@ One device: `jit`. Several: `pmap`, the state replicated, gradients, statistics 
 axis `AXIS`. Several processes: the same, after `start_processes`.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 
 import jax
 import numpy as np
@@ -94,6 +94,45 @@ def first(tree):
     if jax.device_count() == 1:
         return tree
     return jax.tree.map(lambda a: a.addressable_shards[0].data.reshape(a.shape[1:]), tree)
+
+
+def in_chunks(fn: Callable, static: tuple, held, arrays: tuple, chunk: int) -> Iterator:
+    """`fn(*static, held, *pieces)` over rows of host arrays, on this process's devices, `chunk` rows a device at a time.
+
+    Every call has the same shapes, so a row's result is the same to the bit whatever the number of rows and of devices.
+
+    Args:
+      fn: pure, a module's function (it is compiled once for each `static`).
+      static: hashable arguments.
+      held: a tree of arrays that every call gets, kept on the devices.
+      arrays: host arrays [n, ...], n the same; the last piece is filled up by repeating.
+      chunk: rows a device and call.
+    Yields:
+      Trees of host arrays, each of the next up to chunk * devices rows.
+    """
+    n, devices = len(arrays[0]), jax.local_devices()
+    rows, run = chunk * len(devices), _on_local_devices(fn, static)
+    held = replicate(held) if jax.process_count() == 1 else jax.tree.map(lambda a: _stack([a] * len(devices)), held)
+    sent = None
+    for i in range(0, n, rows):
+        pieces = shard(tuple(np.resize(a[i : i + rows], (rows, *a.shape[1:])) for a in arrays), 0)
+        coming = run(held, *pieces), min(rows, n - i)
+        if sent is not None:  # the devices work on the next while the host takes this one
+            yield _fetched(*sent, rows)
+        sent = coming
+    if sent is not None:
+        yield _fetched(*sent, rows)
+
+
+@lru_cache(maxsize=64)
+def _on_local_devices(fn: Callable, static: tuple) -> Callable:
+    run = partial(fn, *static)
+    return jax.jit(run) if jax.device_count() == 1 else jax.pmap(run, devices=jax.local_devices())
+
+
+def _fetched(out, n: int, rows: int):
+    several = jax.device_count() > 1
+    return jax.tree.map(lambda a: np.asarray(a).reshape(rows, *a.shape[1 + several :])[:n], out)
 
 
 def is_main() -> bool:

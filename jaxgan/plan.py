@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import game, parallel, provenance, sample, step, watch
-from jaxgan.data import Source, open_source
+from jaxgan import average, game, parallel, provenance, sample, step, watch
+from jaxgan.data import Source, open_source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.settings import WHERE, Design, Settings
 from jaxgan.state import create
@@ -49,28 +49,18 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
         raise UserError(f"--seed {settings.seed}: it must be in [0, 2^32)")
     if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UserError('--tensorboard needs tensorboardX: pip install "jaxgan[tensorboard]"')
+    for width in settings.posthoc:
+        average.power_exponent(width)
     directory = Path(settings.run_dir or f"runs/{name}")
     found = _check_directory(directory, settings.resume)
     parallel.check_batch(settings.batch, settings.accum, jax.device_count())
-    update, close = watch.counter(f"reading {settings.data}", parallel.is_main())
-    try:
-        source = open_source(
-            settings.data,
-            data_dir=settings.data_dir,
-            split=settings.split,
-            size=settings.size,
-            channels=settings.channels,
-            background=settings.background,
-            skip_broken=settings.skip_broken,
-            progress=update,
-        )
-    finally:
-        close()
-    if settings.batch > source.n * (2 if settings.mirror else 1):
-        raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images")
-    source = _with_labels_as_asked(source, settings.conditional)
+    source = _open(settings)
     made = design(source.shape, source.classes)
+    made = made._replace(recipe=made.recipe._replace(posthoc=settings.posthoc))
     step.check(made.recipe)
+    if bool(made.recipe.held_slots) != bool(settings.hold_out):
+        need = "needs held-out images; give --hold-out 500 or so" if made.recipe.held_slots else "uses none; leave --hold-out out"
+        raise UserError(f"--hold-out {settings.hold_out}: this recipe {need}")
     names = trace(made, source)
     config = {
         "jaxgan": provenance.versions()["jaxgan"],
@@ -116,6 +106,30 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
     for due in step.programs(recipe):
         names |= jax.eval_shape(partial(step.update, game=design.game, recipe=recipe, due=due), state, x, c)[1].keys()
     return tuple(sorted(names))
+
+
+def _open(settings: Settings) -> Source:
+    """The data as the settings ask for it. UserError where it is not so."""
+    update, close = watch.counter(f"reading {settings.data}", parallel.is_main())
+    try:
+        source = open_source(
+            settings.data,
+            data_dir=settings.data_dir,
+            split=settings.split,
+            size=settings.size,
+            channels=settings.channels,
+            background=settings.background,
+            skip_broken=settings.skip_broken,
+            progress=update,
+        )
+    finally:
+        close()
+    if not 0 <= settings.hold_out < source.n:
+        raise UserError(f"--hold-out {settings.hold_out}: {settings.data} has {source.n} images; leave some to train on")
+    if settings.batch > (source.n - settings.hold_out) * (2 if settings.mirror else 1):
+        raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images")
+    source = _with_labels_as_asked(source, settings.conditional)
+    return shuffled(source, settings.seed) if settings.hold_out else source  # the last ones are held out
 
 
 def _with_labels_as_asked(source: Source, conditional: str) -> Source:

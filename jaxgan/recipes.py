@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxgan import optim, schedules, terms
 from jaxgan.augment import ada_update
 from jaxgan.errors import UserError
+from jaxgan.heads import proxies
 from jaxgan.step import Phase, Recipe, Turn
 from jaxgan.terms import adversarial, gradient_penalty
 
@@ -87,6 +88,8 @@ def objective(
     penalties: dict | None = None,
     n_critic: int = 1,
     simultaneous: bool = False,
+    class_loss: str = "",
+    class_weight: float = 1.0,
     every: int = 1,
     share: int = 1,
     consistency=lambda keys, x, p: x,
@@ -103,6 +106,8 @@ def objective(
       penalties: {name of `PENALTIES`: weight}, weights as `penalty_terms` says.
       n_critic: updates of D, each on images of its own, for one of G. A G that sees reals has images of its own too.
       simultaneous: both players move from the same parameters, instead of D first.
+      class_loss: '', or one of `CLASS_LOSSES` for both players: the discriminator's head must be the one named there.
+      class_weight: of 'ac_gan' and 'd2d_ce'.
       every, share: the penalties that call a network again count in every `every`-th step, on every `share`-th image.
       consistency: (keys, x, p) -> x: the augmentation of 'cr' and 'bcr', used at p = 1.
       pseudo: APA with the probability carry['p'] (see `adaptive`).
@@ -114,7 +119,8 @@ def objective(
       UserError: an unknown name; simultaneous with n_critic > 1.
     """
     penalties = penalties or {}
-    for kind, name, names in [("loss", loss, terms.LOSSES), *(("penalty", name, PENALTIES) for name in penalties)]:
+    asked = [("loss", loss, terms.LOSSES), *(("penalty", name, PENALTIES) for name in penalties)]
+    for kind, name, names in [*asked, ("class loss", class_loss, ("", *CLASS_LOSSES))]:
         if name not in names:
             raise UserError(f"there is no {kind} {name!r}; there are {', '.join(names)}")
     if n_critic < 1 or (simultaneous and n_critic > 1):
@@ -122,6 +128,8 @@ def objective(
     lazy, sets = {"every": every, "share": share}, {"d": [], "g": []}
     sets["d"].append(terms.pseudo_augmented(loss) if pseudo else adversarial("d", loss))
     sets["g"].append(adversarial("g", loss))
+    for player in "dg" if class_loss else "":
+        sets[player] = class_terms(player, class_loss, class_weight, sets[player])
     carry = {"p": 0.0} if pseudo else {}
     for name, weight in penalties.items():
         player, term = penalty_term(name, weight, lazy, consistency)
@@ -142,9 +150,22 @@ def objective(
 
 PENALTIES = (
     *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
-    *("drift", "lecam", "cr", "bcr", "zcr_d", "zcr_g", "orthogonal", "path_length"),
+    *("drift", "lecam", "cr", "bcr", "zcr_d", "zcr_g", "orthogonal", "path_length", "feature_matching"),
 )
 """Names that `objective` takes."""
+
+
+CLASS_LOSSES = {"ac_gan": "classes", "d2d_ce": "embedding", "multi_hinge": "multi_hinge"}
+"""Names that `objective` takes, and the kind of head (`heads.KINDS`) that each needs."""
+
+
+def class_terms(player: str, name: str, weight, adversarial_terms: list) -> list:
+    """A player's terms with a class loss: beside its adversarial ones, or, for multi_hinge, in their place."""
+    if name == "multi_hinge":
+        return [terms.multi_hinge(player)]
+    if name == "ac_gan":
+        return [*adversarial_terms, terms.ac_gan(player, weight)]
+    return [*adversarial_terms, terms.d2d_ce(player, weight, proxies=proxies)]
 
 
 def penalty_term(name: str, weight, lazy: dict, consistency):
@@ -163,37 +184,44 @@ def penalty_term(name: str, weight, lazy: dict, consistency):
         "zcr_g": lambda: ("g", terms.zcr_g(weight, **lazy)),
         "orthogonal": lambda: ("g", terms.orthogonal("g", weight)),
         "path_length": lambda: ("g", terms.path_length(weight, **lazy)),
+        "feature_matching": lambda: ("g", terms.feature_matching(weight)),
     }
     return make[name]()
 
 
-def adaptive(recipe: Recipe, *, start=0.0, target=0.6, kimg=500.0, every: int = 4) -> Recipe:
-    """The recipe with ADA's controller: carry['p'] moves until r_t, the mean sign of D's real logits, is the target.
+def adaptive(recipe: Recipe, *, heuristic: str = "r_t", start=0.0, target=0.6, kimg=500.0, every: int = 4) -> Recipe:
+    """The recipe with ADA's controller: carry['p'] moves until the heuristic of overfitting is the target.
 
     Args:
-      recipe: its first phase of D gets a term that logs r_t. Let the game's p be `lambda carry, kimg: carry['p']`.
+      recipe: its first turn of D gets a term that logs the heuristic. Let the game's p be `lambda carry, kimg: carry['p']`.
+      heuristic: 'r_t', the mean sign of D's real logits; or 'r_v', how much more real D finds training images than
+        held-out ones, from a slot of held-out images that is added.
       start: first p, in [0, 1].
-      target: of r_t.
+      target: of the heuristic; the paper: 0.6 for r_t, 0.5 for r_v.
       kimg: thousands of images in which p can go from 0 to 1.
-      every: p moves once in so many steps, by the mean r_t of them.
-    Source: Karras et al. 2020 (ADA), section 3.2: start 0, target 0.6, 500 kimg, every 4 minibatches.
+      every: p moves once in so many steps, by the mean of the heuristic over them.
+    Source: Karras et al. 2020 (ADA), section 3.2: start 0, 500 kimg, every 4 minibatches.
     """
-    has_d = [t for t, turn in enumerate(recipe.turns) if "d" in [phase.player for phase in turn.phases]]
-
-    def watched(phase):
-        return phase._replace(terms=(*phase.terms, terms.overfitting())) if phase.player == "d" else phase
-
-    turns = list(recipe.turns)
-    turns[has_d[0]] = turns[has_d[0]]._replace(phases=tuple(watched(phase) for phase in turns[has_d[0]].phases))
+    watched = next(t for t, turn in enumerate(recipe.turns) if "d" in [phase.player for phase in turn.phases])
+    turn, slot = recipe.turns[watched], recipe.slots
+    phases = tuple(
+        phase._replace(terms=(*phase.terms, terms.overfitting(heuristic))) if phase.player == "d" else phase
+        for phase in turn.phases
+    )
+    turn = turn._replace(phases=phases)
+    if heuristic == "r_v":
+        recipe = recipe._replace(held_slots=(*recipe.held_slots, slot))
+        turn = turn._replace(extra=(slot, *turn.extra))
 
     def adapt(carry, log):
         carry = recipe.adapt(carry, log)
-        r_t, seen = carry["r_t"] + log["d/r_t"] / every, carry["r_t_steps"] + 1
+        seen, sum_ = carry["seen"] + 1, carry["heuristic"] + log["d/overfitting"] / every
         now = seen >= every
-        moved = ada_update(carry["p"], r_t, every * recipe.batch, target=target, kimg=kimg)
-        zero = jnp.zeros_like(r_t)
-        p, r_t, seen = jnp.where(now, moved, carry["p"]), jnp.where(now, zero, r_t), jnp.where(now, zero, seen)
-        return carry | {"p": p, "r_t": r_t, "r_t_steps": seen}
+        moved = ada_update(carry["p"], sum_, every * recipe.batch, target=target, kimg=kimg)
+        zero = jnp.zeros_like(sum_)
+        p, sum_, seen = jnp.where(now, moved, carry["p"]), jnp.where(now, zero, sum_), jnp.where(now, zero, seen)
+        return carry | {"p": p, "heuristic": sum_, "seen": seen}
 
-    carry = recipe.carry | {"p": start, "r_t": 0.0, "r_t_steps": 0.0}
-    return recipe._replace(turns=tuple(turns), carry=carry, adapt=adapt)
+    turns = tuple(turn if t == watched else old for t, old in enumerate(recipe.turns))
+    carry = recipe.carry | {"p": start, "heuristic": 0.0, "seen": 0.0}
+    return recipe._replace(turns=turns, carry=carry, adapt=adapt)

@@ -24,6 +24,7 @@ class Report:
         self.started = time.perf_counter()
         n = min(1024, run.source.n)
         self.reference = run.source.read(stream.indices(run.settings.seed, 0, n, run.source.n)) if self.main else None
+        self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
         self.tensorboard = None
         if run.settings.tensorboard and self.main:
             self.tensorboard = watch.open_tensorboard(run.directory / "tensorboard")
@@ -85,6 +86,8 @@ class Report:
         if floats:
             self._stop_not_finite(kimg, floats[0])
         checkpoint.save(self.store, state, score=score, meta={"kimg": kimg})
+        if state.averages:
+            checkpoint.save_averages(self.averages, state)
 
     def _stop_not_finite(self, kimg: float, what: str = "a loss") -> None:
         checkpoint.wait(self.store)

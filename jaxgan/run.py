@@ -47,6 +47,8 @@ def build_machine(settings: Settings, design: Design, source: Source, names: tup
         accum=recipe.accum,
         micro=recipe.batch // recipe.accum,
         mirror=settings.mirror,
+        held=settings.hold_out,
+        held_slots=recipe.held_slots,
     )
     resident = {"auto": None, "yes": True, "no": False}[settings.resident]
     feed = open_feed(source, layout, resident=resident)

@@ -3,7 +3,7 @@
 import dataclasses
 import importlib
 import json
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,52 +12,69 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import checkpoint
+from jaxgan import checkpoint, parallel
 from jaxgan.errors import UserError
 from jaxgan.game import normal
 
 CHUNK = 64
-"""Images the generator makes at once. Always this many: image i of a seed then is the same to the bit whatever n is."""
+"""Images the generator makes at once on a device. Always this many: image i of a seed then is the same to the bit
+whatever n and the number of devices are."""
 
 
-@partial(jax.jit, static_argnums=0)
-def _generate(generator: nn.Module, variables, key, first, label, psi):
-    """uint8 [CHUNK, H, W, C]: the images first, first + 1, ... of the key; label int32 [CHUNK], -1 draws one."""
-    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 3))(first + jnp.arange(CHUNK))
-    z = psi * normal(keys[:, 0], generator.z_dim)
+def _generate(generator: nn.Module, held, index, label):
+    """uint8 [B, H, W, C]: the images of these indices; label int32 [B], -1 draws one, or vectors [B, classes]."""
+    variables, key, psi, threshold = held
+    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 3))(index)
+    bound = jax.vmap(lambda k: jax.random.truncated_normal(k, -threshold, threshold, (generator.z_dim,)))
+    z = jnp.where(jnp.isinf(threshold), normal(keys[:, 0], generator.z_dim), bound(keys[:, 0]))
     c = None
     if generator.classes:
         drawn = jax.vmap(lambda k: jax.random.randint(k, (), 0, generator.classes))(keys[:, 1])
-        c = jnp.where(label < 0, drawn, label)
-    x = generator.apply(variables, z, c, keys=keys[:, 2], train=False)
+        c = jnp.where(label < 0, drawn, label) if label.ndim == 1 else label
+    if hasattr(generator, "mapping"):
+        x = generator.apply(variables, z, c, keys=keys[:, 2], train=False, psi=psi)
+    else:
+        x = generator.apply(variables, psi * z, c, keys=keys[:, 2], train=False)
     return jnp.clip(jnp.round((x.astype(jnp.float32) + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def sample(generator: nn.Module, variables, n: int, *, seed: int = 0, label=None, psi: float = 1.0) -> np.ndarray:
+def stream(
+    generator: nn.Module, variables, n: int, *, seed: int = 0, label=None, psi: float = 1.0, threshold: float | None = None
+) -> Iterator[np.ndarray]:
+    """`sample` a piece at a time: yields uint8 [k, H, W, C] until there are n; all devices of this process work."""
+    if n < 1:
+        raise UserError(f"n is {n}; ask for at least one image")
+    if psi < 0:
+        raise UserError(f"psi is {psi}; it must be at least 0")
+    if threshold is not None and threshold <= 0:
+        raise UserError(f"threshold is {threshold}; it must be above 0")
+    labels = _labels(label, n, generator.classes)
+    threshold = jnp.float32(jnp.inf if threshold is None else threshold)
+    held = variables, jax.random.key(seed), jnp.float32(psi), threshold
+    yield from parallel.in_chunks(_generate, (generator,), held, (np.arange(n, dtype=np.int32), labels), CHUNK)
+
+
+def sample(
+    generator: nn.Module, variables, n: int, *, seed: int = 0, label=None, psi: float = 1.0, threshold: float | None = None
+) -> np.ndarray:
     """n images of a generator.
 
     Args:
       generator: a module of `jaxgan.models`.
       variables: {'params': ..., **stats}.
       n: how many, at least 1.
-      seed: image i is a function of (seed, i, its label, psi), whatever n is.
-      label: one class or one for each image, int or [n]; None draws them; only for generators with classes.
-      psi: truncation: scales z; 1 is the model's distribution, less is nearer to its middle.
+      seed: image i is a function of (seed, i, its label, psi, threshold), whatever n is.
+      label: one class or one for each image, int or [n], or vectors [n, classes]; None draws classes; only for
+        generators with classes.
+      psi: truncation: moves w towards its mean where the generator has a w (StyleGAN), else scales z; 1 is the model's
+        distribution, less is nearer to its middle.
+      threshold: numbers of z beyond +-threshold are drawn again (BigGAN's truncation trick); None for no bound.
     Returns:
       uint8 [n, H, W, C].
     Raises:
-      UserError: n < 1, psi < 0, or a label that the generator does not have.
+      UserError: n < 1, psi < 0, threshold <= 0, or a label that the generator does not have.
     """
-    if n < 1:
-        raise UserError(f"n is {n}; ask for at least one image")
-    if psi < 0:
-        raise UserError(f"psi is {psi}; it must be at least 0")
-    labels = _labels(label, n, generator.classes)
-    key, out = jax.random.key(seed), []
-    for i in range(0, n, CHUNK):
-        chunk = np.resize(labels[i : i + CHUNK], CHUNK)
-        out.append(_generate(generator, variables, key, jnp.int32(i), chunk, jnp.float32(psi)))
-    return np.concatenate([np.asarray(x) for x in out])[:n]
+    return np.concatenate(list(stream(generator, variables, n, seed=seed, label=label, psi=psi, threshold=threshold)))
 
 
 def _labels(label, n: int, classes: int) -> np.ndarray:
@@ -66,8 +83,10 @@ def _labels(label, n: int, classes: int) -> np.ndarray:
     if not classes:
         raise UserError(f"label {label}: this generator was trained without labels")
     labels = np.asarray(label)
+    if labels.shape == (n, classes) and np.issubdtype(labels.dtype, np.floating):
+        return labels.astype(np.float32)
     if labels.shape not in ((), (n,)) or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f"label must be one class or {n}, as integers; it is {labels.dtype} of shape {labels.shape}")
+        raise UserError(f"label must be one class or {n}, as integers, or vectors [{n}, {classes}]; it is {labels.dtype} of shape {labels.shape}")
     if labels.min() < 0 or labels.max() >= classes:
         raise UserError(f"label {label}: the classes are 0 to {classes - 1}")
     return np.broadcast_to(labels, n).astype(np.int32)
@@ -110,22 +129,27 @@ class Trained(NamedTuple):
     """What `config.json` says of the run."""
     step: int
 
-    def sample(self, n: int, *, seed: int = 0, label=None, psi: float = 1.0) -> np.ndarray:
+    def sample(self, n: int, *, seed: int = 0, label=None, psi: float = 1.0, threshold: float | None = None) -> np.ndarray:
         """uint8 [n, H, W, C]; see `jaxgan.sample.sample`."""
-        return sample(self.generator, self.variables, n, seed=seed, label=label, psi=psi)
+        return sample(self.generator, self.variables, n, seed=seed, label=label, psi=psi, threshold=threshold)
 
 
-def load(run: str | Path, *, checkpoint_step: str | int = "latest") -> Trained:
+def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: float | None = None) -> Trained:
     """The averaged generator of a run directory.
 
     Args:
       run: the run directory.
       checkpoint_step: 'latest', 'best' or a step.
+      average: relative width of another weight average, in (0, 0.2887), for a run with --posthoc; None for its own. It
+        is made of the averages saved up to the checkpoint's step.
     Raises:
-      UserError: not a run directory, no checkpoint yet, or a damaged one.
+      UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not kept.
     """
     config = read_config(run)
     variables, step = checkpoint.load_generator(Path(run) / "checkpoints", checkpoint_step)
+    if average is not None:
+        params, step = checkpoint.load_average(Path(run) / "averages", average, step)
+        variables = variables | {"params": params}
     return Trained(build(config["generator"]), jax.tree.map(jnp.asarray, variables), config, step)
 
 

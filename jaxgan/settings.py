@@ -36,6 +36,8 @@ class Settings:
     """Leave broken images out instead of stopping."""
     conditional: Literal["auto", "yes", "no"] = "no"
     """Train on the labels; auto where the data has classes."""
+    hold_out: int = 0
+    """Images, drawn by the seed, that are never trained on: what --augment-heuristic r_v looks at."""
     mirror: bool = False
     """Double the set by x-flips."""
     resident: Literal["auto", "yes", "no"] = "auto"
@@ -46,6 +48,9 @@ class Settings:
     """How often to write a grid of samples and a checkpoint."""
     keep: int = 2
     """Checkpoints kept: this many of the latest, and the best."""
+    posthoc: tuple[float, ...] = ()
+    """Relative widths of two averages, such as 0.05 0.1, saved at each snapshot: then `sample --average` makes the weight
+    average of any width after training. Off when empty."""
     resume: Literal["auto", "force", "never"] = "auto"
     """auto: go on where the run directory has a checkpoint, unless the config changed; force: go on with the changed
     config; never: refuse a directory that holds a run."""

@@ -29,6 +29,8 @@ class TrainState(struct.PyTreeNode):
     d: Player
     ema: Tree
     """Moving average of g.params, for sampling."""
+    averages: dict[str, Tree]
+    """Power-function averages of g.params by their relative width ('0.05'), to choose the length of `ema` afterwards."""
     carry: dict[str, jax.Array]
     """What a recipe's terms keep between steps ({'p': [], 'pl_mean': [], ...}), the same on every device."""
 
@@ -53,6 +55,7 @@ def create(seed: int, g: dict, d: dict, recipe) -> TrainState:
         g=player(g, recipe.tx["g"]),
         d=player(d, recipe.tx["d"]),
         ema=jax.tree.map(jnp.array, g["params"]),  # a copy: the step donates both
+        averages={f"{width:g}": jax.tree.map(jnp.array, g["params"]) for width in recipe.posthoc},
         carry={name: jnp.asarray(value, jnp.float32) for name, value in recipe.carry.items()},
     )
 

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan import average
 from jaxgan.schedules import half_life_beta
 from jaxgan.state import TrainState
 
@@ -64,9 +65,11 @@ class Round(NamedTuple):
     w: Tree
     real_out: Verdict
     fake_out: Verdict
+    extra: tuple[tuple[Array, Tree], ...]
+    """(x, c) of the turn's extra slots."""
     D: Callable[..., Verdict]
-    """(x, of='real' | 'fake') -> Verdict: the discriminator with the augmentation draws that `of` had. Given B / k images
-    it takes them for every k-th of the batch (x[::k], which is the same set on any number of devices)."""
+    """(x, of='real' | 'fake', c=the batch's) -> Verdict: the discriminator with the augmentation draws that `of` had. Given
+    B / k images it takes them for every k-th of the batch (x[::k], which is the same set on any number of devices)."""
     S: Callable[[Tree], Array]
     """w -> x: the generator, differentiable in its parameters too; w[::k] as for D."""
     gather: Callable[[Array], Array]
@@ -105,6 +108,8 @@ class Turn(NamedTuple):
     phases: tuple[Phase, ...]
     slots: tuple[int, ...] = (0,)
     """Which of the step's real batches it plays on, one update each: n_critic is len(slots)."""
+    extra: tuple[int, ...] = ()
+    """More real batches that its terms see, as `Round.extra`."""
 
 
 class Recipe(NamedTuple):
@@ -120,14 +125,18 @@ class Recipe(NamedTuple):
     (batch norm, minibatch stddev, relativistic pairs, MMD) sees a micro-batch, so for those it is not the large batch."""
     ema_kimg: Schedule = lambda kimg: jnp.float32(10.0)
     """Half-life of the generator's average, in kimg."""
+    posthoc: tuple[float, ...] = ()
+    """Relative widths of more averages, in (0, 0.2887): two of them, saved now and then, make any (`jaxgan.average`)."""
     carry: dict[str, float] = {}
     """First values of what the terms and `adapt` keep."""
     adapt: Callable[[dict, dict], dict] = lambda carry, log: carry
     """(carry, log) -> carry, after all turns (the ADA controller); may read only logs of terms with every=1."""
+    held_slots: tuple[int, ...] = ()
+    """Slots whose images are held out: no other slot ever has them."""
 
     @property
     def slots(self) -> int:
-        return 1 + max(s for turn in self.turns for s in turn.slots)
+        return 1 + max(s for turn in self.turns for s in (*turn.slots, *turn.extra))
 
 
 def check(recipe: Recipe) -> None:
@@ -142,7 +151,9 @@ def check(recipe: Recipe) -> None:
                 raise ValueError(f"a phase needs terms with names of their own; this one has {names}")
             if any(term.every < 1 for term in phase.terms):
                 raise ValueError(f"every must be at least 1 in the terms {names}")
-    used = {s for turn in recipe.turns for s in turn.slots}
+    used = {s for turn in recipe.turns for s in (*turn.slots, *turn.extra)}
+    if any(s in recipe.held_slots for turn in recipe.turns for s in turn.slots):
+        raise ValueError(f"no turn may play on the held-out slots {recipe.held_slots}; its terms see them by `extra`")
     if used != set(range(recipe.slots)):
         raise ValueError(f"slots must be 0, 1, ... without a gap; the turns use {sorted(used)}")
     if recipe.accum < 1 or recipe.batch % recipe.accum:
@@ -169,12 +180,13 @@ def programs(recipe: Recipe) -> dict[Due, int]:
     return first
 
 
-def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, c, key, index, kimg, axis):
+def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], batch, key, index, kimg, axis):
     """Gradients, statistics, carry and log of one micro-batch, for each player in `terms`.
 
     Each network runs forward once (`jax.vjp`); each moving player pulls its own gradient back through it. Counting on the
     compiler to merge two `value_and_grad`s instead costs 26 convolutions for 21 on the tutorial's step.
     """
+    (x, c), extra = batch
     image_keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 7))(index)
     kw, ks, kr, kf, jr, jf, kt = (image_keys[:, i] for i in range(7))
     p = game.p(state.carry, kimg)
@@ -191,7 +203,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, 
         fake, stats = synthesize(params, stats, w, refresh=True)
         return (w, fake), stats
 
-    def judge(params, stats, x, of, refresh=False):
+    def judge(params, stats, x, of, c=c, refresh=False):
         ka, kj = {"real": (kr, jr), "fake": (kf, jf)}[of]
         k = len(index) // len(x)
 
@@ -221,7 +233,8 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, 
                 w=made[0],
                 real_out=outs[0],
                 fake_out=outs[1],
-                D=lambda x, of="real": judge(params["d"], d_stats, x, of)[0],
+                extra=extra,
+                D=lambda x, of="real", c=c: judge(params["d"], d_stats, x, of, c)[0],
                 S=lambda w: synthesize(params["g"], g_stats, w)[0],
                 gather=lambda a: jax.lax.all_gather(a, axis, tiled=True) if axis else a,
                 params=params,
@@ -253,28 +266,28 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], x, 
     return grads, {name: stats[name] for name in terms}, carry, log
 
 
-def _move(game: Game, recipe: Recipe, state: TrainState, terms, x, c, key, kimg, axis):
-    """One turn on one real batch [accum, B, ...]: every player in `terms` makes one optimiser update."""
-    accum, local = x.shape[:2]
+def _move(game: Game, recipe: Recipe, state: TrainState, terms, batch, key, kimg, axis):
+    """One turn on one real batch, (x, c) and the extra ones [accum, B, ...]: each player in `terms` makes one update."""
+    accum, local = batch[0][0].shape[:2]
     first, size = (jax.lax.axis_index(axis) * local, jax.lax.axis_size(axis) * local) if axis else (0, local)
 
-    def micro(so_far, batch):
+    def micro(so_far, turn):
         grads, stats, carry = so_far
-        a, x, c = batch
+        a, batch = turn
         now = state.replace(carry=carry, **{n: getattr(state, n).replace(stats=s) for n, s in stats.items()})
         index = a * size + first + jnp.arange(local)
-        new, stats, carry, log = _play(game, now, terms, x, c, key, index, kimg, axis)
+        new, stats, carry, log = _play(game, now, terms, batch, key, index, kimg, axis)
         return (jax.tree.map(jnp.add, grads, new), stats, carry), log
 
     players = {name: getattr(state, name) for name in terms}
     zeros = {name: jax.tree.map(jnp.zeros_like, me.params) for name, me in players.items()}
     start = (zeros, {name: me.stats for name, me in players.items()}, state.carry)
     if accum == 1:
-        out, log = micro(start, (0, x[0], jax.tree.map(lambda a: a[0], c)))
+        out, log = micro(start, (0, jax.tree.map(lambda a: a[0], batch)))
     else:
         # On a CPU a convolution inside a loop runs some fifty times slower, so there the loop is written out.
         unroll = accum if jax.default_backend() == "cpu" else 1
-        out, log = jax.lax.scan(micro, start, (jnp.arange(accum), x, c), unroll=unroll)
+        out, log = jax.lax.scan(micro, start, (jnp.arange(accum), batch), unroll=unroll)
         log = jax.tree.map(lambda a: a.mean(0), log)
     (grads, stats, carry), log = jax.lax.pmean((out, log), axis) if axis else (out, log)
     for name, me in players.items():
@@ -310,12 +323,17 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
         }
         for j, slot in enumerate(turn.slots if terms else ()):
             key = jax.random.fold_in(jax.random.fold_in(step_key, t), j)
-            labels = jax.tree.map(lambda a, slot=slot: a[slot], c)
-            state, notes = _move(game, recipe, state, terms, x[slot], labels, key, kimg, axis)
+            real, *extra = (jax.tree.map(lambda a, s=s: a[s], (x, c)) for s in (slot, *turn.extra))
+            state, notes = _move(game, recipe, state, terms, (real, tuple(extra)), key, kimg, axis)
             log |= notes
     beta = half_life_beta(recipe.batch, recipe.ema_kimg(kimg))
+    step = state.step + 1
+    averages = {
+        name: average.ema(state.averages[name], state.g.params, average.power_beta(step, width))
+        for name, width in ((f"{width:g}", width) for width in recipe.posthoc)
+    }
     ema = jax.tree.map(lambda e, p: p + beta * (e - p), state.ema, state.g.params)
-    return state.replace(step=state.step + 1, ema=ema, carry=recipe.adapt(state.carry, log)), log
+    return state.replace(step=step, ema=ema, averages=averages, carry=recipe.adapt(state.carry, log)), log
 
 
 def start_meter(names) -> dict[str, Array]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import class_losses, feature_losses, losses, penalties, regularizers
-from jaxgan.augment import apa, r_t
+from jaxgan.augment import apa, r_t, r_v
 from jaxgan.step import Round, Term
 
 LOSSES = (
@@ -219,9 +219,21 @@ def paired(name: str, distance, weight=1.0) -> Term:
     return Term(name, weight, lambda r: (jnp.mean(distance(r.real, r.fake)), {}, {}))
 
 
-def overfitting() -> Term:
-    """Logs ADA's r_t as 'd/r_t' and the present probability; weighs nothing."""
-    return Term("r_t", 0.0, lambda r: (r_t(r.real_out.logits), {}, {"augment/p": r.carry["p"]}))
+def overfitting(heuristic: str = "r_t") -> Term:
+    """Logs ADA's heuristic as 'd/overfitting', and the present probability; weighs nothing.
+
+    Args:
+      heuristic: 'r_t', or 'r_v', which needs held-out images as the turn's first extra slot.
+    """
+
+    def term(r: Round):
+        if heuristic == "r_t":
+            return r_t(r.real_out.logits), {}, {"augment/p": r.carry["p"]}
+        held, c = r.extra[0]
+        logits = (r.real_out.logits, r.D(held, "real", c).logits, r.fake_out.logits)
+        return r_v(*(r.gather(a) for a in logits)), {}, {"augment/p": r.carry["p"]}
+
+    return Term("overfitting", 0.0, term)
 
 
 def _critic(r: Round, of: str = "real"):

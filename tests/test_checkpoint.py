@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import checkpoint, optim, state
+from jaxgan import average, checkpoint, optim, state
 from jaxgan.errors import UserError
 
-Recipe = namedtuple("Recipe", "tx carry")
+Recipe = namedtuple("Recipe", "tx carry posthoc")
 
 
 @pytest.fixture
 def first():
-    recipe = Recipe({"g": optim.adam(1e-3), "d": optim.adam(lambda kimg: kimg)}, {"p": 0.25})
+    recipe = Recipe({"g": optim.adam(1e-3), "d": optim.adam(lambda kimg: kimg)}, {"p": 0.25}, (0.05, 0.1))
     g = {"params": {"w": jnp.arange(4000.0).reshape(40, 100)}, "batch_stats": {"m": jnp.ones(3)}}
     return state.create(5, g, {"params": {"v": jnp.ones((2, 2), jnp.bfloat16)}}, recipe)
 
@@ -124,3 +124,24 @@ def test_a_full_disk_is_told_before_and_the_last_stays(tmp_path, first, monkeypa
 def test_not_finite_names_the_leaf(first):
     bad = first.replace(ema={"w": first.ema["w"].at[3, 3].set(jnp.nan)})
     assert checkpoint.not_finite(jax.device_get(checkpoint.to_tree(bad))) == ["['generator']['params']['w']"]
+
+
+def test_the_average_of_another_width_is_that_of_training_with_it(tmp_path, first):
+    """Averages of widths 0.05 and 0.1 at eight times against the one of width 0.08 that was really kept."""
+    widths, n = (0.05, 0.08, 0.1), 64
+    rng = np.random.default_rng(0)
+    store = checkpoint.open_averages(tmp_path)
+    kept = {width: {"w": np.zeros((40, 100), np.float32)} for width in widths}
+    weights = np.zeros((40, 100), np.float32)
+    for k in range(1, n + 1):
+        weights = weights + rng.normal(size=weights.shape).astype(np.float32)
+        kept = {width: average.ema(kept[width], {"w": weights}, average.power_beta(k, width)) for width in widths}
+        if k % 8 == 0:
+            averages = {"0.05": kept[0.05], "0.1": kept[0.1]}
+            checkpoint.save_averages(store, first.replace(step=jnp.int32(k), averages=averages))
+    checkpoint.wait(store)
+    made, step = checkpoint.load_average(tmp_path, 0.08)
+    error = np.abs(made["w"] - kept[0.08]["w"]).mean() / np.abs(kept[0.08]["w"]).mean()
+    assert step == n and error < 0.02 < np.abs(kept[0.05]["w"] - kept[0.08]["w"]).mean() / np.abs(kept[0.08]["w"]).mean()
+    with pytest.raises(UserError, match="--posthoc"):
+        checkpoint.load_average(tmp_path / "none", 0.08)

@@ -24,7 +24,8 @@ def source(n=10, labels=True):
 
 
 def expected(src, layout, step):
-    order = stream.indices(layout.seed, step, layout.slots * layout.accum * layout.micro, layout.images)
+    images = layout.n * (2 if layout.mirror else 1)
+    order = stream.indices(layout.seed, step, layout.slots * layout.accum * layout.micro, images)
     x = src.read(order % src.n)
     x = np.where((order < src.n)[:, None, None, None], x, x[:, :, ::-1])
     return x.reshape(layout.slots, layout.accum, layout.micro, *src.shape), src.labels[order % src.n].reshape(
@@ -83,3 +84,18 @@ def test_an_unlabelled_source_has_no_labels(monkeypatch):
         f = feed.open_feed(source(labels=False), layout, resident=resident)
         assert f.take(f.at(0), jnp.int32(0), None)[1] is None
         f.close()
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_held_out_images_are_never_trained_on(resident, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    layout = feed.Layout(seed=1, n=10, slots=3, accum=1, micro=4, held=3, held_slots=(1,))
+    f = feed.open_feed(source(), layout, resident=resident)
+    trained, held = [], []
+    for k in range(30):
+        _, c = f.take(f.at(k), jnp.int32(k), None)
+        trained += [*np.asarray(c[0]).ravel(), *np.asarray(c[2]).ravel()]
+        held += [*np.asarray(c[1]).ravel()]
+    f.close()
+    assert set(held) == {7, 8, 9} and set(trained) == set(range(7))
+    assert set(np.bincount(trained)[:7]) <= {34, 35}  # 240 draws of 7 images, each epoch all of them

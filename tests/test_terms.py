@@ -85,7 +85,7 @@ def plain_step():
     return ran(at_once(loss="hinge"))
 
 
-LAZY_D = set(recipes.PENALTIES) - {"drift", "lecam", "orthogonal", "path_length", "zcr_g"}
+LAZY_D = set(recipes.PENALTIES) - {"drift", "lecam", "orthogonal", "path_length", "zcr_g", "feature_matching"}
 OPTIONS = {"consistency": augment.pipeline(("translation",))}
 
 
@@ -96,7 +96,8 @@ def test_the_choices_are_the_library():
     named = {name[:-2] for name in losses.__all__ if name.endswith("_d")}
     assert named == set(terms.LOSSES) | of_classes and all(hasattr(terms, name) for name in of_classes)
     not_terms = {"check_critic_is_per_image", "input_gradient"}
-    assert set(penalties.__all__) - not_terms == set(recipes.PENALTIES)
+    assert set(penalties.__all__) - not_terms == set(recipes.PENALTIES) - {"feature_matching"}
+    assert get_args(objective.ClassLoss) == ("none", *recipes.CLASS_LOSSES)
     presets = {f"ada_{name}" for name in augment.ADA_PRESETS}
     assert set(get_args(objective.Augment)) == set(augment.NAMES) | presets | {"apa"}
 
@@ -182,12 +183,46 @@ def test_the_config_traces_on_both_pairs():
         names = config_step(dataclasses.replace(CONFIG, pair=pair, loss=loss), (8, 8, 1), classes)
         assert {"d/adv", "g/adv", "d/r1", "d/r2"} <= names
     more = {"penalty": recipes.PENALTIES, "augment": ("flip", "color", "ada", "apa"), "augment_target": 0.6, "n_critic": 2}
-    assert {"augment/p", "d/r_t", "g/path_length"} <= config_step(dataclasses.replace(CONFIG, **more), (8, 8, 3))
+    assert {"augment/p", "d/overfitting", "g/path_length"} <= config_step(dataclasses.replace(CONFIG, **more), (8, 8, 3))
+
+
+@pytest.mark.parametrize("class_loss", recipes.CLASS_LOSSES)
+def test_class_losses_and_spectral_norm_of_the_config_run(class_loss):
+    """One real step of each: finite, and both players move."""
+    pair = "residual" if class_loss == "ac_gan" else "dcgan"
+    config = dataclasses.replace(CONFIG, pair=pair, norm="spectral", penalty=(), class_loss=class_loss, augment=())
+    if class_loss == "ac_gan":
+        config = dataclasses.replace(config, penalty=("feature_matching",))
+    design = config.design((8, 8, 1), 3)
+    first = state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe)
+    x, c = images(design.recipe.slots, 4, (8, 8, 1)), jnp.arange(4).reshape(1, 1, 4) % 3
+    c = jnp.concatenate([c] * design.recipe.slots)
+    fn = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))
+    new, log = jax.jit(fn)(first, x, c)
+    assert all(np.isfinite(value) for value in log.values()) and ("d/classes" in log) == (class_loss == "ac_gan")
+    for a, b in ((first.g.params, new.g.params), (first.d.params, new.d.params), (first.d.stats, new.d.stats)):
+        assert any((p != q).any() for p, q in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_r_v_compares_with_images_that_are_held_out():
+    recipe = recipes.adaptive(make(loss="hinge"), heuristic="r_v", target=0.5)
+    assert recipe.held_slots == (recipe.slots - 1,) and recipe.turns[0].extra == recipe.held_slots
+    step.check(recipe)
+    fn = jax.jit(partial(step.update, game=tiny_game(), recipe=recipe, due=step.due(recipe, 0)))
+    x = images(recipe.slots)
+    _, log = fn(start(recipe), x, None)
+    outs = [tiny_game().judge({"params": start(recipe).d.params}, None, a[0] / 127.5 - 1, None, 0, None, False)[0] for a in x]
+    gap = outs[0].logits.mean() - log["logits/fake"]
+    np.testing.assert_allclose(log["d/overfitting"], (outs[0].logits.mean() - outs[-1].logits.mean()) / gap, rtol=1e-4)
+    with pytest.raises(ValueError, match="held-out"):
+        step.check(recipe._replace(held_slots=(0,)))
 
 
 @pytest.mark.parametrize(
     "changes, channels, says",
     [
+        ({"norm": "batch"}, 3, "residual pair has none"),
+        ({"class_loss": "ac_gan"}, 3, "needs classes"),
         ({"pair": "dcgan", "norm": "batch"}, 3, "batch norm"),
         ({"pair": "dcgan", "penalty": ("path_length",)}, 3, "path_length"),
         ({"augment": ("saturation",)}, 1, "grey"),
@@ -225,13 +260,13 @@ def a_round() -> Round:
     c = jnp.arange(B) % 3
     real = jnp.asarray(np.random.default_rng(2).normal(size=(B, *SHAPE)) / 2, jnp.float32)
     w = game.normal(keys, 6)
-    D = lambda x, of="real": played.judge(v["d"], None, x, None, 0, None, False)[0]
+    D = lambda x, of="real", c=None: played.judge(v["d"], None, x, None, 0, None, False)[0]
     S = lambda w: played.synthesize(v["g"], None, w, None, 0, None, False)[0]
     fake = S(w)
     carry = {"pl_mean": jnp.float32(0.3), "lecam_real": jnp.float32(0.1), "lecam_fake": jnp.float32(-0.2), "p": jnp.float32(0.5)}
     params = {"g": s.g.params, "d": s.d.params}
     rest = {"params": params, "carry": carry, "keys": keys, "key": jax.random.key(6), "kimg": jnp.float32(1)}
-    return Round(real, fake, c, w, D(real), D(fake), D, S, lambda a: a, **rest)
+    return Round(real, fake, c, w, D(real), D(fake), (), D, S, lambda a: a, **rest)
 
 
 def test_terms_are_the_pure_functions():
@@ -317,7 +352,7 @@ def test_ada_moves_p_every_four_steps_by_the_mean_sign():
     fn = jax.jit(partial(step.update, game=tiny_game(), recipe=recipe, due=step.due(recipe, 0)))
     for _ in range(8):
         s, log = fn(s, images(), None)
-        seen.append(float(log["d/r_t"]))
+        seen.append(float(log["d/overfitting"]))
         p.append(float(s.carry["p"]))
     change = lambda r: np.sign(np.mean(r) - 0.6) * 4 * B / 1000
     first = 0.5 + change(seen[:4])
@@ -367,5 +402,5 @@ DOCS = Path(__file__).parent.parent / "docs" / "objectives.md"
 def test_the_table_names_every_choice():
     rows = [line.split("|")[1].strip(" `") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
     assert len(set(rows)) == len(rows)
-    every = {*terms.LOSSES, *recipes.PENALTIES, *get_args(objective.Augment), *get_args(objective.Optimizer)}
+    every = {*terms.LOSSES, *recipes.PENALTIES, *recipes.CLASS_LOSSES, *get_args(objective.Augment), *get_args(objective.Optimizer)}
     assert set(rows) >= every

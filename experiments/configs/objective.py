@@ -18,8 +18,9 @@ Loss = Literal[
 ]
 Penalty = Literal[
     *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
-    *("drift", "lecam", "cr", "bcr", "zcr_d", "zcr_g", "orthogonal", "path_length"),
+    *("drift", "lecam", "cr", "bcr", "zcr_d", "zcr_g", "orthogonal", "path_length", "feature_matching"),
 ]
+ClassLoss = Literal["none", "ac_gan", "d2d_ce", "multi_hinge"]
 Optimizer = Literal["adam", "adam_keras", "adamw", "adafactor", "optimistic_adam", "lion", "muon_or_adam"]
 Augment = Literal[
     *("rotate", "scale", "crop", "flip", "translation", "cutout", "brightness", "saturation", "contrast", "color"),
@@ -43,11 +44,17 @@ class Config(Settings):
     """Channels: of residual's hidden layers, of dcgan's largest grid."""
     patch: int = 2
     """residual: its last stage works on squares of so many pixels."""
-    norm: Literal["auto", "batch", "none"] = "auto"
-    """dcgan's discriminator: batch norm or none; auto: batch norm where no penalty forbids it."""
+    norm: Literal["auto", "batch", "spectral", "none"] = "auto"
+    """Of the discriminator: spectral, for both pairs; batch, for dcgan; auto: dcgan's batch norm where no penalty forbids
+    it, else none."""
 
     loss: Loss = "relativistic"
     """The adversarial loss of both players. MMD has one feature here: the logit."""
+    class_loss: ClassLoss = "none"
+    """Both players': none (D is conditional by projection), AC-GAN's cross-entropy, ReACGAN's D2D-CE, or the multi-class
+    hinge in place of --loss."""
+    class_weight: float = 1.0
+    """ac_gan, d2d_ce."""
     update: Literal["alternating", "simultaneous"] = "alternating"
     """D and then G, or both from the same parameters."""
     n_critic: int = 1
@@ -76,6 +83,7 @@ class Config(Settings):
     orthogonal_weight: float = 1e-4
     """Of the generator's kernels."""
     path_length_weight: float = 2.0
+    feature_matching_weight: float = 1.0
     clip_weights: float = 0.0
     """Clip D's parameters to +- this (WGAN: 0.01); 0 for no clipping."""
 
@@ -105,12 +113,14 @@ class Config(Settings):
     augment_p: float = 0.3
     """Probability of each of them; with --augment-target the first one."""
     augment_target: float = 0.0
-    """ADA's controller: p moves so that the mean sign of D's real logits nears this (the paper: 0.6); 0 keeps p."""
+    """ADA's controller: p moves so that the heuristic nears this (the paper: 0.6 for r_t, 0.5 for r_v); 0 keeps p."""
+    augment_heuristic: Literal["r_t", "r_v"] = "r_t"
+    """Of D's overfitting: the mean sign of its real logits; or by --hold-out images, which it never trains on."""
     augment_kimg: float = 500.0
     """ADA's controller: in so many kimg p can go from 0 to 1."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
-        check(self, shape)
+        check(self, shape, classes)
         recipe = recipes.objective(
             batch=self.batch,
             tx={"g": optimizer(self, self.lr), "d": critic_optimizer(self)},
@@ -118,6 +128,8 @@ class Config(Settings):
             penalties={name: weight(self, name) for name in self.penalty},
             n_critic=self.n_critic,
             simultaneous=self.update == "simultaneous",
+            class_loss=self.class_loss.replace("none", ""),
+            class_weight=self.class_weight,
             every=self.every,
             share=self.share,
             consistency=augment.pipeline(self.consistency, fill="background"),
@@ -126,7 +138,7 @@ class Config(Settings):
             ema_kimg=schedules.ramp(self.ema_kimg, 0.1),
         )
         if self.augment_target:
-            speed = {"target": self.augment_target, "kimg": self.augment_kimg}
+            speed = {"target": self.augment_target, "kimg": self.augment_kimg, "heuristic": self.augment_heuristic}
             recipe = recipes.adaptive(recipe, start=self.augment_p, **speed)
         elif "apa" in self.augment:
             recipe = recipe._replace(carry=recipe.carry | {"p": self.augment_p})
@@ -138,13 +150,15 @@ class Config(Settings):
 
 def pair(config: Config, shape, classes):
     """The two networks."""
+    plain_head = "features" if "feature_matching" in config.penalty else ""
+    what = {"width": config.width, "spectral": config.norm == "spectral"}
+    what["head"] = recipes.CLASS_LOSSES.get(config.class_loss, plain_head)
     if config.pair == "residual":
-        sizes = {"patch": config.patch, "width": config.width}
-        return residual.Generator(shape, classes, **sizes), residual.Discriminator(shape, classes, **sizes)
+        generator = residual.Generator(shape, classes, patch=config.patch, width=config.width)
+        return generator, residual.Discriminator(shape, classes, patch=config.patch, **what)
     forbidden = set(config.penalty) & set(OF_GRADIENT)
     norm = not forbidden if config.norm == "auto" else config.norm == "batch"
-    generator = dcgan.Generator(shape, classes, width=config.width)
-    return generator, dcgan.Discriminator(shape, classes, width=config.width, norm=norm)
+    return dcgan.Generator(shape, classes, width=config.width), dcgan.Discriminator(shape, classes, norm=norm, **what)
 
 
 def augmentation(names):
@@ -190,7 +204,7 @@ def critic_optimizer(config: Config):
     return optim.clip_weights(tx, limit=config.clip_weights) if config.clip_weights else tx
 
 
-def check(config: Config, shape) -> None:
+def check(config: Config, shape, classes) -> None:
     """UserError where the choices do not go together."""
     channels, micro = shape[2], config.batch // config.accum
     no_norm = [name for name in config.penalty if name in OF_GRADIENT]
@@ -198,6 +212,14 @@ def check(config: Config, shape) -> None:
         raise UserError(f"--penalty {no_norm[0]} is of one image, batch norm mixes them; give --norm none")
     if config.pair == "dcgan" and "path_length" in config.penalty:
         raise UserError("--penalty path_length is of one image, dcgan's generator has batch norm; give --pair residual")
+    if config.pair == "residual" and config.norm == "batch":
+        raise UserError("--norm batch: the residual pair has none; give --pair dcgan, or --norm spectral")
+    if config.class_loss != "none" and not classes:
+        raise UserError(f"--class-loss {config.class_loss} needs classes; give data with labels and --conditional yes")
+    if config.class_loss in ("d2d_ce", "multi_hinge") and "feature_matching" in config.penalty:
+        raise UserError(f"--penalty feature_matching does not go with --class-loss {config.class_loss}; leave one out")
+    if config.class_loss == "multi_hinge" and "apa" in config.augment:
+        raise UserError("--augment apa needs an adversarial --loss of its own, not --class-loss multi_hinge")
     if channels == 1 and "saturation" in config.augment:
         raise UserError("--augment saturation: the images are grey; leave it out")
     coloured = [n for n in config.augment if n in ("ada", "ada_color", "ada_r3gan") or n.startswith("ada_bgc")]

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from jaxgan.augment.draws import check_images, check_probability, draw, image_keys, per_image
+from jaxgan.augment.draws import check_images, check_probability, draw, per_image
+from jaxgan.checks import image_keys
 
 
 def r_t(real_logits):

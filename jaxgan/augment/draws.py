@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.checks import image_keys
 from jaxgan.errors import UserError
 
 # What a transform draws for an image depends on (its key, its salt) alone, not on which other transforms are on.
@@ -42,17 +43,6 @@ def check_probability(p):
     if not isinstance(p, jax.core.Tracer) and not 0.0 <= float(p) <= 1.0:
         raise UserError(f"the augmentation probability p must be in [0, 1], got {float(p):g}")
     return jnp.asarray(p, jnp.float32)
-
-
-def image_keys(key, batch):
-    """One key per image: `key` itself if it is a key array [B], else fold_in(key, index of the image)."""
-    if not jnp.issubdtype(getattr(key, "dtype", np.float32), jax.dtypes.prng_key):
-        raise ValueError("key must be a typed key (jax.random.key) or an array [B] of them, not a raw uint32 key")
-    if key.ndim == 0:
-        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
-    if key.shape != (batch,):
-        raise ValueError(f"keys must be [{batch}], one for each image, got shape {key.shape}")
-    return key
 
 
 def salted(keys, name):

@@ -1,6 +1,6 @@
 """Image sets as `Source`s, and the order in which a run sees their images. Never imports jax."""
 
 from jaxgan.data.open import open_source
-from jaxgan.data.source import Source, read_all
+from jaxgan.data.source import Source, read_all, shuffled
 
-__all__ = ["Source", "open_source", "read_all"]
+__all__ = ["Source", "open_source", "read_all", "shuffled"]

@@ -138,6 +138,13 @@ def finish(items: Items, kept: np.ndarray, look: Look, read, name: str, stamps: 
     )
 
 
+def shuffled(source: Source, seed: int) -> Source:
+    """The set in a random order: what the seed holds out of it is a fair sample, however the set is sorted."""
+    order = np.random.default_rng(seed).permutation(source.n)
+    labels = None if source.labels is None else source.labels[order]
+    return source._replace(read=lambda indices: source.read(order[indices]), labels=labels)
+
+
 def read_all(source: Source, progress: Progress | None = None) -> np.ndarray:
     """Every image of a source.
 

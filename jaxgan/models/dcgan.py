@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgan.errors import UserError
+from jaxgan.heads import Head
 from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size, check_input, glorot_uniform
+from jaxgan.spectral import SpectralConv
 
 SEED_SHAPE = (28, 28, 1)
 leaky = partial(nn.leaky_relu, negative_slope=0.3)  # Keras's default slope
@@ -133,6 +135,8 @@ class Discriminator(nn.Module):
       shape, classes, max_width, kernel: as `Generator`.
       width: channels of the first grid (half the image's size), doubled at every grid below it.
       norm: batch norm or none.
+      spectral: spectral normalisation of every map; with norm=False it is the SN-DCGAN of Miyato et al. 2018, nearly.
+      head: of `heads.KINDS`.
     Source: Radford, Metz & Chintala 2016, section 3.
     """
 
@@ -142,18 +146,23 @@ class Discriminator(nn.Module):
     max_width: int = 1024
     kernel: int = 4
     norm: bool = True
+    spectral: bool = False
+    head: str = ""
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] in [-1, 1] -> logits [B], float32."""
+        """x [B, H, W, C] in [-1, 1] -> logits [B], float32, or what `heads.Head` says of the kind."""
         check_input("x", x, self.shape)
-        conv = partial(Conv, size=self.kernel, stride=2, kernel_init=_small, dtype=self.dtype)
         for i, features in enumerate(_widths(self, base_size(self.shape)[1])):
             norm = self.norm and i > 0
-            x = conv(features, bias=not norm)(x)
+            conv = partial(SpectralConv, features, (self.kernel,) * 2, (2, 2), use_bias=not norm)
+            if not self.spectral:
+                conv = partial(Conv, features, self.kernel, 2, bias=not norm)
+            x = conv(kernel_init=_small, dtype=self.dtype)(x)
             x = nn.leaky_relu(BatchNorm(0.9, 1e-5, axis, _near_one)(x, train) if norm else x, 0.2)
-        return _logits(self, x.reshape(x.shape[0], -1), c, _small)
+        head = Head(self.classes, self.head, spectral=self.spectral, kernel_init=_small, name="head")
+        return head(x.reshape(x.shape[0], -1), c)
 
 
 _small = nn.initializers.normal(0.02)

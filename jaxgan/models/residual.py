@@ -17,8 +17,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgan.errors import UserError
+from jaxgan.heads import Head
 from jaxgan.layers import Conv, Embed, base_size, check_input
 from jaxgan.ops import depth_to_space, downsample2, space_to_depth, upsample2
+from jaxgan.spectral import SpectralConv
 
 SLOPE = 0.2
 leaky = partial(nn.leaky_relu, negative_slope=SLOPE)
@@ -73,6 +75,8 @@ class Discriminator(nn.Module):
 
     Fields: as `Generator`. With classes the linear map gives class_dim features, and the logit is their inner product
     with the vector of the class (Miyato & Koyama 2018, without the unconditional term, as the paper's code).
+      head: '' for that, or a kind of `heads.KINDS`.
+      spectral: the 3x3 convolutions are spectrally normalised.
     """
 
     shape: tuple
@@ -82,22 +86,26 @@ class Discriminator(nn.Module):
     width: int = 32
     channels: tuple = ()
     blocks: tuple = ()
+    spectral: bool = False
+    head: str = ""
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] -> logits [B], float32."""
+        """x [B, H, W, C] -> logits [B], float32, or what `heads.Head` says of the kind."""
         check_input("x", x, self.shape)
         base, channels, blocks = _stages(self)
         x = _project(channels[-1], self.dtype)(space_to_depth(x.astype(self.dtype), self.patch))
         for i in reversed(range(len(channels))):
             for _ in range(blocks[i]):
-                x = Block(sum(blocks), self.dtype)(x)
+                x = Block(sum(blocks), self.dtype, self.spectral)(x)
             if i:
                 x = _channels(downsample2(x), channels[i - 1], self.dtype)
         grid_init = nn.initializers.normal(1 / math.sqrt(base[0] * base[1]))
         grid = self.param("base", grid_init, (*base, channels[0]), jnp.float32)
         features = (x.astype(jnp.float32) * grid[None]).sum((1, 2))
+        if self.head:
+            return Head(self.classes, self.head, kernel_init=_scaled(1.0), name="head")(features, c)
         logits = nn.Dense(self.class_dim if self.classes else 1, use_bias=False, kernel_init=_scaled(1.0))(features)
         if not self.classes:
             return logits[:, 0]
@@ -115,14 +123,16 @@ class Block(nn.Module):
 
     depth: int
     dtype: Any = jnp.float32
+    spectral: bool = False
 
     @nn.compact
     def __call__(self, x):
         """[B, H, W, C] -> the same shape."""
         features = x.shape[-1]
         init = _scaled(math.sqrt(2 / (1 + SLOPE**2)) * self.depth**-0.25)
-        y = leaky(Conv(features, kernel_init=init, dtype=self.dtype)(x))
-        y = leaky(Conv(features, kernel_init=init, dtype=self.dtype)(y))
+        conv = SpectralConv if self.spectral else Conv
+        y = leaky(conv(features, kernel_init=init, dtype=self.dtype)(x))
+        y = leaky(conv(features, kernel_init=init, dtype=self.dtype)(y))
         return x + Conv(features, 1, bias=False, kernel_init=nn.initializers.zeros, dtype=self.dtype)(y)
 
 
