@@ -1,7 +1,7 @@
 """What each loss, penalty, augmentation and optimiser costs: its step's time over the plain step's.
 
-The plain step: the residual pair with labels, relativistic loss, Adam, no penalty, no augmentation. Penalties are taken in every step
-and on all images, so a lazy interval of k divides what they add by k. Each case runs in turns with the plain step in this
+The plain step: the residual pair with labels, relativistic loss, Adam, no penalty, no augmentation. Penalties are taken in every
+step and on all images, so a lazy interval of k divides what they add by k. Each case runs in turns with the plain step in this
 process, and the median of the turns' ratios counts. Compiling is not counted.
 
 Command: `python -m benchmarks.objectives`, one JSON line a case; `--only r1 ada`, `--quick` (few and small steps, to see
@@ -25,7 +25,6 @@ from experiments.cli import parse, run_command
 from experiments.configs import objective
 from jaxgan import game, state, step
 from jaxgan.errors import UserError
-
 
 CLASSES = 10
 

@@ -4,6 +4,7 @@ import os
 
 from jaxgan.data import arrays, files, images, prepared
 from jaxgan.data.source import Progress, Source, prepare
+from jaxgan.data.stacked import PREFIX, stacked
 from jaxgan.errors import UserError
 
 
@@ -25,7 +26,8 @@ def open_source(
 
     Args:
       data: "digits"; a TFDS name such as "mnist" or "cifar10:3.0.2"; or a path (an existing one wins over a name): a
-        prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz.
+        prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz. "stacked:" before any of them puts three
+        grey images into the colour planes (StackedMNIST: "stacked:mnist").
       data_dir: where TFDS sets lie; '' is TFDS's default.
       split: "train", "test"; of TFDS also slices. Of a folder or archive: its sub-folder of that name.
       size: (H, W) in pixels: scale to cover, cut the centre. None keeps the images' own, which must then agree.
@@ -39,6 +41,9 @@ def open_source(
       UserError: nothing there, nothing in it, or an image that is broken or unlike the others.
     """
     data = str(data)
+    if data.startswith(PREFIX):
+        how = {"data_dir": data_dir, "split": split, "size": size, "skip_broken": skip_broken, "progress": progress}
+        return stacked(open_source(data.removeprefix(PREFIX), channels=1, background=background, **how))
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise UserError(f"size is {size}; give height and width, both at least 1")
     if channels not in (None, 1, 3, 4):

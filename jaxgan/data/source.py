@@ -33,6 +33,7 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     fingerprint: str  # changes with the images, their order, labels, size, channels and colours; not by copying
     skipped: tuple[str, ...] = ()  # broken images that were left out
+    planes: "Source | None" = None  # the set that the colour planes of a stacked one come from
 
 
 class Items(NamedTuple):

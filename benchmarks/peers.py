@@ -1,0 +1,106 @@
+"""The tutorial's training step here, in Keras/TensorFlow, in PyTorch and in plain Flax, one after the other in one process tree.
+
+The same networks, loss, optimiser, batch and dropout; both players move from the same parameters. Every side is a worker
+process that waits while the others run; they take turns, and the ratios of each turn's times are what counts.
+
+`python -m benchmarks.peers --python keras=PATH torch=PATH` names the interpreters that have the peers (each can be a virtual
+environment of its own: `pip install tensorflow`, `pip install torch`); a peer without one uses this interpreter, and is left
+out, with a line that says so, where it is not installed. `--out FILE` appends the JSON lines to a file.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+SIDES = {
+    "jaxgan": ("peer_jaxgan.py", ""),
+    "plain flax": ("peer_flax.py", ""),
+    "keras, TensorFlow graph": ("peer_keras.py", "keras"),
+    "torch eager": ("peer_torch.py", "torch"),
+    "torch eager, channels_last": ("peer_torch.py", "torch", "channels_last"),
+    "torch compiled, channels_last": ("peer_torch.py", "torch", "compiled"),
+}
+"""name -> the worker's file, the package that --python may name an interpreter for, its arguments."""
+
+
+class Worker:
+    """A process that answers 'batch steps' with the seconds that a step took. A class: it has a life."""
+
+    def __init__(self, name: str, pythons: dict[str, str]):
+        file, package, *more = SIDES[name]
+        self.name = name
+        command = [pythons.get(package, sys.executable), str(Path(__file__).parent / file), *more]
+        pipe = subprocess.PIPE
+        cwd = Path(__file__).parent.parent
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, cwd=cwd)
+        self.about = self._answer()
+
+    def _answer(self) -> str | None:
+        for line in self.process.stdout:
+            if line.startswith("@"):  # what else a framework prints on the way is not for us
+                return line[1:].strip()
+        return None
+
+    def time(self, batch: int, steps: int) -> float:
+        self.process.stdin.write(f"{batch} {steps}\n")
+        self.process.stdin.flush()
+        answer = self._answer()
+        if answer is None:
+            raise SystemExit(f"error: the worker of {self.name} stopped; run its file by hand to see why")
+        return float(answer)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 256])
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--images", type=int, default=1024, help="images a turn and side")
+    parser.add_argument("--only", nargs="+", choices=SIDES, help="these sides, beside jaxgan")
+    parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH")
+    parser.add_argument("--out", help="also append the lines to this file")
+    args = parser.parse_args()
+    pythons = dict(pair.split("=", 1) for pair in args.python)
+    workers = []
+    for name in SIDES:
+        if name != "jaxgan" and args.only and name not in args.only:
+            continue
+        worker = Worker(name, pythons)
+        if worker.about is None:
+            print(f"left out: {name} (its interpreter cannot run it)", file=sys.stderr)
+        else:
+            workers.append(worker)
+    for batch in args.batch:
+        steps, times = max(2, args.images // batch), {w.name: [] for w in workers}
+        for w in workers:
+            w.time(batch, max(3, steps // 4))  # compiles, and warms up
+        for turn in range(args.turns):
+            for w in workers if turn % 2 else reversed(workers):
+                times[w.name].append(w.time(batch, steps))
+        for w in workers:
+            ratios = [theirs / ours for theirs, ours in zip(times[w.name], times["jaxgan"], strict=True)]
+            row = {
+                "side": w.name,
+                "batch": batch,
+                "ms": round(1000 * statistics.median(times[w.name]), 2),
+                "img_per_s": round(batch / statistics.median(times[w.name]), 1),
+                "jaxgan_is_faster_by": round(statistics.median(ratios), 3),
+                "low": round(min(ratios), 3),
+                "high": round(max(ratios), 3),
+                "turns": args.turns,
+                "steps": steps,
+                "about": w.about,
+            }
+            print(json.dumps(row), flush=True)
+            if args.out:
+                with open(args.out, "a") as f:
+                    f.write(json.dumps(row) + "\n")
+    for w in workers:
+        w.process.stdin.close()
+        w.process.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""`python -m experiments.evaluate RUN | FOLDER | ARCHIVE | NPZ [--against DATA] [--metrics fd10k ...]`: quality in numbers."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments.cli import parse, run_command
+from jaxgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Numbers for a run, or for anybody's images, each with its protocol; --metrics help lists them."""
+
+    what: Annotated[str, tyro.conf.Positional]
+    """A run directory, a folder or archive of images, or an .npz of them."""
+    metrics: tuple[str, ...] = ()
+    """Names of protocols; by default fd10k and pr10k where the data has classes, else random10k, and swd10k."""
+    against: str = ""
+    """The real images: any --data; a run has its own."""
+    data_dir: str = ""
+    """Where TFDS sets live; '' is the run's, or TFDS's own place."""
+    split: str = ""
+    """Of the real images; '' is what the run was trained on, or train."""
+    size: tuple[int, int] | None = None
+    """Resize and centre-crop real images to this; a run has its own, a folder's is taken from its images."""
+    n: int = 0
+    """At most so many generated images, where a protocol takes more; the note says that the number then compares with none."""
+    seed: int = 0
+    checkpoint: str = "latest"
+    """Of a run: latest, best, or a step."""
+    average: float | None = None
+    """Of a run with --posthoc: relative width of the weight average."""
+    psi: float = 1.0
+    """Truncation of the run's generator."""
+    inception: str = ""
+    """Path of pt_inception-2015-12-05-6726825d.pth; '' looks in the cache, and downloads it there once."""
+    dinov2: str = ""
+    """Path of the DINOv2 ViT-L/14 weights."""
+    out: str = ""
+    """Append the numbers here as JSON lines; a run's go to metrics.jsonl in its directory."""
+
+
+def real_images(args: Arguments, config: dict | None, update):
+    """The reals, as the run saw them."""
+    from jaxgan.data import open_source
+
+    if not args.against and config is None:
+        raise UserError(f"{args.what}: what should it be compared with? give --against, the real images")
+    settings = config["settings"] if config and not args.against else {}
+    shape = config["data"]["shape"] if config else None
+    size = args.size or (tuple(shape[:2]) if shape else None)
+    return open_source(
+        args.against or settings["data"],
+        data_dir=args.data_dir or settings.get("data_dir", ""),
+        split=args.split or settings.get("split", "train"),
+        size=size,
+        channels=shape[2] if shape else None,
+        background=settings.get("background", "white"),
+        skip_broken=settings.get("skip_broken", False),
+        progress=update,
+    )
+
+
+def generated(args: Arguments, config: dict | None, source, n: int, update):
+    """Generated images, a piece at a time, and how many there are (0: any number); and what it is of."""
+    from jaxgan import sample
+    from jaxgan.data import open_source
+
+    if config is not None:
+        trained = sample.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
+        images = sample.stream(trained.generator, trained.variables, n, seed=args.seed, psi=args.psi)
+        return images, args.n, {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
+    fakes = open_source(args.what, channels=source.shape[2], progress=update)
+    if fakes.shape != source.shape:
+        raise UserError(
+            f"{args.what}: its images are {fakes.shape[0]}x{fakes.shape[1]}, the real ones {source.shape[0]}x{source.shape[1]};"
+            f" give --size {fakes.shape[0]} {fakes.shape[1]}"
+        )
+    import numpy as np
+
+    pieces = (fakes.read(np.arange(i, min(i + 1024, fakes.n))) for i in range(0, fakes.n, 1024))
+    return pieces, min(args.n or fakes.n, fakes.n), {"images": args.what}
+
+
+def main() -> None:
+    args = parse(Arguments, prog="python -m experiments.evaluate")
+    from jaxgan.metrics import protocols
+
+    if args.metrics == ("help",):
+        for name, p in protocols.PROTOCOLS.items():
+            print(f"{name:14s} {p.about}")
+        print("short names:", ", ".join(f"{short} = {name}" for short, name in protocols.SHORT.items()))
+        return
+    protocols.named(args.metrics)
+    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdigit():
+        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    from jaxgan import sample, watch
+    from jaxgan.metrics.measure import as_json, measure, ready
+
+    is_run = (Path(args.what) / "config.json").is_file()
+    config = sample.read_config(args.what) if is_run else None
+    if not Path(args.what).exists():
+        raise UserError(f"{args.what}: there is no such run, folder, archive or .npz")
+    update, close = watch.counter("reading images", True)
+    source = real_images(args, config, update)
+    close()
+    names = args.metrics or (
+        ("fd10k", "pr10k", "swd10k") if source.classes and source.labels.ndim == 1 else ("random10k", "swd10k")
+    )
+    weights = {"inception": args.inception, "dinov2": args.dinov2}
+    meter = ready(names, source, weights={k: v for k, v in weights.items() if v})
+    update, close = watch.counter("measuring", True)
+    need = min(args.n, meter.fakes) if args.n else meter.fakes
+    if config is not None and not need:
+        raise UserError(f"--metrics {' '.join(names)}: how many images? they take as many as there are; give --n 10000")
+    images, limit, of = generated(args, config, source, need, update)
+    results = measure(meter, images, limit=limit, progress=lambda what, done, total: update(done, total))
+    close()
+    show(results, meter.protocols, source)
+    out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl" if config is not None else None
+    try:
+        if out:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with out.open("a") as f:
+                for r in results:
+                    f.write(json.dumps(as_json(r, meter.protocols[r.name]) | {"of": of, "against": source.name}) + "\n")
+        for r in results:
+            if r.pictures is not None:
+                path = (out.parent if out else Path(".")) / f"{r.name}.png"
+                rows = r.pictures
+                watch.write_picture(watch.grid(rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1]), path)
+                print(f"{path}: a generated image, then its nearest training images, a row each")
+    except OSError as e:
+        raise UserError(f"--out {out}: it cannot be written ({e.strerror})") from e
+
+
+def show(results, protocols, source) -> None:
+    """A table of the numbers."""
+    from rich import print as say
+    from rich.table import Table
+
+    table = Table("metric", "value", "±", "of", "what it is", title=f"against {source.n} images of {source.name}")
+    notes = []
+    for r in results:
+        for name, e in r.values.items():
+            error = "" if e.error != e.error else f"{e.error:.3g}"
+            about = protocols[r.name].about
+            table.add_row(f"{r.name} {name}".strip(), f"{e.value:.5g}", error, str(r.fakes), about)
+        notes += [note for note in r.notes if note not in notes]
+    say(table)
+    for note in notes:
+        print(f"note: {note}")
+
+
+if __name__ == "__main__":
+    run_command(main)
