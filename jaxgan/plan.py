@@ -16,6 +16,8 @@ import numpy as np
 from jaxgan import average, game, parallel, provenance, sample, step, watch
 from jaxgan.data import Source, open_source, shuffled
 from jaxgan.errors import UserError
+from jaxgan.metrics import protocols
+from jaxgan.metrics.measure import Meter, ready
 from jaxgan.settings import WHERE, Design, Settings
 from jaxgan.state import create
 
@@ -28,6 +30,9 @@ class Run(NamedTuple):
     config: dict
     design: Design
     source: Source
+    """What is trained on: without the labels where they are not wanted."""
+    meter: Meter | None
+    """What is measured at snapshots."""
     names: tuple[str, ...]
     """What the steps log."""
 
@@ -49,12 +54,15 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
         raise UserError(f"--seed {settings.seed}: it must be in [0, 2^32)")
     if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UserError('--tensorboard needs tensorboardX: pip install "jaxgan[tensorboard]"')
+    protocols.named(settings.metrics)
     for width in settings.posthoc:
         average.power_exponent(width)
     directory = Path(settings.run_dir or f"runs/{name}")
     found = _check_directory(directory, settings.resume)
     parallel.check_batch(settings.batch, settings.accum, jax.device_count())
-    source = _open(settings)
+    whole = _open(settings)
+    source = _with_labels_as_asked(whole, settings.conditional)
+    source = shuffled(source, settings.seed) if settings.hold_out else source  # the last ones are held out
     made = design(source.shape, source.classes)
     made = made._replace(recipe=made.recipe._replace(posthoc=settings.posthoc))
     step.check(made.recipe)
@@ -62,6 +70,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
         need = "needs held-out images; give --hold-out 500 or so" if made.recipe.held_slots else "uses none; leave --hold-out out"
         raise UserError(f"--hold-out {settings.hold_out}: this recipe {need}")
     names = trace(made, source)
+    meter = ready(settings.metrics, whole, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
     config = {
         "jaxgan": provenance.versions()["jaxgan"],
         "config": name,
@@ -91,7 +100,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
             )
         for change in changes if parallel.is_main() else ():
             print(f"going on with a changed config: {change}")
-    return Run(directory, settings, config, made, source, names)
+    return Run(directory, settings, config, made, source, meter, names)
 
 
 def trace(design: Design, source: Source) -> tuple[str, ...]:
@@ -128,8 +137,7 @@ def _open(settings: Settings) -> Source:
         raise UserError(f"--hold-out {settings.hold_out}: {settings.data} has {source.n} images; leave some to train on")
     if settings.batch > (source.n - settings.hold_out) * (2 if settings.mirror else 1):
         raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images")
-    source = _with_labels_as_asked(source, settings.conditional)
-    return shuffled(source, settings.seed) if settings.hold_out else source  # the last ones are held out
+    return source
 
 
 def _with_labels_as_asked(source: Source, conditional: str) -> Source:

@@ -1,5 +1,6 @@
 """What a run tells: at each tick its log, curves, pictures, a score, and a checkpoint."""
 
+import json
 import time
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from jaxgan import checkpoint, parallel, sample, watch
 from jaxgan.data import stream
 from jaxgan.errors import UserError
+from jaxgan.metrics import measure
 from jaxgan.metrics.sliced import sliced_wasserstein
 from jaxgan.plan import Run
 from jaxgan.state import TrainState, generator_variables
@@ -25,6 +27,7 @@ class Report:
         n = min(1024, run.source.n)
         self.reference = run.source.read(stream.indices(run.settings.seed, 0, n, run.source.n)) if self.main else None
         self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
+        self.measured, self.said = float("-inf"), False
         self.tensorboard = None
         if run.settings.tensorboard and self.main:
             self.tensorboard = watch.open_tensorboard(run.directory / "tensorboard")
@@ -54,10 +57,15 @@ class Report:
         since = self.last_step if self.last_step is not None else at - int(max(c for _, c in found.values()))
         row["img_per_s"] = round((at - since) * self.batch / (now - self.last_time), 1)
         one = parallel.first(state)
+        score = None
         if snapshot and self.main:
-            row["swd"] = self._pictures(kimg, one)
+            row["swd"] = score = self._pictures(kimg, one)
+            if self.run.meter:
+                measured = self._measured(kimg, one)
+                row |= measured
+                score = next(iter(measured.values()), None)
         if snapshot or save:
-            self._save(one, kimg, row.get("swd"))
+            self._save(one, kimg, score)
         if self.main:
             self.rows.append(row)
             watch.add_to_log(self.directory / "log.jsonl", row)
@@ -80,6 +88,25 @@ class Report:
         path = self.directory / "samples" / f"kimg{kimg:06.0f}.png"
         watch.write_picture(watch.grid(shown, columns=columns), path)
         return round(sliced_wasserstein(self.reference, images[:n]), 4)
+
+    def _measured(self, kimg: float, state: TrainState) -> dict[str, float]:
+        """The run's metrics by name; none where it is not their time."""
+        every, settings = self.run.settings.metrics_kimg, self.run.settings
+        if every and kimg - self.measured < every * 0.999 and kimg < settings.kimg:
+            return {}
+        self.measured = kimg
+        meter, n = self.run.meter, self.run.meter.fakes or 10_000
+        images = sample.stream(self.run.design.generator, generator_variables(state), n, seed=settings.seed)
+        results = measure.measure(meter, images, limit=0 if meter.fakes else n)
+        if not self.said:
+            for note in dict.fromkeys(note for r in results for note in r.notes):
+                self.bar.say(f"note: {note}")
+            self.said = True
+        with (self.directory / "metrics.jsonl").open("a") as f:
+            for r in results:
+                line = measure.as_json(r, meter.protocols[r.name]) | {"of": {"kimg": kimg}}
+                f.write(json.dumps(line) + "\n")
+        return {f"{r.name}{name and '/'}{name}": round(e.value, 6) for r in results for name, e in r.values.items()}
 
     def _save(self, state: TrainState, kimg: float, score: float | None) -> None:
         floats = checkpoint.not_finite(jax.device_get(checkpoint.to_tree(state)))

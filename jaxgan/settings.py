@@ -46,6 +46,11 @@ class Settings:
     """How often to log and redraw the curves."""
     snapshot_kimg: float = 10.0
     """How often to write a grid of samples and a checkpoint."""
+    metrics: tuple[str, ...] = ()
+    """Measured at snapshots, such as fd2k or fid10k (`python -m experiments.evaluate --help`); the first decides which
+    checkpoint is the best. Without any it is a sliced Wasserstein distance of 1,024 images."""
+    metrics_kimg: float = 0.0
+    """How often to measure; 0 is at every snapshot."""
     keep: int = 2
     """Checkpoints kept: this many of the latest, and the best."""
     posthoc: tuple[float, ...] = ()
@@ -66,6 +71,7 @@ class Settings:
 
 WHERE = {
     *("run_dir", "data", "data_dir", "skip_broken", "resident", "tick_kimg", "snapshot_kimg", "keep"),
+    *("metrics", "metrics_kimg"),
     *("resume", "tensorboard", "coordinator", "processes", "process"),
 }
 """Settings that say where and how to run, not what is computed: these may change between a run and its resumption. The

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from jaxgan.metrics.protocols import PROTOCOLS
+
 
 def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least: int = 512) -> Image.Image:
     """Images side by side.
@@ -65,7 +67,7 @@ def add_to_log(path: Path, row: dict[str, Any]) -> None:
 
 
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """Losses, penalties, logits, score and speed against kimg, as a PNG."""
+    """Losses, penalties, logits, scores, metrics and speed against kimg, as a PNG."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
 
     names = sorted({name for row in rows for name in row} - {"step", "kimg", "seconds"})
@@ -74,6 +76,7 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
         "logits": [n for n in names if n.startswith("logits/")],
         "penalties and other terms": [n for n in names if n[:2] in ("d/", "g/") and not n.endswith("/adv")],
         "sliced Wasserstein distance (grey levels)": [n for n in names if n == "swd"],
+        **{name: [name] for name in names if name.partition("/")[0] in PROTOCOLS},
         "images per second": [n for n in names if n == "img_per_s"],
     }
     panels = {title: chosen for title, chosen in panels.items() if chosen}

@@ -317,7 +317,7 @@ def test_terms_are_the_pure_functions():
         cases.append((terms.adversarial(who, loss), getattr(losses, f"{loss}_{who}")(real.logits, fake.logits)))
     for term, wanted in cases:
         value, new, log = term.fn(r)
-        assert value.shape == () and (float(value) != 0.0 or term.name == "r_t"), term.name
+        assert value.shape == () and (float(value) != 0.0 or term.name == "overfitting"), term.name
         np.testing.assert_allclose(value, jnp.mean(wanted), rtol=1e-5, err_msg=term.name)
         expected = {"lecam": {"lecam_real": means[0], "lecam_fake": means[1]}, "path_length": {"pl_mean": pl_mean}}
         assert {k: float(v) for k, v in new.items()} == {k: float(v) for k, v in expected.get(term.name, {}).items()}

@@ -1,0 +1,56 @@
+"""What every metric asks of its features, and the shape of what it gives back: a number with its uncertainty."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxgan.errors import UserError
+
+
+class Estimate(NamedTuple):
+    """A number and its uncertainty (one standard deviation); each metric says what the uncertainty is over."""
+
+    value: float
+    error: float
+
+
+def mean_estimate(x) -> Estimate:
+    """Mean of [n] numbers and its standard error s / sqrt(n) (0 for n = 1)."""
+    x = np.asarray(x, np.float64)
+    return Estimate(float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0)
+
+
+def rows(name: str, x, least: int, statistic: str) -> np.ndarray:
+    """`x` as a NumPy array [n, F] of float32 or float64, checked.
+
+    Args:
+      name: what the rows are, for the messages: "real features".
+      x: [n, F], any type of real numbers; what is not float64 becomes float32.
+      least: the fewest rows that `statistic` makes sense of.
+      statistic: its name, for the messages.
+    Raises:
+      UserError: fewer rows than `least`, or NaN or infinite values.
+      ValueError: not an [n, F] array of numbers.
+    """
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[1] == 0 or x.dtype.kind in "cOSU":
+        raise ValueError(f"{name}: {x.dtype} {x.shape}; give numbers [n, F], one row an image")
+    if len(x) < least:
+        raise UserError(f"{name}: {len(x)} images are too few: {statistic} needs at least {least}; give more images")
+    if x.dtype not in (np.float32, np.float64):
+        x = x.astype(np.float32)
+    broken = [i + j for i in range(0, len(x), 4096) for j in np.flatnonzero(~np.isfinite(x[i : i + 4096]).all(axis=1))]
+    if broken:
+        raise UserError(
+            f"{name}: {len(broken)} of {len(x)} rows hold NaN or infinity, the first is row {broken[0]}; "
+            "look at those images, or at the weights that made them"
+        )
+    return x
+
+
+def two_sets(real, fake, least: int, statistic: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both by `rows`; a ValueError unless they have as many features."""
+    real, fake = rows("real features", real, least, statistic), rows("fake features", fake, least, statistic)
+    if real.shape[1] != fake.shape[1]:
+        raise ValueError(f"features: real {real.shape} and fake {fake.shape} differ in width; use one extractor for both")
+    return real, fake

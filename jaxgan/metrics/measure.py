@@ -1,0 +1,280 @@
+"""One pass over generated images, all metrics: features once for each extractor, real statistics kept for the next time."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxgan import parallel
+from jaxgan.data import Source
+from jaxgan.errors import UserError
+from jaxgan.metrics import features, frechet, inception_score, kernel, manifold, memorization, modes, sliced
+from jaxgan.metrics.cache import cache_directory
+from jaxgan.metrics.contract import Estimate
+from jaxgan.metrics.protocols import Protocol, named
+
+CHUNK = 64  # images a device and call
+BLOCKS = 10  # parts of the generated images, for the jackknife
+
+
+class Result(NamedTuple):
+    """What one protocol found."""
+
+    name: str
+    """Of the protocol."""
+    values: dict[str, Estimate]
+    """One number, or several (precision, recall, ...), each with its uncertainty (NaN where none is known)."""
+    fakes: int
+    reals: int
+    notes: tuple[str, ...] = ()
+    """What should be read with it."""
+    pictures: np.ndarray | None = None
+    """Rows of images [n, 1 + k, H, W, C]: a generated one and its nearest training images."""
+
+
+def extractor(kind: str, source: Source, weights: dict[str, str] | None = None, show: bool = True) -> features.Extractor:
+    """The extractor of a protocol's `features`, for a data set.
+
+    Args:
+      kind: inception, inception-pytorch-fid, inception-clean-fid, dinov2, classifier, stacked, random or pixels.
+      source: what the classifier learns from.
+      weights: {'inception' or 'dinov2': path of a weight file}.
+      show: progress bars.
+    Raises:
+      UserError: weights that are missing or wrong; a classifier for a set without classes.
+    """
+    path = (weights or {}).get(kind.partition("-")[0])
+    if kind.startswith("inception"):
+        return features.inception(path, way=kind.partition("-")[2] or "tf1", show=show)
+    if kind == "dinov2" and not path:
+        raise UserError("the DINOv2 metrics need its weights; give --dinov2 PATH of dinov2_vitl14_pretrain.pth")
+    make = {
+        "dinov2": lambda: features.dinov2(path),
+        "classifier": lambda: features.classifier(source, show=show),
+        "stacked": lambda: features.stacked(source, show=show),
+        "random": lambda: features.random_conv(),
+        "pixels": lambda: features.pixels(source.shape),
+    }
+    return make[kind]()
+
+
+class Rows(NamedTuple):
+    """Features of a set of images."""
+
+    features: np.ndarray
+    """float32 [n, F]"""
+    logits: np.ndarray | None
+    """float32 [n, K]"""
+
+
+def _forward(forward, channels, params, images):
+    return forward(params, features.to_channels(images, channels))
+
+
+def extract(which: features.Extractor, images: np.ndarray) -> Rows:
+    """Features of images uint8 [n, H, W, C], on all devices of this process."""
+    pieces = list(parallel.in_chunks(_forward, (which.forward, which.channels), which.params, (images,), CHUNK))
+    joined = [np.concatenate(part) if part[0] is not None else None for part in zip(*pieces, strict=True)]
+    return Rows(*joined)
+
+
+def _in_memory(batches: Iterable[np.ndarray], which: list[features.Extractor], n: int, progress) -> list[Rows]:
+    """Features of the first n images of the batches (0: of all), by each extractor."""
+    found, done = [[] for _ in which], 0
+    for x in batches:
+        x = x[: n - done] if n else x
+        for rows, e in zip(found, which, strict=True):
+            rows.append(extract(e, x))
+        done += len(x)
+        progress(done, n or done)
+        if n and done >= n:
+            break
+    if n and done < n:
+        raise UserError(f"{done} generated images, and the protocol takes {n}; give more, or a metric of fewer images")
+    return [_joined(rows) for rows in found]
+
+
+def _joined(rows: list[Rows]) -> Rows:
+    logits = None if rows[0].logits is None else np.concatenate([r.logits for r in rows])
+    return Rows(np.concatenate([r.features for r in rows]), logits)
+
+
+def _pieces(source: Source, n: int, mirror: bool, piece: int) -> Iterator[np.ndarray]:
+    """The real images: all, or the first n of a shuffle that is always the same; and their x-flips."""
+    order = np.arange(source.n) if n >= source.n or not n else np.random.RandomState(0).permutation(source.n)[:n]
+    for i in range(0, len(order), piece):
+        x = source.read(order[i : i + piece])
+        yield x
+        if mirror:
+            yield x[:, :, ::-1]
+
+
+def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, rows: bool, progress=None) -> Any:
+    """Real statistics: moments, or the feature rows; from the cache where they were taken before.
+
+    Args:
+      n: images, 0 for all. mirror: and their x-flips.
+      rows: the features [n, F] float32; else `frechet.Moments`, which take no more memory for more images.
+    """
+    name = f"{source.fingerprint}-{which.hash}-{n}{'-mirror' * mirror}-{'rows' if rows else 'moments'}.npz"
+    path = cache_directory() / "reals" / name
+    if path.is_file():
+        try:
+            with np.load(path) as found:
+                return found["rows"] if rows else frechet.Moments(int(found["n"]), found["mean"], found["scatter"])
+        except (OSError, ValueError, KeyError):  # cut off, or not ours: taken again
+            pass
+    total = min(n or source.n, source.n) * (2 if mirror else 1)
+    moments, kept, done = frechet.start_moments(which.size), [], 0
+    for x in _pieces(source, n, mirror, 1024):
+        found = extract(which, x).features
+        moments = moments if rows else frechet.add(moments, found)
+        kept += [found] * rows
+        done += len(x)
+        if progress:
+            progress(done, total)
+    kept = np.concatenate(kept) if rows else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npz")
+    np.savez(part, **({"rows": kept} if rows else moments._asdict()))
+    part.replace(path)
+    return kept if rows else moments
+
+
+def _fid(p: Protocol, e, source, fake: Rows, progress) -> dict[str, Estimate]:
+    real = reals(source, e, p.reals, p.mirror, rows=False, progress=progress)
+    n = len(fake.features)
+    if n < 2:
+        raise UserError(f"{n} generated images are too few for a Frechet distance; give at least 2, better {e.size + 1} or more")
+    if n > max(e.size, 10 * BLOCKS):
+        blocks = [frechet.moments_of(part) for part in np.array_split(fake.features, BLOCKS)]
+        found = frechet.jackknife(real, blocks, **p.options)
+        return {"": Estimate(found.value, found.error)}
+    return {"": Estimate(frechet.frechet(real, frechet.moments_of(fake.features), **p.options), float("nan"))}
+
+
+def _rows_of(p: Protocol, e, source, progress):
+    return reals(source, e, p.reals, p.mirror, rows=True, progress=progress)
+
+
+def _modes(p: Protocol, e, source, fake: Rows, progress) -> dict[str, Estimate]:
+    found = modes.modes(fake.logits.argmax(1), e.classes, reference=np.bincount(source.labels, minlength=e.classes))
+    return {"count": Estimate(found.count, float("nan")), "kl": Estimate(found.kl, found.kl_error)}
+
+
+def _manifold(p: Protocol, e, source, fake: Rows, progress) -> dict[str, Estimate]:
+    return manifold.manifold(_rows_of(p, e, source, progress), fake.features, **p.options)._asdict()
+
+
+METRICS: dict[str, Callable[..., dict[str, Estimate]]] = {
+    "fid": _fid,
+    "kid": lambda p, e, s, fake, say: {"": kernel.kid(_rows_of(p, e, s, say), fake.features, **p.options)},
+    "is": lambda p, e, s, fake, say: {"": inception_score.inception_score(fake.logits, **p.options)},
+    "manifold": _manifold,
+    "swd": lambda p, e, s, fake, say: {"": sliced.sliced(_rows_of(p, e, s, say), fake.features, **p.options)},
+    "modes": _modes,
+}
+"""(protocol, extractor, source, features of the fakes, progress) -> the numbers by name, '' where there is one."""
+
+
+class Meter(NamedTuple):
+    """Protocols made ready for one data set: extractors are built once, and used at every snapshot of a run."""
+
+    protocols: dict[str, Protocol]
+    extractors: dict[str, features.Extractor]
+    source: Source
+
+    @property
+    def fakes(self) -> int:
+        """Generated images that the largest protocol takes."""
+        return max(p.fakes for p in self.protocols.values())
+
+
+def ready(names, source: Source, *, weights: dict[str, str] | None = None, show: bool = True) -> Meter:
+    """The protocols of these names on a data set.
+
+    Args:
+      names: of `protocols.PROTOCOLS` or `SHORT`.
+      source: the real images.
+      weights: as `extractor`.
+      show: progress bars for what is downloaded or trained first.
+    Raises:
+      UserError: an unknown name, missing weights, images that an extractor does not take.
+    """
+    protocols = named(names)
+    if not protocols:
+        raise UserError("no metric is named; --metrics takes one or more, such as fd10k or fid")
+    extractors = {kind: extractor(kind, source, weights, show) for kind in {p.features for p in protocols.values()}}
+    for e in extractors.values():
+        features.notes(e, source.shape)
+    return Meter(protocols, extractors, source)
+
+
+def measure(
+    meter: Meter, batches: Iterable[np.ndarray], *, limit: int = 0, progress=lambda what, done, total: None
+) -> list[Result]:
+    """All numbers of one pass over generated images.
+
+    Args:
+      meter: from `ready`.
+      batches: yields uint8 [k, H, W, C]; taken until there are enough.
+      limit: take this many at most, where a protocol asks for more (a folder's size); 0 for no limit.
+      progress: (what, done, total) -> None.
+    Raises:
+      UserError: too few images, NaN features.
+    """
+    protocols = {name: _limited(p, limit) for name, p in meter.protocols.items()}
+    kinds = list(meter.extractors)
+    need = max((p.fakes for p in protocols.values()), default=0)
+    need = 0 if any(p.fakes == 0 for p in protocols.values()) else need
+    kept: list[np.ndarray] = []
+    batches = _remembered(batches, kept, 256) if any(p.metric == "authenticity" for p in protocols.values()) else batches
+    found = _in_memory(batches, [meter.extractors[k] for k in kinds], need, lambda *n: progress("generated images", *n))
+    rows, results = dict(zip(kinds, found, strict=True)), []
+    for name, p in protocols.items():
+        e, all_rows = meter.extractors[p.features], rows[p.features]
+        n = p.fakes or len(all_rows.features)
+        fake = Rows(all_rows.features[:n], None if all_rows.logits is None else all_rows.logits[:n])
+        say = lambda *at: progress("real images", *at)
+        real = min(p.reals or meter.source.n, meter.source.n) * (2 if p.mirror else 1)
+        pictures, notes = None, features.notes(e, meter.source.shape)
+        if p.metric == "authenticity":
+            values, pictures = _authenticity(p, e, meter.source, fake, np.concatenate(kept), say)
+        else:
+            values = METRICS[p.metric](p, e, meter.source, fake, say)
+        few = frechet.warning(n, e.size) if p.metric == "fid" else None
+        if p.fakes != meter.protocols[name].fakes and meter.protocols[name].fakes:
+            notes = (*notes, f"of {n} images: not comparable with {name} of {meter.protocols[name].fakes}")
+        results.append(Result(name, values, n, real, (*notes, *([few] if few else [])), pictures))
+    return results
+
+
+def _limited(p: Protocol, limit: int) -> Protocol:
+    if not limit or (p.fakes and p.fakes <= limit):
+        return p
+    options = dict(p.options)
+    if p.metric == "kid":
+        options["size"] = min(options.get("size", 1000), limit)
+    return p._replace(fakes=limit, options=options)
+
+
+def _remembered(batches, kept: list, n: int):
+    for x in batches:
+        if sum(map(len, kept)) < n:
+            kept.append(x)
+        yield x
+
+
+def _authenticity(p: Protocol, e, source: Source, fake: Rows, images, progress):
+    """The share, and a picture of the generated images nearest to a training image, among the first ones."""
+    found = memorization.authenticity(_rows_of(p, e, source, progress), fake.features, k=5)
+    order = np.argsort(found.ratios[: len(images)])[:16]
+    return {"": found.share}, memorization.neighbour_rows(images[order], source.read, found.indices[order])
+
+
+def as_json(result: Result, protocol: Protocol) -> dict[str, Any]:
+    """A result with its protocol, for a line of metrics.jsonl."""
+    number = lambda x: x if np.isfinite(x) else None
+    values = {name or "value": [number(estimate.value), number(estimate.error)] for name, estimate in result.values.items()}
+    line = {"metric": result.name, **values, "fakes": result.fakes, "reals": result.reals, "notes": list(result.notes)}
+    return line | {"protocol": {k: v for k, v in protocol._asdict().items() if k != "about"}}

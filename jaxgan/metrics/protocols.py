@@ -1,0 +1,74 @@
+"""Named protocols: what a number is a number of. Two numbers compare only when all that stands here is the same."""
+
+from typing import NamedTuple
+
+from jaxgan.errors import UserError, nearest
+
+
+class Protocol(NamedTuple):
+    """How one metric is taken."""
+
+    metric: str
+    """fid, kid, is, manifold, swd, modes, authenticity: a key of `measure.METRICS`."""
+    features: str
+    """inception, inception-pytorch-fid, inception-clean-fid, classifier, stacked, random, pixels, dinov2: see `measure.extractor`."""
+    fakes: int
+    """Generated images; 0 is as many as there are (a folder)."""
+    reals: int
+    """Real images: the first so many of a fixed shuffle; 0 is all of the split."""
+    about: str
+    """What it is, and whose published numbers it compares with."""
+    mirror: bool = False
+    """The real images and their x-flips."""
+    options: dict = {}
+    """Keyword arguments of the metric."""
+
+
+def _stylegan(metric, fakes, about, **options):
+    return Protocol(metric, "inception", fakes, 0, about, options=options)
+
+
+PROTOCOLS = {
+    "fid50k_full": _stylegan("fid", 50_000, "FID as StyleGAN2-ADA, StyleGAN3 and R3GAN print it, x-flips aside", ddof=0),
+    "fid50k_mirror": Protocol("fid", "inception", 50_000, 0, "the same where training mirrors the set", True, {"ddof": 0}),
+    "fid10k": _stylegan("fid", 10_000, "FID of 10,000 images: for curves; larger than with 50,000", ddof=0),
+    "fid_folder": _stylegan("fid", 0, "FID of as many images as there are, TF1 resize: torch-fidelity's"),
+    "fid_pytorch": Protocol("fid", "inception-pytorch-fid", 0, 0, "FID as pytorch-fid prints it"),
+    "fid_clean": Protocol("fid", "inception-clean-fid", 0, 0, "FID as clean-fid's mode 'clean' prints it"),
+    "kid50k": _stylegan("kid", 50_000, "KID, 100 subsets of 1,000, +- over subsets"),
+    "is50k": _stylegan("is", 50_000, "Inception score, 10 parts, +- over parts"),
+    "pr50k3": Protocol("manifold", "inception", 50_000, 50_000, "precision, recall (k = 3), density, coverage (k = 5)"),
+    "fd_dinov2": Protocol("fid", "dinov2", 50_000, 0, "Frechet distance of DINOv2 ViT-L/14 features (dgm-eval)"),
+    "fd10k": Protocol("fid", "classifier", 10_000, 0, "Frechet distance of the set's own classifier's features"),
+    "mnist10k": Protocol("fid", "classifier", 10_000, 0, "fd10k; on MNIST, of 60,000 training images"),
+    "fd2k": Protocol("fid", "classifier", 2_000, 0, "fd10k of 2,000 images: for curves while training"),
+    "kd10k": Protocol("kid", "classifier", 10_000, 0, "kernel distance of the classifier's features, +- over subsets"),
+    "pr10k": Protocol("manifold", "classifier", 10_000, 10_000, "precision, recall (k = 3), density, coverage (k = 5)"),
+    "cs10k": Protocol("is", "classifier", 10_000, 0, "the Inception score's formula on the classifier's classes"),
+    "modes10k": Protocol("modes", "classifier", 10_000, 0, "classes reached and KL to the set's, by the classifier"),
+    "modes26k": Protocol("modes", "stacked", 26_000, 0, "StackedMNIST: modes of 1,000 and KL, as VEEGAN and PacGAN count"),
+    "auth10k": Protocol("authenticity", "classifier", 10_000, 0, "share not closer to a training image than its fellow is"),
+    "random10k": Protocol("fid", "random", 10_000, 0, "Frechet distance of random convolutional features, for any set"),
+    "swd10k": Protocol("swd", "pixels", 10_000, 10_000, "sliced Wasserstein distance of the pixels, +- over directions"),
+    "swd2k": Protocol("swd", "pixels", 2_000, 2_000, "the same of 2,000 images"),
+}
+
+SHORT = {
+    **{"fid": "fid50k_full", "kid": "kid50k", "is": "is50k", "pr": "pr50k3"},
+    **{"fd": "fd10k", "kd": "kd10k", "modes": "modes10k", "swd": "swd10k", "auth": "auth10k", "random": "random10k"},
+}
+"""Short names."""
+
+
+def named(names) -> dict[str, Protocol]:
+    """The protocols of these names, short ones spelled out.
+
+    Raises:
+      UserError: an unknown name.
+    """
+    full = [SHORT.get(name, name) for name in names]
+    for name in full:
+        if name not in PROTOCOLS:
+            known = (*SHORT, *PROTOCOLS)
+            raise UserError(f"there is no metric {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+    return {name: PROTOCOLS[name] for name in full}

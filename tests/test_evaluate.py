@@ -1,0 +1,112 @@
+"""The evaluate command as a user runs it: on a run, a folder and an .npz; and a run that measures while it trains."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import commands
+
+pytestmark = pytest.mark.slow
+TINY = [
+    "digits",
+    "--batch",
+    "4",
+    "--kimg",
+    "0.04",
+    "--tick-kimg",
+    "0.02",
+    "--snapshot-kimg",
+    "0.02",
+    "--width",
+    "4",
+    "--patch",
+    "4",
+]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    os.environ["JAXGAN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    del os.environ["JAXGAN_CACHE"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, cache):
+    """A run that measured itself at its snapshots and kept averages."""
+    directory = tmp_path_factory.mktemp("runs") / "tiny"
+    more = ["--metrics", "swd2k", "random10k", "--metrics-kimg", "0.04", "--posthoc", "0.05", "0.1"]
+    code, _, err = commands.run("train", *TINY, *more, "--run-dir", directory)
+    assert code == 0, err
+    return directory
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_run_measures_itself_and_keeps_averages(trained):
+    rows = lines(trained / "log.jsonl")
+    assert [("swd2k" in row, "random10k" in row) for row in rows] == [(True, True), (False, False)] or all(
+        row["swd2k"] > 0 and row["random10k"] > 0 for row in rows
+    )
+    assert {line["metric"] for line in lines(trained / "metrics.jsonl")} == {"swd2k", "random10k"}
+    code, out, err = commands.run("sample", trained, "--average", "0.08", "--n", "4", "--out", trained / "s.png")
+    assert code == 0 and (trained / "s.png").is_file(), err
+
+
+def test_a_run_a_folder_and_an_npz(trained, tmp_path):
+    metrics = ["--metrics", "random10k", "swd", "--n", "300"]
+    code, out, err = commands.run("evaluate", trained, *metrics)
+    assert code == 0 and "random10k" in out and "not comparable" in out, err
+    of_run = lines(trained / "metrics.jsonl")[-2:]
+    assert [line["metric"] for line in of_run] == ["random10k", "swd10k"] and of_run[0]["fakes"] == 300
+    code, _, err = commands.run("sample", trained, "--n", "300", "--out", tmp_path / "images.npz")
+    assert code == 0, err
+    for i, image in enumerate(np.load(tmp_path / "images.npz")["images"]):
+        (tmp_path / "folder").mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(tmp_path / "folder" / f"{i:04d}.png")
+    for what in ("images.npz", "folder"):
+        args = ["--against", "digits", "--size", "28", "28", "--out", tmp_path / "numbers.jsonl"]
+        code, out, err = commands.run("evaluate", tmp_path / what, *metrics, *args)
+        assert code == 0, err
+        of_folder = lines(tmp_path / "numbers.jsonl")[-2:]
+        for a, b in zip(of_run, of_folder, strict=True):
+            np.testing.assert_allclose(a["value"][0], b["value"][0], rtol=1e-6)  # the same images, the same numbers
+
+
+def test_devices_do_not_change_the_numbers(trained, tmp_path):
+    found = []
+    for devices in (1, 4):
+        out = tmp_path / f"{devices}.jsonl"
+        args = ["--metrics", "random10k", "--n", "300", "--out", out]
+        assert commands.run("evaluate", trained, *args, devices=devices)[0] == 0
+        found.append(lines(out)[0]["value"][0])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "args, says",
+    [
+        (["nowhere"], "there is no such run"),
+        (["RUN", "--metrics", "fdd10k"], "the nearest is fd10k"),
+        (["RUN", "--metrics", "fd_dinov2"], "--dinov2"),
+        (["FOLDER"], "--against"),
+        (["FOLDER", "--against", "digits", "--metrics", "swd"], "--size 9 9"),
+        (["RUN", "--n", "1", "--metrics", "random10k"], "too few"),
+    ],
+)
+def test_mistakes_are_one_line(trained, tmp_path, args, says):
+    for name in "ab":
+        Image.fromarray(np.full((9, 9), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
+    args = [{"RUN": trained, "FOLDER": tmp_path}.get(a, a) for a in args]
+    code, _, err = commands.run("evaluate", *args)
+    assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
+
+
+def test_help_lists_the_protocols():
+    code, out, _ = commands.run("evaluate", "anything", "--metrics", "help")
+    assert code == 0 and "fid50k_full" in out and "mnist10k" in out
