@@ -1,0 +1,81 @@
+"""Where weights that are downloaded or trained once are kept, and how a download gets there whole."""
+
+import hashlib
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+from jaxgan.errors import UserError
+from jaxgan.watch import counter
+
+PIECE = 2**18  # bytes in one read
+
+
+def cache_directory() -> Path:
+    """The environment's JAXGAN_CACHE, else the platform's place for caches (~/.cache/jaxgan on Linux)."""
+    if os.environ.get("JAXGAN_CACHE"):
+        return Path(os.environ["JAXGAN_CACHE"]).expanduser()
+    if sys.platform == "darwin":
+        return Path("~/Library/Caches/jaxgan").expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local").expanduser() / "jaxgan"
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxgan"
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file, in hexadecimal."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def check(path: Path, sha256: str) -> str:
+    """The digest of a weight file, which must begin with `sha256`.
+
+    Raises:
+      UserError: there is no such file, or it is another.
+    """
+    try:
+        found = digest(path)
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read ({e.strerror or e}); give the weight file's path") from None
+    if not found.startswith(sha256):
+        raise UserError(f"{path}: is not the expected file (its sha256 begins {found[:8]}, not {sha256[:8]}); fetch it anew")
+    return found
+
+
+def fetch(url: str, sha256: str, *, show: bool = True) -> Path:
+    """A file of the cache, downloaded the first time.
+
+    Args:
+      url: where it is; the last part is its name in the cache.
+      sha256: its digest, or the beginning of it.
+      show: a progress bar.
+    Returns:
+      The path; the content is checked when it is downloaded, and by the caller when it is read.
+    Raises:
+      UserError: it cannot be downloaded (says which file to put where), or what came is another file.
+    """
+    path = cache_directory() / url.rsplit("/", 1)[1]
+    if path.exists():
+        return path
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    update, close = counter(f"downloading {path.name}", show)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=30) as response, part.open("wb") as f:
+            total, done = int(response.headers.get("Content-Length") or 0), 0
+            while piece := response.read(PIECE):
+                f.write(piece)
+                done += len(piece)
+                update(done, max(total, done))
+        if not digest(part).startswith(sha256):
+            raise UserError(f"{url}: another file came than expected ({done} bytes); download it by hand to {path}")
+        part.replace(path)
+    except OSError as e:  # URLError and time-outs are OSErrors
+        reason = getattr(e, "reason", None) or e.strerror or e
+        raise UserError(f"{path}: not there, and cannot be downloaded ({reason}); put the file of {url} there") from None
+    finally:
+        close()
+        part.unlink(missing_ok=True)
+    return path
