@@ -29,10 +29,9 @@ SIDES = {
 class Worker:
     """A process that answers 'batch steps' with the seconds that a step took. A class: it has a life."""
 
-    def __init__(self, name: str, pythons: dict[str, str]):
-        file, package, *more = SIDES[name]
+    def __init__(self, name: str, file: str, python: str, arguments: list[str]):
         self.name = name
-        command = [pythons.get(package, sys.executable), str(Path(__file__).parent / file), *more]
+        command = [python or sys.executable, str(Path(__file__).parent / file), *arguments]
         pipe = subprocess.PIPE
         cwd = Path(__file__).parent.parent
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, cwd=cwd)
@@ -67,7 +66,8 @@ def main() -> None:
     for name in SIDES:
         if name != "jaxgan" and args.only and name not in args.only:
             continue
-        worker = Worker(name, pythons)
+        file, package, *more = SIDES[name]
+        worker = Worker(name, file, pythons.get(package, ""), more)
         if worker.about is None:
             print(f"left out: {name} (its interpreter cannot run it)", file=sys.stderr)
         else:
