@@ -58,7 +58,7 @@ def r3gan(
       batch: global images a step and player.
       lr, b2, gamma, ema_kimg: numbers or schedules of kimg; gamma/2 (R1 + R2).
       every, share: the penalties in every `every`-th step, on every `share`-th image (the paper: 1 and 1).
-      accum: micro-batches; the relativistic pairs are within one.
+      accum: micro-batches; pairs are of equal places, so any number of them is the same update.
     """
     gamma = schedules.as_schedule(gamma)
     half = lambda kimg: gamma(kimg) / 2

@@ -86,20 +86,23 @@ def _labels(label, n: int, classes: int) -> np.ndarray:
     if labels.shape == (n, classes) and np.issubdtype(labels.dtype, np.floating):
         return labels.astype(np.float32)
     if labels.shape not in ((), (n,)) or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f"label must be one class or {n}, as integers, or vectors [{n}, {classes}]; it is {labels.dtype} of shape {labels.shape}")
+        raise UserError(
+            f"label must be one class or {n}, as integers, or vectors [{n}, {classes}]; it is {labels.dtype} {labels.shape}"
+        )
     if labels.min() < 0 or labels.max() >= classes:
         raise UserError(f"label {label}: the classes are 0 to {classes - 1}")
     return np.broadcast_to(labels, n).astype(np.int32)
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
-    """A model as JSON: its family, class and fields. The inverse of `build`."""
+    """A model as JSON: its family, class and fields. The inverse of `build`. Initialisers are left out: the parameters
+    are saved."""
     fields = {}
     for field in dataclasses.fields(module):
         value = getattr(module, field.name)
         if field.name == "dtype":
             fields[field.name] = jnp.dtype(value).name
-        elif field.name not in ("parent", "name"):
+        elif field.name not in ("parent", "name") and not any(map(callable, value if isinstance(value, tuple) else (value,))):
             fields[field.name] = value
     kind = type(module)
     return {"family": kind.__module__.rpartition(".")[2], "class": kind.__name__, "fields": fields}
@@ -112,7 +115,9 @@ def build(description: dict[str, Any]) -> nn.Module:
         if not family.isidentifier():
             raise ImportError
         cls = getattr(importlib.import_module(f"jaxgan.models.{family}"), kind)
-    except (ImportError, AttributeError):
+        if not issubclass(cls, nn.Module) or cls.__module__ != f"jaxgan.models.{family}":
+            raise ImportError
+    except (ImportError, AttributeError, TypeError):
         raise UserError(f"this version of jaxgan has no model {family}.{kind}") from None
     tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in description["fields"].items()}
     if "dtype" in tuples:
@@ -135,16 +140,22 @@ class Trained(NamedTuple):
 
 
 def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: float | None = None) -> Trained:
-    """The averaged generator of a run directory.
+    """The averaged generator of a run directory, or of a file.
 
     Args:
-      run: the run directory.
+      run: the run directory; or an official .pkl of R3GAN, StyleGAN2-ADA or StyleGAN3's StyleGAN2, or a .safetensors
+        of `convert.save_safetensors`.
       checkpoint_step: 'latest', 'best' or a step.
       average: relative width of another weight average, in (0, 0.2887), for a run with --posthoc; None for its own. It
         is made of the averages saved up to the checkpoint's step.
     Raises:
       UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not kept.
     """
+    if Path(run).is_file():
+        from jaxgan import convert  # imports this file
+
+        generator, variables = convert.load(run)
+        return Trained(generator, jax.tree.map(jnp.asarray, variables), {}, 0)
     config = read_config(run)
     variables, step = checkpoint.load_generator(Path(run) / "checkpoints", checkpoint_step)
     if average is not None:

@@ -1,11 +1,12 @@
 """The configs by name. Each is a frozen dataclass; any field can be given on the command line."""
 
-from experiments.configs import objective, residual, tutorial
+from experiments.configs import families, objective, residual, tutorial
 
 CONFIGS = {
     "digits": residual.Config(),
     "mnist": residual.Config(data="mnist", kimg=300.0, tick_kimg=5.0, snapshot_kimg=20.0),
     "objective": objective.Config(),
     "digits-seed": tutorial.Config(),
+    **families.configs(),
     "mnist-seed": tutorial.Config(data="mnist", tick_kimg=5.0, snapshot_kimg=20.0),
 }

@@ -1,0 +1,275 @@
+"""The published families, each at three sizes: the embedded digits and MNIST in minutes on a CPU, and as in its paper.
+
+`python -m experiments.train sngan`, `... sngan-mnist --data-dir DIR`, `... sngan-cifar10`. What each is, what it costs and
+what it drew: docs/families.md.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax.numpy as jnp
+
+from experiments.configs.objective import augmentation
+from jaxgan import game, recipes, recipes_classic, recipes_r3gan, recipes_stylegan
+from jaxgan.errors import UserError
+from jaxgan.layers import base_size
+from jaxgan.models import biggan, biggan_deep, dcgan, mlp, r3gan, resnet, sngan, stylegan2
+from jaxgan.settings import Design, Settings
+
+Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada", "ada_r3gan"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Settings):
+    """A published family. Fields at 0 or '' keep what the paper, or the small variant, has."""
+
+    family: Literal[
+        *("gan", "wgan", "wgan_gp", "ac_gan", "sngan", "sngan_cnn", "sagan", "biggan", "biggan_deep", "reacgan"),
+        *("multi_hinge", "stylegan2", "r3gan"),
+    ] = "sngan"
+    """Which; each is a function of this file."""
+    preset: str = ""
+    """A network of the paper's, such as sngan_32; '' is a small one of `width` channels."""
+    kimg: float = 40.0
+    size: tuple[int, int] | None = (28, 28)
+    conditional: Literal["auto", "yes", "no"] = "auto"
+    width: int = 32
+    """Channels at full size of the small networks."""
+    lr: float = 0.0
+    """Learning rate of the generator, and of both where the paper has one; 0 is the paper's."""
+    lr_d: float = 0.0
+    """The discriminator's, where the paper has two."""
+    n_critic: int = 0
+    """Updates of D for one of G."""
+    gamma: float = 0.0
+    """stylegan2, r3gan: weight of the gradient penalties."""
+    ema_kimg: float = 2.0
+    """Half-life of the weight average; 0 for none (the papers before BigGAN), -1 for the paper's own."""
+    augment: tuple[Augment, ...] = ()
+    """What reals and fakes go through before each call of D."""
+    augment_p: float = 1.0
+    """Probability of each; with --augment-target the first one."""
+    augment_target: float = 0.0
+    """ADA: p moves so that the mean sign of D's real logits nears this (0.6); 0 keeps p."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the networks' arithmetic; weights and statistics are float32."""
+
+    def design(self, shape: tuple[int, int, int], classes: int) -> Design:
+        pair, recipe = FAMILIES[self.family](self, shape, classes)
+        augmented = augmentation(self.augment)
+        p = self.augment_p
+        if self.family == "r3gan" and "ada_r3gan" in self.augment:
+            p = recipes_r3gan.augment_p(recipes_r3gan.PRESETS[self.preset or "digits"])
+        if self.augment_target:
+            recipe = recipes.adaptive(recipe, start=0.0, target=self.augment_target)
+            p = lambda carry, kimg: carry["p"]
+        return Design(*pair, game.game(*pair, augment=augmented, p=p), recipe)
+
+
+def given(config: Config, **fields) -> dict:
+    """Keyword arguments of a recipe: what the config says of these, and nothing of what it leaves to the paper."""
+    said = {name: getattr(config, field) for name, field in fields.items()}
+    ema = {} if config.ema_kimg < 0 else {"ema_kimg": config.ema_kimg}
+    return {"batch": config.batch, "accum": config.accum, **{k: v for k, v in said.items() if v}, **ema}
+
+
+def pair_of(module, config: Config, shape, classes, g=None, d=None, names=("Generator", "Discriminator"), **small):
+    """Both networks of a family: of the preset, or small."""
+    presets = getattr(module, "PRESETS", {})
+    if config.preset and config.preset not in presets:
+        raise UserError(f"--preset {config.preset}: {config.family} has {', '.join(presets) or 'none'}")
+    of_g, of_d = presets[config.preset] if config.preset else ({**small, **(g or {})}, {**small, **(d or {})})
+    if config.preset:
+        of_d = {**of_d, **{k: v for k, v in (d or {}).items() if k in ("head", "norm", "pool")}}
+    made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(config.dtype)}
+    return getattr(module, names[0])(**made, **of_g), getattr(module, names[1])(**made, **of_d)
+
+
+def with_classes(config: Config, classes: int) -> None:
+    if not classes:
+        raise UserError(f"{config.family} learns from labels; give data with classes and --conditional auto")
+
+
+def gan(config, shape, classes):
+    """Goodfellow et al. 2014: multilayer perceptrons, maxout and dropout in D, momentum."""
+    return pair_of(mlp, config, shape, classes), recipes_classic.goodfellow(**given(config, lr="lr"), kimg=config.kimg)
+
+
+def wgan(config, shape, classes):
+    """Arjovsky et al. 2017: DCGAN's pair without batch norm in the critic, weights clipped, RMSprop, five critics."""
+    pair = pair_of(dcgan, config, shape, classes, d={"norm": False}, width=config.width)
+    return pair, recipes_classic.wgan(**given(config, lr="lr", n_critic="n_critic"))
+
+
+def wgan_gp(config, shape, classes):
+    """Gulrajani et al. 2017: residual pair, no norm in the critic, gradient penalty, five critics."""
+    pair = pair_of(resnet, config, shape, classes, d={"norm": "none", "pool": "mean"}, width=config.width)
+    return pair, recipes_classic.wgan_gp(**given(config, lr="lr", n_critic="n_critic"), kimg=config.kimg)
+
+
+def ac_gan(config, shape, classes):
+    """Odena et al. 2017: DCGAN's pair with a class head on D, labels in G."""
+    with_classes(config, classes)
+    pair = pair_of(dcgan, config, shape, classes, d={"head": "classes"}, width=config.width)
+    return pair, recipes_classic.ac_gan(**given(config, lr="lr"))
+
+
+def sngan_resnet(config, shape, classes):
+    """Miyato et al. 2018, Miyato and Koyama 2018: spectral norm, hinge, projection, conditional batch norm."""
+    pair = pair_of(resnet, config, shape, classes, width=config.width)
+    return pair, recipes_classic.sngan(**given(config, lr="lr", n_critic="n_critic"), kimg=config.kimg)
+
+
+def sngan_cnn(config, shape, classes):
+    """The same on plain convolutions."""
+    pair = pair_of(sngan, config, shape, classes, width=config.width)
+    return pair, recipes_classic.sngan(**given(config, lr="lr", n_critic="n_critic"), kimg=config.kimg)
+
+
+def sagan(config, shape, classes):
+    """Zhang et al. 2019: spectral norm in both, self-attention, two time scales."""
+    attention = {"attention": (14,) if shape[0] == 28 else None}
+    pair = pair_of(
+        biggan, config, shape, classes, attention, attention, ("SAGANGenerator", "SAGANDiscriminator"), width=config.width
+    )
+    return pair, recipes_classic.sagan(**given(config, lr_g="lr", lr_d="lr_d", n_critic="n_critic"))
+
+
+def big(module):
+    def make(config, shape, classes):
+        """Brock et al. 2019: hierarchical z, shared class vectors, orthogonal regularisation, average of the weights."""
+        pair = pair_of(module, config, shape, classes, g={"z_dim": 60, "shared_dim": 32}, width=config.width)
+        return pair, recipes_classic.biggan(**given(config, lr_g="lr", lr_d="lr_d", n_critic="n_critic"))
+
+    return make
+
+
+def reacgan(config, shape, classes):
+    """Kang et al. 2021: SNGAN's pair, embedding head, data-to-data cross-entropy."""
+    with_classes(config, classes)
+    pair = pair_of(resnet, config, shape, classes, d={"head": "embedding"}, width=config.width)
+    return pair, recipes_classic.reacgan(**given(config, lr="lr", n_critic="n_critic"))
+
+
+def multi_hinge(config, shape, classes):
+    """Kavalerov et al. 2021: SNGAN's pair, a hinge over K + 1 classes, feature matching."""
+    with_classes(config, classes)
+    pair = pair_of(resnet, config, shape, classes, d={"head": "multi_hinge"}, width=config.width)
+    return pair, recipes_classic.multi_hinge(**given(config, lr="lr", n_critic="n_critic"))
+
+
+def style2(config, shape, classes):
+    """Karras et al. 2020: style-modulated convolutions, lazy R1 and path length; with --augment ada --augment-target 0.6, ADA."""
+    made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(config.dtype)}
+    if config.preset:
+        of = recipes_stylegan.preset(config.preset, max(shape[:2]))
+        recipe = of["recipe"] | given(config, lr="lr", gamma="gamma") | {"batch": config.batch}
+        return (stylegan2.Generator(**made, **of["g"]), stylegan2.Discriminator(**made, **of["d"])), recipes_stylegan.stylegan2(
+            **recipe
+        )
+    small = {"channel_base": config.width * min(shape[:2]), "channel_max": 4 * config.width}
+    g = stylegan2.Generator(**made, **small, z_dim=64, w_dim=64, mapping_layers=2, mixing=0.0)
+    d = stylegan2.Discriminator(**made, **small, mapping_layers=2)
+    recipe = given(config, lr="lr", gamma="gamma")
+    return (g, d), recipes_stylegan.stylegan2(**({"gamma": 0.3} | recipe), path_weight=0.0)
+
+
+def r3(config, shape, classes):
+    """Huang et al. 2024: residual pair without norm, relativistic pairs, R1 and R2, five schedules."""
+    name = config.preset or "digits"
+    if name not in recipes_r3gan.PRESETS:
+        raise UserError(f"--preset {name}: r3gan has {', '.join(recipes_r3gan.PRESETS)}")
+    preset = recipes_r3gan.PRESETS[name]
+    if not config.preset:
+        stages = base_size(shape)[1] + 1
+        channels = (2 * config.width, *(config.width,) * (stages - 2), max(config.width // 4, 4))
+        network = {"channels": channels, "blocks": (1,) * stages}
+        preset = preset._replace(decay_kimg=config.kimg, ema_kimg=(0, 0.1 * config.kimg), network=network)
+    if config.gamma:
+        preset = preset._replace(gamma=(config.gamma, config.gamma / 10))
+    if config.lr:
+        preset = preset._replace(lr=(config.lr, config.lr / 10))
+    of = dict(preset.network)
+    if config.dtype == "float32":
+        of |= {"dtype": jnp.float32}
+    pair = r3gan.Generator(shape, classes, **of), r3gan.Discriminator(shape, classes, **of)
+    lazy = {} if config.preset else {"every": 4, "share": 2}
+    return pair, recipes_r3gan.annealed(preset, batch=config.batch, accum=config.accum, **lazy)
+
+
+FAMILIES = {
+    **{"gan": gan, "wgan": wgan, "wgan_gp": wgan_gp, "ac_gan": ac_gan, "sngan": sngan_resnet, "sngan_cnn": sngan_cnn},
+    **{"sagan": sagan, "biggan": big(biggan), "biggan_deep": big(biggan_deep), "reacgan": reacgan},
+    **{"multi_hinge": multi_hinge, "stylegan2": style2, "r3gan": r3},
+}
+"""family -> (config, image shape, classes) -> (both networks, recipe)."""
+
+SMALL = {
+    "gan": Config(family="gan", lr=0.02, ema_kimg=0.0, conditional="no"),
+    "wgan": Config(family="wgan", lr=2e-4, conditional="no"),
+    "wgan_gp": Config(family="wgan_gp", lr=5e-4, width=16),
+    "ac_gan": Config(family="ac_gan"),
+    "sngan": Config(family="sngan", lr=5e-4, width=16, n_critic=2),
+    "sngan_cnn": Config(family="sngan_cnn", lr=5e-4, n_critic=2),
+    "sagan": Config(family="sagan", lr=3e-4, lr_d=6e-4, width=16),
+    "biggan": Config(family="biggan", lr=2e-4, lr_d=8e-4, width=16, n_critic=1),
+    "biggan_deep": Config(family="biggan_deep", lr=2e-4, lr_d=8e-4, width=32, n_critic=1),
+    "reacgan": Config(family="reacgan", lr=5e-4, width=16, n_critic=2),
+    "multi_hinge": Config(family="multi_hinge", lr=5e-4, width=16, n_critic=2),
+    "stylegan2": Config(family="stylegan2", lr=2.5e-3, width=16),
+    "r3gan": Config(family="r3gan", ema_kimg=-1.0),
+}
+"""The small configs: --data digits."""
+
+PAPER = {"ema_kimg": -1.0, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
+CIFAR = PAPER | {"data": "cifar10", "size": (32, 32), "channels": 3}
+PAPERS = {
+    "wgan_gp-cifar10": Config(family="wgan_gp", preset="wgan_gp_32", batch=64, kimg=32_000.0, conditional="no", **CIFAR),
+    "sngan-cifar10": Config(family="sngan", preset="sngan_32", batch=64, kimg=16_000.0, conditional="yes", **CIFAR),
+    "sagan-imagenet128": Config(
+        family="sagan", preset="sagan_128", batch=256, kimg=256_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
+    ),
+    "biggan-cifar10": Config(family="biggan", preset="biggan_32", batch=50, kimg=50_000.0, lr=2e-4, n_critic=4, **CIFAR),
+    "biggan-imagenet128": Config(
+        family="biggan", preset="biggan_128", batch=2048, kimg=600_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
+    ),
+    "stylegan2-cifar10": Config(
+        family="stylegan2", preset="cifar", batch=64, kimg=100_000.0, augment=("ada",), augment_target=0.6, **CIFAR
+    ),
+    "stylegan2-256": Config(
+        family="stylegan2",
+        preset="paper256",
+        batch=64,
+        kimg=25_000.0,
+        mirror=True,
+        **PAPER | {"data": "photos", "size": (256, 256)},
+    ),
+    "r3gan-cifar10": Config(
+        family="r3gan",
+        preset="cifar10",
+        batch=512,
+        kimg=250_000.0,
+        mirror=True,
+        augment=("ada_r3gan",),
+        dtype="bfloat16",
+        **CIFAR,
+    ),
+    "r3gan-256": Config(
+        family="r3gan",
+        preset="ffhq256",
+        batch=256,
+        kimg=150_000.0,
+        mirror=True,
+        augment=("ada_r3gan",),
+        dtype="bfloat16",
+        **PAPER | {"data": "photos", "size": (256, 256), "conditional": "no"},
+    ),
+}
+"""As in the papers; for the accelerators that those name."""
+
+
+def configs() -> dict[str, Config]:
+    """All of them by name: family, family-mnist, and the papers'."""
+    mnist = {"data": "mnist", "kimg": 300.0, "tick_kimg": 5.0, "snapshot_kimg": 20.0}
+    on_mnist = {f"{name}-mnist": dataclasses.replace(config, **mnist) for name, config in SMALL.items()}
+    return {**SMALL, **on_mnist, **PAPERS}

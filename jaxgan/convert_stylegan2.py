@@ -1,0 +1,145 @@
+"""The authors' StyleGAN2 networks as ours: from {their name: array} and the arguments they were made with.
+
+Understands the networks of stylegan2-ada-pytorch and of stylegan3's StyleGAN2. Pure: NumPy arrays in, a module and its
+variables out; `convert` reads the files.
+"""
+
+from collections.abc import Mapping as Dict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan.errors import UserError
+from jaxgan.models import stylegan2
+
+LEAVES = {"kernel": "weight", "mean": "w_avg"}
+"""Our names of leaves, theirs, where they differ."""
+
+
+def generator(state, init_kwargs):
+    """Their generator -> (stylegan2.Generator, variables).
+
+    Args:
+      state: {name: array}, all parameters and buffers, such as 'synthesis.b8.conv0.weight'.
+      init_kwargs: the keyword arguments of their class: z_dim, c_dim, w_dim, img_resolution, img_channels, ...
+    Returns:
+      The module, and {'params', 'w_avg', 'noise'} in float32 (NumPy).
+    Raises:
+      UserError: an argument that our network does not have, or arrays that do not fit it.
+    """
+    given = dict(init_kwargs)
+    given |= given.pop("synthesis_kwargs", {})
+    mapping = dict(given.pop("mapping_kwargs", {}))
+    fields = _shared(given) | {
+        "z_dim": given.pop("z_dim"),
+        "w_dim": given.pop("w_dim"),
+        "architecture": given.pop("architecture", "skip"),
+        "w_average": mapping.pop("w_avg_beta", 0.998),
+    }
+    return _module(stylegan2.Generator, fields, mapping, given, state)
+
+
+def discriminator(state, init_kwargs):
+    """Their discriminator -> (stylegan2.Discriminator, variables). As `generator`."""
+    given = dict(init_kwargs)
+    mapping = dict(given.pop("mapping_kwargs", {}))
+    epilogue = dict(given.pop("epilogue_kwargs", {}))
+    given |= given.pop("block_kwargs", {})
+    given.pop("freeze_layers", None)  # says what was trained, not what is computed
+    fields = _shared(given) | {
+        "architecture": given.pop("architecture", "resnet"),
+        "label_dim": given.pop("cmap_dim", None),
+        "group": epilogue.pop("mbstd_group_size", 4),
+        "group_features": epilogue.pop("mbstd_num_channels", 1),
+    }
+    return _module(stylegan2.Discriminator, fields, mapping, given | epilogue, state)
+
+
+def official_name(path, generator):
+    """Their name of one of our variables, from its path such as ('params', 'b8', 'conv0', 'kernel')."""
+    collection, *modules, leaf = path
+    parts = ["mapping" if name == "mapping_network" else name for name in modules]
+    if generator and parts[0] != "mapping":
+        parts = ["synthesis", *parts]
+    return ".".join([*parts, "noise_const" if collection == "noise" else LEAVES.get(leaf, leaf)])
+
+
+def our_layout(array, path, shape):
+    """Their array in the layout of ours at this path, float32: [out, in, h, w] -> [h, w, in, out] and so on.
+
+    Raises:
+      ValueError: its size is not that of `shape`.
+    """
+    array = np.asarray(array, np.float32)
+    if path[0] == "noise":
+        return array.reshape(shape)
+    if array.ndim == 4:
+        return array.transpose(2, 3, 1, 0)
+    if path[-1] == "const":
+        return array.transpose(1, 2, 0)
+    if path[-2:] == ("fc", "kernel"):  # their flattened grid has its channels first; the grid is square
+        channels = array.shape[0]
+        side = round((array.shape[1] // channels) ** 0.5)
+        return array.reshape(-1, channels, side, side).transpose(2, 3, 1, 0).reshape(shape)
+    return array.T if array.ndim == 2 else array.reshape(shape)
+
+
+def variables(module, state):
+    """The variables of our module from {their name: array}; what else is in `state` is ignored.
+
+    Raises:
+      UserError: an array that is missing or of another shape.
+    """
+    made = isinstance(module, stylegan2.Generator)
+    x = jnp.zeros((1, module.z_dim) if made else (1, *module.shape))
+    c = jnp.zeros((1, module.classes)) if module.classes else None
+    keys = jax.random.split(jax.random.key(0), 1)
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, c, keys=keys))
+
+    def leaf(path, like):
+        path = tuple(part.key for part in path)
+        name = official_name(path, made)
+        try:
+            array = our_layout(state[name], path, like.shape)
+        except KeyError:
+            raise UserError(f"{name}: the file has no such array; it is not a StyleGAN2 network, or of another kind") from None
+        except (ValueError, ZeroDivisionError):
+            array = np.asarray(state[name])
+        if array.shape != like.shape:
+            raise UserError(
+                f"{name}: {np.shape(state[name])} does not fit the {like.shape} of the network that the file describes"
+            )
+        return array
+
+    return jax.tree_util.tree_map_with_path(leaf, dict(shapes))
+
+
+def _shared(given: dict) -> dict:
+    """Fields of both networks; takes what it reads out of `given`."""
+    side, channels = given.pop("img_resolution"), given.pop("img_channels")
+    return {
+        "shape": (side, side, channels),
+        "classes": given.pop("c_dim"),
+        "channel_base": given.pop("channel_base", 32768),
+        "channel_max": given.pop("channel_max", 512),
+        "clamp": given.pop("conv_clamp", 256.0),
+        "taps": tuple(given.pop("resample_filter", (1, 3, 3, 1))),
+        "dtype_sizes": given.pop("num_fp16_res", 4),
+    }
+
+
+def _module(kind, fields: dict, mapping: dict, rest: dict, state: Dict):
+    """The module and its variables, once nothing is left that we do not know."""
+    names = {"num_layers": "mapping_layers", "lr_multiplier": "mapping_lr", "embed_features": "embed", "layer_features": "hidden"}
+    fields |= {ours: mapping.pop(theirs) for theirs, ours in names.items() if theirs in mapping}
+    for name in ("fused_modconv_default", "fp16_channels_last"):  # how it is computed, not what
+        rest.pop(name, None)
+    usual = {"activation": "lrelu", "use_noise": True, "kernel_size": 3}
+    unknown = {k: v for k, v in (rest | mapping).items() if k not in usual or v != usual[k]}
+    if unknown:
+        raise UserError(f"the network was made with {unknown}, which ours does not have")
+    if fields["shape"][0] < 8:
+        raise UserError(f"an image of {fields['shape'][0]}x{fields['shape'][0]}: ours starts at 8x8")
+    module = kind(**fields)
+    return module, variables(module, state)

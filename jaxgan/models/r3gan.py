@@ -1,0 +1,250 @@
+"""R3GAN: generator and discriminator of residual blocks with grouped convolutions, no normalisation, one learned basis.
+
+Called as every pair: `(z or x, c, keys=, train=, axis=)`. Nothing here draws or keeps statistics, so keys, train and
+axis change nothing, and images of a batch never influence one another. The fields of the paper's networks are in
+`recipes_r3gan.PRESETS`; `residual` is our smaller pair in the same manner.
+
+Source: Huang et al. 2024, "The GAN is dead; long live the GAN!", section 4 and appendix; weights of the official
+networks fit one to one (`jaxgan.convert`). Deviations: the base grid is 4x4 times an image's own proportions, or up to 7
+(`layers.base_size`); the image leaves in float32 even where the last stage is bfloat16.
+"""
+
+import math
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxgan.errors import UserError
+from jaxgan.layers import Conv, Embed, base_size, check_input
+
+SLOPE = 0.2
+leaky = partial(nn.leaky_relu, negative_slope=SLOPE)
+GROUP = 16
+"""Channels a group of the grouped convolutions where `cardinality` does not say: the paper's, but ImageNet's 32."""
+
+
+class Generator(nn.Module):
+    """z [B, z_dim] -> image: a learned basis times a linear map of z, then stages of residual blocks and doublings.
+
+    Fields:
+      shape: (H, W, C), H and W as `layers.base_size` accepts; (h, w) 2^k has k + 1 stages, h x w the first.
+      classes: 0 or the number of classes; a learned vector of the class is concatenated to z.
+      z_dim: length of z. class_dim: length of the class vector; 0 for z_dim.
+      width: channels of the first four stages, then half as many in each; at least 1.
+      channels: channels a stage, base first, in place of what width says.
+      cardinality: groups of the 3x3 convolutions, one number a stage, base first; empty for `GROUP` channels a group, or
+        the largest power of two below that divides.
+      blocks: residual blocks a stage, base first; empty for 2 each.
+      expansion: a block's inner channels, times its outer ones.
+      dtype: of the arithmetic of all but the first `float32_stages` stages, base first; weights and image are float32.
+      float32_stages: at least 1. The paper: 1, but 3 for FFHQ-256.
+    """
+
+    shape: tuple
+    classes: int = 0
+    z_dim: int = 64
+    class_dim: int = 0
+    width: int = 64
+    channels: tuple = ()
+    cardinality: tuple = ()
+    blocks: tuple = ()
+    expansion: int = 2
+    dtype: Any = jnp.float32
+    float32_stages: int = 1
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+        """z [B, z_dim], standard normal; c: see `layers.Embed` -> [B, H, W, C], float32, about [-1, 1] (no tanh)."""
+        check_input("z", z, (self.z_dim,))
+        base, stages = plan(self)
+        if self.classes:
+            embed = Embed(self.classes, self.class_dim or self.z_dim, _spread(self.classes), name="classes")
+            z = jnp.concatenate([z, embed(c)], 1)
+        first = stages[0].channels
+        scale = nn.Dense(first, use_bias=False, kernel_init=_scaled(1.0), name="linear")(z)
+        grid = self.param("basis", _spread(1), (*base, first), jnp.float32)
+        x = grid[None] * scale[:, None, None, :]
+        for i, stage in enumerate(stages):
+            x = x.astype(stage.dtype)
+            if i:
+                x = double(_channels(x, stage, i))
+            x = _blocks(x, stage, i, stages)
+        return _project(self.shape[2], stages[-1].dtype, "image")(x).astype(jnp.float32)
+
+
+class Discriminator(nn.Module):
+    """Image -> logit: the generator's mirror, ending in a weighted sum over the base grid and a linear map.
+
+    Fields: as `Generator`. With classes the linear map gives class_dim features (0: as many as the base has channels),
+    and the logit is their inner product with the learned vector of the class (the projection of Miyato & Koyama 2018,
+    without its unconditional term).
+    """
+
+    shape: tuple
+    classes: int = 0
+    class_dim: int = 0
+    width: int = 64
+    channels: tuple = ()
+    cardinality: tuple = ()
+    blocks: tuple = ()
+    expansion: int = 2
+    dtype: Any = jnp.float32
+    float32_stages: int = 1
+
+    @nn.compact
+    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+        """x [B, H, W, C]; c: see `layers.Embed` -> logits [B], float32."""
+        check_input("x", x, self.shape)
+        base, stages = plan(self)
+        x = _project(stages[-1].channels, stages[-1].dtype, "image")(x)
+        for i in reversed(range(len(stages))):
+            x = _blocks(x.astype(stages[i].dtype), stages[i], i, stages)
+            if i:
+                x = _channels(halve(x), stages[i - 1]._replace(dtype=stages[i].dtype), i)
+        grid = self.param("basis", _spread(math.prod(base)), (*base, stages[0].channels), jnp.float32)
+        features = (x.astype(jnp.float32) * grid[None]).sum((1, 2))
+        size = (self.class_dim or stages[0].channels) if self.classes else 1
+        logits = nn.Dense(size, use_bias=False, kernel_init=_scaled(1.0), name="linear")(features)
+        if not self.classes:
+            return logits[:, 0]
+        return (logits * Embed(self.classes, size, _spread(size * self.classes), name="classes")(c)).sum(1)
+
+
+class Block(nn.Module):
+    """x + 1x1(leaky(grouped 3x3(leaky(1x1(x))))), the last 1x1 starting at zero, so that a network starts as its skip path.
+
+    Fields:
+      inner: channels between the two 1x1. groups: of the 3x3.
+      depth: residual blocks of the whole network. The first two layers start at He's scale times depth**(-1/4), Fixup's
+        rule for three layers a block (Zhang et al. 2019), which keeps the first updates' size independent of depth.
+    """
+
+    inner: int
+    groups: int
+    depth: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x):
+        """[B, H, W, C] -> the same shape and dtype."""
+        init = _scaled(math.sqrt(2 / (1 + SLOPE**2)) * self.depth**-0.25)
+        y = leaky(Conv(self.inner, 1, kernel_init=init, dtype=self.dtype, name="expand")(x))
+        y = leaky(Conv(self.inner, groups=self.groups, kernel_init=init, dtype=self.dtype, name="grouped")(y))
+        zero = nn.initializers.zeros
+        return x + Conv(x.shape[-1], 1, bias=False, kernel_init=zero, dtype=self.dtype, name="reduce")(y)
+
+
+def double(x):
+    """Twice the size by the smooth filter [1, 2, 1]: y[2i] = (x[i-1] + 3 x[i]) / 4, y[2i+1] = (3 x[i] + x[i+1]) / 4.
+
+    Zero insertion followed by [1, 3, 3, 1] / 4 = [1, 2, 1] * [1, 1] / 4, on each axis, with zeros outside the image.
+
+    Args:
+      x: [B, H, W, C].
+    Returns:
+      [B, 2H, 2W, C], same dtype.
+    Source: Huang et al. 2024, section 4. `ops.upsample2` differs in its border.
+    """
+    for axis in (1, 2):
+        before, after = _neighbours(x, x, axis)
+        pair = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+        x = pair.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
+    return x
+
+
+def halve(x):
+    """Half the size by the same filter: y[i] = (x[2i-1] + 3 x[2i] + 3 x[2i+1] + x[2i+2]) / 8: `double`'s transpose over 4.
+
+    Args:
+      x: [B, H, W, C], H and W even.
+    Returns:
+      [B, H/2, W/2, C], same dtype.
+    Source: Huang et al. 2024, section 4.
+    """
+    for axis in (1, 2):
+        pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
+        even, odd = (jnp.take(pairs, side, axis + 1) for side in (0, 1))
+        before, after = _neighbours(odd, even, axis)
+        x = 0.375 * (even + odd) + 0.125 * (before + after)
+    return x
+
+
+def _neighbours(a, b, axis):
+    """a[i - 1] and b[i + 1] along an axis, zero outside."""
+    zero = jnp.zeros_like(jnp.take(a, jnp.array([0]), axis))
+    n = a.shape[axis]
+    before = jnp.concatenate([zero, _part(a, 0, n - 1, axis)], axis)
+    return before, jnp.concatenate([_part(b, 1, n, axis), zero], axis)
+
+
+def _part(x, first, last, axis):
+    return x[(slice(None),) * axis + (slice(first, last),)]
+
+
+def _spread(summands):
+    """Normal with variance 1 / summands."""
+    return nn.initializers.normal(1 / math.sqrt(summands))
+
+
+def _scaled(gain):
+    """Normal with standard deviation gain / sqrt(fan in)."""
+    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
+
+
+def _project(features, dtype, name):
+    return Conv(features, 1, bias=False, kernel_init=_scaled(1.0), dtype=dtype, name=name)
+
+
+def _channels(x, stage, i):
+    """1x1 to the stage's channels, between stages i - 1 and i; nothing where x has them already."""
+    return x if x.shape[-1] == stage.channels else _project(stage.channels, stage.dtype, f"between{i}")(x)
+
+
+def _blocks(x, stage, i, stages):
+    depth = sum(s.blocks for s in stages)
+    for j in range(stage.blocks):
+        x = Block(stage.inner, stage.groups, depth, stage.dtype, name=f"stage{i}_block{j}")(x)
+    return x
+
+
+class Stage(NamedTuple):
+    """One resolution."""
+
+    channels: int
+    inner: int
+    groups: int
+    blocks: int
+    dtype: Any
+
+
+def plan(model):
+    """What the fields of a model say: its base grid (h, w) and a tuple of `Stage`s, base first.
+
+    Raises:
+      UserError: fields that do not fit the image's size or one another; it names the field.
+    """
+    base, doublings = base_size(model.shape)
+    count = doublings + 1
+    channels = model.channels or tuple(max(model.width >> max(i - 3, 0), 1) for i in range(count))
+    blocks = model.blocks or (2,) * count
+    inner = [c * model.expansion for c in channels]
+    groups = model.cardinality or tuple(n // math.gcd(n, GROUP) for n in inner)
+    for name, value in (("channels", channels), ("blocks", blocks), ("cardinality", groups)):
+        if len(value) != count:
+            raise UserError(
+                f"{name}={tuple(value)} has {len(value)} entries; an image of {model.shape[0]}x{model.shape[1]} has {count} "
+                f"stages, {base[0]}x{base[1]} first: give one entry a stage"
+            )
+    if min(channels) < 1 or min(blocks) < 0 or sum(blocks) < 1 or model.expansion < 1:
+        raise UserError(
+            f"channels={tuple(channels)}, blocks={tuple(blocks)}, expansion={model.expansion}: give 1 or more of each"
+        )
+    for n, g in zip(inner, groups, strict=True):
+        if g < 1 or n % g:
+            raise UserError(f"cardinality={tuple(groups)}: {g} groups do not divide a stage's {n} inner channels")
+    if not 1 <= model.float32_stages <= count:
+        raise UserError(f"float32_stages={model.float32_stages}: give 1 to {count}, the number of stages")
+    dtypes = [jnp.float32 if i < model.float32_stages else model.dtype for i in range(count)]
+    return base, tuple(map(Stage, channels, inner, groups, blocks, dtypes))

@@ -1,0 +1,166 @@
+"""R3GAN's presets, and its recipe with five schedules: learning rate, Adam's beta2, gamma, average, augmentation.
+
+All five follow half a cosine over the same `decay_kimg`, in plain values (no logarithm), from their first number to their
+last, and stay there. A step moves D and then G, each on real images, labels, noise and augmentation draws of its own; the
+fakes have the labels of the reals that they are paired with.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jaxgan import recipes, schedules
+from jaxgan.step import Recipe
+
+
+class Preset(NamedTuple):
+    """Networks and the numbers of their training; pairs are (first, last) of half a cosine over `decay_kimg`."""
+
+    shape: tuple
+    classes: int
+    network: dict
+    """Fields of both networks."""
+    gamma: tuple
+    """Weight of the penalties, gamma / 2 (R1 + R2)."""
+    ema_kimg: tuple
+    """Half-life of the generator's average."""
+    augment_p: tuple
+    """Probability of the augmentation "r3gan" of `augment.ada` (but of no colour on grey images)."""
+    decay_kimg: float
+    kimg: float
+    """How long to train. The paper's own for CIFAR-10 and ImageNet; FFHQ's is ours, its training code runs until stopped."""
+    batch: int
+    lr: tuple = (2e-4, 5e-5)
+    b2: tuple = (0.9, 0.99)
+    """Adam's second decay; the first is 0."""
+    mirror: bool = True
+    """Double the set by x-flips."""
+
+
+def annealed(preset: Preset, *, batch: int = 0, every: int = 1, share: int = 1, accum: int = 1) -> Recipe:
+    """The recipe of a preset: `recipes.r3gan` with lr, b2, gamma and ema_kimg of the present kimg.
+
+    Args:
+      preset: one of `PRESETS`, or one changed by `_replace`.
+      batch: global images a step and player; 0 is the preset's. The learning rate is not scaled with it.
+      every, share: the penalties in every `every`-th step, on every `share`-th image (the paper: 1 and 1).
+      accum: micro-batches. Pairs are of equal places in the batch, so any number of them is the same update.
+    Returns:
+      A Recipe. The augmentation's probability is the game's: give it `p=augment_p(preset)`.
+    Source: Huang et al. 2024, section 4 and appendix; its training loop, which fixes what the paper leaves open: the values
+      are those at the images seen before the step, and Adam's epsilon is 1e-8.
+    """
+    fall = lambda ends: schedules.cosine(*ends, preset.decay_kimg)
+    return recipes.r3gan(
+        batch=batch or preset.batch,
+        lr=fall(preset.lr),
+        b2=fall(preset.b2),
+        gamma=fall(preset.gamma),
+        ema_kimg=fall(preset.ema_kimg),
+        every=every,
+        share=share,
+        accum=accum,
+    )
+
+
+def augment_p(preset: Preset):
+    """(carry, kimg) -> augmentation probability [], for `game.game(..., p=)`: rises along the same cosine, from 0."""
+    rise = schedules.cosine(*preset.augment_p, preset.decay_kimg)
+    return lambda carry, kimg: rise(kimg)
+
+
+def _network(channels, group=16, float32_stages=1):
+    """The paper's: inner layers twice as wide, `group` channels a group, two blocks a stage, bfloat16 above the base."""
+    groups = tuple(2 * c // group for c in channels)
+    return {
+        "channels": channels,
+        "cardinality": groups,
+        "blocks": (2,) * len(channels),
+        "dtype": jnp.bfloat16,
+        "float32_stages": float32_stages,
+    }
+
+
+PRESETS: dict[str, Preset] = {
+    "cifar10": Preset(
+        shape=(32, 32, 3),
+        classes=10,
+        network=_network((768,) * 4),
+        gamma=(0.05, 0.005),
+        ema_kimg=(0, 5_000),
+        augment_p=(0, 0.55),
+        decay_kimg=20_000,
+        kimg=250_000,
+        batch=512,
+    ),
+    "ffhq64": Preset(
+        shape=(64, 64, 3),
+        classes=0,
+        network=_network((768, 768, 768, 768, 384)),
+        gamma=(2, 0.2),
+        ema_kimg=(0, 500),
+        augment_p=(0, 0.3),
+        decay_kimg=20_000,
+        kimg=150_000,
+        batch=256,
+    ),
+    "ffhq256": Preset(
+        shape=(256, 256, 3),
+        classes=0,
+        network=_network((768, 768, 768, 768, 384, 192, 96), float32_stages=3),
+        gamma=(150, 15),
+        ema_kimg=(0, 500),
+        augment_p=(0, 0.3),
+        decay_kimg=20_000,
+        kimg=150_000,
+        batch=256,
+    ),
+    "imagenet32": Preset(
+        shape=(32, 32, 3),
+        classes=1000,
+        network=_network((1536,) * 4, group=32),
+        gamma=(0.5, 0.05),
+        ema_kimg=(0, 50_000),
+        augment_p=(0, 0.5),
+        decay_kimg=200_000,
+        kimg=1_000_000,
+        batch=4096,
+    ),
+    "imagenet64": Preset(
+        shape=(64, 64, 3),
+        classes=1000,
+        network=_network((1536,) * 5, group=32),
+        gamma=(1, 0.1),
+        ema_kimg=(0, 50_000),
+        augment_p=(0, 0.4),
+        decay_kimg=200_000,
+        kimg=1_000_000,
+        batch=4096,
+    ),
+    "digits": Preset(
+        shape=(28, 28, 1),
+        classes=10,
+        network={"channels": (64, 32, 8), "blocks": (1, 1, 1)},
+        gamma=(1, 0.1),
+        ema_kimg=(0, 4),
+        augment_p=(0, 0),
+        decay_kimg=40,
+        kimg=40,
+        batch=32,
+        lr=(2e-3, 2e-4),
+        mirror=False,
+    ),
+    "mnist": Preset(
+        shape=(28, 28, 1),
+        classes=10,
+        network={"channels": (64, 32, 8), "blocks": (1, 1, 1)},
+        gamma=(1, 0.1),
+        ema_kimg=(0, 20),
+        augment_p=(0, 0),
+        decay_kimg=300,
+        kimg=300,
+        batch=32,
+        lr=(2e-3, 2e-4),
+        mirror=False,
+    ),
+}

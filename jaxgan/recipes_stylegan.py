@@ -1,0 +1,157 @@
+"""The ProGAN and StyleGAN methods as recipes, and the papers' configurations as plain numbers."""
+
+from jaxgan import optim, schedules
+from jaxgan.errors import UserError
+from jaxgan.step import Phase, Recipe, Turn
+from jaxgan.terms import CARRY, ac_gan, adversarial, drift, gradient_penalty, mixed_gradient_penalty, path_length
+
+
+def stylegan2(
+    *,
+    batch: int,
+    lr=0.002,
+    gamma=10.0,
+    path_weight: float = 2.0,
+    every=(4, 16),
+    share: int = 2,
+    accum: int = 1,
+    ema_kimg=10.0,
+) -> Recipe:
+    """StyleGAN2 (Karras et al. 2020): non-saturating loss, and both players' regularisers as lazy updates of their own.
+
+    Four phases, in the order of the authors' code: G's loss; path length every 4 steps; D's loss; R1 every 16 steps. A due
+    regulariser is an update by itself with the player's optimiser, whose rate and betas allow for it (`optim.lazy`). With
+    `recipes.adaptive` around it, it is StyleGAN2-ADA.
+
+    Args:
+      batch: global images a step.
+      lr: learning rate of both players before that correction; Adam, betas 0 and 0.99.
+      gamma: of R1, gamma / 2 times the penalty. Numbers or schedules, these two and ema_kimg.
+      path_weight: of path length; 0 for none (the rate is corrected all the same, as in the authors' code).
+      every: intervals of path length and of R1, in steps.
+      share: path length looks at every `share`-th image.
+      accum: micro-batches; the minibatch stddev sees one of them.
+      ema_kimg: half-life of the weight average; `schedules.ramp` for the authors' ramp.
+    Source: Karras et al. 2020 (StyleGAN2), section 3.2 and appendix B. The authors move the mean of w once a step, in D's
+      phase; here G's phases move it.
+    """
+    gamma = schedules.as_schedule(gamma)
+    path = (Turn((Phase("g", (path_length(path_weight, every=every[0], share=share),)),)),) if path_weight else ()
+    r1 = gradient_penalty("r1", "real", lambda kimg: gamma(kimg) / 2, every=every[1])
+    return Recipe(
+        turns=(
+            Turn((Phase("g", (adversarial("g", "non_saturating"),)),)),
+            *path,
+            Turn((Phase("d", (adversarial("d", "non_saturating"),)),)),
+            Turn((Phase("d", (r1,)),)),
+        ),
+        tx={name: optim.adam(*optim.lazy(lr, 0.0, 0.99, every=k)) for name, k in zip("gd", every, strict=True)},
+        batch=batch,
+        accum=accum,
+        ema_kimg=schedules.as_schedule(ema_kimg),
+        carry=CARRY["path_length"] if path_weight else {},
+    )
+
+
+PRESETS = {
+    "config_e": {"width": 16384, "mapping": 8, "group": 4, "batch": 32, "lr": 0.002, "gamma": 10.0, "ema": (10.0, None)},
+    "config_f": {"width": 32768, "mapping": 8, "group": 4, "batch": 32, "lr": 0.002, "gamma": 10.0, "ema": (10.0, None)},
+    "paper256": {"width": 16384, "mapping": 8, "group": 8, "batch": 64, "lr": 0.0025, "gamma": 1.0, "ema": (20.0, None)},
+    "paper512": {"width": 32768, "mapping": 8, "group": 8, "batch": 64, "lr": 0.0025, "gamma": 0.5, "ema": (20.0, None)},
+    "paper1024": {"width": 32768, "mapping": 8, "group": 4, "batch": 32, "lr": 0.002, "gamma": 2.0, "ema": (10.0, None)},
+    "cifar": {"width": 32768, "mapping": 2, "group": 32, "batch": 64, "lr": 0.0025, "gamma": 0.01, "ema": (500.0, 0.05)},
+}
+"""The configurations of the papers and of stylegan2-ada-pytorch (whose `stylegan2` is config_f): see `preset`."""
+
+
+def preset(name: str, side: int, devices: int = 1) -> dict[str, dict]:
+    """A configuration as keyword arguments: {'g': of stylegan2.Generator, 'd': of Discriminator, 'recipe': of `stylegan2`}.
+
+    Args:
+      name: of `PRESETS`, or 'auto', which chooses by the size and the number of devices.
+      side: of the images, in pixels.
+      devices: for 'auto' alone.
+    Returns:
+      Dictionaries of plain values; 'recipe' includes the batch. Training lasts 25,000 kimg, and 100,000 for cifar.
+    Raises:
+      UserError: an unknown name.
+    Source: Karras et al. 2020 (ADA), appendix table "hyperparameters", and the authors' command line.
+    """
+    if name == "auto":
+        batch = max(min(devices * min(4096 // side, 32), 64), devices)
+        chosen = {
+            "width": 32768 if side >= 512 else 16384,
+            "mapping": 2,
+            "group": min(batch // devices, 4),
+            "batch": batch,
+            "lr": 0.002 if side >= 1024 else 0.0025,
+            "gamma": 0.0002 * side**2 / batch,
+            "ema": (batch * 10 / 32, 0.05),
+        }
+    elif name in PRESETS:
+        chosen = PRESETS[name]
+    else:
+        raise UserError(f"there is no preset {name!r}; there are auto, {', '.join(PRESETS)}")
+    cifar = name == "cifar"  # small images: no path length, no style mixing, no skips in D
+    return {
+        "g": {"channel_base": chosen["width"], "mapping_layers": chosen["mapping"], "mixing": 0.0 if cifar else 0.9},
+        "d": {
+            "channel_base": chosen["width"],
+            "group": chosen["group"],
+            "architecture": "orig" if cifar else "resnet",
+        },
+        "recipe": {
+            "batch": chosen["batch"],
+            "lr": chosen["lr"],
+            "gamma": chosen["gamma"],
+            "path_weight": 0.0 if cifar else 2.0,
+            "ema_kimg": schedules.ramp(*chosen["ema"]),
+        },
+    }
+
+
+def stylegan(*, batch: int, lr=0.001, gamma=10.0, accum: int = 1, ema_kimg=10.0) -> Recipe:
+    """StyleGAN (Karras et al. 2019): non-saturating loss with R1 in every step, Adam with betas 0 and 0.99.
+
+    Args:
+      batch: global images a step. lr, gamma, ema_kimg: numbers or schedules; gamma / 2 times R1.
+      accum: micro-batches; the minibatch stddev sees one of them.
+    Source: Karras et al. 2019, appendix C: lr 0.001 (0.0015 at 128 pixels to 0.003 at 1024). Deviation: no growing.
+    """
+    gamma = schedules.as_schedule(gamma)
+    r1 = gradient_penalty("r1", "real", lambda kimg: gamma(kimg) / 2)
+    return Recipe(
+        turns=(
+            Turn((Phase("d", (adversarial("d", "non_saturating"), r1)),)),
+            Turn((Phase("g", (adversarial("g", "non_saturating"),)),)),
+        ),
+        tx={name: optim.adam(lr, b1=0.0, b2=0.99) for name in "gd"},
+        batch=batch,
+        accum=accum,
+        ema_kimg=schedules.as_schedule(ema_kimg),
+    )
+
+
+def progan(*, batch: int, lr=0.001, gp=10.0, drift_weight=0.001, class_weight=0.0, accum: int = 1, ema_kimg=10.0) -> Recipe:
+    """ProGAN (Karras et al. 2018): Wasserstein loss, gradient penalty, drift; one update of D for one of G.
+
+    Args:
+      batch: global images a step; its batch falls with the resolution (64 at 32 pixels to 4 at 1024).
+      lr: Adam's, betas 0 and 0.99 (0.0015 from 128 pixels on, 0.003 at 1024). A number or a schedule, as ema_kimg.
+      gp: weight of the gradient penalty towards length 1. drift_weight: of D(x)^2 on reals.
+      class_weight: of AC-GAN's class loss in both players, for a D with classes; 0 for none.
+      accum: micro-batches; the minibatch stddev sees one of them.
+    Source: Karras et al. 2018, appendix A. Deviation: with labels their class term is on D and G as here, its weight 1.
+    """
+    classes = lambda player: (ac_gan(player, class_weight),) if class_weight else ()
+    critic = (adversarial("d", "wasserstein"), mixed_gradient_penalty("wgan_gp", gp), drift(drift_weight))
+    return Recipe(
+        turns=(
+            Turn((Phase("d", critic + classes("d")),)),
+            Turn((Phase("g", (adversarial("g", "wasserstein"), *classes("g"))),)),
+        ),
+        tx={name: optim.adam(lr, b1=0.0, b2=0.99) for name in "gd"},
+        batch=batch,
+        accum=accum,
+        ema_kimg=schedules.as_schedule(ema_kimg),
+    )

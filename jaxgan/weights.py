@@ -1,0 +1,28 @@
+"""The variables that a model has, and whether given ones are they."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxgan.errors import UserError
+
+
+def shapes(module: nn.Module) -> dict[str, Any]:
+    """{'params': ..., **stats} of a model of `jaxgan.models` as shapes and dtypes; nothing is computed."""
+    x = jnp.zeros((1, module.z_dim) if hasattr(module, "z_dim") else (1, *module.shape))
+    c = jnp.zeros(1, jnp.int32) if module.classes else None
+    keys = jax.random.split(jax.random.key(0), 1)
+    return dict(jax.eval_shape(lambda: module.init(jax.random.key(0), x, c, keys=keys)))
+
+
+def check(module: nn.Module, variables: dict[str, Any], where: str) -> None:
+    """Raises UserError, which begins with `where`, unless the variables have the names and shapes of the model's."""
+    ours, theirs = (dict(jax.tree_util.tree_leaves_with_path(tree)) for tree in (shapes(module), variables))
+    for path in [*ours, *theirs]:
+        need, got = (tree[path].shape if path in tree else None for tree in (ours, theirs))
+        if need != got:
+            name = "/".join(str(entry.key) for entry in path)
+            said = "is missing" if got is None else f"has the shape {got}"
+            raise UserError(f"{where}: {name} {said}; {type(module).__name__} of {module.shape} needs {need or 'no such array'}")

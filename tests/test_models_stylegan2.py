@@ -1,0 +1,284 @@
+"""StyleGAN2 against the authors' networks and loss (golden arrays), its draws, and what the fields do."""
+
+import json
+from functools import cache, partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxgan import convert_stylegan2, game, recipes_stylegan, regularizers, state, step, style, terms
+from jaxgan.errors import UserError
+from jaxgan.models.stylegan2 import Discriminator, Generator
+from tests.golden import stylegan2_rule
+
+GOLD = np.load(Path(__file__).parent / "golden" / "stylegan2.npz")
+TINY = {"z_dim": 5, "w_dim": 4, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
+NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
+
+
+@cache
+def authors(case):
+    """Our modules and variables of a golden case."""
+    g, d = stylegan2_rule.states(GOLD, case)
+    made = convert_stylegan2.generator(g, stylegan2_rule.kwargs(case, "g"))
+    return *made, *convert_stylegan2.discriminator(d, stylegan2_rule.kwargs(case, "d"))
+
+
+def off(a, b):
+    """Largest error as a share of the largest value."""
+    return np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()
+
+
+@pytest.mark.parametrize("case", stylegan2_rule.CASES)
+def test_outputs_are_the_authors(case):
+    g, vg, d, vd = authors(case)
+    z, c, x, _ = stylegan2_rule.inputs(case)
+    c = jnp.asarray(c) if c.shape[1] else None
+    w = jax.jit(partial(g.apply, method="mapping"))(vg, z, c)
+    assert off(w[:, 0], GOLD[f"{case}.w"]) < 2e-6 and np.all(w == w[:, :1])
+    truncated = jax.jit(partial(g.apply, method="mapping", psi=0.6, cutoff=3))(vg, z, c)
+    assert off(truncated[:, 2:4], GOLD[f"{case}.w_psi"]) < 2e-6
+    for noise, n in (("const", 2), ("none", 1)):
+        image = jax.jit(partial(g.apply, method="synthesis", noise=noise))(vg, w[:n])
+        assert off(image.transpose(NCHW), GOLD[f"{case}.{noise}"]) < 1e-5
+    # The authors' groups are the images i, i + B / 4, ...; ours are neighbours.
+    order = np.arange(len(x)).reshape(4, -1).T.ravel()
+    logits = jax.jit(d.apply)(vd, x[order].transpose(NHWC), None if c is None else c[order])
+    assert off(logits, GOLD[f"{case}.logits"][order]) < 1e-5
+
+
+record = optax.GradientTransformationExtraArgs(
+    lambda params: jax.tree.map(jnp.zeros_like, params),
+    lambda grads, state, params=None, **_: (jax.tree.map(jnp.zeros_like, grads), grads),
+)
+"""An optimiser that moves nothing; its state is the gradient."""
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The step with the golden inputs in place of its draws: no mixing, z and path-length noise given, constant noise."""
+    g, vg, d, vd = authors("plain")
+    g = g.clone(mixing=0.0)
+    z, _, x, y = stylegan2_rule.inputs("plain")
+    monkeypatch.setattr(regularizers, "normal_like", lambda key, x: jnp.asarray(y.transpose(NHWC)))
+    rest = lambda v: {name: tree for name, tree in v.items() if name != "params"}
+
+    def latent(v, keys, c, kimg, axis, refresh):
+        w, new = g.apply(v, jnp.asarray(z), keys=keys, train=True, axis=axis, mutable=["w_avg"], method="mapping")
+        return w, rest(v) | new
+
+    def synthesize(v, keys, w, c, kimg, axis, refresh):
+        return g.apply(v, w, noise="const", method="synthesis"), rest(v)
+
+    played = game.game(g, d)._replace(latent=latent, synthesize=synthesize)
+
+    def gradient(turn):
+        recipe = recipes_stylegan.stylegan2(batch=4)._replace(turns=(turn,), tx={"g": record, "d": record})
+        before = state.create(0, vg, vd, recipe).replace(carry={"pl_mean": jnp.float32(0.7)})
+        fn = jax.jit(partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0)))
+        after, _ = fn(before, jnp.asarray(x.transpose(NHWC))[None, None], None)
+        return getattr(after, turn.phases[0].player).opt, after
+
+    return gradient
+
+
+def authors_gradient(phase, which):
+    """[(name, shape, largest value, some values)] of a golden phase; arrays that are not trained left out."""
+    names = json.loads(str(GOLD[f"plain.{which}.names"]))
+    trained = [(name, shape) for name, shape in names if not name.endswith(("noise_const", "w_avg"))]
+    largest, values = GOLD[f"plain.{phase}.max"], GOLD[f"plain.{phase}.picked"]
+    start = 0
+    for (name, shape), top in zip(trained, largest, strict=True):
+        n = min(int(np.prod(shape)), 12)
+        yield name, shape, top, values[start : start + n]
+        start += n
+
+
+def their_layout(ours, name, shape, which):
+    """Our gradient in their layout: the golden file picks values of theirs."""
+    *modules, leaf = name.removeprefix("synthesis.").split(".")
+    for module in modules:
+        ours = ours["mapping_network" if module == "mapping" else module]
+    array = np.asarray(ours["kernel" if leaf == "weight" else leaf])
+    if name == "b4.fc.weight" and which == "d":
+        return array.reshape(4, 4, -1, array.shape[1]).transpose(3, 2, 0, 1).reshape(shape)
+    back = {3: (2, 0, 1), 4: (3, 2, 0, 1)}  # the grid, kernels
+    return array.transpose(back[array.ndim]) if array.ndim > 2 else array.T
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase, turn", [("Gmain", 0), ("Greg", 1), ("Dmain", 2), ("Dreg", 3)])
+def test_gradients_of_the_four_phases_are_the_authors(drawn, phase, turn):
+    turns = recipes_stylegan.stylegan2(batch=4).turns
+    chosen = turns[turn]
+    if phase == "Greg":  # the golden phase holds the running mean: we pass no gradient through it
+        chosen = step.Turn((step.Phase("g", (terms.path_length(2.0, every=4, share=2, decay=0.0),)),))
+    ours, after = drawn(chosen)
+    if phase == "Gmain":
+        assert off(after.g.stats["w_avg"]["mapping_network"]["mean"], GOLD["plain.w_avg"]) < 1e-5
+    which = phase[0].lower()
+    rows = list(authors_gradient(phase, which))
+    top = max(row[2] for row in rows)
+    for name, shape, largest, values in rows:
+        mine = stylegan2_rule.picked(their_layout(ours, name, shape, which))
+        assert np.abs(mine - values).max() < 1e-4 * max(largest, 1e-4 * top), name
+
+
+COUNTS = {  # of the authors' networks: generator, discriminator
+    ("config_e", 1024, 0): (24900764, 24038161),
+    ("config_f", 1024, 0): (30370060, 29012513),
+    ("paper256", 256, 10): (25035234, 26370112),
+    ("paper512", 512, 0): (30276583, 28982849),
+    ("paper1024", 1024, 0): (30370060, 29012513),
+    ("cifar", 32, 0): (19947539, 20720641),
+    ("cifar", 32, 10): (20215315, 23089664),
+    ("auto", 64, 0): (22243608, 23407361),
+}
+
+
+@pytest.mark.parametrize("name, side, classes", COUNTS)
+def test_presets_have_the_authors_parameter_counts(name, side, classes):
+    chosen = recipes_stylegan.preset(name, side)
+    g = Generator((side, side, 3), classes, **chosen["g"])
+    d = Discriminator((side, side, 3), classes, **chosen["d"])
+    made = jax.eval_shape(lambda: game.init(g, d, 0))
+    assert tuple(sum(leaf.size for leaf in jax.tree.leaves(v["params"])) for v in made) == COUNTS[name, side, classes]
+    recipe = recipes_stylegan.stylegan2(**chosen["recipe"])
+    assert len(recipe.turns) == (3 if name == "cifar" else 4)
+    step.check(recipe)
+
+
+def test_the_automatic_preset():
+    chosen = recipes_stylegan.preset("auto", 256, devices=2)
+    assert chosen["recipe"]["batch"] == 32 and chosen["d"]["group"] == 4
+    assert chosen["recipe"]["gamma"] == pytest.approx(0.4096) and float(chosen["recipe"]["ema_kimg"](1e6)) == 10
+    with pytest.raises(UserError, match="no preset"):
+        recipes_stylegan.preset("best", 32)
+
+
+def filled(model, *inputs, **options):
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(partial(model.init, **options), jax.random.key(0), *inputs)
+    return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), shapes)
+
+
+@cache
+def small(shape=(8, 8, 2), **fields):
+    g = Generator(shape, **TINY, **fields)
+    z, keys = jax.random.normal(jax.random.key(0), (4, 5)), jax.random.split(jax.random.key(1), 4)
+    v = filled(g, z, keys=keys)
+    v["params"]["mapping_network"] = jax.tree.map(lambda a: 100 * a, v["params"]["mapping_network"])
+    return g, v, z, keys
+
+
+def test_an_image_keeps_its_draws_in_any_batch():
+    g, v, z, keys = small()
+    run = jax.jit(partial(g.apply, train=True))
+    x = run(v, z, keys=keys)
+    np.testing.assert_allclose(run(v, z[2:3], keys=keys[2:3]), x[2:3], atol=1e-5)
+    assert off(run(v, z, keys=keys[::-1]), x) > 0.01
+
+
+def test_mixing_takes_the_later_layers_from_another_z():
+    g, v, z, _ = small((32, 32, 1), mixing=0.7)
+    many = jax.random.split(jax.random.key(5), 400)
+    z = jnp.broadcast_to(z[:1], (400, 5))
+    plain = g.apply(v, z[:1], method="mapping")
+    w = jax.jit(partial(g.apply, method="mapping", train=True))(v, z, keys=many)
+    assert w.shape == (400, 8, 4)
+    same = np.abs(np.asarray(w) - plain).max(2) < 1e-6
+    firsts = same.sum(1)  # layers before the cut
+    assert np.all(same == (np.arange(8)[None] < firsts[:, None]))
+    counts = np.bincount(firsts, minlength=9)
+    assert counts[0] == 0 and abs(counts[8] / 400 - 0.3) < 0.08
+    assert np.all(np.abs(counts[1:8] - 40) < 5 * np.sqrt(40))
+    with pytest.raises(ValueError, match="style mixing"):
+        g.apply(v, z, method="mapping", train=True)
+
+
+def test_the_mean_of_w_is_one_number_on_all_devices():
+    g, v, z, keys = small()
+    run = lambda v, z, keys, axis=None: g.apply(v, z, keys=keys, train=True, axis=axis, mutable=["w_avg"], method="mapping")[1]
+    one = jax.jit(run)(v, z, keys)["w_avg"]["mapping_network"]["mean"]
+    plain = g.apply(v, z, method="mapping")[:, 0].mean(0)
+    np.testing.assert_allclose(one, 0.998 * v["w_avg"]["mapping_network"]["mean"] + 0.002 * plain, rtol=1e-5)
+    spread = jax.pmap(partial(run, axis="d"), axis_name="d", in_axes=(None, 0, 0))(v, z[:, None], keys[:, None])
+    for row in spread["w_avg"]["mapping_network"]["mean"]:
+        np.testing.assert_allclose(row, one, rtol=1e-5)
+    none = Generator((8, 8, 1), **TINY, w_average=None)
+    assert "w_avg" not in jax.eval_shape(partial(none.init, keys=keys), jax.random.key(0), z)
+
+
+def test_truncation_and_noise_modes():
+    g, v, z, keys = small()
+    w = g.apply(v, z, method="mapping", psi=0.0)
+    np.testing.assert_allclose(w, jnp.broadcast_to(v["w_avg"]["mapping_network"]["mean"], w.shape), atol=1e-5)
+    run = jax.jit(partial(g.apply, method="synthesis"), static_argnames="noise")
+    const, none = run(v, w, noise="const"), run(v, w, noise="none")
+    np.testing.assert_allclose(const, jnp.broadcast_to(const[:1], const.shape), atol=1e-5)
+    random = run(v, w, keys=keys, noise="random")
+    assert off(random[1], random[0]) > 0.01 and off(const, none) > 0.01
+    np.testing.assert_allclose(run(v, w[:, 0], noise="none"), none, atol=1e-5)  # one w is the same style in every layer
+    with pytest.raises(ValueError, match="give keys"):
+        g.apply(v, w, method="synthesis")
+    with pytest.raises(UserError, match="noise='loud'"):
+        g.apply(v, w, keys=keys, method="synthesis", noise="loud")
+
+
+def test_noise_planes_are_standard_normal():
+    keys = jax.random.split(jax.random.key(3), 40)
+    x = np.asarray(style.normal_planes(keys, 7, (50, 50, 1)), np.float64)
+    assert np.isfinite(x).all()
+    n = x.size
+    for power, expected in ((1, 0), (2, 1), (3, 0), (4, 3)):
+        assert abs(np.mean(x**power) - expected) < 5 * np.sqrt([1, 2, 15, 96][power - 1] / n)
+    assert abs(np.mean(x[1:] * x[:-1])) < 5 / np.sqrt(n) and abs(np.mean(x[:, 1:] * x[:, :-1])) < 5 / np.sqrt(n)
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (12, 32, 3)])
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_any_size_and_architecture(shape, architecture):
+    fields = {"channel_base": 64, "channel_max": 8, "architecture": architecture}
+    g = Generator(shape, classes=3, z_dim=5, w_dim=4, mapping_layers=1, **fields)
+    d = Discriminator(shape, classes=3, mapping_layers=1, **fields)
+    vg, vd = jax.eval_shape(lambda: game.init(g, d, 0))
+    keys, c = jax.random.split(jax.random.key(0), 4), jnp.array([0, 1, 2, 0])
+    x = jax.eval_shape(g.apply, vg, jnp.zeros((4, 5)), c, keys=keys)
+    assert x.shape == (4, *shape) and x.dtype == jnp.float32
+    logits = jax.eval_shape(d.apply, vd, x, c)
+    assert logits.shape == (4,) and logits.dtype == jnp.float32
+
+
+def test_lower_precision_is_near_and_the_base_stays():
+    g, v, z, keys = small((16, 16, 1), dtype=jnp.bfloat16, dtype_sizes=1)
+    full = g.clone(dtype=jnp.float32)
+    near = jax.jit(lambda g, v: g.apply(v, z, keys=keys), static_argnums=0)
+    assert 1e-5 < off(near(g, v), near(full, v)) < 0.05
+    assert near(g, v).dtype == jnp.float32
+    assert (lower_convs(g, v, z, keys), lower_convs(g.clone(dtype_sizes=4), v, z, keys)) == (3, 6)  # 3 a resolution but the base
+
+
+def lower_convs(g, v, z, keys):
+    """Convolutions to bfloat16 in the traced generator."""
+    text = str(jax.make_jaxpr(lambda v: g.apply(v, z, keys=keys))(v))
+    return sum(":bf16" in line for line in text.splitlines() if "= conv_general_dilated[" in line)
+
+
+def test_what_does_not_fit_is_named():
+    g, d = stylegan2_rule.states(GOLD, "plain")
+    kwargs = stylegan2_rule.kwargs("plain", "g")
+    with pytest.raises(UserError, match=r"synthesis.b16.conv1.weight.*no such array"):
+        convert_stylegan2.generator({k: v for k, v in g.items() if k != "synthesis.b16.conv1.weight"}, kwargs)
+    with pytest.raises(UserError, match=r"synthesis.b8.conv0.bias: \(9,\)"):
+        convert_stylegan2.generator(g | {"synthesis.b8.conv0.bias": np.zeros(9)}, kwargs)
+    with pytest.raises(UserError, match="use_noise"):
+        convert_stylegan2.generator(g, kwargs | {"use_noise": False})
+    with pytest.raises(UserError, match="architecture='deep'"):
+        Generator((8, 8, 1), architecture="deep").init(jax.random.key(0), jnp.zeros((1, 512)))
+    nested = {k: v for k, v in kwargs.items() if k not in ("channel_base", "channel_max", "conv_clamp")}
+    nested["synthesis_kwargs"] = {k: kwargs[k] for k in ("channel_base", "channel_max", "conv_clamp")}
+    assert convert_stylegan2.generator(g, nested)[0] == convert_stylegan2.generator(g, kwargs)[0]  # the older file format
