@@ -161,6 +161,20 @@ def optimistic_adam(lr, *, optimism=1.0, b1=0.5, b2=0.9, eps=1e-8):
     return scheduled(make, learning_rate=lr, beta=optimism, b1=b1, b2=b2, eps=eps)
 
 
+def rmsprop(lr, *, decay=0.99, eps=1e-8):
+    """RMSprop: p <- p - lr g / (sqrt(v) + eps), v <- decay v + (1 - decay) g^2, v from 0 and not corrected for it.
+
+    Args:
+      lr: learning rate, > 0; a number or a Schedule, as the others.
+      decay: of the squared gradient's mean, in [0, 1).
+      eps: added to sqrt(v).
+    Returns:
+      A GradientTransformationExtraArgs with `update(..., kimg=)`.
+    Source: Tieleman and Hinton 2012, lecture 6.5; defaults and place of eps as PyTorch's, which the first WGAN used.
+    """
+    return scheduled(partial(optax.rmsprop, eps_in_sqrt=False), learning_rate=lr, decay=decay, eps=eps)
+
+
 def lion(lr, *, b1=0.9, b2=0.99, weight_decay=0.0):
     """Lion: p <- p - lr (sign(b1 m + (1 - b1) g) + weight_decay p), then m <- b2 m + (1 - b2) g.
 

@@ -124,6 +124,24 @@ def test_keras_adam_matches_keras():
         np.testing.assert_allclose(params, want, rtol=3e-7, atol=3e-8)
 
 
+def test_rmsprop_matches_its_formula_and_pytorch():
+    """The second: six steps of torch.optim.RMSprop(lr=1e-2), PyTorch 2.13.0, on the gradients of Keras's test above."""
+
+    def rule(p, g, v, t, lr=1e-2, decay=0.9, eps=1e-2):
+        v = decay * (0.0 if v is None else v) + (1 - decay) * g * g
+        return p - lr * g / (np.sqrt(v) + eps), v
+
+    assert_close(run(optim.rmsprop(1e-2, decay=0.9, eps=1e-2))[0], numpy_run(rule))
+    tx, params = optim.rmsprop(1e-2), jnp.array([1.0, -2.0, 0.5, 1e-3])
+    state = tx.init(params)
+    for t in range(1, 7):
+        g = np.sin(np.arange(1, 5) * t).astype(np.float32) * np.array([1, 1e-2, 1e-4, 10], np.float32)
+        updates, state = tx.update(jnp.asarray(g), state, params)
+        params = params + updates
+    torch = [0.9388901591300964, -2.011892080307007, 0.4770547151565552, 0.07508403062820435]
+    np.testing.assert_allclose(params, torch, rtol=1e-6)
+
+
 def test_optimistic_adam_adds_the_change():
     def rule(p, g, memory, t, lr=1e-2, b1=0.5, b2=0.9, eps=1e-8):
         m, v, old = memory or (0.0, 0.0, None)

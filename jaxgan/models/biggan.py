@@ -1,0 +1,136 @@
+"""SAGAN and BigGAN: the residual pairs of `resnet` with spectral norm in both players, self-attention and, in BigGAN, a
+latent that enters at every block.
+
+Called as every pair: `(z or x, c, keys=, train=, axis=)`. BigGAN-deep is in `biggan_deep`. Sampling with a smaller z is
+`truncated_normal`; batch statistics for sampling are `conditional_norm.standing_statistics`.
+
+Source: Zhang et al. 2019 (SAGAN); Brock et al. 2019 (BigGAN), appendix B. `PRESETS` has the papers' networks.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxgan.attention import SelfAttention
+from jaxgan.conditional_norm import ConditionalBatchNorm
+from jaxgan.errors import UserError
+from jaxgan.layers import Embed, base_size, check_input, glorot_uniform
+from jaxgan.models import resnet
+
+ORTHOGONAL = (nn.initializers.orthogonal(), nn.initializers.orthogonal())
+PRESETS = {
+    "sagan_128": ({"attention": (32,)}, {"attention": (32,)}),
+    "biggan_32": ({"z_dim": 128, "width": 64}, {"channels": (256,) * 4}),
+    "biggan_64": ({"attention": (32,)}, {"attention": (32,)}),
+    "biggan_128": ({}, {}),
+    "biggan_256": ({"z_dim": 140}, {}),
+}
+"""name -> fields of the generator and of the discriminator; `sagan_128` is for the SAGAN pair. 32 and 64 are not in the
+papers but in the BigGAN authors' PyTorch code (32: with hierarchical z here, without it there)."""
+
+
+class SAGANGenerator(resnet.Generator):
+    """`resnet.Generator` with spectral norm and self-attention; the class enters the batch norms.
+
+    Fields: as there. attention: None for after the grid of 64 rows where there is one; the paper's best is 32.
+    """
+
+    spectral: bool = True
+    attention: tuple | None = None
+    inits: tuple = (glorot_uniform, glorot_uniform)
+
+
+class SAGANDiscriminator(resnet.Discriminator):
+    """`resnet.Discriminator` with wide blocks and self-attention. Fields: as there; attention as in the generator."""
+
+    wide: bool = True
+    attention: tuple | None = None
+    inits: tuple = (glorot_uniform, glorot_uniform)
+
+
+class Generator(nn.Module):
+    """BigGAN's generator: z is cut into equal parts, one for the base grid and one for the batch norms of each block.
+
+    Gain and bias of a block's batch norms are linear maps of [class vector, part of z]; all blocks share one table of
+    class vectors. All maps but that table are spectrally normalised.
+
+    Fields:
+      shape: (H, W, C), H and W as `layers.base_size` accepts.
+      classes: 0, or the number of classes (length of label vectors). Without classes the parts of z stand alone.
+      z_dim: length of z, a multiple of the number of grids (the base and one a doubling). shared_dim: of a class vector.
+      width: channels at full size; the other grids have multiples of it. channels: a grid, base first, instead.
+      attention: heights of the grids that end in self-attention; None for 64 where there is one.
+      dtype: of the arithmetic; the image is float32.
+    Source: Brock et al. 2019, section 3 and appendix B, figure 15, table 4.
+    """
+
+    shape: tuple
+    classes: int = 0
+    z_dim: int = 120
+    shared_dim: int = 128
+    width: int = 96
+    channels: tuple = ()
+    attention: tuple | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+        """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
+        check_input("z", z, (self.z_dim,))
+        grid, doublings = base_size(self.shape)
+        units = (16, 16, 8, 4, 2) if doublings == 4 else resnet.multiples(doublings)
+        channels = self.channels or tuple(self.width * n for n in units)
+        resnet.check_channels(self.shape, channels, doublings)
+        attention = resnet.attention_heights(self, [grid[0] * 2**i for i in range(1, doublings + 1)])
+        first, *parts = jnp.split(z, _parts(self.z_dim, doublings + 1), 1)
+        options = {"spectral": True, "inits": ORTHOGONAL, "dtype": self.dtype}
+        shared = Embed(self.classes, self.shared_dim, ORTHOGONAL[0], name="shared")(c) if self.classes else first[:, :0]
+        x = resnet.to_grid(first, grid, channels[0], **options)
+        for features, part in zip(channels[1:], parts, strict=True):
+            v = jnp.concatenate([shared, part], 1)
+            x = resnet.UpBlock(features, linear_norm(v, axis), **options)(x, v, train)
+            if x.shape[1] in attention:
+                x = SelfAttention(True, ORTHOGONAL[1], self.dtype)(x)
+        return resnet.to_image(x, self.shape[2], train, axis, **options)
+
+
+class Discriminator(resnet.Discriminator):
+    """BigGAN's discriminator: `resnet.Discriminator`, wide, with self-attention. Fields: as there and in `Generator`."""
+
+    width: int = 96
+    wide: bool = True
+    attention: tuple | None = None
+    inits: tuple = ORTHOGONAL
+
+
+def linear_norm(v, axis):
+    """The batch norms of a block under the vectors v [B, V]: () -> a layer called (x, v, train)."""
+    return partial(ConditionalBatchNorm, v.shape[1], axis=axis, spectral=True, kernel_init=ORTHOGONAL[0])
+
+
+def truncated_normal(keys, size, threshold):
+    """The truncation trick of BigGAN: standard normal values, those beyond +-threshold drawn again until within.
+
+    Args:
+      keys: typed keys [B], one an image.
+      size: length of z.
+      threshold: > 0; smaller is nearer to the typical image and less varied. The paper shows 2, 1, 0.5 and 0.04.
+    Returns:
+      z [B, size], float32. Row i follows from keys[i] alone. The network's batch statistics should be those of this z.
+    Raises:
+      UserError: a threshold that is not positive.
+    Source: Brock et al. 2019, section 3.1.
+    """
+    if threshold <= 0:
+        raise UserError(f"threshold: z cannot be truncated to +-{threshold}; give a positive number such as 0.5")
+    return jax.vmap(lambda key: jax.random.truncated_normal(key, -threshold, threshold, (size,)))(keys)
+
+
+def _parts(z_dim, parts):
+    if z_dim % parts:
+        near = z_dim // parts * parts or parts
+        raise UserError(f"z_dim={z_dim} does not divide into {parts} equal parts, one a grid; give {near} or {near + parts}")
+    return parts

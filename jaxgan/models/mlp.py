@@ -1,0 +1,86 @@
+"""The pair of the first GAN paper: a rectifier generator and a maxout discriminator with dropout, on flattened images.
+
+Called as every pair: `(z or x, c, keys=, train=, axis=)`; keys, one typed key an image, feed the discriminator's dropout.
+Source: Goodfellow et al. 2014, section 5 (maxout: Goodfellow et al. 2013), with the sizes of the authors' MNIST
+configuration. Deviations: images are in [-1, 1] outside and in [0, 1] inside; the output's bias starts at 0, not at the
+logit of each pixel's mean over the data; no sigmoid at the end of the discriminator, whose losses take logits.
+Conditional on labels (ours, after Mirza & Osindero 2014): a learned vector of the class is concatenated to z, and the
+discriminator has a `heads.Head`.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxgan.heads import Head
+from jaxgan.layers import Dropout, Embed, check_input
+
+
+class Generator(nn.Module):
+    """z [B, z_dim] -> image: hidden layers of rectifiers, then a sigmoid a pixel.
+
+    Fields:
+      shape: (H, W, C), any.
+      classes: 0, or the number of classes (length of label vectors). z_dim: length of z.
+      widths: units of the hidden layers.
+      spread: first weights are uniform in [-spread, spread].
+      dtype: of the arithmetic; the image is float32.
+    """
+
+    shape: tuple
+    classes: int = 0
+    z_dim: int = 100
+    widths: tuple = (1200, 1200)
+    spread: float = 0.05
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+        """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
+        check_input("z", z, (self.z_dim,))
+        if self.classes:
+            z = jnp.concatenate([z, Embed(self.classes, self.z_dim)(c)], 1)
+        for width in self.widths:
+            z = nn.relu(nn.Dense(width, kernel_init=_uniform(self.spread), dtype=self.dtype)(z))
+        x = nn.Dense(math.prod(self.shape), kernel_init=_uniform(self.spread), dtype=self.dtype)(z)
+        return 2 * jax.nn.sigmoid(x.astype(jnp.float32)).reshape(-1, *self.shape) - 1
+
+
+class Discriminator(nn.Module):
+    """Image -> logits: layers of maxout units with dropout on every layer's input, then a linear map.
+
+    Fields:
+      shape, classes, dtype: as `Generator`.
+      widths: maxout units of the hidden layers. pieces: linear maps a unit, of which it says the largest.
+      dropout_image, dropout: rates in [0, 1) on the image and on the hidden layers.
+      head: kind of `heads.Head`: what D says of the class.
+      spread: first weights are uniform in [-spread, spread].
+    """
+
+    shape: tuple
+    classes: int = 0
+    widths: tuple = (240, 240)
+    pieces: int = 5
+    dropout_image: float = 0.2
+    dropout: float = 0.5
+    head: str = ""
+    spread: float = 0.005
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+        """x [B, H, W, C] in [-1, 1] -> logits [B], or what `heads.Head` says; float32. keys [B]: when train."""
+        check_input("x", x, self.shape)
+        h = Dropout(self.dropout_image)((x.reshape(x.shape[0], -1).astype(self.dtype) + 1) / 2, keys, train)
+        for width in self.widths:
+            h = nn.Dense(width * self.pieces, kernel_init=_uniform(self.spread), dtype=self.dtype)(h)
+            h = Dropout(self.dropout)(h.reshape(-1, width, self.pieces).max(2), keys, train)
+        return Head(self.classes, self.head, kernel_init=_uniform(self.spread), name="head")(h, c)
+
+
+def _uniform(spread):
+    """Initialiser: uniform in [-spread, spread]."""
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -spread, spread)

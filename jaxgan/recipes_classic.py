@@ -1,0 +1,170 @@
+"""The classic methods as recipes, with their papers' numbers: GAN, WGAN, WGAN-GP, AC-GAN, SNGAN, SAGAN, BigGAN, ReACGAN.
+
+Each goes with the pair that its docstring names; all of them accept any pair that says what their terms read. `kimg` is
+the length of the run where the paper lets the learning rate fall to zero over it, and None for a constant rate. No paper
+before BigGAN averages the weights, so `ema_kimg` is 0 by default there.
+"""
+
+import math
+
+import jax.numpy as jnp
+import optax
+
+from jaxgan import heads, optim, schedules, terms
+from jaxgan.step import Phase, Recipe, Turn
+from jaxgan.terms import adversarial
+
+
+def goodfellow(*, batch: int = 100, lr: float = 0.1, kimg: float = 12_500.0, accum: int = 1, ema_kimg=0.0) -> Recipe:
+    """The first GAN, for `models.mlp`: both players move at once, half of D's cross-entropy, -log D(G(z)) for G.
+
+    Gradient descent with momentum that grows from 0.5 to 0.7 over `kimg` (250 epochs of 50,000 images) and a learning rate
+    that falls by 1.000004 a step, not below 1e-6.
+    Source: Goodfellow et al. 2014, algorithm 1 with one step of D, and section 3 for G's loss; numbers of the authors' MNIST
+      configuration.
+    """
+    decay = math.log(1.000004) * 1000 / batch
+    rate = lambda now: jnp.maximum(lr * jnp.exp(-decay * now), 1e-6)
+    tx = lambda: optim.scheduled(optax.sgd, learning_rate=rate, momentum=schedules.linear(0.5, 0.7, kimg))
+    both = Phase("d", (adversarial("d", "non_saturating", 0.5),)), Phase("g", (adversarial("g", "non_saturating"),))
+    return _recipe((Turn(both),), {"g": tx(), "d": tx()}, batch, accum, ema_kimg)
+
+
+def wgan(*, batch: int = 64, lr: float = 5e-5, limit: float = 0.01, n_critic: int = 5, accum: int = 1, ema_kimg=0.0) -> Recipe:
+    """WGAN, for `models.dcgan`: the critic's parameters are clipped to +-limit after each of its n_critic updates; RMSprop.
+
+    Source: Arjovsky et al. 2017, algorithm 1. Deviation: their code gives the critic 100 updates in each of the first 25
+      steps and in every 500th.
+    """
+    tx = {"g": optim.rmsprop(lr), "d": optim.clip_weights(optim.rmsprop(lr), limit=limit)}
+    return _alternating(
+        [adversarial("d", "wasserstein")], [adversarial("g", "wasserstein")], tx, n_critic, batch, accum, ema_kimg
+    )
+
+
+def wgan_gp(
+    *,
+    batch: int = 64,
+    lr: float = 2e-4,
+    weight: float = 10.0,
+    n_critic: int = 5,
+    kimg: float | None = 6400.0,
+    accum: int = 1,
+    ema_kimg=0.0,
+) -> Recipe:
+    """WGAN-GP, for `models.resnet` (norm 'none' or 'layer'): a penalty on the critic's slope; Adam with betas 0, 0.9.
+
+    Source: Gulrajani et al. 2017, algorithm 1, and the CIFAR-10 network's numbers (100,000 steps, rate falling to 0); their
+      64x64 network has the rate 1e-4, constant (`lr=1e-4, kimg=None`). Deviation: their CIFAR-10 generator's batch is twice
+      the critic's.
+    """
+    tx = _adams(lr, lr, 0.0, 0.9, kimg)
+    d = [adversarial("d", "wasserstein"), terms.mixed_gradient_penalty("wgan_gp", weight)]
+    return _alternating(d, [adversarial("g", "wasserstein")], tx, n_critic, batch, accum, ema_kimg)
+
+
+def ac_gan(*, batch: int = 100, lr: float = 2e-4, weight: float = 1.0, accum: int = 1, ema_kimg=0.0) -> Recipe:
+    """AC-GAN, for any D with head='classes': both players also raise the probability of the right class.
+
+    Args:
+      weight: of the class term in both players.
+    Source: Odena et al. 2017, section 3 and appendix A (Adam, betas 0.5, 0.999; rate 1e-4 to 3e-4 tried there).
+    """
+    d = [adversarial("d", "non_saturating"), terms.ac_gan("d", weight)]
+    g = [adversarial("g", "non_saturating"), terms.ac_gan("g", weight)]
+    return _alternating(d, g, _adams(lr, lr, 0.5, 0.999, None), 1, batch, accum, ema_kimg)
+
+
+def sngan(
+    *,
+    batch: int = 64,
+    lr: float = 2e-4,
+    n_critic: int = 5,
+    kimg: float | None = 3200.0,
+    accum: int = 1,
+    ema_kimg=0.0,
+) -> Recipe:
+    """SNGAN and its projection variant, for `models.resnet` or `models.sngan`: hinge loss, Adam with betas 0, 0.9.
+
+    Source: Miyato et al. 2018 and Miyato & Koyama 2018, numbers of the authors' CIFAR-10 configuration (50,000 steps, rate
+      falling to 0). Deviation: there the generator's batch is twice the discriminator's.
+    """
+    tx = _adams(lr, lr, 0.0, 0.9, kimg)
+    return _alternating([adversarial("d", "hinge")], [adversarial("g", "hinge")], tx, n_critic, batch, accum, ema_kimg)
+
+
+def sagan(*, batch: int = 256, lr_g: float = 1e-4, lr_d: float = 4e-4, n_critic: int = 1, accum: int = 1, ema_kimg=0.0) -> Recipe:
+    """SAGAN, for `models.biggan`'s SAGAN pair: hinge loss, one update each, a faster discriminator (TTUR).
+
+    Source: Zhang et al. 2019, section 4 (Adam, betas 0, 0.9).
+    """
+    tx = _adams(lr_g, lr_d, 0.0, 0.9, None)
+    return _alternating([adversarial("d", "hinge")], [adversarial("g", "hinge")], tx, n_critic, batch, accum, ema_kimg)
+
+
+def biggan(
+    *,
+    batch: int = 2048,
+    lr_g: float = 5e-5,
+    lr_d: float = 2e-4,
+    orthogonal: float = 1e-4,
+    n_critic: int = 2,
+    accum: int = 1,
+    ema_kimg=None,
+) -> Recipe:
+    """BigGAN and BigGAN-deep: hinge loss, two updates of D for one of G, orthogonal regularisation of G, averaged weights.
+
+    Args:
+      orthogonal: weight of the regularisation; 0 leaves it out. It takes every kernel, not the table of class vectors.
+      ema_kimg: half-life of the average; None for the paper's 0.9999 a step, which is 6,931 batches.
+    Source: Brock et al. 2019, section 3 and appendix C (Adam, betas 0, 0.999). Deviation: the batch is of one forward pass
+      on all devices; `accum` > 1 gives batch norm a micro-batch's statistics.
+    """
+    half_life = batch / 1000 * math.log(0.5) / math.log(0.9999) if ema_kimg is None else ema_kimg
+    g = [adversarial("g", "hinge")] + ([terms.orthogonal("g", orthogonal)] if orthogonal else [])
+    tx = _adams(lr_g, lr_d, 0.0, 0.999, None)
+    return _alternating([adversarial("d", "hinge")], g, tx, n_critic, batch, accum, half_life)
+
+
+def reacgan(
+    *, batch: int = 128, lr: float = 2.8e-4, weight: float = 0.5, n_critic: int = 5, accum: int = 1, ema_kimg=None
+) -> Recipe:
+    """ReACGAN, for any D with head='embedding': hinge loss and data-to-data cross-entropy in both players.
+
+    Source: Kang et al. 2021, its CIFAR-10 configuration on BigGAN's pair (Adam, betas 0.5, 0.999; average of 0.9999 a step).
+    """
+    half_life = batch / 1000 * math.log(0.5) / math.log(0.9999) if ema_kimg is None else ema_kimg
+    with_classes = lambda player: [
+        adversarial(player, "hinge"),
+        terms.d2d_ce(player, weight, proxies=heads.proxies, temperature=0.5, m_p=0.98),
+    ]
+    tx = _adams(lr, lr, 0.5, 0.999, None)
+    return _alternating(with_classes("d"), with_classes("g"), tx, n_critic, batch, accum, half_life)
+
+
+def multi_hinge(
+    *, batch: int = 64, lr: float = 2e-4, weight_g: float = 0.05, n_critic: int = 5, accum: int = 1, ema_kimg=0.0
+) -> Recipe:
+    """MHingeGAN, for any D with head='multi_hinge': a hinge over K + 1 classes, and feature matching for G.
+
+    Source: Kavalerov et al. 2021; weights of StudioGAN's CIFAR-10 configuration (feature matching 1, hinge of G 0.05).
+    """
+    g = [terms.multi_hinge("g", weight_g), terms.feature_matching()]
+    tx = _adams(lr, lr, 0.5, 0.999, None)
+    return _alternating([terms.multi_hinge("d")], g, tx, n_critic, batch, accum, ema_kimg)
+
+
+def _adams(lr_g, lr_d, b1, b2, kimg):
+    """Adam for both, the rates falling to 0 over kimg, or constant for None."""
+    rate = lambda lr: lr if kimg is None else schedules.linear(lr, 0.0, kimg)
+    return {"g": optim.adam(rate(lr_g), b1=b1, b2=b2), "d": optim.adam(rate(lr_d), b1=b1, b2=b2)}
+
+
+def _alternating(d, g, tx, n_critic, batch, accum, ema_kimg):
+    """D on each of n_critic batches, then G on the labels of the first."""
+    turns = Turn((Phase("d", tuple(d)),), tuple(range(n_critic))), Turn((Phase("g", tuple(g)),))
+    return _recipe(turns, tx, batch, accum, ema_kimg)
+
+
+def _recipe(turns, tx, batch, accum, ema_kimg):
+    return Recipe(turns=turns, tx=tx, batch=batch, accum=accum, ema_kimg=schedules.as_schedule(ema_kimg))

@@ -1,0 +1,114 @@
+"""Float64 NumPy forward passes of the first GAN's pair and of WGAN-GP's residual pair, written from the papers."""
+
+import numpy as np
+
+
+def f64(tree):
+    """The tree with float64 leaves."""
+    return {k: f64(v) for k, v in tree.items()} if isinstance(tree, dict) else np.asarray(tree, np.float64)
+
+
+def conv(x, layer, stride=1):
+    """Cross-correlation, [B, H, W, cin] and {'kernel' [k, k, cin, cout], 'bias'}; (k - 1) // 2 rows of zeros around."""
+    kernel = layer["kernel"]
+    k, (h, w) = kernel.shape[0], x.shape[1:3]
+    pad = (k - 1) // 2
+    wide = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    taps = [(i, j) for i in range(k) for j in range(k)]
+    y = sum(wide[:, i : i + h - k + 1 + 2 * pad : stride, j : j + w - k + 1 + 2 * pad : stride] @ kernel[i, j] for i, j in taps)
+    return y + layer.get("bias", 0.0)
+
+
+def dense(x, layer):
+    return x @ layer["kernel"] + layer["bias"]
+
+
+def up(x):
+    """Nearest neighbour."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
+
+
+def down(x):
+    """Mean of four neighbours."""
+    return (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2]) / 4
+
+
+def relu(x):
+    return np.maximum(x, 0)
+
+
+def norm(x, layer, axes):
+    """Batch norm over axes (0, 1, 2), layer norm over (1, 2, 3); gain and bias per channel."""
+    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    return (x - mean) / np.sqrt(var + 1e-5) * layer["scale"] + layer["bias"]
+
+
+def wgan_gp_generator(params, z, grid):
+    """Gulrajani et al. 2017: every block doubles the grid, batch norm of the batch at hand."""
+    p = f64(params)
+    batch_norm = lambda x, layer: norm(x, layer["norm"], (0, 1, 2))
+    x = dense(np.asarray(z, np.float64), p["base"]).reshape(len(z), *grid, -1)
+    for i in range(sum(name.startswith("UpBlock") for name in p)):
+        block = p[f"UpBlock_{i}"]
+        y = conv(up(relu(batch_norm(x, block["norm1"]))), block["conv1"])
+        y = conv(relu(batch_norm(y, block["norm2"])), block["conv2"])
+        x = conv(up(x), block["skip"]) + y
+    return np.tanh(conv(relu(batch_norm(x, p["norm"])), p["image"]))
+
+
+def wgan_gp_critic_32(params, x, halves):
+    """The CIFAR-10 critic: no norm, the first block without ReLU on the image, ReLU and mean at the end."""
+    p, x = f64(params), np.asarray(x, np.float64)
+    for i, half in enumerate(halves):
+        block = p[f"DownBlock_{i}"]
+        y = conv(relu(conv(relu(x) if i else x, block["conv1"])), block["conv2"])
+        skip = conv(x, block["skip"]) if "skip" in block else x
+        x = down(y) + down(skip) if half else y + skip
+    return dense(relu(x).mean((1, 2)), p["head"]["logit"])[:, 0]
+
+
+def wgan_gp_critic_64(params, x):
+    """The 64x64 critic: a first 3x3, layer norm in every block, every block halves, a linear map of the flat end."""
+    p, x = f64(params), np.asarray(x, np.float64)
+    x = conv(x, p["ResampledConv_0"])
+    for i in range(sum(name.startswith("DownBlock") for name in p)):
+        block = p[f"DownBlock_{i}"]
+        y = conv(relu(norm(x, block["norm1"], (1, 2, 3))), block["conv1"])
+        y = conv(relu(norm(y, block["norm2"], (1, 2, 3))), block["conv2"])
+        x = conv(down(x), block["skip"]) + down(y)
+    return dense(x.reshape(len(x), -1), p["head"]["logit"])[:, 0]
+
+
+def sngan_critic(params, x):
+    """Miyato et al. 2018, table 3: 3x3 and 4x4 stride-2 convolutions in turn, then 3x3, then linear; W / sigma(W) by SVD."""
+    p, x = f64(params), np.asarray(x, np.float64)
+
+    def normalised(layer):
+        kernel = layer["kernel"]
+        sigma = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+        return {"kernel": kernel / sigma, "bias": layer["bias"]}
+
+    layers = [normalised(p[f"SpectralConv_{i}"]) for i in range(len(p) - 1)]
+    for layer in layers:
+        x = conv(x, layer, 2 if layer["kernel"].shape[0] == 4 else 1)
+        x = np.where(x > 0, x, 0.1 * x)
+    return dense(x.reshape(len(x), -1), normalised(p["head"]["logit"]))[:, 0]
+
+
+def mlp_generator(params, z, shape):
+    """Goodfellow et al. 2014: rectifiers, then sigmoids."""
+    p, h = f64(params), np.asarray(z, np.float64)
+    layers = [p[f"Dense_{i}"] for i in range(len(p))]
+    for layer in layers[:-1]:
+        h = relu(dense(h, layer))
+    return (2 / (1 + np.exp(-dense(h, layers[-1]))) - 1).reshape(len(z), *shape)
+
+
+def mlp_discriminator(params, x, pieces):
+    """Goodfellow et al. 2013, 2014: a maxout unit says the largest of its linear maps; pixels in [0, 1]."""
+    p = f64(params)
+    h = (np.asarray(x, np.float64).reshape(len(x), -1) + 1) / 2
+    for i in range(len(p) - 1):
+        flat = dense(h, p[f"Dense_{i}"])
+        h = np.stack([flat[:, j::pieces] for j in range(pieces)]).max(0)
+    return dense(h, p["head"]["logit"])[:, 0]

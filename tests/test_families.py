@@ -1,0 +1,70 @@
+"""Every family's config: both networks, recipe and game trace at the small size and at the paper's; parameters are counted."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.configs import families
+from jaxgan import game, sample, state, step
+from jaxgan.errors import UserError
+
+pytestmark = pytest.mark.slow
+
+PAPERS = {  # parameters of G and D that the papers or the official code have
+    "biggan-imagenet128": (70_433_988, 87_982_370),
+    "stylegan2-256": (24_767_458, 24_001_089),
+    "r3gan-cifar10": (20_781_952, 21_280_512),
+    "r3gan-256": (23_057_952, 23_009_568),
+}
+CLASSES = {"imagenet2012": 1000, "photos": 0}
+
+
+def sizes(config):
+    shape = (*config.size, 1 if config.size == (28, 28) else 3)
+    return shape, CLASSES.get(config.data, 10) if config.conditional != "no" else 0
+
+
+@pytest.mark.parametrize("name", [*families.SMALL, *families.PAPERS])
+def test_the_config_traces(name):
+    config = families.configs()[name]
+    shape, classes = sizes(config)
+    design = config.design(shape, classes)
+    step.check(design.recipe)
+    first = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
+    counts = tuple(sum(int(np.prod(a.shape)) for a in jax.tree.leaves(p.params)) for p in (first.g, first.d))
+    assert counts == PAPERS.get(name, counts)
+    for module in (design.generator, design.discriminator):  # config.json can rebuild it
+        again = sample.build(sample.describe(module))
+        assert sample.describe(again) == sample.describe(module)
+    if name in families.SMALL:
+        x = jax.ShapeDtypeStruct((design.recipe.slots, 1, 4, *shape), jnp.uint8)
+        c = jax.ShapeDtypeStruct(x.shape[:3], jnp.int32) if classes else None
+        update = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))
+        assert {"d/adv", "g/adv"} <= jax.eval_shape(update, first, x, c)[1].keys()
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_label_vectors_and_other_sizes(family):
+    """32 x 48, colour, conditioned by vectors."""
+    config = families.Config(family=family, width=4, batch=4)
+    design = config.design((32, 48, 3), 5)
+    g, d = jax.eval_shape(lambda: game.init(design.generator, design.discriminator, 0))
+    z, c = jnp.zeros((2, design.generator.z_dim)), jnp.zeros((2, 5))
+    keys = jax.random.split(jax.random.key(0), 2)
+    x = jax.eval_shape(lambda v: design.generator.apply(v, z, c, keys=keys), g)
+    assert x.shape == (2, 32, 48, 3)
+    out = jax.eval_shape(lambda v, x: design.discriminator.apply(v, x, c, keys=keys), d, x)
+    assert (out[0] if isinstance(out, tuple) else out).shape == (2,)
+
+
+def test_mistakes_are_one_line():
+    for config, classes, says in (
+        (families.Config(family="sngan", preset="sngan_33"), 0, "sngan_32"),
+        (families.Config(family="ac_gan"), 0, "labels"),
+        (families.Config(family="r3gan", preset="x"), 0, "cifar10"),
+    ):
+        with pytest.raises(UserError, match=says):
+            config.design((28, 28, 1), classes)

@@ -1,0 +1,53 @@
+"""SNGAN's plain convolutional pair: float64 NumPy, the table's sizes, labels."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan.models.sngan import Discriminator, Generator
+from tests.golden.classic_rule import rule, variables
+from tests.reference import classic
+
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
+
+
+def count(module, *given):
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *given)["params"]
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def test_critic_is_numpys():
+    shape = (16, 24, 2)
+    x = jnp.asarray(0.5 * rule((3, *shape), 902), jnp.float32)
+    d = Discriminator(shape, width=3, max_width=10)
+    v = variables(d, x)
+    want = classic.sngan_critic(v["params"], x)
+    assert np.abs(want).max() > 0.1
+    assert np.abs(jit(d.apply)(v, x) - want).max() < 1e-5 * np.abs(want).max()
+
+
+def test_sizes_of_the_table():
+    """32x32x3: D 3x3 and 4x4 to 64, 64, 128, 128, 256, 256, 512 on 4x4; G 512, 256, 128, 64 and 3x3."""
+    shape = (32, 32, 3)
+    wide, kernels = (3, 64, 64, 128, 128, 256, 256, 512), (3, 4, 3, 4, 3, 4, 3)
+    d = sum((k * k * a + 1) * b for k, a, b in zip(kernels, wide, wide[1:], strict=False)) + 16 * 512 + 1
+    assert count(Discriminator(shape), jnp.zeros((1, *shape))) == d
+    wide = (512, 256, 128, 64)
+    g = 128 * 16 * 512 + sum(16 * a * b for a, b in zip(wide, wide[1:], strict=False)) + 2 * sum(wide) + 9 * 64 * 3 + 3
+    assert count(Generator(shape), jnp.zeros((1, 128))) == g
+
+
+@pytest.mark.parametrize("shape, classes", [((28, 28, 1), 3), ((8, 16, 2), 0)])
+def test_any_size_and_labels(shape, classes):
+    c = jnp.array([1, 0]) if classes else None
+    z, x = jnp.asarray(rule((2, 6), 901), jnp.float32), jnp.asarray(0.5 * rule((2, *shape), 902), jnp.float32)
+    g, d = Generator(shape, classes, z_dim=6, width=3), Discriminator(shape, classes, width=3)
+    v, w = variables(g, z, c), variables(d, x, c)
+    made, logits = jit(g.apply)(v, z, c), jit(d.apply)(w, x, c)
+    assert made.shape == (2, *shape) and logits.shape == (2,) and np.abs(made).max() <= 1 and made.std() > 0.01
+    if classes:
+        assert np.abs(jit(g.apply)(v, z, c + 1) - made).max() > 1e-3
+        assert np.abs(jit(d.apply)(w, x, c + 1) - logits).max() > 1e-4
