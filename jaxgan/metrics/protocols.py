@@ -11,7 +11,7 @@ class Protocol(NamedTuple):
     metric: str
     """fid, kid, is, manifold, swd, modes, authenticity: a key of `measure.METRICS`."""
     features: str
-    """inception, inception-pytorch-fid, inception-clean-fid, classifier, stacked, random, pixels, dinov2: see `measure.extractor`."""
+    """inception (-pytorch-fid, -clean-fid), classifier, stacked, random, pixels or dinov2: see `measure.extractor`."""
     fakes: int
     """Generated images; 0 is as many as there are (a folder)."""
     reals: int

@@ -81,8 +81,7 @@ class Generator(nn.Module):
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         grid, doublings = base_size(self.shape)
-        units = (16, 16, 8, 4, 2) if doublings == 4 else resnet.multiples(doublings)
-        channels = self.channels or tuple(self.width * n for n in units)
+        channels = self.channels or tuple(self.width * n for n in multiples(doublings))
         resnet.check_channels(self.shape, channels, doublings)
         attention = resnet.attention_heights(self, [grid[0] * 2**i for i in range(1, doublings + 1)])
         first, *parts = jnp.split(z, _parts(self.z_dim, doublings + 1), 1)
@@ -104,6 +103,11 @@ class Discriminator(resnet.Discriminator):
     wide: bool = True
     attention: tuple | None = None
     inits: tuple = ORTHOGONAL
+
+
+def multiples(doublings):
+    """`resnet.multiples` for BigGAN's generators, which differ from SNGAN's at 64x64."""
+    return (16, 16, 8, 4, 2) if doublings == 4 else resnet.multiples(doublings)
 
 
 def linear_norm(v, axis):

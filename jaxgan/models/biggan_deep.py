@@ -16,7 +16,7 @@ from jaxgan.errors import UserError
 from jaxgan.heads import Head
 from jaxgan.layers import Embed, base_size, check_input
 from jaxgan.models import resnet
-from jaxgan.models.biggan import ORTHOGONAL, linear_norm
+from jaxgan.models.biggan import ORTHOGONAL, linear_norm, multiples
 
 RATIO = 4  # channels outside a bottleneck for one inside
 
@@ -29,7 +29,7 @@ class Generator(nn.Module):
 
     Fields:
       shape, classes, shared_dim, channels, attention, dtype: as `biggan.Generator`; channels must not rise.
-      z_dim: length of z. width: channels at full size; the other grids have multiples of it (`resnet.multiples`).
+      z_dim: length of z. width: channels at full size; the other grids have multiples of it (`biggan.multiples`).
       depth: blocks a grid; the last of them doubles the grid and drops channels.
     """
 
@@ -48,8 +48,7 @@ class Generator(nn.Module):
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         grid, doublings = base_size(self.shape)
-        units = (16, 16, 8, 4, 2) if doublings == 4 else resnet.multiples(doublings)
-        channels = self.channels or tuple(self.width * n for n in units)
+        channels = self.channels or tuple(self.width * n for n in multiples(doublings))
         resnet.check_channels(self.shape, channels, doublings)
         _check_order(channels, channels, "rise")
         attention = resnet.attention_heights(self, [grid[0] * 2**i for i in range(1, doublings + 1)])
