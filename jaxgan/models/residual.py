@@ -75,8 +75,8 @@ class Discriminator(nn.Module):
 
     Fields: as `Generator`. With classes the linear map gives class_dim features, and the logit is their inner product
     with the vector of the class (Miyato & Koyama 2018, without the unconditional term, as the paper's code).
-      head: '' for that, or a kind of `heads.KINDS`.
-      spectral: the 3x3 convolutions are spectrally normalised.
+      head: '' for that (with spectral the head's default), or a kind of `heads.KINDS`.
+      spectral: every convolution and the head are spectrally normalised; no convolution starts at zero then.
     """
 
     shape: tuple
@@ -95,17 +95,17 @@ class Discriminator(nn.Module):
         """x [B, H, W, C] -> logits [B], float32, or what `heads.Head` says of the kind."""
         check_input("x", x, self.shape)
         base, channels, blocks = _stages(self)
-        x = _project(channels[-1], self.dtype)(space_to_depth(x.astype(self.dtype), self.patch))
+        x = _project(channels[-1], self.dtype, self.spectral)(space_to_depth(x.astype(self.dtype), self.patch))
         for i in reversed(range(len(channels))):
             for _ in range(blocks[i]):
                 x = Block(sum(blocks), self.dtype, self.spectral)(x)
             if i:
-                x = _channels(downsample2(x), channels[i - 1], self.dtype)
+                x = _channels(downsample2(x), channels[i - 1], self.dtype, self.spectral)
         grid_init = nn.initializers.normal(1 / math.sqrt(base[0] * base[1]))
         grid = self.param("base", grid_init, (*base, channels[0]), jnp.float32)
         features = (x.astype(jnp.float32) * grid[None]).sum((1, 2))
-        if self.head:
-            return Head(self.classes, self.head, kernel_init=_scaled(1.0), name="head")(features, c)
+        if self.head or self.spectral:
+            return Head(self.classes, self.head, spectral=self.spectral, kernel_init=_scaled(1.0), name="head")(features, c)
         logits = nn.Dense(self.class_dim if self.classes else 1, use_bias=False, kernel_init=_scaled(1.0))(features)
         if not self.classes:
             return logits[:, 0]
@@ -133,6 +133,8 @@ class Block(nn.Module):
         conv = SpectralConv if self.spectral else Conv
         y = leaky(conv(features, kernel_init=init, dtype=self.dtype)(x))
         y = leaky(conv(features, kernel_init=init, dtype=self.dtype)(y))
+        if self.spectral:
+            return x + _project(features, self.dtype, True)(y)
         return x + Conv(features, 1, bias=False, kernel_init=nn.initializers.zeros, dtype=self.dtype)(y)
 
 
@@ -141,13 +143,15 @@ def _scaled(gain):
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
 
-def _project(features, dtype):
+def _project(features, dtype, spectral=False):
+    if spectral:
+        return SpectralConv(features, (1, 1), use_bias=False, kernel_init=_scaled(1.0), dtype=dtype)
     return Conv(features, 1, bias=False, kernel_init=_scaled(1.0), dtype=dtype)
 
 
-def _channels(x, features, dtype):
+def _channels(x, features, dtype, spectral=False):
     """1x1 to `features` channels; nothing where x has them already."""
-    return x if x.shape[-1] == features else _project(features, dtype)(x)
+    return x if x.shape[-1] == features else _project(features, dtype, spectral)(x)
 
 
 def _stages(model):
