@@ -1,6 +1,7 @@
 """What a run tells: at each tick its log, curves, pictures, a score, and a checkpoint."""
 
 import json
+import math
 import time
 
 import jax
@@ -27,7 +28,9 @@ class Report:
         n = min(1024, run.source.n)
         self.reference = run.source.read(stream.indices(run.settings.seed, 0, n, run.source.n)) if self.main else None
         self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
-        self.measured, self.said = float("-inf"), False
+        done = rows[-1]["kimg"] if rows else 0.0
+        every = run.settings.metrics_kimg
+        self.measured, self.said = math.floor(done / every + 0.01) if every else None, False
         self.tensorboard = None
         if run.settings.tensorboard and self.main:
             self.tensorboard = watch.open_tensorboard(run.directory / "tensorboard")
@@ -92,9 +95,10 @@ class Report:
     def _measured(self, kimg: float, state: TrainState) -> dict[str, float]:
         """The run's metrics by name; none where it is not their time."""
         every, settings = self.run.settings.metrics_kimg, self.run.settings
-        if every and kimg - self.measured < every * 0.999 and kimg < settings.kimg:
+        turn = math.floor(kimg / every + 0.01) if every else None  # steps do not end on whole kimg
+        if every and turn <= self.measured and kimg < settings.kimg:
             return {}
-        self.measured = kimg
+        self.measured = turn
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
         images = sample.stream(self.run.design.generator, generator_variables(state), n, seed=settings.seed)
         results = measure.measure(meter, images, limit=0 if meter.fakes else n)
