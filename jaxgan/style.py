@@ -124,10 +124,14 @@ def check_noise(noise, keys, batch):
 def normal_planes(keys, salt, shape):
     """Standard normal noise by `ops.hash_bits`, which is cheaper than threefry here: keys [B] -> float32 [B, *shape].
 
-    Row i is a function of keys[i], salt and shape alone. Values are the quantiles of 2^24 equal bins: within +-5.5.
+    Row i is a function of keys[i], salt and shape alone. Values are the middles of 2^23 bins of equal weight: within +-5.3.
     """
-    bits = ops.hash_bits(keys, salt, shape)
-    uniform = ((bits >> 8).astype(jnp.float32) + 0.5) * 2.0**-24
+    return normal_of_bits(ops.hash_bits(keys, salt, shape))
+
+
+def normal_of_bits(bits):
+    """The standard normal quantile of uint32 bits, float32. 23 of them: with 24, adding a half would round up to 1, infinity."""
+    uniform = ((bits >> 9).astype(jnp.float32) + 0.5) * 2.0**-23
     return math.sqrt(2) * jax.lax.erf_inv(2 * uniform - 1)
 
 

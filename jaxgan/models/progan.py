@@ -1,0 +1,137 @@
+"""ProGAN: the pair of Karras et al. 2018, which grows with training, written from the paper.
+
+`stage` says how many doublings of the base grid the networks have; `alpha` fades the last one in. Whatever the stage, images
+have the full size: G repeats the pixels of its stage, D averages them away, so that data, sampling and metrics never change.
+`jaxgan.grow` makes the state of the next stage, and has the schedule.
+
+Source: Karras et al. 2018, "Progressive Growing of GANs for Improved Quality, Stability, and Variation": section 2 (fading),
+3 (minibatch stddev), 4 (equalised learning rate, pixel norm), appendix A (layers). Deviations: sizes of 4x4, 5x5, 6x6, 7x7
+times a power of two and non-square ones; one-hot labels are concatenated to z, and D has a head for the classes (AC-GAN), as
+in the authors' code.
+"""
+
+import math
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxgan.equalized import Conv, Dense, label_vectors, leaky, minibatch_stddev, pixel_norm
+from jaxgan.errors import UserError
+from jaxgan.layers import base_size, check_input
+from jaxgan.resample import BOX
+
+GAIN = math.sqrt(2)
+"""Of the kernels before a leaky ReLU, which here has no gain of its own."""
+
+
+class Generator(nn.Module):
+    """z -> image, each convolution followed by leaky ReLU and pixel norm.
+
+    Fields:
+      shape: (H, W, C) of the images at every stage, H and W as `layers.base_size` accepts.
+      classes: 0, or the length of label vectors. z_dim: length of z.
+      stage: doublings of the base grid in use; None for all.
+      channel_base, channel_max: features at a grid of h x w are min(channel_base // max(h, w), channel_max).
+      dtype: of the arithmetic; the image is float32.
+    """
+
+    shape: tuple
+    classes: int = 0
+    z_dim: int = 512
+    stage: int | None = None
+    channel_base: int = 16384
+    channel_max: int = 512
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None, alpha=1.0):
+        """z [B, z_dim], standard normal; alpha [] in [0, 1] -> [B, H, W, C], float32, about [-1, 1]."""
+        check_input("z", z, (self.z_dim,))
+        base, doublings, stage = check_stage(self)
+        if self.classes:
+            z = jnp.concatenate([z, label_vectors(c, self.classes).astype(z.dtype)], 1)
+        after = lambda x: pixel_norm(leaky(x, 1.0))
+        conv = partial(Conv, taps=BOX, gain=GAIN, dtype=self.dtype)
+        to_image = lambda i, x: Conv(self.shape[2], 1, dtype=self.dtype, name=f"torgb{base[0] << i}")(x).astype(jnp.float32)
+        features = features_at(self, 0)
+        # The authors' gain of sqrt(2) / 4 keeps the first layer at the learning rate of their first implementation.
+        x = Dense(math.prod(base) * features, bias=False, gain=GAIN / 4, dtype=self.dtype, name="fc")(pixel_norm(z))
+        bias = self.param("bias", nn.initializers.zeros, (features,), jnp.float32)
+        x = after(x.reshape(-1, *base, features) + bias.astype(self.dtype).reshape(1, 1, 1, -1))
+        x = after(conv(features, name=f"b{base[0]}_conv")(x))
+        below = None
+        for i in range(1, stage + 1):
+            below, name = x, f"b{base[0] << i}"
+            x = after(conv(features_at(self, i), resample="up", name=f"{name}_conv0")(x))
+            x = after(conv(features_at(self, i), name=f"{name}_conv1")(x))
+        image = to_image(stage, x)
+        if stage:
+            image = alpha * image + (1 - alpha) * repeat(to_image(stage - 1, below), 1)
+        return repeat(image, doublings - stage)
+
+
+class Discriminator(nn.Module):
+    """Image -> logit, or (logit, class logits [B, classes], None) with classes: the generator's mirror.
+
+    Fields: as `Generator`; group: of `equalized.minibatch_stddev`.
+    """
+
+    shape: tuple
+    classes: int = 0
+    stage: int | None = None
+    channel_base: int = 16384
+    channel_max: int = 512
+    group: int = 4
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x, c=None, *, keys=None, train=False, axis=None, alpha=1.0):
+        """x [B, H, W, C] in [-1, 1]; alpha [] in [0, 1] -> logits [B], or the triple; float32."""
+        check_input("x", x, self.shape)
+        base, doublings, stage = check_stage(self)
+        conv = partial(Conv, taps=BOX, gain=GAIN, dtype=self.dtype)
+        from_image = lambda i, x: leaky(conv(features_at(self, i), 1, name=f"fromrgb{base[0] << i}")(x), 1.0)
+        image = mean(x, doublings - stage)
+        x = from_image(stage, image)
+        for i in range(stage, 0, -1):
+            name = f"b{base[0] << i}"
+            x = leaky(conv(features_at(self, i), name=f"{name}_conv0")(x), 1.0)
+            x = leaky(conv(features_at(self, i - 1), resample="down", name=f"{name}_conv1")(x), 1.0)
+            if i == stage:
+                weight = jnp.asarray(alpha, x.dtype)
+                x = weight * x + (1 - weight) * from_image(stage - 1, mean(image, 1))
+        x = minibatch_stddev(x.astype(jnp.float32), group=self.group, axis=axis)
+        x = leaky(Conv(features_at(self, 0), gain=GAIN, name=f"b{base[0]}_conv")(x), 1.0)
+        x = leaky(Dense(features_at(self, 0), gain=GAIN, name="fc")(x.reshape(x.shape[0], -1)), 1.0)
+        out = Dense(1 + self.classes, name="out")(x)
+        return (out[:, 0], out[:, 1:], None) if self.classes else out[:, 0]
+
+
+def repeat(x, doublings):
+    """Every pixel as a square of 2^doublings: [B, H, W, C] -> [B, H 2^doublings, W 2^doublings, C]."""
+    n = 2**doublings
+    return jnp.repeat(jnp.repeat(x, n, 1), n, 2)
+
+
+def mean(x, halvings):
+    """The mean of squares of 2^halvings pixels: [B, H, W, C] -> [B, H / 2^halvings, W / 2^halvings, C]."""
+    n, (b, h, w, c) = 2**halvings, x.shape
+    return x.reshape(b, h // n, n, w // n, n, c).mean((2, 4))
+
+
+def check_stage(model):
+    """The base grid, the doublings of the full size, and the model's stage. UserError where the stage cannot be."""
+    base, doublings = base_size(model.shape)
+    stage = doublings if model.stage is None else model.stage
+    if not 0 <= stage <= doublings:
+        height, width = model.shape[:2]
+        raise UserError(f"stage={stage}: images of {height}x{width} have the stages 0 to {doublings}")
+    return base, doublings, stage
+
+
+def features_at(model, i):
+    """Features of the grid after i doublings."""
+    base, _ = base_size(model.shape)
+    return min(model.channel_base // (max(base) << i), model.channel_max)
