@@ -1,44 +1,34 @@
 """How long does an evaluation take? Inception features against torch-fidelity's on the same weights, and the statistics.
 
 `python -m benchmarks.metrics --weights pt_inception.pth --python torch-fidelity=PATH`: images a second of both networks, in
-turns, on --images noise images of 32x32; then the seconds and the peak memory of FID, KID and precision/recall on features of
---features rows. The time of an evaluation of n images is n / rate plus those. Any file with the right arrays will do for timing.
+turns, on --images noise images of 32x32; then the seconds, the peak memory and the values of FID, KID and precision/recall of
+both on features of --features rows. The time of an evaluation of n images is n / rate plus those. Any file with the right
+arrays will do for timing.
 """
 
 import argparse
 import json
-import resource
 import statistics
+import subprocess
 import sys
-import time
-
-import numpy as np
+from pathlib import Path
 
 from benchmarks.peers import Worker
 
 SIDES = {"jaxgan": ("peer_inception.py", "", []), "torch-fidelity": ("peer_fidelity.py", "torch-fidelity", [])}
 
 
-def statistics_of(n: int) -> list[dict]:
-    """Seconds of each statistic on [n, 2048] features, and the peak memory of this process after it."""
-    from jaxgan.metrics import frechet, kernel, manifold
-
-    rng = np.random.default_rng(0)
-    real, fake = (np.maximum(rng.standard_normal((n, 2048), np.float32) + i * 0.1, 0) for i in range(2))
-    steps = {
-        "moments": lambda: (frechet.moments_of(real), frechet.moments_of(fake)),
-        "fid from moments": lambda: frechet.frechet(*moments),
-        "kid": lambda: kernel.kid(real, fake),
-        "precision, recall, density, coverage": lambda: manifold.manifold(real, fake),
-    }
-    rows, moments = [], None
-    for name, fn in steps.items():
-        start = time.perf_counter()
-        out = fn()
-        moments = out if name == "moments" else moments
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        rows.append({"what": name, "rows": n, "seconds": round(time.perf_counter() - start, 2), "peak_gib": round(peak, 2)})
-    return rows
+def statistics_of(n: int, pythons: dict[str, str]) -> list[dict]:
+    """Seconds, peak memory and values of each statistic on [n, 2048] features, of both sides, each side in a fresh process."""
+    rows = []
+    for side in ("jaxgan", "torch-fidelity"):
+        command = [pythons.get(side, sys.executable), str(Path(__file__).parent / "peer_statistics.py"), side, str(n)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            print(f"left out: statistics of {side} (its interpreter cannot run them)", file=sys.stderr)
+        rows += [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    ours = {row["what"]: row["seconds"] for row in rows if row["side"] == "jaxgan"}
+    return [row | {"jaxgan_is_faster_by": round(row["seconds"] / ours[row["what"]], 2)} for row in rows]
 
 
 def main() -> None:
@@ -72,7 +62,7 @@ def main() -> None:
             w.process.stdin.close()
             w.process.wait()
     for n in args.features:
-        rows += statistics_of(n)
+        rows += statistics_of(n, pythons)
     for row in rows:
         print(json.dumps(row), flush=True)
         if args.out:

@@ -9,7 +9,7 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import resize
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-SHA256 = "6726825d"  # the beginning, as the file's name has it
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 SIZE = 299
 EPSILON = 1e-3  # of the graph's batch norms
 WAYS = ("tf1", "pytorch-fid", "clean-fid")
