@@ -1,6 +1,6 @@
 """The statistics of `benchmarks.metrics` on [n, 2048] features: `python peer_statistics.py jaxgan | torch-fidelity N [WHAT ...]`.
 
-One JSON line a statistic: seconds, the numbers, and the peak memory of this process so far. Each side does what it does when a
+One JSON line a statistic: seconds, seconds of all cores, the numbers, and the peak memory of this process so far. Each side does what it does when a
 user asks for that metric: torch-fidelity gives precision and recall alone, ours density and coverage in the same pass.
 """
 
@@ -56,15 +56,12 @@ def main() -> None:
     side, n, what = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
     steps = {"jaxgan": ours, "torch-fidelity": theirs}[side](*features(n))
     for name in what or steps:
-        start = time.perf_counter()
+        start, cores = time.perf_counter(), time.process_time()
         value = np.asarray(steps[name]()).tolist()
-        seconds = time.perf_counter() - start
+        row = {"what": name, "side": side, "rows": n, "seconds": round(time.perf_counter() - start, 2)}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(
-            json.dumps(
-                {"what": name, "side": side, "rows": n, "seconds": round(seconds, 2), "peak_gib": round(peak, 2), "value": value}
-            )
-        )
+        row |= {"cpu_seconds": round(time.process_time() - cores, 2), "peak_gib": round(peak, 2), "value": value}
+        print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
