@@ -37,10 +37,10 @@ class Config(Settings):
     lowres; an amount can stand after a colon (noise:25)."""
     source_channels: Literal[1, 3, 4] | None = None
     """Of the sources (--channels is of the targets); None keeps their own."""
-    kimg: float = 60.0
+    kimg: float = 30.0
     batch: int = 16
     hold_out: int = 100
-    width: int = 32
+    width: int = 16
     """Channels of the first grid of both networks (the paper: 64)."""
     layers: int = 1
     """The discriminator's patches: 1, 2, 3 are 16, 34, 70 pixels wide; 0 is one pixel."""
