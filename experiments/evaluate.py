@@ -18,7 +18,8 @@ class Arguments:
     what: Annotated[str, tyro.conf.Positional]
     """A run directory, a folder or archive of images, or an .npz of them."""
     metrics: tuple[str, ...] = ()
-    """Names of protocols; by default fd10k and pr10k where the data has classes, else random10k, and swd10k."""
+    """Names of protocols; by default fd10k and pr10k where the data has classes, else random10k, and swd10k; of a run on pairs
+    L1 and PSNR come without."""
     against: str = ""
     """The real images: any --data; a run has its own."""
     data_dir: str = ""
@@ -103,6 +104,10 @@ def main() -> None:
 
     is_run = (Path(args.what) / "config.json").is_file()
     config = sample.read_config(args.what) if is_run else None
+    if config and config["data"].get("inputs"):
+        from experiments import evaluate_pairs
+
+        return evaluate_pairs.evaluate(args, config)
     if not Path(args.what).exists():
         raise UserError(f"{args.what}: there is no such run, folder, archive or .npz")
     update, close = watch.counter("reading images", True)

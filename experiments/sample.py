@@ -32,6 +32,11 @@ class Arguments:
     single images."""
     checkpoint: str = "latest"
     """latest, best, or a step."""
+    source: str = ""
+    """pix2pix: an image, a folder or an archive; the generator is applied to each of them. --out: a folder gets them under
+    their names, a .png a grid of the first --n beside their sources."""
+    resize: bool = False
+    """Scale and cut source images of another size than the run's; else they are refused."""
     average: float | None = None
     """Relative width of the weight average, such as 0.1: the last tenth. For runs with --posthoc; without it the run's own."""
 
@@ -47,6 +52,8 @@ def main() -> None:
     if which not in ("latest", "best") and not which.isdigit():
         raise UserError(f"--checkpoint {which}: it is latest, best or a step")
     trained = sample.load(args.run, checkpoint_step=which, average=args.average)
+    if args.source:
+        return translated(args, trained, out)
     images = trained.sample(args.n, seed=args.seed, label=args.label, psi=args.psi, threshold=args.threshold)
     try:
         if out.suffix.lower() == ".png":
@@ -61,6 +68,21 @@ def main() -> None:
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"{args.n} images of {args.run} at step {trained.step}: {out}")
+
+
+def translated(args: Arguments, trained, out: Path) -> None:
+    """The images that the generator makes of --source."""
+    from experiments import translate
+
+    if args.label is not None or args.psi != 1 or args.threshold is not None:
+        raise UserError("--source: --label, --psi and --threshold are for images from noise; leave them out")
+    if args.n < 1:
+        raise UserError(f"--n {args.n}: ask for at least one image")
+    try:
+        n = translate.write(trained, args.source, out, resize=args.resize, seed=args.seed, n=args.n)
+    except OSError as e:
+        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
+    print(f"{n} images of {args.source} by {args.run} at step {trained.step}: {out}")
 
 
 if __name__ == "__main__":

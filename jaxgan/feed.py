@@ -2,7 +2,8 @@
 
 Which images step k uses is a function of (seed, k) alone (`jaxgan.data.stream`): a fresh permutation each epoch, across the
 step's slots. A set that fits stays on every device as uint8 and the step gathers its batches there, indices and all, so the
-loop sends nothing. A larger one is read by threads some steps ahead and arrives as uint8.
+loop sends nothing. A larger one is read by threads some steps ahead and arrives as uint8. Of pairs the source images come as
+c, mirrored and jittered as their targets are.
 """
 
 from collections import deque
@@ -24,7 +25,7 @@ RESIDENT_BYTES = 2 * 2**30
 class Layout(NamedTuple):
     """How a step's images lie: [slots, accum, micro] over all devices, `mirror` doubling the set by x-flips.
 
-    The last `held` of the n images go to the `held_slots` alone, the others to the other slots alone.
+    `jitter`: see `jittered`. The last `held` of the n images go to the `held_slots` alone, the others to the other slots alone.
     """
 
     seed: int
@@ -35,6 +36,7 @@ class Layout(NamedTuple):
     mirror: bool = False
     held: int = 0
     held_slots: tuple[int, ...] = ()
+    jitter: int = 0
 
     @property
     def parts(self) -> list["Part"]:
@@ -114,22 +116,56 @@ def chosen(layout: Layout, local: int, first, drawn: Callable, xp) -> tuple[Any,
     return xp.concatenate(index)[order], xp.concatenate(flipped)[order]
 
 
+def flip(flipped, x, xp):
+    """Images x [..., H, W, C], those of `flipped` [...] mirrored."""
+    return xp.where(flipped[..., None, None, None], x[..., ::-1, :], x)
+
+
+def jittered(layout: Layout, batch, step: jax.Array, axis: str | None):
+    """Each image enlarged (bicubic) by layout.jitter pixels of its shorter side, and its own size cut out at a random place.
+
+    What is cut is a function of (seed, step, the image's place in the global batch): the same of source and target.
+
+    Args:
+      batch: x uint8 [slots, accum, B, H, W, C], and c, source images likewise, or labels or None, which stay as they are.
+    Source: the random jitter of Isola et al. 2017, appendix 6.2: 256 -> 286 pixels.
+    """
+    if not layout.jitter:
+        return batch
+    (h, w), local = batch[0].shape[3:5], batch[0].shape[2]
+    scale = 1 + layout.jitter / min(h, w)
+    spare = np.array([round(n * scale) - n for n in (h, w)])
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(layout.seed), 2**31 - 2), step)
+    places = positions(layout, layout.slots, local, jax.lax.axis_index(axis) * local if axis else 0)
+
+    def cut(place, x):
+        offset = jax.random.randint(jax.random.fold_in(key, place), (2,), 0, spare + 1)
+        to = jnp.full(2, scale, jnp.float32), -offset.astype(jnp.float32)
+        y = jax.image.scale_and_translate(x.astype(jnp.float32), x.shape, (0, 1), *to, "cubic", antialias=False)
+        return jnp.clip(jnp.round(y), 0, 255).astype(jnp.uint8)
+
+    cut_all = jax.vmap(jax.vmap(jax.vmap(cut)))
+    return tuple(cut_all(jnp.asarray(places), a) if a is not None and a.dtype == jnp.uint8 else a for a in batch)
+
+
 def _resident(source: Source, layout: Layout, progress) -> Feed:
     images = parallel.replicate(read_all(source, progress))
-    labels = parallel.replicate(source.labels) if source.labels is not None else None
+    given = source.labels if source.inputs is None else read_all(source.inputs, progress)
+    given = parallel.replicate(given) if given is not None else None
     local = layout.micro // jax.device_count()
 
     def take(held, step, axis):
-        images, labels = held
+        images, given = held
         first = jax.lax.axis_index(axis) * local if axis else 0
         drawn = lambda seed, n, per_step, offsets: draw(seed, n, per_step, step, jnp.asarray(offsets))
         index, flipped = chosen(layout, local, first, drawn, jnp)
-        x = images[index]
+        x, c = images[index], None if given is None else given[index]
         if layout.mirror:
-            x = jnp.where(flipped[..., None, None, None], x[..., ::-1, :], x)
-        return x, None if labels is None else labels[index]
+            x = flip(flipped, x, jnp)
+            c = c if source.inputs is None else flip(flipped, c, jnp)
+        return jittered(layout, (x, c), step, axis)
 
-    return Feed(at=lambda step: (images, labels), take=take, close=lambda: None)
+    return Feed(at=lambda step: (images, given), take=take, close=lambda: None)
 
 
 def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
@@ -141,11 +177,12 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
     def read(step):
         drawn = lambda seed, n, per_step, offsets: stream.indices(seed, step, per_step, n)[offsets]
         index, flipped = chosen(layout, local, jax.process_index() * local, drawn, np)
-        x = source.read(index.ravel()).reshape(*index.shape, *source.shape)
-        if layout.mirror:
-            x = np.where(flipped[..., None, None, None], x[..., ::-1, :], x)
-        labels = None if source.labels is None else source.labels[index]
-        return parallel.shard((x, labels), axis=2)
+        images = lambda a: a.read(index.ravel()).reshape(*index.shape, *a.shape)
+        mirrored = lambda x: flip(flipped, x, np) if layout.mirror else x
+        x = mirrored(images(source))
+        if source.inputs is not None:
+            return parallel.shard((x, mirrored(images(source.inputs))), axis=2)
+        return parallel.shard((x, None if source.labels is None else source.labels[index]), axis=2)
 
     def at(step):
         if not waiting or waiting[0][0] != step:
@@ -155,7 +192,8 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
             waiting.append((soon, pool.submit(read, soon)))
         return waiting.popleft()[1].result()
 
-    return Feed(at=at, take=lambda held, step, axis: held, close=lambda: pool.shutdown(cancel_futures=True))
+    take = lambda held, step, axis: jittered(layout, held, step, axis)
+    return Feed(at=at, take=take, close=lambda: pool.shutdown(cancel_futures=True))
 
 
 def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, ahead: int = 4, progress=None) -> Feed:
@@ -168,7 +206,7 @@ def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, a
       ahead: batches read ahead of the step when streaming.
       progress: (done, total) -> None, while a resident set is read.
     """
-    size = source.n * int(np.prod(source.shape))
+    size = source.n * sum(int(np.prod(s.shape)) for s in (source, source.inputs) if s is not None)
     if resident is None:
         resident = size <= RESIDENT_BYTES
     return _resident(source, layout, progress) if resident else _streamed(source, layout, ahead)

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxgan import weights
 from jaxgan.augment import saliency
 from jaxgan.step import Game, Verdict
 
@@ -24,7 +24,8 @@ def game(
     """The game of a generator `(z, c, keys=, train=, axis=) -> x` and a discriminator `(x, c, ...) -> logits`.
 
     Args:
-      generator: has the fields `z_dim` and `shape` (H, W, C). One in two halves has the methods `mapping` (z -> w) and
+      generator: has the fields `z_dim` and `shape` (H, W, C). With z_dim = 0 it is called with c, the source images, in
+        place of z. One in two halves has the methods `mapping` (z -> w) and
         `synthesis` (w -> x), called alike.
       discriminator: returns logits [B] (or of patches [B, h, w]), or (logits, class logits [B, K] or None, features
         [B, ...] or None).
@@ -44,7 +45,7 @@ def game(
         return out, {name: new.get(name, variables[name]) for name in names}
 
     def latent(variables, keys, c, kimg, axis, refresh):
-        z = normal(keys, generator.z_dim)
+        z = normal(keys, generator.z_dim) if generator.z_dim else c
         if halves[0]:
             return run(generator, halves[0], variables, z, c, keys, kimg, axis, refresh)
         return z, {name: tree for name, tree in variables.items() if name != "params"}
@@ -76,8 +77,7 @@ def normal(keys: Array, size: int) -> Array:
 def init(generator: nn.Module, discriminator: nn.Module, seed: int) -> tuple[dict, dict]:
     """First variables of both networks, as {'params': ..., **stats}."""
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1))
-    c = jnp.zeros(1, jnp.int32) if generator.classes else None
     keys = jax.random.split(key_g, 1)
-    g = generator.init(key_g, jnp.zeros((1, generator.z_dim)), c, keys=keys)
-    d = discriminator.init(key_d, jnp.zeros((1, *discriminator.shape)), c, keys=keys)
+    g = generator.init(key_g, *weights.example(generator), keys=keys)
+    d = discriminator.init(key_d, *weights.example(discriminator), keys=keys)
     return dict(g), dict(d)

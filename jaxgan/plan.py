@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import average, game, parallel, provenance, sample, step, watch
-from jaxgan.data import Source, open_source, shuffled
+from jaxgan.data import Source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import Meter, ready
@@ -43,13 +43,15 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     Args:
       name: of the config.
       settings: the run's.
-      design: (image shape, classes) -> Design; classes is 0 without labels.
+      design: (image shape, classes) -> Design; classes is 0 without labels, and the source images' shape where there are pairs.
     Raises:
       UserError: whatever is wrong with the data, the settings or the run directory.
     """
     for field in ("kimg", "tick_kimg", "snapshot_kimg", "batch", "accum", "keep"):
         if not getattr(settings, field) > 0:
             raise UserError(f"--{field.replace('_', '-')} {getattr(settings, field)}: it must be above 0")
+    if settings.jitter < 0:
+        raise UserError(f"--jitter {settings.jitter}: it must be 0 or more pixels")
     if not 0 <= settings.seed < 2**32:
         raise UserError(f"--seed {settings.seed}: it must be in [0, 2^32)")
     if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
@@ -63,10 +65,10 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     whole = _open(settings)
     source = _with_labels_as_asked(whole, settings.conditional)
     source = shuffled(source, settings.seed) if settings.hold_out else source  # the last ones are held out
-    made = design(source.shape, source.classes)
+    made = design(source.shape, source.classes if source.inputs is None else source.inputs.shape)
     made = made._replace(recipe=made.recipe._replace(posthoc=settings.posthoc))
     step.check(made.recipe)
-    if bool(made.recipe.held_slots) != bool(settings.hold_out):
+    if bool(made.recipe.held_slots) != bool(settings.hold_out) and source.inputs is None:
         need = "needs held-out images; give --hold-out 500 or so" if made.recipe.held_slots else "uses none; leave --hold-out out"
         raise UserError(f"--hold-out {settings.hold_out}: this recipe {need}")
     names = trace(made, source)
@@ -79,6 +81,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
             "name": source.name,
             "images": source.n,
             "shape": list(source.shape),
+            "inputs": list(source.inputs.shape) if source.inputs is not None else None,
             "classes": source.classes,
             "class_names": list(source.class_names) if source.classes else [],
             "fingerprint": source.fingerprint,
@@ -108,7 +111,9 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
     recipe = design.recipe
     x = jax.ShapeDtypeStruct((recipe.slots, recipe.accum, recipe.batch // recipe.accum, *source.shape), jnp.uint8)
     c = source.labels
-    if c is not None:
+    if source.inputs is not None:
+        c = jax.ShapeDtypeStruct((*x.shape[:3], *source.inputs.shape), jnp.uint8)
+    elif c is not None:
         c = jax.ShapeDtypeStruct((*x.shape[:3], *c.shape[1:]), c.dtype)
     state = jax.eval_shape(lambda: create(0, *game.init(design.generator, design.discriminator, 0), recipe))
     names = set()
@@ -121,16 +126,7 @@ def _open(settings: Settings) -> Source:
     """The data as the settings ask for it. UserError where it is not so."""
     update, close = watch.counter(f"reading {settings.data}", parallel.is_main())
     try:
-        source = open_source(
-            settings.data,
-            data_dir=settings.data_dir,
-            split=settings.split,
-            size=settings.size,
-            channels=settings.channels,
-            background=settings.background,
-            skip_broken=settings.skip_broken,
-            progress=update,
-        )
+        source = settings.open_data(update)
     finally:
         close()
     if not 0 <= settings.hold_out < source.n:

@@ -7,8 +7,7 @@ import time
 import jax
 import numpy as np
 
-from jaxgan import checkpoint, parallel, sample, watch
-from jaxgan.data import stream
+from jaxgan import checkpoint, parallel, sample, translate, watch
 from jaxgan.errors import UserError
 from jaxgan.metrics import measure
 from jaxgan.metrics.sliced import sliced_wasserstein
@@ -25,8 +24,11 @@ class Report:
         self.last_step, self.last_time = None, time.perf_counter()
         self.start_seconds = rows[-1]["seconds"] if rows else 0.0
         self.started = time.perf_counter()
-        n = min(1024, run.source.n)
-        self.reference = run.source.read(stream.indices(run.settings.seed, 0, n, run.source.n)) if self.main else None
+        n, seed, pairs = min(1024, run.source.n), run.settings.seed, run.source.inputs
+        held = run.settings.hold_out if pairs else 0
+        index = translate.held_out(run.source, held, n, seed)
+        self.reference = run.source.read(index) if self.main else None
+        self.inputs = pairs.read(index) if pairs and self.main else None
         self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
         done = rows[-1]["kimg"] if rows else 0.0
         every = run.settings.metrics_kimg
@@ -36,8 +38,11 @@ class Report:
             self.tensorboard = watch.open_tensorboard(run.directory / "tensorboard")
 
     def reals(self) -> None:
-        """The picture of what is to be learned."""
-        watch.write_picture(watch.grid(self.reference[:64]), self.directory / "samples" / "reals.png")
+        """The picture of what is to be learned; of pairs each source before its target."""
+        images, columns = self.reference[:64], None
+        if self.inputs is not None:
+            images, columns = translate.side_by_side(self.inputs[:32], images[:32]), 8
+        watch.write_picture(watch.grid(images, columns=columns), self.directory / "samples" / "reals.png")
 
     def tick(self, at: int, meter, state, *, snapshot: bool, save: bool) -> None:
         """Log the steps since the last tick; with `snapshot` also a grid, a score and a checkpoint, with `save` the last.
@@ -62,7 +67,9 @@ class Report:
         one = parallel.first(state)
         score = None
         if snapshot and self.main:
-            row["swd"] = score = self._pictures(kimg, one)
+            found = self._pictures(kimg, one) if self.inputs is None else self._pairs(kimg, one)
+            row |= found
+            score = next(iter(found.values()))
             if self.run.meter:
                 measured = self._measured(kimg, one)
                 row |= measured
@@ -79,7 +86,15 @@ class Report:
                 self.tensorboard(row)
         self.last_step, self.last_time = at, time.perf_counter()
 
-    def _pictures(self, kimg: float, state: TrainState) -> float:
+    def _pairs(self, kimg: float, state: TrainState) -> dict[str, float]:
+        """The grid of source, generated image, target; returns how far the generated images are from their targets."""
+        generator, variables = self.run.design.generator, generator_variables(state)
+        fakes = translate.translate(generator, variables, self.inputs, seed=self.run.settings.seed)
+        shown = translate.side_by_side(self.inputs[:24], fakes[:24], self.reference[:24])
+        watch.write_picture(watch.grid(shown, columns=12), self.directory / "samples" / f"kimg{kimg:06.0f}.png")
+        return {name: round(value, 4) for name, value in translate.distance(self.reference, fakes)._asdict().items()}
+
+    def _pictures(self, kimg: float, state: TrainState) -> dict[str, float]:
         """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
         generator, variables = self.run.design.generator, generator_variables(state)
         n, seed = len(self.reference), self.run.settings.seed
@@ -90,7 +105,7 @@ class Report:
             shown = sample.sample(generator, variables, 8 * columns, seed=seed, label=np.arange(8 * columns) % columns)
         path = self.directory / "samples" / f"kimg{kimg:06.0f}.png"
         watch.write_picture(watch.grid(shown, columns=columns), path)
-        return round(sliced_wasserstein(self.reference, images[:n]), 4)
+        return {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
 
     def _measured(self, kimg: float, state: TrainState) -> dict[str, float]:
         """The run's metrics by name; none where it is not their time."""
@@ -100,8 +115,14 @@ class Report:
             return {}
         self.measured = turn
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
-        images = sample.stream(self.run.design.generator, generator_variables(state), n, seed=settings.seed)
-        results = measure.measure(meter, images, limit=0 if meter.fakes else n)
+        generator, variables, limit = self.run.design.generator, generator_variables(state), 0 if meter.fakes else n
+        if self.inputs is None:
+            images = sample.stream(generator, variables, n, seed=settings.seed)
+        else:
+            index = translate.held_out(self.run.source, settings.hold_out, n, settings.seed)
+            images = translate.of_source(generator, variables, self.run.source.inputs, index, seed=settings.seed)
+            limit = len(index) if len(index) < n else limit
+        results = measure.measure(meter, images, limit=limit)
         if not self.said:
             for note in dict.fromkeys(note for r in results for note in r.notes):
                 self.bar.say(f"note: {note}")

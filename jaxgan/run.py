@@ -49,6 +49,7 @@ def build_machine(settings: Settings, design: Design, source: Source, names: tup
         mirror=settings.mirror,
         held=settings.hold_out,
         held_slots=recipe.held_slots,
+        jitter=settings.jitter,
     )
     resident = {"auto": None, "yes": True, "no": False}[settings.resident]
     feed = open_feed(source, layout, resident=resident)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import checkpoint, parallel
+from jaxgan import checkpoint, parallel, translate
 from jaxgan.errors import UserError
 from jaxgan.game import normal
 
@@ -42,6 +42,8 @@ def stream(
     generator: nn.Module, variables, n: int, *, seed: int = 0, label=None, psi: float = 1.0, threshold: float | None = None
 ) -> Iterator[np.ndarray]:
     """`sample` a piece at a time: yields uint8 [k, H, W, C] until there are n; all devices of this process work."""
+    if not generator.z_dim:
+        raise UserError("this generator makes images from source images: give them, as --source FOLDER or translate(images)")
     if n < 1:
         raise UserError(f"n is {n}; ask for at least one image")
     if psi < 0:
@@ -137,6 +139,10 @@ class Trained(NamedTuple):
     def sample(self, n: int, *, seed: int = 0, label=None, psi: float = 1.0, threshold: float | None = None) -> np.ndarray:
         """uint8 [n, H, W, C]; see `jaxgan.sample.sample`."""
         return sample(self.generator, self.variables, n, seed=seed, label=label, psi=psi, threshold=threshold)
+
+    def translate(self, images: np.ndarray, *, seed: int | None = 0, first: int = 0) -> np.ndarray:
+        """Source images uint8 [n, H, W, C] -> uint8 [n, H, W, C]; see `jaxgan.translate.translate`."""
+        return translate.translate(self.generator, self.variables, images, seed=seed, first=first)
 
 
 def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: float | None = None) -> Trained:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any, Literal, NamedTuple
 
+from jaxgan.data import Source, open_source
+from jaxgan.data.source import Progress
 from jaxgan.step import Game, Recipe
 
 
@@ -37,9 +39,12 @@ class Settings:
     conditional: Literal["auto", "yes", "no"] = "no"
     """Train on the labels; auto where the data has classes."""
     hold_out: int = 0
-    """Images, drawn by the seed, that are never trained on: what --augment-heuristic r_v looks at."""
+    """Images, drawn by the seed, that are never trained on: what --augment-heuristic r_v looks at, and of pairs the ones
+    that are shown and measured."""
     mirror: bool = False
     """Double the set by x-flips."""
+    jitter: int = 0
+    """Each time enlarge an image by so many pixels and cut its size out at a random place (pix2pix at 256: 30)."""
     resident: Literal["auto", "yes", "no"] = "auto"
     """Keep the set on the device; auto where it takes up to 2 GiB."""
     tick_kimg: float = 2.0
@@ -68,9 +73,18 @@ class Settings:
     process: int = 0
     """Which one this is."""
 
+    def open_data(self, progress: Progress) -> Source:
+        """The images; raises UserError where they are not as the settings say. A config of pairs opens those."""
+        return open_source(self.data, **self.how_to_open(progress))
+
+    def how_to_open(self, progress: Progress) -> dict:
+        """Keyword arguments of `open_source`."""
+        names = ("data_dir", "split", "size", "channels", "background", "skip_broken")
+        return {"progress": progress, **{name: getattr(self, name) for name in names}}
+
 
 WHERE = {
-    *("run_dir", "data", "data_dir", "skip_broken", "resident", "tick_kimg", "snapshot_kimg", "keep"),
+    *("run_dir", "data", "target", "data_dir", "skip_broken", "resident", "tick_kimg", "snapshot_kimg", "keep"),
     *("metrics", "metrics_kimg"),
     *("resume", "tensorboard", "coordinator", "processes", "process"),
 }

@@ -76,6 +76,8 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
         "logits": [n for n in names if n.startswith("logits/")],
         "penalties and other terms": [n for n in names if n[:2] in ("d/", "g/") and not n.endswith("/adv")],
         "sliced Wasserstein distance (grey levels)": [n for n in names if n == "swd"],
+        "distance to the targets, L1 (grey levels)": [n for n in names if n == "l1"],
+        "likeness to the targets, PSNR (dB)": [n for n in names if n == "psnr"],
         **{name: [name] for name in names if name.partition("/")[0] in PROTOCOLS},
         "images per second": [n for n in names if n == "img_per_s"],
     }
@@ -129,7 +131,7 @@ class Progress:
         self.bar.update(self.task, completed=kimg, description=description)
 
     def losses(self, row: dict[str, Any]) -> None:
-        text = "  ".join(f"{name} {row[name]:.3g}" for name in ("d/adv", "g/adv", "swd") if name in row)
+        text = "  ".join(f"{name} {row[name]:.3g}" for name in ("d/adv", "g/adv", "swd", "psnr") if name in row)
         self.bar.update(self.task, rate=f"{row['img_per_s']:.0f} img/s", losses=text)
 
     def say(self, text: str) -> None:

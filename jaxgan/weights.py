@@ -9,10 +9,19 @@ from flax import linen as nn
 from jaxgan.errors import UserError
 
 
+def example(module: nn.Module) -> tuple[jax.Array, jax.Array | None]:
+    """What a model is called with for one image, all zero: a latent, source or image; and labels, a source or None."""
+    c = jnp.zeros(1, jnp.int32) if module.classes else None
+    if channels := getattr(module, "source_channels", 0):
+        c = jnp.zeros((1, *module.shape[:2], channels))
+    if hasattr(module, "z_dim"):
+        return (jnp.zeros((1, module.z_dim)), c) if module.z_dim else (c, None)
+    return jnp.zeros((1, *module.shape)), c
+
+
 def shapes(module: nn.Module) -> dict[str, Any]:
     """{'params': ..., **stats} of a model of `jaxgan.models` as shapes and dtypes; nothing is computed."""
-    x = jnp.zeros((1, module.z_dim) if hasattr(module, "z_dim") else (1, *module.shape))
-    c = jnp.zeros(1, jnp.int32) if module.classes else None
+    x, c = example(module)
     keys = jax.random.split(jax.random.key(0), 1)
     return dict(jax.eval_shape(lambda: module.init(jax.random.key(0), x, c, keys=keys)))
 

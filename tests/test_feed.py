@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxgan import feed
 from jaxgan.data import Source, stream
@@ -100,3 +101,54 @@ def test_held_out_images_are_never_trained_on(resident, monkeypatch):
     f.close()
     assert set(held) == {7, 8, 9} and set(trained) == set(range(7))
     assert set(np.bincount(trained)[:7]) <= {34, 35}  # 240 draws of 7 images, each epoch all of them
+
+
+def pairs(n=10):
+    """Targets with the source images 255 - target, so that what moves one alone is seen."""
+    targets = source(n, labels=False)
+    return targets._replace(inputs=targets._replace(read=lambda i: 255 - targets.read(i)))
+
+
+@pytest.mark.parametrize("jitter", [0, 2])
+def test_source_images_move_with_their_targets(jitter, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    layout = feed.Layout(seed=7, n=10, slots=2, accum=2, micro=3, mirror=True, jitter=jitter)
+    made = {}
+    for resident in (True, False):
+        f = feed.open_feed(pairs(), layout, resident=resident)
+        take = jax.jit(lambda held, k, f=f: f.take(held, k, None))
+        made[resident] = [jax.device_get(take(f.at(k), jnp.int32(k))) for k in (0, 1, 4)]
+        f.close()
+    for k, (x, c), (again, c_again) in zip((0, 1, 4), made[True], made[False], strict=True):
+        assert x.dtype == c.dtype == np.uint8 and np.abs(255 - x.astype(int) - c).max() <= bool(jitter)
+        np.testing.assert_array_equal(x, again)
+        np.testing.assert_array_equal(c, c_again)
+        plain = pairs().read(stream.indices(7, k, 12, 20) % 10).reshape(x.shape)
+        flipped = (stream.indices(7, k, 12, 20) >= 10).reshape(x.shape[:3])
+        plain = np.where(flipped[..., None, None, None], plain[..., ::-1, :], plain)
+        assert (x == plain).all() == (jitter == 0)
+
+
+def test_jitter_cuts_an_enlarged_image_at_every_place():
+    """Against PIL's bicubic enlargement of 16 to 20 pixels, cut at all 5 x 5 places."""
+    image = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
+    large = np.asarray(Image.fromarray(image.astype(np.float32)).resize((20, 20), Image.Resampling.BICUBIC))
+    cuts = np.stack([large[i : i + 16, j : j + 16] for i in range(5) for j in range(5)])
+    layout = feed.Layout(seed=0, n=1, slots=1, accum=1, micro=200, jitter=4)
+    x = np.broadcast_to(image[..., None], (1, 1, 200, 16, 16, 1))
+    cut, c = jax.jit(lambda x: feed.jittered(layout, (x, None), jnp.int32(3), None))(x)
+    distances = np.abs(np.clip(cuts, 0, 255) - np.asarray(cut).reshape(200, 1, 16, 16)).max((2, 3))
+    assert c is None and distances.min(1).max() <= 0.51 and set(distances.argmin(1)) == set(range(25))
+
+
+def test_jitter_belongs_to_the_image_not_to_the_device(monkeypatch):
+    layout = feed.Layout(seed=1, n=9, slots=2, accum=1, micro=4, jitter=3)
+    x = np.random.default_rng(0).integers(0, 256, (2, 1, 4, 8, 6, 1), np.uint8)
+    cut = jax.jit(lambda x, k: feed.jittered(layout, (x, x), k, None))
+    whole = cut(x, jnp.int32(5))
+    halves = jnp.stack([x[:, :, :2], x[:, :, 2:]])
+    parts = jax.jit(jax.vmap(lambda x: feed.jittered(layout, (x, x), jnp.int32(5), "d"), axis_name="d"))(halves)
+    for one, two in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(one, jnp.concatenate([*two], 2))
+    np.testing.assert_array_equal(*whole)
+    assert (cut(x, jnp.int32(6))[0] != whole[0]).any()

@@ -1,6 +1,7 @@
 """Image sets as `Source`s, and the order in which a run sees their images. Never imports jax."""
 
 from jaxgan.data.open import open_source
+from jaxgan.data.pairs import open_pairs
 from jaxgan.data.source import Source, read_all, shuffled
 
-__all__ = ["Source", "open_source", "read_all", "shuffled"]
+__all__ = ["Source", "open_pairs", "open_source", "read_all", "shuffled"]

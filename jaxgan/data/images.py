@@ -100,6 +100,20 @@ def header(im: Image.Image) -> Header:
     return Header(size, im.mode in GREY)
 
 
+def upright(im: Image.Image) -> Image.Image:
+    """The image decoded and turned as its EXIF orientation says; of its metadata only what the pixels need is kept.
+
+    Raises:
+      Exception: whatever PIL raises on damaged pixels.
+    """
+    turn = TURNS.get(_orientation(im))
+    im.load()
+    if turn is not None:
+        im = im.transpose(turn)
+    im.info = {name: value for name, value in im.info.items() if name == "transparency"}
+    return im
+
+
 def pixels(im: Image.Image, look: Look) -> np.ndarray:
     """Decode, turn upright, reduce to 8 bits, lay on the background, and only then resize.
 
@@ -115,10 +129,7 @@ def pixels(im: Image.Image, look: Look) -> np.ndarray:
       UserError: as `header`; or 32-bit values beyond 16 bits.
       Exception: whatever PIL raises on damaged pixels.
     """
-    turn = TURNS.get(_orientation(im))
-    im.load()
-    if turn is not None:
-        im = im.transpose(turn)
+    im = upright(im)
     if im.mode in SIXTEEN_BIT:
         im = _eight_bit(im)
     if im.mode in ("CMYK", "YCbCr", "HSV", "RGBX"):

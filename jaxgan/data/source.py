@@ -34,6 +34,7 @@ class Source(NamedTuple):
     fingerprint: str  # changes with the images, their order, labels, size, channels and colours; not by copying
     skipped: tuple[str, ...] = ()  # broken images that were left out
     planes: "Source | None" = None  # the set that the colour planes of a stacked one come from
+    inputs: "Source | None" = None  # of pairs: the images that these are to be made from, one each, in the same order
 
 
 class Items(NamedTuple):
@@ -143,7 +144,8 @@ def shuffled(source: Source, seed: int) -> Source:
     """The set in a random order: what the seed holds out of it is a fair sample, however the set is sorted."""
     order = np.random.default_rng(seed).permutation(source.n)
     labels = None if source.labels is None else source.labels[order]
-    return source._replace(read=lambda indices: source.read(order[indices]), labels=labels)
+    inputs = None if source.inputs is None else shuffled(source.inputs, seed)
+    return source._replace(read=lambda indices: source.read(order[indices]), labels=labels, inputs=inputs)
 
 
 def read_all(source: Source, progress: Progress | None = None) -> np.ndarray:

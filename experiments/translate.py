@@ -1,0 +1,60 @@
+"""`python -m experiments.sample RUN --source IMAGES`: what a trained generator makes of anybody's images."""
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from jaxgan import sample, translate, watch
+from jaxgan.data.loose import open_loose
+from jaxgan.errors import UserError
+
+PIECE = 64
+"""Images read, translated and written at once."""
+
+
+def write(trained: sample.Trained, source: str, out: Path, *, resize: bool, seed: int, n: int) -> int:
+    """Translate every image of a file, folder or archive.
+
+    Args:
+      out: a .png gets a grid of the first n images, each beside its source; an .npz the arrays `images`, `sources` and `names`;
+        anything else is a folder of images with the sources' names, as .png.
+      resize, seed: as `open_loose` and `translate.translate`.
+    Returns:
+      How many.
+    Raises:
+      UserError: a generator that does not take images, images that do not fit.
+    """
+    generator = trained.generator
+    if generator.z_dim:
+        raise UserError("--source: this run makes images from noise, not from images; leave it out")
+    names, read = open_loose(source, (*generator.shape[:2], generator.source_channels), resize=resize)
+    if out.suffix.lower() not in (".png", ".npz"):
+        files = as_png(names)
+        for first, _, images in pieces(trained, read, len(names), seed):
+            for i, image in enumerate(images):
+                watch.write_picture(watch.grid(image[None], pad=0, least=1), out / files[first + i])
+        return len(names)
+    count = min(n, len(names)) if out.suffix.lower() == ".png" else len(names)
+    found = list(pieces(trained, read, count, seed))
+    sources, images = (np.concatenate([piece[k] for piece in found]) for k in (1, 2))
+    if out.suffix.lower() == ".npz":
+        out.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(out, images=images, sources=sources, names=np.array(names))
+    else:
+        columns = 2 * max(1, round(len(images) ** 0.5 / 2**0.5))
+        watch.write_picture(watch.grid(translate.side_by_side(sources, images), columns=columns), out)
+    return count
+
+
+def pieces(trained: sample.Trained, read, n: int, seed: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(number of the first, source images, images) of the first n, up to PIECE at once."""
+    for first in range(0, n, PIECE):
+        sources = np.stack([read(i) for i in range(first, min(first + PIECE, n))])
+        yield first, sources, trained.translate(sources, seed=seed, first=first)
+
+
+def as_png(names: list[str]) -> list[str]:
+    """The names with the suffix .png in place of their own, or after it where two would be the same."""
+    files = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+    return files if len(set(files)) == len(files) else [f"{name}.png" for name in names]

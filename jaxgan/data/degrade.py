@@ -1,0 +1,148 @@
+"""Damage that an image is to be repaired from: masks, blur, noise, lost colour, lost resolution. NumPy, seeded by the image.
+
+What is drawn for an image depends on its number in the set alone, so a held-out image is always damaged alike.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from jaxgan.data.source import Source
+from jaxgan.errors import UserError, nearest
+
+FILL = 128
+"""What a mask shows: middle grey."""
+
+
+def mask(images, share, draws):
+    """A box at a random place is FILL; its sides are between half of `share` and `share` of the image's."""
+    out, (h, w) = images.copy(), images.shape[1:3]
+    for image, rng in zip(out, draws, strict=True):
+        a, b = (max(1, round(n * share * rng.uniform(0.5, 1.0))) for n in (h, w))
+        y, x = rng.randint(h - a + 1), rng.randint(w - b + 1)
+        image[y : y + a, x : x + b] = FILL
+    return out
+
+
+def centre(images, share, draws):
+    """The box in the middle whose sides are `share` of the image's is FILL (Pathak et al. 2016: 0.5)."""
+    out, (h, w) = images.copy(), images.shape[1:3]
+    a, b = (max(1, round(n * share)) for n in (h, w))
+    y, x = (h - a) // 2, (w - b) // 2
+    out[:, y : y + a, x : x + b] = FILL
+    return out
+
+
+def blur(images, sigma, draws):
+    """A Gaussian of that standard deviation in pixels, cut at 3 sigma; the border's pixels are repeated."""
+    reach = max(1, round(3 * sigma))
+    taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    taps /= taps.sum()
+    out = images.astype(np.float64)
+    for axis in (1, 2):
+        wide = np.pad(out, [(reach, reach) if a == axis else (0, 0) for a in range(4)], mode="edge")
+        out = sum(tap * np.take(wide, np.arange(i, i + images.shape[axis]), axis) for i, tap in enumerate(taps))
+    return _bytes(out)
+
+
+def noise(images, sigma, draws):
+    """Normal noise of that standard deviation in grey levels on every value."""
+    return _bytes(images + sigma * np.stack([rng.standard_normal(images.shape[1:]) for rng in draws]))
+
+
+def grey(images, _, draws):
+    """One channel: 0.299 R + 0.587 G + 0.114 B, as PIL rounds it."""
+    weights = np.array([19595, 38470, 7471])
+    return ((images[..., :3].astype(np.int64) @ weights + 2**15) >> 16).astype(np.uint8)[..., None]
+
+
+def lowres(images, factor, draws):
+    """Means over squares of factor x factor pixels in the place of each of their pixels; squares at the border may be cut."""
+    n, (h, w) = int(factor), images.shape[1:3]
+    wide = np.pad(images.astype(np.float64), ((0, 0), (0, -h % n), (0, -w % n), (0, 0)), mode="edge")
+    k, rows, columns, c = wide.shape
+    small = wide.reshape(k, rows // n, n, columns // n, n, c).mean((2, 4))
+    return _bytes(small.repeat(n, 1).repeat(n, 2)[:, :h, :w])
+
+
+def _bytes(x):
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+
+
+KINDS = {
+    "mask": (mask, 0.5, (0.0, 1.0)),
+    "centre": (centre, 0.5, (0.0, 1.0)),
+    "blur": (blur, 1.5, (0.0, 100.0)),
+    "noise": (noise, 50.0, (0.0, 255.0)),
+    "grey": (grey, 1.0, (0.0, 1.0)),
+    "lowres": (lowres, 4.0, (1.0, 1024.0)),
+}
+"""name -> (images uint8 [k, H, W, C], amount, iterator of k random states -> uint8), usual amount, bounds (lower excluded)."""
+
+
+def parse(names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+    """'mask' or 'blur:2.5' -> (name, amount).
+
+    Raises:
+      UserError: no names, one that is unknown, or an amount out of bounds.
+    """
+    found = []
+    for text in names:
+        name, _, amount = text.partition(":")
+        if name not in KINDS:
+            raise UserError(f"--degrade {text}: there are {', '.join(KINDS)}{nearest(name, KINDS)}")
+        _, usual, (low, high) = KINDS[name]
+        try:
+            value = float(amount) if amount else usual
+        except ValueError:
+            value = float("nan")
+        if not low < value <= high or (name == "lowres" and value % 1):
+            what = "a whole number" if name == "lowres" else "a number"
+            raise UserError(f"--degrade {text}: after the colon stands {what} above {low:g}, up to {high:g}; usual is {usual:g}")
+        found.append((name, value))
+    return tuple(found)
+
+
+def degrade(how: Sequence[tuple[str, float]], images: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Images with each damage done in turn.
+
+    Args:
+      how: from `parse`.
+      images: uint8 [k, H, W, C].
+      indices: [k], the images' numbers in their set; with their place in `how` they determine all that is drawn.
+    Returns:
+      uint8 [k, H, W, C], or one channel after 'grey'.
+    """
+    for place, (name, amount) in enumerate(how):
+        draws = (np.random.RandomState((place, int(i))) for i in indices)  # its streams never change
+        images = KINDS[name][0](images, amount, draws)
+    return images
+
+
+def degraded(source: Source, names: Sequence[str]) -> Source:
+    """The set with its own images, damaged, as the inputs.
+
+    Args:
+      source: any set.
+      names: as `parse`.
+    Raises:
+      UserError: as `parse`; 'grey' of images that are grey.
+    """
+    how = parse(names)
+    h, w, c = source.shape
+    lost = [name for name, _ in how].count("grey")
+    if lost and (c == 1 or lost > 1):
+        raise UserError(f"--degrade grey: {'it stands there twice' if c > 1 else f'the images of {source.name} are grey'}")
+    said = " ".join(f"{name}:{amount:g}" for name, amount in how)
+    inputs = source._replace(
+        name=f"{source.name}, {said}",
+        shape=(h, w, 1 if lost else c),
+        read=lambda indices: degrade(how, source.read(indices), indices),
+        labels=None,
+        classes=0,
+        class_names=(),
+        planes=None,
+    )
+    digest = hashlib.sha256(f"1 {said} {source.fingerprint}".encode()).hexdigest()  # 1: the version of the rules above
+    return source._replace(inputs=inputs, fingerprint=digest[: len(source.fingerprint)])

@@ -1,0 +1,153 @@
+"""Sets of pairs: each target image with the source image that it is to be made from."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+
+from jaxgan.data import files, images
+from jaxgan.data.degrade import degraded
+from jaxgan.data.open import open_source
+from jaxgan.data.source import Items, Source, prepare
+from jaxgan.errors import UserError
+
+
+def open_pairs(
+    data: str,
+    *,
+    target: str = "",
+    side_by_side: str = "",
+    degrade: Sequence[str] = ("mask",),
+    source_channels: int | None = None,
+    **how,
+) -> Source:
+    """Open a set of pairs: two folders, or images of both sides, or one set whose images are damaged to make the sources.
+
+    Args:
+      data: the source images, in a folder or archive, when there is a `target`; else any set that `open_source` takes.
+      target: a folder or archive with an image of the same name (up to its suffix) for each source image.
+      side_by_side: 'left' or 'right': each image of `data` holds both, and the source is this half.
+      degrade: without either of them the images of `data` are the targets, and so damaged (`degrade.KINDS`) the sources.
+      source_channels: 1, 3 or 4 for the source images; None takes their own, as for the targets.
+      **how: data_dir, split, size (H, W of source and target), channels (of the target), background, skip_broken, progress,
+        as `open_source`.
+    Returns:
+      Source: the targets, and under `inputs` the sources in the same order; without labels unless they are `data`'s.
+    Raises:
+      UserError: as `open_source`; an image without a partner; a pair of different sizes; an odd width of two halves.
+    """
+    if target and side_by_side:
+        raise UserError("--target and --side-by-side: the pairs come from two folders or from halves; give one of them")
+    if not target and not side_by_side:
+        if source_channels is not None:
+            raise UserError("--source-channels: degraded images keep their channels; give --channels, or --degrade grey")
+        return degraded(open_source(data, **how), degrade)
+    split = how.pop("split", "train")
+    if target:
+        given, made = partners(_files(data, split), _files(target, split), sized=how.get("size") is not None)
+    else:
+        whole = _files(data, split)
+        other = {"left": "right", "right": "left"}[side_by_side]
+        given, made = half(whole, side_by_side), half(whole, other)
+    return _both(given, made, f"{data} to {target or other}", source_channels, **how)
+
+
+def partners(given: Items, made: Items, *, sized: bool) -> tuple[Items, Items]:
+    """Source and target items in one order: by their names without the suffix.
+
+    Args:
+      sized: images are going to be resized, so that a pair of different sizes but of one shape will do.
+    Raises:
+      UserError: names the first image without a partner, or whose partner differs in size.
+    """
+    at = []
+    for items in (given, made):
+        stems = [os.path.splitext(name)[0] for name in items.names]
+        at.append(dict(zip(stems, range(len(stems)), strict=True)))
+        if len(at[-1]) < len(stems):
+            twice = next(name for i, name in enumerate(items.names) if at[-1][stems[i]] != i)
+            raise UserError(f"{items.where}: {twice} is there with two suffixes; keep one of them")
+    for here, there, names, other in ((given, made, at[0], at[1]), (made, given, at[1], at[0])):
+        alone = [here.names[i] for stem, i in names.items() if stem not in other]
+        if alone:
+            many = f" ({len(alone)} of {len(names)} have none)" if len(alone) > 1 else ""
+            raise UserError(f"{here.where}: {alone[0]} has no partner of that name in {there.where}{many}")
+    order = np.array([at[1][stem] for stem in at[0]])
+    made = _chosen(made, order)
+    for i in range(len(given.names)):
+        sizes = []
+        for items in (given, made):
+            try:
+                with items.image(i) as im:
+                    sizes.append(images.header(im).size)
+            except Exception:  # `prepare` says what is wrong with it, or leaves it out
+                break
+        if len(sizes) == 2 and sizes[0] != sizes[1]:
+            (a, b), (c, d) = sizes
+            if not sized or a * d != b * c:
+                fix = "scale one of them" if sized else "pass --size H W to scale both, or scale one of them"
+                raise UserError(f"{given.where}: {given.names[i]} has {a}x{b}, its partner in {made.where} {c}x{d}; {fix}")
+    return given, made
+
+
+def half(items: Items, side: str) -> Items:
+    """The left or right half of every image, without labels."""
+
+    @contextmanager
+    def image(i):
+        with items.image(i) as im:
+            im = images.upright(im)
+            if im.width % 2:
+                raise UserError(f"is {im.width} pixels wide, which two halves side by side cannot be; cut one column off")
+            left = 0 if side == "left" else im.width // 2
+            yield im.crop((left, 0, left + im.width // 2, im.height))
+
+    return items._replace(image=image, labels=None, class_names=())
+
+
+def _files(data, split) -> Items:
+    path = os.path.expanduser(data)
+    if os.path.isdir(path):
+        return files.folder(path, split)
+    if os.path.isfile(path) and path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
+        return files.archive(path, split)
+    what = "neither a folder nor a .zip or .tar" if os.path.exists(path) else "no such folder or archive"
+    raise UserError(f"{data}: {what}; pairs are read from image files")
+
+
+def _chosen(items, order):
+    """The items at these places, in this order, without labels."""
+    return Items(
+        items.where,
+        [items.names[i] for i in order],
+        lambda i: items.image(int(order[i])),
+        lambda i: items.stamp(int(order[i])),
+        None,
+        (),
+    )
+
+
+def _both(
+    given, made, name, source_channels, *, size=None, channels=None, background="white", skip_broken=False, progress=None, **_
+):
+    """Both sides prepared; where one is broken and left out, its partner is too."""
+    ground, quiet = images.colour(background), lambda done, total: None
+    make = partial(prepare, name=name, background=ground, skip_broken=skip_broken, progress=progress or quiet)
+    targets = make(made, size=size, channels=channels)
+    inputs = make(given, size=size or targets.shape[:2], channels=source_channels)
+    skipped = tuple(dict.fromkeys((*targets.skipped, *inputs.skipped)))
+    broken = {os.path.splitext(name)[0] for name in skipped}
+    if broken:
+        keep = np.array([i for i, name in enumerate(made.names) if os.path.splitext(name)[0] not in broken])
+        left = _both(
+            *(_chosen(items, keep) for items in (given, made)),
+            name,
+            source_channels,
+            **{"size": size, "channels": channels, "background": background, "progress": progress},
+        )
+        return left._replace(skipped=skipped)
+    digest = hashlib.sha256(f"pairs {inputs.fingerprint} {targets.fingerprint}".encode()).hexdigest()
+    return targets._replace(inputs=inputs, fingerprint=digest[: len(targets.fingerprint)])

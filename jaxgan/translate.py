@@ -1,0 +1,105 @@
+"""Images made from images by a trained generator (pix2pix), and how far they are from what they should be."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxgan import parallel
+from jaxgan.data import Source, stream
+from jaxgan.errors import UserError
+
+CHUNK = 8
+"""Images the generator makes at once on a device. Always this many, so that an image's result does not depend on the others."""
+
+
+def _translate(generator: nn.Module, noisy: bool, held, index, source):
+    """uint8 [B, H, W, C] from source images uint8 [B, H, W, Cs] and their numbers [B]."""
+    variables, key = held
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index) if noisy else None
+    x = generator.apply(variables, source.astype(jnp.float32) / 127.5 - 1, keys=keys, train=False)
+    return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def translate(generator: nn.Module, variables, images: np.ndarray, *, seed: int | None = 0, first: int = 0) -> np.ndarray:
+    """What a generator makes of source images.
+
+    Args:
+      generator: a module of `jaxgan.models.pix2pix`.
+      variables: {'params': ..., **stats}.
+      images: uint8 [n, H, W, C] with the generator's H, W and source channels, n at least 1.
+      seed: of the generator's noise, its dropout; image i is a function of (seed, first + i, the source image). None for no
+        noise.
+      first: number of the first image.
+    Returns:
+      uint8 [n, H, W, C of the target].
+    Raises:
+      UserError: a generator that makes images from noise; images of another type or size.
+    """
+    check(generator, images)
+    index = np.arange(first, first + len(images), dtype=np.int32)
+    held = variables, jax.random.key(seed or 0)
+    return np.concatenate(list(parallel.in_chunks(_translate, (generator, seed is not None), held, (index, images), CHUNK)))
+
+
+def of_source(generator: nn.Module, variables, inputs: Source, index: np.ndarray, *, seed: int | None = 0) -> Iterator:
+    """What a generator makes of these images of a set, a piece at a time: yields uint8 [k, H, W, C]."""
+    for i in range(0, len(index), 256):
+        yield translate(generator, variables, inputs.read(index[i : i + 256]), seed=seed, first=i)
+
+
+def check(generator: nn.Module, images: np.ndarray) -> None:
+    """UserError unless the generator translates, and such images."""
+    if generator.z_dim:
+        raise UserError("this generator makes images from noise, not from source images: use sample")
+    want = (*generator.shape[:2], generator.source_channels)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != want or not len(images):
+        size = ", ".join(map(str, want))
+        raise UserError(f"source images are {images.dtype} {list(images.shape)}; they must be uint8 [n, {size}]")
+
+
+class Distance(NamedTuple):
+    """How far generated images are from their targets."""
+
+    l1: float
+    """Mean absolute difference in grey levels, [0, 255]."""
+    psnr: float
+    """Peak signal-to-noise ratio in dB, the mean over images; 100 for an image that is equal."""
+
+
+def distance(targets: np.ndarray, fakes: np.ndarray) -> Distance:
+    """L1 and PSNR of paired images: mean |x - y|, and 10 log10(255^2 / mean (x - y)^2) of each image.
+
+    Args:
+      targets, fakes: uint8 [n, H, W, C].
+    """
+    each = fakes.astype(np.float64) - targets
+    squares = np.square(each).mean((1, 2, 3))
+    return Distance(float(np.abs(each).mean()), float((10 * np.log10(255**2 / np.maximum(squares, 255**2 / 1e10))).mean()))
+
+
+def held_out(source: Source, held: int, n: int, seed: int) -> np.ndarray:
+    """Numbers of up to n pairs to look at: the last `held` of the set, or without any the first that are trained on."""
+    if held:
+        return np.arange(source.n - held, source.n)[:n]
+    return stream.indices(seed, 0, min(n, source.n), source.n)
+
+
+def side_by_side(*sets: np.ndarray) -> np.ndarray:
+    """uint8 [k n, H, W, C] of k sets of n images: the first of each set, then the second of each, ...; all with the channels
+    of those that have the most."""
+    most = max(images.shape[3] for images in sets)
+    alike = [_with_channels(images, most) for images in sets]
+    return np.stack(alike, 1).reshape(-1, *alike[0].shape[1:])
+
+
+def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """Grey as RGB, and opaque where there is alpha to be."""
+    if images.shape[3] == 1 < channels:
+        images = images.repeat(3, 3)
+    if images.shape[3] < channels:
+        images = np.concatenate([images, np.full_like(images[..., :1], 255)], 3)
+    return images

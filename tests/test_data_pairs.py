@@ -1,0 +1,164 @@
+"""Pairs of images: folders, halves, damage; what does not fit is named in one line."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxgan.data import open_pairs, open_source, read_all, shuffled
+from jaxgan.data.degrade import KINDS, degrade, degraded, parse
+from jaxgan.data.loose import open_loose
+from jaxgan.errors import UserError
+
+
+def draw(path, height, width, channels=3, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    x = np.random.default_rng(seed).integers(0, 256, (height, width, channels), np.uint8)
+    Image.fromarray(x[..., 0] if channels == 1 else x).save(path)
+    return x
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three pairs 6x4; the suffixes differ, and so would the order of the full names."""
+    a = [draw(tmp_path / "a" / f"{name}.png", 6, 4, 1, i) for i, name in enumerate(("x", "x-1", "z"))]
+    b = [draw(tmp_path / "b" / f"{name}", 6, 4, 3, 10 + i) for i, name in enumerate(("x.bmp", "x-1.png", "z.png"))]
+    return tmp_path, np.stack(a), np.stack(b)
+
+
+def test_two_folders_are_paired_by_name(folders):
+    at, a, b = folders
+    pairs = open_pairs(str(at / "a"), target=str(at / "b"))
+    assert pairs.shape == (6, 4, 3) and pairs.inputs.shape == (6, 4, 1) and pairs.n == pairs.inputs.n == 3
+    order = [int(np.flatnonzero((x == a).all((1, 2, 3)))[0]) for x in read_all(pairs.inputs)]
+    assert sorted(order) == [0, 1, 2]
+    np.testing.assert_array_equal(read_all(pairs), b[order])
+    mixed = shuffled(pairs, 3)
+    again = [int(np.flatnonzero((x == a).all((1, 2, 3)))[0]) for x in read_all(mixed.inputs)]
+    np.testing.assert_array_equal(read_all(mixed), b[again])
+    other = open_pairs(str(at / "b"), target=str(at / "a"), source_channels=1, channels=3)
+    assert other.shape == (6, 4, 3) and other.inputs.shape == (6, 4, 1) and other.fingerprint != pairs.fingerprint
+
+
+def test_a_broken_image_takes_its_partner_along(folders):
+    at, a, b = folders
+    (at / "b" / "x-1.png").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="x-1.png is broken"):
+        open_pairs(str(at / "a"), target=str(at / "b"))
+    pairs = open_pairs(str(at / "a"), target=str(at / "b"), skip_broken=True)
+    assert pairs.skipped == ("x-1.png",)
+    np.testing.assert_array_equal(read_all(pairs), b[[0, 2]])
+    np.testing.assert_array_equal(read_all(pairs.inputs), a[[0, 2]])
+
+
+def test_halves_side_by_side(tmp_path):
+    whole = [draw(tmp_path / f"{i}.png", 4, 12, 3, i) for i in range(3)]
+    turned = Image.fromarray(whole[1].transpose(1, 0, 2)[::-1])  # a photo taken upright, to be turned clockwise
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "1.png", exif=exif)
+    whole = np.stack(whole)
+    for side, given, made in (("left", whole[:, :, :6], whole[:, :, 6:]), ("right", whole[:, :, 6:], whole[:, :, :6])):
+        pairs = open_pairs(str(tmp_path), side_by_side=side)
+        np.testing.assert_array_equal(read_all(pairs), made)
+        np.testing.assert_array_equal(read_all(pairs.inputs), given)
+    small = open_pairs(str(tmp_path), side_by_side="left", size=(4, 4), source_channels=1)
+    assert small.shape == (4, 4, 3) and small.inputs.shape == (4, 4, 1)
+    np.testing.assert_array_equal(read_all(small), whole[:, :, 7:11])  # the middle of its own half
+    draw(tmp_path / "odd.png", 4, 13)
+    with pytest.raises(UserError, match=r"odd.png: is 13 pixels wide"):
+        open_pairs(str(tmp_path), side_by_side="left", size=(4, 4))
+
+
+@pytest.mark.parametrize(
+    "change, options, says",
+    [
+        (lambda at: (at / "a" / "z.png").unlink(), {}, "z.png has no partner of that name in"),
+        (lambda at: [(at / "b" / n).unlink() for n in ("x.bmp", "z.png")], {}, r"x.png has no partner .*\(2 of 3 have none\)"),
+        (lambda at: draw(at / "b" / "z.png", 6, 5), {}, "z.png has 6x4, its partner in .* 6x5; pass --size"),
+        (lambda at: draw(at / "b" / "z.png", 6, 5), {"size": (3, 2)}, "z.png has 6x4, its partner in .* 6x5; scale"),
+        (lambda at: draw(at / "b" / "z.bmp", 6, 4), {}, "two suffixes"),
+        (lambda at: None, {"target": "nowhere"}, "nowhere: no such folder"),
+        (lambda at: None, {"side_by_side": "left"}, "give one of them"),
+        (lambda at: None, {"target": "", "source_channels": 1}, "--degrade grey"),
+        (lambda at: None, {"target": "", "degrade": ("mosk",)}, "the nearest is mask"),
+        (lambda at: None, {"target": "", "degrade": ("blur:x",)}, "a number above 0, up to 100; usual is 1.5"),
+        (lambda at: None, {"target": "", "degrade": ("lowres:2.5",)}, "a whole number above 1"),
+        (lambda at: None, {"target": "", "degrade": ("grey",)}, "are grey"),
+    ],
+)
+def test_what_does_not_fit_is_named(folders, change, options, says):
+    at, _, _ = folders
+    change(at)
+    with pytest.raises(UserError, match=says) as error:
+        open_pairs(str(at / "a"), **{"target": str(at / "b"), **options})
+    assert "\n" not in str(error.value)
+
+
+def test_pairs_of_other_sizes_and_one_shape_can_be_scaled(folders):
+    at, _, _ = folders
+    draw(at / "b" / "z.png", 12, 8)
+    pairs = open_pairs(str(at / "a"), target=str(at / "b"), size=(3, 2))
+    assert pairs.shape == (3, 2, 3) and pairs.inputs.shape == (3, 2, 1)
+
+
+def test_damage_is_a_function_of_the_image_and_its_number():
+    source = open_source("digits", size=(20, 16))
+    for name in (*(n for n in KINDS if n != "grey"), "noise:7"):
+        pairs = degraded(source, (name,))
+        np.testing.assert_array_equal(pairs.read(np.arange(5)), source.read(np.arange(5)))
+        few, many = pairs.inputs.read(np.array([4, 2])), pairs.inputs.read(np.arange(9))
+        np.testing.assert_array_equal(few, many[[4, 2]])
+        assert (many != source.read(np.arange(9))).any((1, 2, 3)).all()
+        mixed = shuffled(pairs, 1)
+        damaged, whole = mixed.inputs.read(np.arange(7)), mixed.read(np.arange(7))
+        number = [int(np.flatnonzero((x == read_all(source)).all((1, 2, 3)))[0]) for x in whole]
+        np.testing.assert_array_equal(damaged, degrade(parse((name,)), whole, np.array(number)))
+    both = [degraded(source, names).fingerprint for names in (("mask",), ("mask:0.4",), ("mask", "noise"), ("noise", "mask"))]
+    assert len(set(both)) == 4
+
+
+def test_each_damage_is_what_it_says():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 100, (400, 12, 10, 3), np.uint8)
+    index = np.arange(len(x))
+    one = lambda name: degrade(parse((name,)), x, index)
+    masked = (one("mask:0.5") == 128).all(3)
+    for box in masked:
+        rows, columns = np.flatnonzero(box.any(1)), np.flatnonzero(box.any(0))
+        assert box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert 3 <= len(rows) <= 6 and 2 <= len(columns) <= 5  # of 12 and 10: between a quarter and half
+    assert (masked.mean(0) > 0).all() and len({box.tobytes() for box in masked}) > 200  # everywhere, and not alike
+    middle = (one("centre:0.5") == 128).all(3)
+    assert middle[:, 3:9, 2:7].all() and middle.sum() == 400 * 6 * 5
+    noisy = degrade(parse(("noise:10",)), np.full_like(x, 128), index).astype(np.float64)
+    assert abs(noisy.mean() - 128) < 0.1 and abs(noisy.std() - 10) < 0.1
+    dot = np.zeros((1, 21, 21, 1), np.uint8)
+    dot[0, 10, 10] = 255
+    spread = degrade(parse(("blur:1.5",)), dot, np.zeros(1, int))[0, ..., 0].astype(np.float64)
+    r = np.arange(21) - 10
+    want = np.exp(-(r[:, None] ** 2 + r**2) / (2 * 1.5**2))
+    assert np.abs(spread - 255 * want / want.sum()).max() < 0.7 and (spread == spread.T).all()
+    np.testing.assert_array_equal(one("grey")[..., 0], np.stack([np.asarray(Image.fromarray(i).convert("L")) for i in x]))
+    low = one("lowres:2")
+    np.testing.assert_array_equal(low[:, ::2, ::2], low[:, 1::2, 1::2])
+    assert np.abs(low[:, ::2, ::2] - x.reshape(400, 6, 2, 5, 2, 3).mean((2, 4))).max() <= 0.5
+    assert degrade(parse(("lowres:8",)), x[:2], index[:2]).shape == (2, 12, 10, 3)  # 8 divides neither 12 nor 10
+    assert degrade(parse(("grey", "mask")), x, index).shape == (400, 12, 10, 1)
+
+
+def test_loose_images_come_with_their_names(tmp_path):
+    x = draw(tmp_path / "in" / "sub" / "a.png", 6, 4)
+    names, read = open_loose(str(tmp_path / "in" / "sub" / "a.png"), (6, 4, 3))
+    assert names == ["a.png"]
+    np.testing.assert_array_equal(read(0), x)
+    y = draw(tmp_path / "in" / "b.png", 8, 4)
+    with pytest.raises(UserError, match="b.png has 8x4, the generator takes 6x4; pass --resize"):
+        open_loose(str(tmp_path / "in"), (6, 4, 3))
+    names, read = open_loose(str(tmp_path / "in"), (6, 4, 3), resize=True)
+    assert names == ["b.png", "sub/a.png"]
+    np.testing.assert_array_equal(read(0), y[1:7])
+    assert open_loose(str(tmp_path / "in"), (6, 4, 1), resize=True)[1](1).shape == (6, 4, 1)
+    (tmp_path / "in" / "sub" / "a.png").write_bytes(b"nothing")
+    for path, says in (("in/sub", "a.png is broken"), ("x", "no such image")):
+        with pytest.raises(UserError, match=says):
+            open_loose(str(tmp_path / path), (6, 4, 3))

@@ -1,0 +1,163 @@
+"""pix2pix: float64 NumPy from the paper, the authors' networks, patches, noise, sizes."""
+
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxgan import game, recipes_paired, sample, state, step
+from jaxgan.errors import UserError
+from jaxgan.models.pix2pix import Discriminator, Generator, receptive_field
+from tests.golden import pix2pix_rule
+from tests.golden.classic_rule import rule, variables
+from tests.reference import pix2pix as reference
+
+GOLDEN = Path(__file__).parent / "golden" / "pix2pix.npz"
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
+AXES = {"instance": (1, 2), "batch": (0, 1, 2), "none": None}
+
+
+def trained(module, *given):
+    """The output with the statistics of the batch."""
+    return jit(partial(module.apply, train=True, mutable=["batch_stats"]))(*given)[0]
+
+
+def pair(norm, shape=(14, 18, 2), layers=1, **fields):
+    made = {"shape": shape, "source_channels": 3, "width": 3, "norm": norm, **fields}
+    return Generator(**made), Discriminator(**made, layers=layers)
+
+
+def images(shape, batch=2):
+    return (np.float32(0.9 * rule((batch, *shape[:2], c), 901 + i)) for i, c in enumerate((3, shape[2])))
+
+
+@pytest.mark.parametrize("norm, layers", [("instance", 1), ("batch", 2), ("none", 0)])
+def test_both_networks_are_numpys(norm, layers):
+    """14x18: the grids 7x9, 4x5, 2x3, 1x2, so that odd sides are halved and cut too."""
+    g, d = pair(norm, layers=layers)
+    source, x = images(g.shape)
+    v, w = variables(g, source), variables(d, x, source)
+    for got, want in (
+        (trained(g, v, source), reference.generator(v["params"], source, 4, AXES[norm])),
+        (trained(d, w, x, source), reference.discriminator(w["params"], source, x, layers, AXES[norm])),
+    ):
+        assert got.shape == want.shape and want.std() > 0.05
+        assert np.abs(got - want).max() < 2e-5 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("name", pix2pix_rule.CASES)
+def test_both_networks_are_the_authors(name):
+    g, d = pix2pix_rule.networks(name)
+    v, w = pix2pix_rule.weights(name)
+    source, x = pix2pix_rule.inputs(name)
+    with np.load(GOLDEN) as golden:
+        for who, net, own, args, cut in (("g", g, v, (source,), 4), ("d", d, w, (x, source), 1)):
+            for out, how in ((jit(net.apply)(own, *args), "eval"), (trained(net, own, *args), "train")):
+                want = golden[f"{name}.{who}_{how}"]
+                assert want.std() > 0.05
+                assert np.abs(out[:, ::cut, ::cut] - want).max() < 2e-5 * np.abs(want).max()
+
+
+def count(module, *given):
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *given)["params"]
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def test_parameters_are_as_many_as_the_authors():
+    """Of unet_256, unet_128 and the discriminators of 0 to 5 layers, 3 channels each; their PixelGAN has no last bias."""
+    for size, want in ((256, 54_413_955), (128, 41_828_995)):
+        for norm in ("instance", "batch"):
+            assert count(Generator((size, size, 3), norm=norm), jnp.zeros((1, size, size, 3))) == want
+    x = jnp.zeros((1, 256, 256, 3))
+    got = [count(Discriminator(x.shape[1:], layers=n), x, x) for n in range(6)]
+    assert got == [9_025, 139_585, 666_433, 2_768_705, 6_964_033, 11_159_361]
+
+
+@pytest.mark.parametrize("layers, size", [(0, 1), (1, 16), (2, 34), (3, 70)])
+def test_a_logit_sees_a_patch_of_that_size(layers, size):
+    shape = (100, 100, 1)
+    d = Discriminator(shape, source_channels=0, width=1, layers=layers, norm="none")
+    x = jnp.asarray(rule((1, *shape), 3), jnp.float32)
+    v = variables(d, x)
+    middle = jax.eval_shape(d.apply, v, x).shape[1] // 2
+    seen = jit(jax.grad(lambda x: d.apply(v, x)[0, middle, middle]))(x)[0, :, :, 0]
+    rows = np.flatnonzero(np.abs(seen).max(1))
+    assert receptive_field(layers) == size == rows[-1] - rows[0] + 1
+
+
+def test_noise_is_the_images_own_and_only_where_keys_are():
+    g, _ = pair("instance")
+    source, _ = images(g.shape, 3)
+    v = variables(g, source)
+    keys = jax.random.split(jax.random.key(1), 3)
+    make = jit(lambda source, keys: g.apply(v, source, keys=keys))
+    made = make(source, keys)
+    np.testing.assert_array_equal(made, make(source, keys))
+    assert np.abs(made - make(source, None)).max() > 1e-3
+    assert np.abs(made - make(source, keys[::-1])).max() > 1e-3
+    np.testing.assert_allclose(make(source[1:2], keys[1:2]), made[1:2], atol=1e-5)
+
+
+def test_bfloat16_is_near_and_the_model_can_be_rebuilt():
+    for module in pair("instance"):
+        exact, rough = module, module.clone(dtype=jnp.bfloat16)
+        source, x = images(exact.shape)
+        given = (source,) if isinstance(exact, Generator) else (x, source)
+        v = variables(exact, *given)
+        a, b = jit(exact.apply)(v, *given), jit(rough.apply)(v, *given)
+        assert b.dtype == jnp.float32 and 0 < np.abs(a - b).max() < 0.3 * np.abs(a).max()
+        assert sample.build(sample.describe(rough)) == rough
+
+
+def test_a_step_moves_both_players_and_weighs_the_terms():
+    g, d = pair("instance", (6, 8, 1))
+    recipe = recipes_paired.pix2pix(batch=2)
+    step.check(recipe)
+    first = state.create(0, *jit(lambda: game.init(g, d, 0))(), recipe)
+    rng = np.random.default_rng(0)
+    x, c = (jnp.asarray(rng.integers(0, 256, (1, 1, 2, 6, 8, n), np.uint8)) for n in (1, 3))
+    update = partial(step.update, game=game.game(g, d), recipe=recipe, due=step.due(recipe, 0))
+    now, log = jit(update)(first, x, c)
+    assert {"d/adv", "g/adv", "g/l1"} <= log.keys() and all(np.isfinite(v) for v in log.values())
+    for player in ("g", "d"):
+        moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), getattr(first, player).params, getattr(now, player).params)
+        assert min(m for path, m in jax.tree_util.tree_leaves_with_path(moved) if path[-1].key == "kernel") > 0
+
+
+def test_both_losses_are_the_authors():
+    """Half of D's two cross-entropies, or of its two squares; G's whole one; 100 L1."""
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(2, 3, 4, 4))
+    log_sigmoid = lambda t: -np.log1p(np.exp(-t))
+    want = {
+        "non_saturating": (-(log_sigmoid(real) + log_sigmoid(-fake)).mean() / 2, -log_sigmoid(fake).mean()),
+        "least_squares": (((real - 1) ** 2 + fake**2).mean() / 2, ((fake - 1) ** 2).mean()),
+    }
+    x, y = rng.uniform(-1, 1, (2, 3, 4, 4, 1))
+    for loss, values in want.items():
+        for turn, value in zip(recipes_paired.pix2pix(loss=loss).turns, values, strict=True):
+            r = SimpleNamespace(real_out=step.Verdict(real), fake_out=step.Verdict(fake), real=x, fake=y)
+            terms = turn.phases[0].terms
+            np.testing.assert_allclose(terms[0].weight * terms[0].fn(r)[0], value, rtol=1e-5)
+    assert terms[1].weight == 100 and abs(terms[1].fn(r)[0] - np.abs(x - y).mean()) < 1e-6
+
+
+def test_mistakes_are_one_line():
+    shape = (28, 28, 1)
+    for make, says in (
+        (lambda: Generator(shape, norm="instanc"), "the nearest is instance"),
+        (lambda: Generator(shape, depth=6), "halved 1 to 5 times"),
+        (lambda: Discriminator(shape, layers=4), "0 to 3 layers"),
+    ):
+        module = make()
+        given = [jnp.zeros((1, 28, 28, 3)), jnp.zeros((1, *shape))]
+        with pytest.raises(UserError, match=says):
+            jax.eval_shape(module.init, jax.random.key(0), *(given[:1] if isinstance(module, Generator) else given[::-1]))
+    with pytest.raises(UserError, match="least_squares"):
+        recipes_paired.pix2pix(loss="hinge")
+    with pytest.raises(UserError, match="source images"):
+        sample.sample(Generator(shape), {}, 1)

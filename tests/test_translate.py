@@ -1,0 +1,129 @@
+"""A run on pairs as a user makes it: train, look, translate, measure; and translation as a function."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import jaxgan
+from jaxgan import translate
+from jaxgan.errors import UserError
+from jaxgan.models import dcgan
+from jaxgan.models.pix2pix import Generator
+from tests.commands import run
+from tests.golden.classic_rule import variables
+
+SMALL = ["pix2pix", "--width", "4", "--batch", "4", "--kimg", "0.08", "--tick-kimg", "0.04", "--snapshot-kimg", "0.08"]
+
+
+def test_each_image_is_a_function_of_itself_its_number_and_the_seed():
+    g = Generator((6, 5, 1), source_channels=3, width=3)
+    images = np.random.default_rng(0).integers(0, 256, (11, 6, 5, 3), np.uint8)
+    v = variables(g, jnp.zeros((1, 6, 5, 3)))
+    whole = translate.translate(g, v, images, seed=3)
+    assert whole.shape == (11, 6, 5, 1) and whole.dtype == np.uint8
+    np.testing.assert_array_equal(translate.translate(g, v, images[9:], seed=3, first=9), whole[9:])
+    assert (translate.translate(g, v, images[9:], seed=3) != whole[9:]).any()
+    assert (translate.translate(g, v, images, seed=4) != whole).any()
+    still = translate.translate(g, v, images, seed=None)
+    x = jax.jit(g.apply)(v, images.astype(np.float32) / 127.5 - 1)
+    assert np.abs(still - (np.asarray(x) + 1) * 127.5).max() < 0.51
+    for bad in (images[..., :1], images.astype(np.float32), images[:0], images[0]):
+        with pytest.raises(UserError, match=r"must be uint8 \[n, 6, 5, 3\]"):
+            translate.translate(g, v, bad)
+    with pytest.raises(UserError, match="use sample"):
+        translate.translate(dcgan.Generator((28, 28, 1)), {}, images)
+
+
+def test_distances_are_those_of_the_definition():
+    x = np.zeros((2, 2, 2, 1), np.uint8)
+    y = x.copy()
+    y[0] += 10
+    y[1, 0, 0] += 20
+    found = translate.distance(x, y)
+    assert found.l1 == 7.5
+    assert abs(found.psnr - (10 * np.log10(255**2 / 100) + 10 * np.log10(255**2 / 100)) / 2) < 1e-9
+    assert translate.distance(x, x) == (0.0, 100.0)
+
+
+def test_pictures_lie_in_threes_with_the_channels_of_the_richest():
+    grey, colour, clear = (np.full((2, 1, 1, c), 10 * c, np.uint8) for c in (1, 3, 4))
+    out = translate.side_by_side(grey, colour, clear)
+    assert out.shape == (6, 1, 1, 4)
+    assert out[:3, 0, 0].tolist() == [[10, 10, 10, 255], [30, 30, 30, 255], [40, 40, 40, 40]]
+
+
+@pytest.fixture(scope="module")
+def facades(tmp_path_factory):
+    """Twelve images of both sides, and a run on them: the right halves are the sources, grey."""
+    at = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    (at / "sides").mkdir()
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 256, (16, 48, 3), np.uint8)).save(at / "sides" / f"{i:02d}.png")
+    pairs = ["--data", str(at / "sides"), "--side-by-side", "right", "--source-channels", "1", "--hold-out", "3"]
+    code, out, err = run("train", *SMALL, *pairs, "--jitter", "2", "--mirror", "--run-dir", at / "run")
+    assert code == 0, err
+    return at
+
+
+@pytest.mark.slow
+def test_a_run_on_pairs_shows_and_measures_what_it_held_out(facades):
+    rows = [json.loads(line) for line in (facades / "run" / "log.jsonl").read_text().splitlines()]
+    assert {"d/adv", "g/adv", "g/l1"} <= rows[0].keys() and rows[-1]["psnr"] > 5 and rows[-1]["l1"] > 0
+    with Image.open(facades / "run" / "samples" / "kimg000000.png") as picture:
+        picture.load()
+        assert picture.width > 12 * 24
+    code, out, err = run("evaluate", facades / "run")
+    assert code == 0 and "3 held-out pairs" in out, err
+    assert f"psnr {rows[-1]['psnr']:.2f}" in out  # as the run said
+    code, out, err = run("evaluate", facades / "run", "--against", facades / "sides", "--metrics", "swd10k")
+    assert code == 0 and "12 pairs" in out and "swd10k" in out, err
+    lines = [json.loads(line) for line in (facades / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["metric"] for line in lines] == ["pairs", "pairs", "swd10k"] and lines[1]["fakes"] == 12
+
+
+@pytest.mark.slow
+def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
+    given = facades / "given"
+    (given / "sub").mkdir(parents=True)
+    images = np.random.default_rng(1).integers(0, 256, (2, 16, 24), np.uint8)
+    for name, image in zip(("a.bmp", "sub/b.png"), images, strict=True):
+        Image.fromarray(image).save(given / name)
+    code, out, err = run("sample", facades / "run", "--source", given, "--out", facades / "out")
+    assert code == 0 and "2 images" in out, err
+    made = jaxgan.load(facades / "run").translate(images[..., None])
+    for name, image in zip(("a.png", "sub/b.png"), made, strict=True):
+        with Image.open(facades / "out" / name) as picture:
+            np.testing.assert_array_equal(np.asarray(picture), image)
+    code, out, err = run("sample", facades / "run", "--source", given / "a.bmp", "--out", facades / "one.npz")
+    assert code == 0, err
+    np.testing.assert_array_equal(np.load(facades / "one.npz")["images"], made[:1])
+    Image.fromarray(images[0, :8]).save(given / "c.png")
+    for args, says in (
+        ([], "--source FOLDER"),
+        (["--source", given], "c.png has 8x24, the generator takes 16x24; pass --resize"),
+        (["--source", given, "--psi", "0.5"], "leave them out"),
+        (["--source", given / "nothing"], "no such image"),
+    ):
+        code, _, err = run("sample", facades / "run", *args)
+        assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
+    code, out, err = run("sample", facades / "run", "--source", given, "--resize", "--out", facades / "grid.png")
+    assert code == 0 and "3 images" in out, err
+
+
+@pytest.mark.slow
+def test_mistakes_before_a_run_on_pairs(tmp_path):
+    for args, says in (
+        (["--degrade", "mosk"], "the nearest is mask"),
+        (["--layers", "4"], "0 to 3 layers"),
+        (["--jitter", "-1"], "0 or more"),
+        (["--conditional", "yes"], "leave it at no"),
+        (["--target", "nowhere", "--data", "nothing"], "nothing: no such folder"),
+    ):
+        code, _, err = run("train", *SMALL, *args, "--run-dir", tmp_path / "run")
+        assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
+    assert not list(tmp_path.iterdir())
