@@ -16,6 +16,7 @@ import numpy as np
 from experiments.configs import CONFIGS
 from jaxgan import game, parallel, plan, provenance, run, state, step
 from jaxgan.data import Source
+from jaxgan.settings import Design
 
 
 def noise(shape, classes, n=2048) -> Source:
@@ -32,7 +33,8 @@ class Case:
         self.name, self.batch, self.k, self.times = name, batch, 0, []
         config = dataclasses.replace(CONFIGS[name], batch=batch)
         source = noise((*(config.size or (28, 28)), config.channels or 1), 10 if config.conditional == "auto" else 0)
-        self.design = config.design(source.shape, source.classes)
+        made = config.design(source.shape, source.classes)
+        self.design = made if isinstance(made, Design) else made[-1]  # of networks that grow, the whole
         self.recipe = self.design.recipe
         names = plan.trace(self.design, source)
         machine = run.build_machine(config, self.design, source, names)

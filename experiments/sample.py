@@ -1,8 +1,11 @@
-"""`python -m experiments.sample RUN [--n 64] [--seed 0] [--label K] [--psi 1.0] [--out samples.png | samples.npz | a folder]`."""
+"""`python -m experiments.sample RUN [--n 64] [--seed 0] [--label K] [--psi 1.0] [--out samples.png | samples.npz | a folder]`.
+
+StyleGAN's generators also take `--noise const` and `--mix ROWS COLUMNS`, a table of style mixing.
+"""
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -27,6 +30,13 @@ class Arguments:
     """Truncation: below 1 nearer to the middle of the distribution."""
     threshold: float | None = None
     """BigGAN's truncation: numbers of z beyond +- this are drawn again."""
+    noise: Literal["random", "const", "none"] | None = None
+    """Of a StyleGAN generator: an image's own (the default), the same for all, or none."""
+    mix: tuple[int, int] | None = None
+    """ROWS COLUMNS of a table of style mixing, in place of --n images: the heads of the rows are the first images of the
+    seed, those of the columns the next, and each cell is its row's image with the column's styles in --mix-layers."""
+    mix_layers: tuple[int, int] | None = None
+    """FIRST END: the layers FIRST to END - 1 are the column's; by default the first half, which is what is coarse."""
     out: str = "samples.png"
     """A .png gets one grid, an .npz the array `images` (and `labels`, where one was given), anything else is a folder of
     single images."""
@@ -48,26 +58,36 @@ def main() -> None:
         raise UserError(f"--out {args.out}: write a .png, an .npz or a folder")
     from jaxgan import sample, watch
 
+    if args.mix and (out.suffix.lower() not in (".png", ".npz") or args.threshold is not None):
+        raise UserError("--mix writes one table, a .png or an .npz, and takes no --threshold")
+    if args.mix_layers and not args.mix:
+        raise UserError("--mix-layers is of a table of style mixing; give --mix ROWS COLUMNS too")
     which = args.checkpoint
     if which not in ("latest", "best") and not which.isdigit():
         raise UserError(f"--checkpoint {which}: it is latest, best or a step")
     trained = sample.load(args.run, checkpoint_step=which, average=args.average)
     if args.source:
         return translated(args, trained, out)
-    images = trained.sample(args.n, seed=args.seed, label=args.label, psi=args.psi, threshold=args.threshold)
+    options = {"seed": args.seed, "label": args.label, "psi": args.psi, "noise": args.noise}
+    if args.mix:
+        images = trained.mix(args.mix, args.mix_layers, **options)
+    else:
+        images = trained.sample(args.n, threshold=args.threshold, **options)
+    columns = args.mix[1] + 1 if args.mix else None
     try:
         if out.suffix.lower() == ".png":
-            watch.write_picture(watch.grid(images), out)
+            watch.write_picture(watch.grid(images.reshape(-1, *images.shape[-3:]), columns=columns), out)
         elif out.suffix.lower() == ".npz":
             out.parent.mkdir(parents=True, exist_ok=True)
-            label = {} if args.label is None else {"labels": np.full(args.n, args.label, np.int32)}
+            label = {} if args.label is None else {"labels": np.full(images.shape[:-3], args.label, np.int32)}
             np.savez_compressed(out, images=images, **label)
         else:
             for i, image in enumerate(images):
                 watch.write_picture(watch.grid(image[None], pad=0, least=1), out / f"seed{args.seed}_{i:06d}.png")
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
-    print(f"{args.n} images of {args.run} at step {trained.step}: {out}")
+    made = f"a table of {args.mix[0]} x {args.mix[1]}" if args.mix else f"{args.n} images"
+    print(f"{made} of {args.run} at step {trained.step}: {out}")
 
 
 def translated(args: Arguments, trained, out: Path) -> None:

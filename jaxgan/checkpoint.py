@@ -8,6 +8,7 @@ another number of devices. Two items: `generator` (all that sampling needs) and 
 import logging
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,20 +163,22 @@ def _last(store: Store) -> str:
     return f"the last good checkpoint is step {steps[-1]}" if steps else "no checkpoint has been written yet"
 
 
-def restore(store: Store, like: TrainState) -> tuple[TrainState | None, list[str]]:
+def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState | None, list[str]]:
     """The newest checkpoint that is whole.
 
     Args:
       store: where from.
-      like: a state of the same structure and shapes; its values are not used.
+      like: step -> a state of the structure and shapes that the checkpoint of that step has (networks may grow); its
+        values are not used, and may be `jax.ShapeDtypeStruct`s.
     Returns:
       The state (host arrays), or None if there is none; and a line for each damaged checkpoint that was passed over.
     Raises:
       UserError: there are checkpoints, and none is whole.
     """
-    template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(to_tree, like))
     damaged = []
     for step in sorted(store.manager.all_steps(), reverse=True):
+        state = like(step)
+        template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(to_tree, state))
         try:
             found = store.manager.restore(
                 step,
@@ -190,7 +193,7 @@ def restore(store: Store, like: TrainState) -> tuple[TrainState | None, list[str
         except Exception as e:  # whatever a damaged file makes the reader say
             wrong = f"cannot be read: {str(e).splitlines()[0][:160] if str(e) else type(e).__name__}"
         if not wrong:
-            return from_tree(tree, like), damaged
+            return from_tree(tree, state), damaged
         damaged.append(f"{store.directory}/{step}: the checkpoint is damaged ({wrong})")
     if damaged:
         raise UserError(f"{damaged[0]}, and there is no whole one before it; move the run directory away to start anew")

@@ -20,6 +20,7 @@ def game(
     p: Callable[[dict, Array], Array] | float = 0.0,
     guided: bool = False,
     scheduled: Callable[[Array], dict] = lambda kimg: {},
+    reals: Callable[[Array, Array], Array] = lambda x, kimg: x,
 ) -> Game:
     """The game of a generator `(z, c, keys=, train=, axis=) -> x` and a discriminator `(x, c, ...) -> logits`.
 
@@ -34,6 +35,7 @@ def game(
       guided: augment takes a fourth argument, the saliency map [B, H, W] of the discriminator on x
         (`augment.saliency`).
       scheduled: kimg -> more keyword arguments of both networks, such as {'alpha': [], the fade of a grown stage}.
+      reals: (x, kimg) -> x, as `step.Game` has it.
     """
     halves = ("mapping", "synthesis") if hasattr(generator, "mapping") else (None, "__call__")
 
@@ -66,6 +68,7 @@ def game(
         judge=judge,
         augment=seen,
         p=p if callable(p) else lambda carry, kimg: p,
+        reals=reals,
     )
 
 

@@ -51,13 +51,15 @@ def alpha(kimg, stage, *, first=0, stable_kimg=600.0, fade_kimg=600.0):
 def fade_reals(x, from_full, alpha):
     """Real images as the fading generator could make them: alpha x + (1 - alpha) (x at half the stage's size, repeated).
 
+    It is what D gets in place of the real images, before any augmentation; generated images it gets as they are.
+
     Args:
-      x: [B, H, W, C], of the full size, float.
+      x: [..., H, W, C], of the full size, float.
       from_full: halvings between the full size and the stage's: doublings - stage.
       alpha: [] in [0, 1].
     Returns:
-      [B, H, W, C]. (D averages the detail finer than its stage away by itself.)
-    Source: Karras et al. 2018, section 2; the first stage, which does not fade, needs none of this.
+      [..., H, W, C]. (D averages the detail finer than its stage away by itself.)
+    Source: Karras et al. 2018, appendix A.1; the first stage, which does not fade, needs none of this.
     """
     return alpha * x + (1 - alpha) * repeat(mean(x, from_full + 1), from_full + 1)
 

@@ -20,6 +20,7 @@ from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import Meter, ready
 from jaxgan.settings import WHERE, Design, Settings
 from jaxgan.state import create
+from jaxgan.step import Recipe
 
 
 class Run(NamedTuple):
@@ -28,7 +29,8 @@ class Run(NamedTuple):
     directory: Path
     settings: Settings
     config: dict
-    design: Design
+    stages: tuple[Design, ...]
+    """What is trained, one after another: a single one, but for networks that grow."""
     source: Source
     """What is trained on: without the labels where they are not wanted."""
     meter: Meter | None
@@ -36,14 +38,19 @@ class Run(NamedTuple):
     names: tuple[str, ...]
     """What the steps log."""
 
+    def stage(self, step: int) -> int:
+        """Which of the stages makes a step: a function of the images shown before it."""
+        return sample.stage_at([design.start_kimg for design in self.stages], step * self.settings.batch / 1000)
 
-def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int], int], Design]) -> Run:
+
+def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int], int], Design | tuple[Design, ...]]) -> Run:
     """Check all that can be checked before a run directory is touched.
 
     Args:
       name: of the config.
       settings: the run's.
-      design: (image shape, classes) -> Design; classes is 0 without labels, and the source images' shape where there are pairs.
+      design: (image shape, classes) -> Design, or those of all stages in their order; classes is 0 without labels, and the
+        source images' shape where there are pairs.
     Raises:
       UserError: whatever is wrong with the data, the settings or the run directory.
     """
@@ -66,12 +73,10 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     source = _with_labels_as_asked(whole, settings.conditional)
     source = shuffled(source, settings.seed) if settings.hold_out else source  # the last ones are held out
     made = design(source.shape, source.classes if source.inputs is None else source.inputs.shape)
-    made = made._replace(recipe=made.recipe._replace(posthoc=settings.posthoc))
-    step.check(made.recipe)
-    if bool(made.recipe.held_slots) != bool(settings.hold_out) and source.inputs is None:
-        need = "needs held-out images; give --hold-out 500 or so" if made.recipe.held_slots else "uses none; leave --hold-out out"
-        raise UserError(f"--hold-out {settings.hold_out}: this recipe {need}")
-    names = trace(made, source)
+    stages = (made,) if isinstance(made, Design) else made
+    stages = tuple(s._replace(recipe=s.recipe._replace(posthoc=settings.posthoc)) for s in stages)
+    _check_recipes([s.recipe for s in stages], settings, pairs=source.inputs is not None)
+    names = tuple(sorted({name for s in stages for name in trace(s, source)}))
     meter = ready(settings.metrics, whole, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
     config = {
         "jaxgan": provenance.versions()["jaxgan"],
@@ -87,8 +92,9 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
             "fingerprint": source.fingerprint,
             "skipped": list(source.skipped),
         },
-        "generator": sample.describe(made.generator),
-        "discriminator": sample.describe(made.discriminator),
+        "generator": sample.describe(stages[-1].generator),
+        "discriminator": sample.describe(stages[-1].discriminator),
+        "stages": [{"start_kimg": s.start_kimg, "generator": sample.describe(s.generator)} for s in stages],
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
@@ -103,7 +109,21 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
             )
         for change in changes if parallel.is_main() else ():
             print(f"going on with a changed config: {change}")
-    return Run(directory, settings, config, made, source, meter, names)
+    return Run(directory, settings, config, stages, source, meter, names)
+
+
+def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> None:
+    """What must be so of the recipes of all stages; pairs hold some out for the pictures and the score alone."""
+    for recipe in recipes:
+        step.check(recipe)
+    if len({(r.batch, r.accum, r.slots, r.held_slots) for r in recipes}) > 1:
+        raise ValueError("the stages of a run have one batch, and use the same slots")
+    held = recipes[0].held_slots
+    if bool(held) != bool(settings.hold_out) and not pairs:
+        need = "needs held-out images; give --hold-out 500 or so" if held else "uses none; leave --hold-out out"
+        raise UserError(f"--hold-out {settings.hold_out}: this recipe {need}")
+    if settings.posthoc and len(recipes) > 1:
+        raise UserError("--posthoc adds averages up, and those of networks that grow differ in shape; leave it out")
 
 
 def trace(design: Design, source: Source) -> tuple[str, ...]:

@@ -6,18 +6,18 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxgan import checkpoint, game, parallel, step, watch
+from jaxgan import checkpoint, game, grow, parallel, step, watch
 from jaxgan.data import Source
 from jaxgan.feed import Feed, Layout, open_feed
 from jaxgan.plan import Run, write_config
 from jaxgan.report import Report
 from jaxgan.settings import Design, Settings
-from jaxgan.state import create
+from jaxgan.state import TrainState, create
 
 
 def train_step(state, meter, held, due, *, axis, game, recipe, take):
@@ -53,9 +53,24 @@ def build_machine(settings: Settings, design: Design, source: Source, names: tup
     )
     resident = {"auto": None, "yes": True, "no": False}[settings.resident]
     feed = open_feed(source, layout, resident=resident)
-    fn = partial(train_step, game=design.game, recipe=recipe, take=feed.take)
-    run = parallel.map_devices(fn, static=(3,), donate=(0, 1))
-    return Machine(run, feed, step.start_meter(names))
+    return Machine(compiled(design, feed), feed, step.start_meter(names))
+
+
+def compiled(design: Design, feed: Feed) -> Callable:
+    """`Machine.run` of a design."""
+    fn = partial(train_step, game=design.game, recipe=design.recipe, take=feed.take)
+    return parallel.map_devices(fn, static=(3,), donate=(0, 1))
+
+
+def fresh(settings: Settings, design: Design) -> TrainState:
+    """The state of a design before it is trained."""
+    return create(settings.seed, *game.init(design.generator, design.discriminator, settings.seed), design.recipe)
+
+
+def grown(machine: Machine, settings: Settings, design: Design, state) -> tuple[Machine, Any]:
+    """What goes on with the next stage: the step of its design, and the state, both on the devices."""
+    state = grow.grow_state(parallel.first(state), fresh(settings, design))
+    return machine._replace(run=compiled(design, machine.feed)), parallel.replicate(state)
 
 
 class Signals:
@@ -82,7 +97,7 @@ class Signals:
 
 def train(run: Run) -> int:
     """Train to the end, or until a signal. Returns the exit code; raises UserError where the run cannot go on."""
-    settings, design, main = run.settings, run.design, parallel.is_main()
+    settings, main = run.settings, parallel.is_main()
     directory, batch = run.directory, settings.batch
     total = math.ceil(settings.kimg * 1000 / batch)
     tick = max(1, round(settings.tick_kimg * 1000 / batch))
@@ -91,10 +106,10 @@ def train(run: Run) -> int:
         write_config(directory, run.config)
     parallel.barrier()
 
-    state = create(settings.seed, *game.init(design.generator, design.discriminator, settings.seed), design.recipe)
     store = checkpoint.open_store(directory / "checkpoints", settings.keep)
-    restored, damaged = checkpoint.restore(store, state)
-    state = restored or state
+    made_by = lambda done: run.stages[run.stage(done - 1)]  # the state after so many steps is of the last one's stage
+    restored, damaged = checkpoint.restore(store, lambda done: jax.eval_shape(partial(fresh, settings, made_by(done))))
+    state = restored or fresh(settings, run.stages[0])
     done = int(state.step)
     if damaged:
         checkpoint.drop_newer(store, done)
@@ -108,7 +123,7 @@ def train(run: Run) -> int:
         return 0
     bar.say(f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:g} kimg, on {run.config['devices']}")
 
-    machine = build_machine(settings, design, run.source, run.names)
+    machine = build_machine(settings, made_by(done), run.source, run.names)
     report = Report(run, store, rows, bar)
     if main and not done:
         report.reals()
@@ -123,11 +138,15 @@ def train(run: Run) -> int:
 def _loop(machine: Machine, report: Report, signals: Signals, state, span: tuple[int, int, int, int]) -> int:
     """The hot loop: no transfer and no wait on the step just sent; the host keeps some steps ahead of the devices."""
     done, total, tick, snapshot = span
-    batch, recipe = report.run.settings.batch, report.run.design.recipe
+    run, stage, batch = report.run, report.run.stage(done - 1), report.run.settings.batch
     meter, sent = parallel.replicate(machine.meter), deque()
     several = jax.process_count() > 1
     for k in range(done, total):
-        state, meter, token = machine.run(state, meter, machine.feed.at(k), step.due(recipe, k))
+        if stage != run.stage(k):
+            stage = run.stage(k)
+            machine, state = grown(machine, run.settings, run.stages[stage], state)
+            report.bar.say(f"grown to stage {stage + 1} of {len(run.stages)} at {k * batch / 1000:g} kimg")
+        state, meter, token = machine.run(state, meter, machine.feed.at(k), step.due(run.stages[stage].recipe, k))
         sent.append(token)
         if len(sent) > 8:  # so that a signal is never more than some steps away from being obeyed
             jax.block_until_ready(sent.popleft())

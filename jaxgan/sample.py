@@ -1,7 +1,9 @@
 """Images from a trained generator."""
 
+import bisect
 import dataclasses
 import importlib
+import inspect
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +17,16 @@ from flax import linen as nn
 from jaxgan import checkpoint, parallel, translate
 from jaxgan.errors import UserError
 from jaxgan.game import normal
+from jaxgan.style import NOISE
 
 CHUNK = 64
 """Images the generator makes at once on a device. Always this many: image i of a seed then is the same to the bit
 whatever n and the number of devices are."""
 
 
-def _generate(generator: nn.Module, held, index, label):
-    """uint8 [B, H, W, C]: the images of these indices; label int32 [B], -1 draws one, or vectors [B, classes]."""
-    variables, key, psi, threshold = held
+def _draws(generator: nn.Module, held, index, label):
+    """z [B, z_dim], labels or None, keys [B] of these indices; label int32 [B], -1 draws one, or vectors [B, classes]."""
+    _, key, _, threshold = held
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 3))(index)
     bound = jax.vmap(lambda k: jax.random.truncated_normal(k, -threshold, threshold, (generator.z_dim,)))
     z = jnp.where(jnp.isinf(threshold), normal(keys[:, 0], generator.z_dim), bound(keys[:, 0]))
@@ -31,52 +34,150 @@ def _generate(generator: nn.Module, held, index, label):
     if generator.classes:
         drawn = jax.vmap(lambda k: jax.random.randint(k, (), 0, generator.classes))(keys[:, 1])
         c = jnp.where(label < 0, drawn, label) if label.ndim == 1 else label
-    if hasattr(generator, "mapping"):
-        x = generator.apply(variables, z, c, keys=keys[:, 2], train=False, psi=psi)
+    return z, c, keys[:, 2]
+
+
+def _generate(generator: nn.Module, noise: str | None, held, index, label):
+    """uint8 [B, H, W, C]: the images of these indices; label as `_draws` has it."""
+    variables, _, psi, _ = held
+    z, c, keys = _draws(generator, held, index, label)
+    options = {"noise": noise} if noise else {}
+    if _has_styles(generator):
+        options["psi"] = psi
     else:
-        x = generator.apply(variables, psi * z, c, keys=keys[:, 2], train=False)
+        z = psi * z
+    return _as_bytes(generator.apply(variables, z, c, keys=keys, train=False, **options))
+
+
+def _mixed(generator: nn.Module, noise: str | None, layers: tuple[int, int], held, index, other, label):
+    """uint8 [B, H, W, C]: the images of `index` with the styles of `other` in the layers [layers[0], layers[1])."""
+    variables, _, psi, _ = held
+
+    def styles(index):
+        z, c, keys = _draws(generator, held, index, label)
+        return generator.apply(variables, z, c, psi=psi, method="mapping"), c, keys
+
+    (w, c, keys), (theirs, _, _) = styles(index), styles(other)
+    layer = jnp.arange(generator.layers)[None, :, None]
+    w = jnp.where((layers[0] <= layer) & (layer < layers[1]), theirs, w)
+    options = {"noise": noise} if noise else {}
+    return _as_bytes(generator.apply(variables, w, c, keys=keys, method="synthesis", **options))
+
+
+def _as_bytes(x):
     return jnp.clip(jnp.round((x.astype(jnp.float32) + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
-def stream(
-    generator: nn.Module, variables, n: int, *, seed: int = 0, label=None, psi: float = 1.0, threshold: float | None = None
-) -> Iterator[np.ndarray]:
-    """`sample` a piece at a time: yields uint8 [k, H, W, C] until there are n; all devices of this process work."""
+def _has_styles(generator: nn.Module) -> bool:
+    return hasattr(generator, "mapping")
+
+
+def _held(generator: nn.Module, variables, seed: int, psi: float, threshold: float | None, noise: str | None) -> tuple:
+    """What every chunk is made with. UserError where an option is wrong, or not one of this generator's."""
     if not generator.z_dim:
         raise UserError("this generator makes images from source images: give them, as --source FOLDER or translate(images)")
-    if n < 1:
-        raise UserError(f"n is {n}; ask for at least one image")
     if psi < 0:
         raise UserError(f"psi is {psi}; it must be at least 0")
     if threshold is not None and threshold <= 0:
         raise UserError(f"threshold is {threshold}; it must be above 0")
-    labels = _labels(label, n, generator.classes)
+    if noise not in (None, *NOISE):
+        raise UserError(f"noise is {noise!r}; it must be one of {', '.join(NOISE)}")
+    if noise and "noise" not in inspect.signature(generator.__call__).parameters:
+        raise UserError(f"noise {noise}: {_kind(generator)} has no noise of its own, as StyleGAN's have; leave it out")
     threshold = jnp.float32(jnp.inf if threshold is None else threshold)
-    held = variables, jax.random.key(seed), jnp.float32(psi), threshold
-    yield from parallel.in_chunks(_generate, (generator,), held, (np.arange(n, dtype=np.int32), labels), CHUNK)
+    return variables, jax.random.key(seed), jnp.float32(psi), threshold
 
 
-def sample(
-    generator: nn.Module, variables, n: int, *, seed: int = 0, label=None, psi: float = 1.0, threshold: float | None = None
-) -> np.ndarray:
+def _kind(generator: nn.Module) -> str:
+    return f"the generator of {type(generator).__module__.rpartition('.')[2]}"
+
+
+def stream(
+    generator: nn.Module,
+    variables,
+    n: int,
+    *,
+    seed: int = 0,
+    label=None,
+    psi: float = 1.0,
+    threshold: float | None = None,
+    noise: str | None = None,
+) -> Iterator[np.ndarray]:
+    """`sample` a piece at a time: yields uint8 [k, H, W, C] until there are n; all devices of this process work."""
+    if n < 1:
+        raise UserError(f"n is {n}; ask for at least one image")
+    held = _held(generator, variables, seed, psi, threshold, noise)
+    labels = _labels(label, n, generator.classes)
+    yield from parallel.in_chunks(_generate, (generator, noise), held, (np.arange(n, dtype=np.int32), labels), CHUNK)
+
+
+def sample(generator: nn.Module, variables, n: int, **options) -> np.ndarray:
     """n images of a generator.
 
     Args:
       generator: a module of `jaxgan.models`.
       variables: {'params': ..., **stats}.
       n: how many, at least 1.
+    Options:
       seed: image i is a function of (seed, i, its label, psi, threshold), whatever n is.
       label: one class or one for each image, int or [n], or vectors [n, classes]; None draws classes; only for
         generators with classes.
-      psi: truncation: moves w towards its mean where the generator has a w (StyleGAN), else scales z; 1 is the model's
-        distribution, less is nearer to its middle.
+      psi: truncation: moves w towards its mean where the generator has a w (StyleGAN), else scales z (which ProGAN undoes);
+        1 is the model's distribution, less is nearer to its middle.
       threshold: numbers of z beyond +-threshold are drawn again (BigGAN's truncation trick); None for no bound.
+      noise: of a StyleGAN generator: 'random', of the image (the default); 'const', the same for all; 'none'.
     Returns:
       uint8 [n, H, W, C].
     Raises:
-      UserError: n < 1, psi < 0, threshold <= 0, or a label that the generator does not have.
+      UserError: n < 1, psi < 0, threshold <= 0, or a label or noise that the generator does not have.
     """
-    return np.concatenate(list(stream(generator, variables, n, seed=seed, label=label, psi=psi, threshold=threshold)))
+    return np.concatenate(list(stream(generator, variables, n, **options)))
+
+
+def mix(
+    generator: nn.Module,
+    variables,
+    grid: tuple[int, int],
+    layers: tuple[int, int] | None = None,
+    *,
+    seed: int = 0,
+    label: int | None = None,
+    psi: float = 1.0,
+    noise: str | None = None,
+) -> np.ndarray:
+    """Style mixing, as a table: each image of the row heads with some layers' styles from each image of the column heads.
+
+    Args:
+      generator: of `models.stylegan` or `models.stylegan2`. variables: its.
+      grid: (rows, columns), R and C, each at least 1.
+      layers: (first, end): layers first to end - 1 take the column's styles; None is the first half, what is coarse.
+      seed: the row heads are images 0 to R - 1 of `sample` with this seed, the column heads R to R + C - 1.
+      label, psi, noise: as `sample`; the noise is the row's.
+    Returns:
+      uint8 [R + 1, C + 1, H, W, channels]: the heads along [1:, 0] and [0, 1:], and [0, 0] white.
+    Raises:
+      UserError: a generator without styles, an empty grid, layers that it does not have, or what `sample` refuses.
+    Source: Karras et al. 2019, figure 3.
+    """
+    if not _has_styles(generator):
+        raise UserError(f"mix: {_kind(generator)} has no styles to mix; those of stylegan and stylegan2 have")
+    rows, columns = grid
+    if rows < 1 or columns < 1:
+        raise UserError(f"mix {rows} {columns}: it needs at least one row and one column")
+    first, end = (0, generator.layers // 2) if layers is None else layers
+    if not 0 <= first < end <= generator.layers:
+        raise UserError(f"mix-layers {first} {end}: first < end, and the layers are 0 to {generator.layers}")
+    held = _held(generator, variables, seed, psi, None, noise)
+    row, column = np.arange(rows, dtype=np.int32), np.arange(rows, rows + columns, dtype=np.int32)
+    index, other = (np.zeros((rows + 1, columns + 1), np.int32) for _ in range(2))
+    index[1:], other[1:] = row[:, None], row[:, None]
+    index[0, 1:], other[:, 1:] = column, column
+    labels = _labels(label, index.size, generator.classes)
+    arrays = index.ravel(), other.ravel(), labels
+    pieces = parallel.in_chunks(_mixed, (generator, noise, (first, end)), held, arrays, CHUNK)
+    table = np.concatenate(list(pieces)).reshape(*index.shape, *generator.shape)
+    table[0, 0] = 255
+    return table
 
 
 def _labels(label, n: int, classes: int) -> np.ndarray:
@@ -136,9 +237,13 @@ class Trained(NamedTuple):
     """What `config.json` says of the run."""
     step: int
 
-    def sample(self, n: int, *, seed: int = 0, label=None, psi: float = 1.0, threshold: float | None = None) -> np.ndarray:
-        """uint8 [n, H, W, C]; see `jaxgan.sample.sample`."""
-        return sample(self.generator, self.variables, n, seed=seed, label=label, psi=psi, threshold=threshold)
+    def sample(self, n: int, **options) -> np.ndarray:
+        """uint8 [n, H, W, C]; the options are `jaxgan.sample.sample`'s: seed, label, psi, threshold, noise."""
+        return sample(self.generator, self.variables, n, **options)
+
+    def mix(self, grid: tuple[int, int], layers: tuple[int, int] | None = None, **options) -> np.ndarray:
+        """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`."""
+        return mix(self.generator, self.variables, grid, layers, **options)
 
     def translate(self, images: np.ndarray, *, seed: int | None = 0, first: int = 0) -> np.ndarray:
         """Source images uint8 [n, H, W, C] -> uint8 [n, H, W, C]; see `jaxgan.translate.translate`."""
@@ -167,7 +272,19 @@ def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: flo
     if average is not None:
         params, step = checkpoint.load_average(Path(run) / "averages", average, step)
         variables = variables | {"params": params}
-    return Trained(build(config["generator"]), jax.tree.map(jnp.asarray, variables), config, step)
+    return Trained(build(_described(config, step)), jax.tree.map(jnp.asarray, variables), config, step)
+
+
+def stage_at(starts: list[float], kimg: float) -> int:
+    """The stage that trains at a time, of stages that start at these; the first one before it starts."""
+    return max(bisect.bisect_right(starts, kimg) - 1, 0)
+
+
+def _described(config: dict, step: int) -> dict:
+    """The generator, as `describe` has it, of a run after so many steps: of the stage that made the last of them."""
+    stages = config.get("stages") or [{"start_kimg": 0.0, "generator": config["generator"]}]
+    kimg = (step - 1) * config["settings"]["batch"] / 1000
+    return stages[stage_at([stage["start_kimg"] for stage in stages], kimg)]["generator"]
 
 
 def read_config(run: str | Path) -> dict:

@@ -93,9 +93,11 @@ data is compared by its fingerprint, not by where it lies."""
 
 
 class Design(NamedTuple):
-    """What a config trains: the two networks, how they play, and the recipe."""
+    """What a config trains: the two networks, how they play, and the recipe. A config whose networks grow has several."""
 
     generator: Any
     discriminator: Any
     game: Game
     recipe: Recipe
+    start_kimg: float = 0.0
+    """From when on. The state then is grown out of that of the design before (`grow.grow_state`)."""

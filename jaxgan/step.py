@@ -52,6 +52,8 @@ class Game(NamedTuple):
     discriminator with fixed parameters, on images that are not augmented"""
     p: Callable[[dict, Array], Any] = lambda carry, kimg: 0.0
     """(carry, kimg) -> augmentation probability []"""
+    reals: Callable[[Array, Array], Array] = lambda x, kimg: x
+    """(x [..., H, W, C], kimg) -> x: what stands for the real images at a time, before any augmentation"""
 
 
 class Round(NamedTuple):
@@ -314,7 +316,7 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
     kimg = state.step.astype(jnp.float32) * (recipe.batch / 1000)
     step_key = jax.random.fold_in(state.key, state.step)
     x, c = jax.tree.map(lambda a: a.astype(jnp.float32) / 127.5 - 1 if a.dtype == jnp.uint8 else a, (x, c))
-    log = {}
+    x, log = game.reals(x, kimg), {}
     for t, (turn, indices) in enumerate(zip(recipe.turns, due, strict=True)):
         terms = {
             phase.player: tuple(phase.terms[i] for i in chosen)

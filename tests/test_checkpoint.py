@@ -36,7 +36,7 @@ def steps(directory):
 
 def test_a_state_comes_back_to_the_bit(tmp_path, first):
     store = filled(tmp_path, first, [(3, None)])
-    back, damaged = checkpoint.restore(store, first)
+    back, damaged = checkpoint.restore(store, lambda step: first)
     assert not damaged and int(back.step) == 3
     want = first.replace(step=jnp.int32(3), g=first.g.replace(params=jax.tree.map(lambda a: a + 3, first.g.params)))
     assert jax.tree.structure(back) == jax.tree.structure(want)
@@ -49,7 +49,7 @@ def test_a_state_comes_back_to_the_bit(tmp_path, first):
 
 def test_an_empty_directory_has_nothing(tmp_path, first):
     store = checkpoint.open_store(tmp_path)
-    assert checkpoint.restore(store, first) == (None, [])
+    assert checkpoint.restore(store, lambda step: first) == (None, [])
     store.manager.close()
 
 
@@ -79,14 +79,14 @@ def damage(directory):
 def test_flipped_bytes_are_noticed_named_and_passed_over(tmp_path, first):
     store = filled(tmp_path, first, [(1, None), (2, None)])
     damage(tmp_path / "2")
-    back, damaged = checkpoint.restore(store, first)
+    back, damaged = checkpoint.restore(store, lambda step: first)
     assert int(back.step) == 1
     assert len(damaged) == 1 and f"{tmp_path}/2" in damaged[0] and "damaged" in damaged[0]
     checkpoint.drop_newer(store, 1)
     assert steps(tmp_path) == [1]
     damage(tmp_path / "1")
     with pytest.raises(UserError, match="no whole one before it"):
-        checkpoint.restore(store, first)
+        checkpoint.restore(store, lambda step: first)
     store.manager.close()
     with pytest.raises(UserError, match="damaged"):
         checkpoint.load_generator(tmp_path)
@@ -97,7 +97,7 @@ def test_a_truncated_checkpoint_is_passed_over(tmp_path, first):
     store = filled(tmp_path, first, [(1, None), (2, None)])
     for path in (tmp_path / "2").rglob("d/*"):
         path.write_bytes(path.read_bytes()[:100])
-    back, damaged = checkpoint.restore(store, first)
+    back, damaged = checkpoint.restore(store, lambda step: first)
     assert int(back.step) == 1 and "damaged" in damaged[0]
     store.manager.close()
 

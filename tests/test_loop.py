@@ -17,7 +17,7 @@ def test_no_recompile_and_no_transfer(name, programs, tmp_path, monkeypatch):
     config = dataclasses.replace(CONFIGS[name], batch=8, augment=("rotate", "flip"), run_dir=str(tmp_path / "r"), **small)
     ready = plan.prepare(name, config, config.design)
     assert not (tmp_path / "r").exists()
-    design = ready.design
+    (design,) = ready.stages
     first = state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe)
     machine = run.build_machine(config, design, ready.source, ready.names)
     s, meter = parallel.replicate(first), parallel.replicate(machine.meter)

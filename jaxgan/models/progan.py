@@ -2,7 +2,8 @@
 
 `stage` says how many doublings of the base grid the networks have; `alpha` fades the last one in. Whatever the stage, images
 have the full size: G repeats the pixels of its stage, D averages them away, so that data, sampling and metrics never change.
-`jaxgan.grow` makes the state of the next stage, and has the schedule.
+The alpha that a network was last trained with stays in its variables (collection "fade"), so that it samples as it is, also
+in the middle of a fade. `jaxgan.grow` makes the state of the next stage, and has the schedule.
 
 Source: Karras et al. 2018, "Progressive Growing of GANs for Improved Quality, Stability, and Variation": section 2 (fading),
 3 (minibatch stddev), 4 (equalised learning rate, pixel norm), appendix A (layers). Deviations: sizes of 4x4, 5x5, 6x6, 7x7
@@ -46,8 +47,8 @@ class Generator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None, alpha=1.0):
-        """z [B, z_dim], standard normal; alpha [] in [0, 1] -> [B, H, W, C], float32, about [-1, 1]."""
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None, alpha=None):
+        """z [B, z_dim], standard normal; alpha [] in [0, 1], None for the kept one -> [B, H, W, C], float32, about [-1, 1]."""
         check_input("z", z, (self.z_dim,))
         base, doublings, stage = check_stage(self)
         if self.classes:
@@ -68,6 +69,7 @@ class Generator(nn.Module):
             x = after(conv(features_at(self, i), name=f"{name}_conv1")(x))
         image = to_image(stage, x)
         if stage:
+            alpha = fade(self, alpha)
             image = alpha * image + (1 - alpha) * repeat(to_image(stage - 1, below), 1)
         return repeat(image, doublings - stage)
 
@@ -87,8 +89,8 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None, alpha=1.0):
-        """x [B, H, W, C] in [-1, 1]; alpha [] in [0, 1] -> logits [B], or the triple; float32."""
+    def __call__(self, x, c=None, *, keys=None, train=False, axis=None, alpha=None):
+        """x [B, H, W, C] in [-1, 1]; alpha [] in [0, 1], None for the kept one -> logits [B], or the triple; float32."""
         check_input("x", x, self.shape)
         base, doublings, stage = check_stage(self)
         conv = partial(Conv, taps=BOX, gain=GAIN, dtype=self.dtype)
@@ -100,7 +102,7 @@ class Discriminator(nn.Module):
             x = leaky(conv(features_at(self, i), name=f"{name}_conv0")(x), 1.0)
             x = leaky(conv(features_at(self, i - 1), resample="down", name=f"{name}_conv1")(x), 1.0)
             if i == stage:
-                weight = jnp.asarray(alpha, x.dtype)
+                weight = jnp.asarray(fade(self, alpha), x.dtype)
                 x = weight * x + (1 - weight) * from_image(stage - 1, mean(image, 1))
         x = minibatch_stddev(x.astype(jnp.float32), group=self.group, axis=axis)
         x = leaky(Conv(features_at(self, 0), gain=GAIN, name=f"b{base[0]}_conv")(x), 1.0)
@@ -109,16 +111,24 @@ class Discriminator(nn.Module):
         return (out[:, 0], out[:, 1:], None) if self.classes else out[:, 0]
 
 
+def fade(module, alpha):
+    """alpha as given, which is kept where the collection "fade" is mutable; None: the kept one, 1 in the beginning."""
+    kept = module.variable("fade", "alpha", jnp.ones, (), jnp.float32)
+    if alpha is not None and module.is_mutable_collection("fade"):
+        kept.value = jnp.asarray(alpha, jnp.float32)
+    return kept.value if alpha is None else alpha
+
+
 def repeat(x, doublings):
-    """Every pixel as a square of 2^doublings: [B, H, W, C] -> [B, H 2^doublings, W 2^doublings, C]."""
+    """Every pixel as a square of 2^doublings: [..., H, W, C] -> [..., H 2^doublings, W 2^doublings, C]."""
     n = 2**doublings
-    return jnp.repeat(jnp.repeat(x, n, 1), n, 2)
+    return jnp.repeat(jnp.repeat(x, n, -3), n, -2)
 
 
 def mean(x, halvings):
-    """The mean of squares of 2^halvings pixels: [B, H, W, C] -> [B, H / 2^halvings, W / 2^halvings, C]."""
-    n, (b, h, w, c) = 2**halvings, x.shape
-    return x.reshape(b, h // n, n, w // n, n, c).mean((2, 4))
+    """The mean of squares of 2^halvings pixels: [..., H, W, C] -> [..., H / 2^halvings, W / 2^halvings, C]."""
+    n, (*b, h, w, c) = 2**halvings, x.shape
+    return x.reshape(*b, h // n, n, w // n, n, c).mean((-4, -2))
 
 
 def check_stage(model):

@@ -1,0 +1,150 @@
+"""ProGAN, whose networks grow while they train, and StyleGAN 1: small ones in minutes on a CPU, and the papers' own.
+
+`python -m experiments.train progan`, `... progan-mnist --data-dir DIR`, `... progan-256 --data photos/`; `stylegan` alike. What
+each is, what it costs and what it drew: docs/families.md.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Literal
+
+import jax.numpy as jnp
+
+from experiments.configs.objective import augmentation
+from jaxgan import game, grow, recipes_stylegan
+from jaxgan.errors import UserError
+from jaxgan.layers import base_size
+from jaxgan.models import progan, stylegan
+from jaxgan.settings import Design, Settings
+
+Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared(Settings):
+    """What both have."""
+
+    kimg: float = 40.0
+    size: tuple[int, int] | None = (28, 28)
+    conditional: Literal["auto", "yes", "no"] = "auto"
+    width: int = 16
+    """Channels at full size; twice as many at each halving."""
+    width_max: int = 64
+    """Channels at most."""
+    z_dim: int = 64
+    """Length of z."""
+    group: int = 4
+    """Images that D's standard deviation over the minibatch compares."""
+    lr: float = 2e-3
+    """Learning rate of both players."""
+    ema_kimg: float = 2.0
+    """Half-life of the weight average."""
+    augment: tuple[Augment, ...] = ()
+    """What reals and fakes go through before each call of D."""
+    augment_p: float = 1.0
+    """Probability of each."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the networks' arithmetic; weights and statistics are float32."""
+
+    def networks(self, shape, classes) -> tuple[dict, dict]:
+        """The fields that the networks have in common: of G, of D."""
+        both = {"shape": shape, "classes": classes, "channel_max": self.width_max, "dtype": jnp.dtype(self.dtype)}
+        both["channel_base"] = self.width * max(shape[:2])
+        return both | {"z_dim": self.z_dim}, both | {"group": self.group}
+
+    def recipe(self) -> dict:
+        return {"batch": self.batch, "accum": self.accum, "lr": self.lr, "ema_kimg": self.ema_kimg}
+
+
+@dataclasses.dataclass(frozen=True)
+class ProGAN(Shared):
+    """Karras et al. 2018: the pair begins at the base grid and doubles its size again and again, each time fading in."""
+
+    first: int = 0
+    """Doublings of the base grid to begin with."""
+    stable_kimg: float = 4.0
+    """How long a size is trained by itself before the next fades in."""
+    fade_kimg: float = 4.0
+    """How long a size fades in."""
+    gp: float = 10.0
+    """Weight of the gradient penalty."""
+    class_weight: float = 1.0
+    """Weight of the class loss, where there are classes."""
+
+    def design(self, shape: tuple[int, int, int], classes: int) -> tuple[Design, ...]:
+        last, times = base_size(shape)[1], (self.first, self.stable_kimg, self.fade_kimg)
+        grow.stages(0.0, last, first=times[0], stable_kimg=times[1], fade_kimg=times[2])  # refuses what cannot be
+        grown = 0.0 if last == self.first else grow.fade_start(last, *times) + self.fade_kimg
+        if self.kimg < grown:
+            what = f"the networks have the full size of {shape[0]}x{shape[1]} after {grown:g} kimg"
+            raise UserError(f"--kimg {self.kimg:g}: {what}; give more, or shorter --stable-kimg and --fade-kimg")
+        return tuple(self._stage(shape, classes, i, last) for i in range(self.first, last + 1))
+
+    def _stage(self, shape, classes: int, stage: int, last: int) -> Design:
+        """Networks of so many doublings, the last of which fades in from the beginning of the stage."""
+        times = {"first": self.first, "stable_kimg": self.stable_kimg, "fade_kimg": self.fade_kimg}
+        alpha, fading = partial(grow.alpha, stage=stage, **times), stage > self.first
+        of_g, of_d = self.networks(shape, classes)
+        pair = progan.Generator(**of_g, stage=stage), progan.Discriminator(**of_d, stage=stage)
+        weight = self.class_weight if classes else 0.0
+        played = game.game(
+            *pair,
+            augment=augmentation(self.augment),
+            p=self.augment_p,
+            scheduled=lambda kimg: {"alpha": alpha(kimg)},
+            reals=lambda x, kimg: grow.fade_reals(x, last - stage, alpha(kimg)) if fading else x,
+        )
+        recipe = recipes_stylegan.progan(**self.recipe(), gp=self.gp, class_weight=weight)
+        return Design(*pair, played, recipe, grow.fade_start(stage, **times) if fading else 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class StyleGAN(Shared):
+    """Karras et al. 2019: styles from a mapping network by AdaIN, noise in every layer, R1 in every step; nothing grows."""
+
+    w_dim: int = 64
+    """Length of w."""
+    mapping_layers: int = 4
+    """Layers from z to w."""
+    mixing: float = 0.0
+    """Probability that a training image has two styles; the paper's is 0.9."""
+    gamma: float = 1.0
+    """Weight of R1: gamma / 2 R1."""
+
+    def design(self, shape: tuple[int, int, int], classes: int) -> Design:
+        of_g, of_d = self.networks(shape, classes)
+        style = {"w_dim": self.w_dim, "mapping_layers": self.mapping_layers, "mixing": self.mixing}
+        pair = stylegan.Generator(**of_g, **style), stylegan.Discriminator(**of_d)
+        played = game.game(*pair, augment=augmentation(self.augment), p=self.augment_p)
+        return Design(*pair, played, recipes_stylegan.stylegan(**self.recipe(), gamma=self.gamma))
+
+
+SMALL = {"progan": ProGAN(), "stylegan": StyleGAN()}
+"""`python -m experiments.train progan`: the embedded digits on a CPU, about five minutes of one core each. progan shows
+blobs while it grows, until 16 kimg, rough digits at 30 and mostly legible ones at 40; stylegan has legible ones at 20."""
+
+PAPER = {"data": "photos", "conditional": "no", "width_max": 512, "z_dim": 512, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
+GROWING = PAPER | {"batch": 16, "group": 16, "lr": 1e-3, "ema_kimg": 11.1, "stable_kimg": 800.0, "fade_kimg": 800.0}
+STYLED = PAPER | {"w_dim": 512, "mapping_layers": 8, "mixing": 0.9, "gamma": 10.0, "ema_kimg": 10.0, "mirror": True}
+PAPERS = {
+    # Karras et al. 2018, section 6.4: LSUN. Full size from 9,600 kimg on; their FID on bedrooms is 8.34.
+    "progan-256": ProGAN(**GROWING, size=(256, 256), width=64, kimg=20_000.0),
+    # Section 6.3: CelebA-HQ, four days on 8 V100. Their batch falls to 14, 6, 3 from 256 pixels on, for want of memory; a
+    # batch is of the whole run here (progress is steps times batch), so give --accum where 16 do not fit.
+    "progan-1024": ProGAN(**GROWING, size=(1024, 1024), width=16, kimg=19_000.0, mirror=True),
+    # Karras et al. 2019, appendix C: FFHQ, with the authors' rates at the last size. On 8 V100 their code takes 3 days and 8
+    # hours at 256 pixels, 6 days and 14 hours at 1024, where the FID is 4.4. They grow from 8 pixels, with larger batches at
+    # first and a rate of 0.001; here nothing grows, so expect more time for the same kimg, and not their number.
+    "stylegan-256": StyleGAN(**STYLED, size=(256, 256), width=64, batch=32, lr=2e-3, kimg=25_000.0),
+    "stylegan-1024": StyleGAN(**STYLED, size=(1024, 1024), width=16, batch=32, lr=3e-3, kimg=25_000.0),
+}
+"""As in the papers; for the accelerators that those name. `python -m experiments.train progan-256 --data photos/`. Not trained
+by us."""
+
+
+def configs() -> dict[str, Shared]:
+    """All of them by name: family, family-mnist, and the papers'."""
+    mnist = {"data": "mnist", "kimg": 300.0, "tick_kimg": 5.0, "snapshot_kimg": 20.0}
+    longer = {"progan": {"stable_kimg": 30.0, "fade_kimg": 30.0}, "stylegan": {}}
+    on_mnist = {f"{name}-mnist": dataclasses.replace(config, **mnist, **longer[name]) for name, config in SMALL.items()}
+    return {**SMALL, **on_mnist, **PAPERS}

@@ -1,0 +1,121 @@
+"""Sampling options of the StyleGAN generators: noise, truncation, style mixing; and what refuses them."""
+
+import sys
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import experiments.sample
+from jaxgan import convert, game, sample
+from jaxgan.errors import UserError
+from jaxgan.models import progan, stylegan, stylegan2
+
+SHAPE = (8, 12, 3)
+SIZES = {"z_dim": 6, "w_dim": 5, "channel_base": 48, "channel_max": 4}
+
+
+@cache
+def made(family, classes=0):
+    """A generator of random weights, its noise as strong as its signal, and a mean of w that is not 0."""
+    g = family.Generator(SHAPE, classes, **SIZES)
+    c, keys = jnp.zeros(1, jnp.int32) if classes else None, jax.random.split(jax.random.key(0), 1)
+    v = dict(jax.jit(lambda: g.init(jax.random.key(0), jnp.zeros((1, 6)), c, keys=keys))())
+    loud = lambda path, a: a + 0.5 if path[-1].key == "noise_strength" else a
+    v["params"] = jax.tree_util.tree_map_with_path(loud, v["params"])
+    v["w_avg"] = jax.tree.map(lambda a: a + 0.3, v["w_avg"])
+    return g, v
+
+
+FAMILIES = pytest.mark.parametrize("family", [stylegan, stylegan2])
+
+
+@FAMILIES
+def test_noise_is_an_images_own_the_same_for_all_or_none(family):
+    g, v = made(family)
+    draw = lambda **options: sample.sample(g, v, 6, **options).astype(int)
+    np.testing.assert_array_equal(draw(), draw(noise="random"))
+    apart = lambda a, b: np.abs(a - b).mean()
+    random, const, none = (draw(noise=noise) for noise in ("random", "const", "none"))
+    assert min(apart(random, const), apart(const, none), apart(random, none)) > 1
+    # At psi 0 all images have one w, so that they differ by their noise alone.
+    at_mean = {noise: draw(noise=noise, psi=0.0) for noise in ("random", "const", "none")}
+    assert apart(at_mean["random"][0], at_mean["random"][1]) > 1
+    for noise in ("const", "none"):
+        np.testing.assert_array_equal(at_mean[noise], at_mean[noise][:1].repeat(6, 0))
+    w = jnp.full((1, 5), v["w_avg"]["mapping_network"]["mean"])
+    x = g.apply(v, w, noise="none", method="synthesis")
+    np.testing.assert_allclose(at_mean["none"][:1], np.clip(np.round((x + 1) * 127.5), 0, 255), atol=1)
+
+
+@FAMILIES
+def test_a_table_of_mixed_styles(family):
+    g, v = made(family)
+    table = sample.mix(g, v, (2, 3), (1, 3), seed=4, noise="none").astype(int)
+    assert table.shape == (3, 4, *SHAPE) and (table[0, 0] == 255).all()
+    heads = sample.sample(g, v, 5, seed=4, noise="none").astype(int)  # two compilations of it: up to a grey level
+    np.testing.assert_allclose(table[1:, 0], heads[:2], atol=1)
+    np.testing.assert_allclose(table[0, 1:], heads[2:], atol=1)
+    z = game.normal(jax.vmap(lambda i: jax.random.split(jax.random.fold_in(jax.random.key(4), i), 3))(jnp.arange(5))[:, 0], 6)
+    w = np.array(g.apply(v, z, method="mapping"))
+    w[1, 1:3] = w[4, 1:3]
+    x = g.apply(v, jnp.asarray(w[1:2]), noise="none", method="synthesis")[0]
+    np.testing.assert_allclose(table[2, 3], np.clip(np.round((x + 1) * 127.5), 0, 255), atol=1)
+    everything = sample.mix(g, v, (2, 3), (0, g.layers), seed=4, noise="none")
+    for row in (1, 2):  # all styles are the column's
+        np.testing.assert_array_equal(everything[row, 1:], everything[0, 1:])
+
+
+def test_training_moves_the_mean_of_w():
+    g, v = made(stylegan)
+    played = game.game(g, progan.Discriminator(SHAPE, channel_base=48, channel_max=4))
+    w, stats = jax.jit(lambda v, keys: played.latent(v, keys, None, 0.0, None, True))(v, jax.random.split(jax.random.key(2), 16))
+    before, after = (s["w_avg"]["mapping_network"]["mean"] for s in (v, stats))
+    # Mixing takes some styles from a second z; the first style is always the first z's, whose mean is tracked.
+    np.testing.assert_allclose(after, w[:, 0].mean(0) + 0.995 * (before - w[:, 0].mean(0)), rtol=1e-5, atol=1e-6)
+
+
+def test_labels_mix(tmp_path):
+    g, v = made(stylegan, 3)
+    assert sample.mix(g, v, (1, 2), label=2).shape == (2, 3, *SHAPE)
+    with pytest.raises(UserError, match="classes are 0 to 2"):
+        sample.mix(g, v, (1, 2), label=3)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    g, v = made(stylegan)
+    run, table = tmp_path / "g.safetensors", tmp_path / "table"
+    convert.save_safetensors(run, g, v)
+
+    def command(*args):
+        monkeypatch.setattr(sys, "argv", ["sample", str(run), *map(str, args)])
+        experiments.sample.main()
+
+    command("--mix", 2, 3, "--mix-layers", 1, 3, "--seed", 4, "--noise", "none", "--out", f"{table}.npz")
+    assert "a table of 2 x 3" in capsys.readouterr().out
+    images = np.load(f"{table}.npz")["images"]
+    np.testing.assert_array_equal(images, sample.mix(g, v, (2, 3), (1, 3), seed=4, noise="none"))
+    command("--mix", 2, 3, "--out", f"{table}.png")
+    with Image.open(f"{table}.png") as picture:
+        assert abs(picture.width / picture.height - 4 * 13 / (3 * 9)) < 0.1  # four columns, three rows
+    for args, says in (
+        (["--mix", 2, 3, "--out", tmp_path / "folder"], "--mix writes one table"),
+        (["--mix-layers", 0, 2], "give --mix"),
+        (["--mix", 0, 3], "at least one"),
+        (["--mix", 1, 1, "--mix-layers", 2, 9], "layers are 0 to 4"),
+    ):
+        with pytest.raises(UserError, match=says):
+            command(*args)
+
+
+def test_generators_without_styles_or_noise_refuse():
+    g = progan.Generator(SHAPE, z_dim=4, channel_base=48, channel_max=4)
+    with pytest.raises(UserError, match="generator of progan has no noise"):
+        sample.sample(g, {}, 1, noise="const")
+    with pytest.raises(UserError, match="generator of progan has no styles"):
+        sample.mix(g, {}, (1, 1))
+    with pytest.raises(UserError, match="noise is 'loud'"):
+        sample.sample(made(stylegan)[0], {}, 1, noise="loud")
