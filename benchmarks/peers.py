@@ -1,7 +1,10 @@
-"""The tutorial's training step here, in Keras/TensorFlow, in PyTorch and in plain Flax, one after the other in one process tree.
+"""Training steps here and in other people's code, one after the other in one process tree.
 
-The same networks, loss, optimiser, batch and dropout; both players move from the same parameters. Every side is a worker
-process that waits while the others run; they take turns, and the ratios of each turn's times are what counts.
+The tutorial's step in Keras/TensorFlow, in PyTorch and in plain Flax: the same networks, loss, optimiser, batch and dropout;
+both players move from the same parameters. With `--r3gan CHECKOUT` and `--stylegan3 CHECKOUT` also the official R3GAN
+(brownvc/R3GAN) and StyleGAN2 (NVlabs/stylegan3) beside ours, all phases of a step at the sizes of `peer_sizes`: small on a CPU,
+the published presets on a GPU. Every side is a worker process that waits while the others run; they take turns, and the ratios
+of each turn's times are what counts.
 
 `python -m benchmarks.peers --python keras=PATH torch=PATH` names the interpreters that have the peers (each can be a virtual
 environment of its own: `pip install tensorflow`, `pip install torch`); a peer without one uses this interpreter, and is left
@@ -13,17 +16,28 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 SIDES = {
-    "jaxgan": ("peer_jaxgan.py", ""),
+    "jaxgan": ("peer_jaxgan.py", "", "tutorial"),
     "plain flax": ("peer_flax.py", ""),
     "keras, TensorFlow graph": ("peer_keras.py", "keras"),
     "torch eager": ("peer_torch.py", "torch"),
     "torch eager, channels_last": ("peer_torch.py", "torch", "channels_last"),
     "torch compiled, channels_last": ("peer_torch.py", "torch", "compiled"),
 }
-"""name -> the worker's file, the package that --python may name an interpreter for, its arguments."""
+"""name -> the worker's file, the package that --python may name an interpreter for, its arguments. The first is ours."""
+
+
+def official(game: str, checkout: str) -> dict[str, tuple]:
+    """The sides of a game that a checkout has the official code of."""
+    theirs = ("peer_official.py", "torch", game, str(Path(checkout).resolve()))
+    return {"jaxgan": ("peer_jaxgan.py", "", game), "official": theirs}
+
+
+PERIOD = {"tutorial": 1, "r3gan": 1, "stylegan2": 16}
+"""Steps after which a game's lazy terms have all been due as often as they should."""
 
 
 class Worker:
@@ -52,54 +66,74 @@ class Worker:
         return float(answer)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", default=[32, 256])
-    parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--images", type=int, default=1024, help="images a turn and side")
-    parser.add_argument("--only", nargs="+", choices=SIDES, help="these sides, beside jaxgan")
-    parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH")
-    parser.add_argument("--out", help="also append the lines to this file")
-    args = parser.parse_args()
-    pythons = dict(pair.split("=", 1) for pair in args.python)
+def start(sides: dict[str, tuple], only: list[str] | None, pythons: dict[str, str]) -> list[Worker]:
+    """The workers of a game that can run, ours first."""
     workers = []
-    for name in SIDES:
-        if name != "jaxgan" and args.only and name not in args.only:
+    for name, (file, package, *arguments) in sides.items():
+        if name != "jaxgan" and only and name not in only:
             continue
-        file, package, *more = SIDES[name]
-        worker = Worker(name, file, pythons.get(package, ""), more)
+        worker = Worker(name, file, pythons.get(package, ""), arguments)
         if worker.about is None:
             print(f"left out: {name} (its interpreter cannot run it)", file=sys.stderr)
         else:
             workers.append(worker)
-    for batch in args.batch:
-        steps, times = max(2, args.images // batch), {w.name: [] for w in workers}
-        for w in workers:
-            w.time(batch, max(3, steps // 4))  # compiles, and warms up
-        for turn in range(args.turns):
-            for w in workers if turn % 2 else reversed(workers):
-                times[w.name].append(w.time(batch, steps))
-        for w in workers:
-            ratios = [theirs / ours for theirs, ours in zip(times[w.name], times["jaxgan"], strict=True)]
-            row = {
-                "side": w.name,
-                "batch": batch,
-                "ms": round(1000 * statistics.median(times[w.name]), 2),
-                "img_per_s": round(batch / statistics.median(times[w.name]), 1),
-                "jaxgan_is_faster_by": round(statistics.median(ratios), 3),
-                "low": round(min(ratios), 3),
-                "high": round(max(ratios), 3),
-                "turns": args.turns,
-                "steps": steps,
-                "about": w.about,
-            }
-            print(json.dumps(row), flush=True)
-            if args.out:
-                with open(args.out, "a") as f:
-                    f.write(json.dumps(row) + "\n")
+    return workers
+
+
+def compare(game: str, workers: list[Worker], batch: int, steps: int, turns: int) -> Iterator[dict]:
+    """A row for each worker: its times, and its times over ours of the same turn."""
+    times = {w.name: [] for w in workers}
     for w in workers:
-        w.process.stdin.close()
-        w.process.wait()
+        w.time(batch, max(3, PERIOD[game], steps // 4))  # compiles, and warms up
+    for turn in range(turns):
+        for w in workers if turn % 2 else reversed(workers):
+            times[w.name].append(w.time(batch, steps))
+    for w in workers:
+        ratios = [theirs / ours for theirs, ours in zip(times[w.name], times["jaxgan"], strict=True)]
+        yield {
+            "game": game,
+            "side": w.name,
+            "batch": batch,
+            "ms": round(1000 * statistics.median(times[w.name]), 2),
+            "img_per_s": round(batch / statistics.median(times[w.name]), 1),
+            "jaxgan_is_faster_by": round(statistics.median(ratios), 3),
+            "low": round(min(ratios), 3),
+            "high": round(max(ratios), 3),
+            "turns": turns,
+            "steps": steps,
+            "about": w.about,
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 256])
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--images", type=int, default=1024, help="images a turn and side, at least")
+    parser.add_argument("--games", nargs="*", choices=PERIOD, default=list(PERIOD), help="the official ones need a checkout")
+    parser.add_argument("--r3gan", metavar="CHECKOUT", help="of brownvc/R3GAN")
+    parser.add_argument("--stylegan3", metavar="CHECKOUT", help="of NVlabs/stylegan3")
+    parser.add_argument("--only", nargs="+", choices=[*SIDES, "official"], help="these sides, beside jaxgan")
+    parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH")
+    parser.add_argument("--out", help="also append the lines to this file")
+    args = parser.parse_args()
+    pythons = dict(pair.split("=", 1) for pair in args.python)
+    games = {"tutorial": SIDES}
+    games |= {"r3gan": official("r3gan", args.r3gan)} if args.r3gan else {}
+    games |= {"stylegan2": official("stylegan2", args.stylegan3)} if args.stylegan3 else {}
+    for game in (name for name in args.games if name in games):
+        workers = start(games[game], args.only, pythons)
+        for batch in args.batch:
+            period = PERIOD[game]
+            steps = -(-max(2, args.images // batch) // period) * period
+            for row in compare(game, workers, batch, steps, args.turns):
+                print(json.dumps(row), flush=True)
+                if args.out:
+                    with open(args.out, "a") as f:
+                        f.write(json.dumps(row) + "\n")
+        for w in workers:
+            w.process.stdin.close()
+            w.process.wait()
 
 
 if __name__ == "__main__":

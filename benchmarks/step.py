@@ -2,19 +2,26 @@
 
 One JSON line a case: the whole compiled step as the trainer runs it (gather, update, meter), lazy terms included as often
 as they are due. Cases take turns, so that a machine that drifts drifts for all. Random weights, uint8 noise as images.
+
+FLOPs are those that XLA counts in the compiled step without lazy terms, the share of the peak is of the fastest float32 matrix
+product measured here. `step_mb` is what the compiled step holds (state, batch, temporaries), beside the state alone;
+`host_peak_mb` is the whole process's until then, all cases.
 """
 
 import argparse
 import dataclasses
 import json
 import platform
+import resource
+import tempfile
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments.configs import CONFIGS
-from jaxgan import game, parallel, plan, provenance, run, state, step
+from jaxgan import game, memory, parallel, plan, provenance, run, state, step
 from jaxgan.data import Source
 from jaxgan.settings import Design
 
@@ -29,9 +36,9 @@ def noise(shape, classes, n=2048) -> Source:
 class Case:
     """A config at a batch size, compiled; `round` runs some steps and keeps their times."""
 
-    def __init__(self, name: str, batch: int):
+    def __init__(self, name: str, settings, batch: int):
         self.name, self.batch, self.k, self.times = name, batch, 0, []
-        config = dataclasses.replace(CONFIGS[name], batch=batch)
+        config = dataclasses.replace(settings, batch=batch)
         source = noise((*(config.size or (28, 28)), config.channels or 1), 10 if config.conditional == "auto" else 0)
         made = config.design(source.shape, source.classes)
         self.design = made if isinstance(made, Design) else made[-1]  # of networks that grow, the whole
@@ -40,14 +47,21 @@ class Case:
         machine = run.build_machine(config, self.design, source, names)
         first = state.create(0, *game.init(self.design.generator, self.design.discriminator, 0), self.recipe)
         self.state, self.meter = parallel.replicate(first), parallel.replicate(machine.meter)
-        self.machine, self.flops, start = machine, 0.0, time.perf_counter()
-        due = step.due(self.recipe, 1)
-        compiled = machine.run.lower(self.state, self.meter, machine.feed.at(1), due).compile()
-        self.compile_s = time.perf_counter() - start
-        cost = compiled.cost_analysis() or {}
-        self.flops = float((cost[0] if isinstance(cost, list) else cost).get("flops", float("nan")))
-        memory = compiled.memory_analysis()
-        self.bytes = getattr(memory, "temp_size_in_bytes", None)
+        self.machine, self.compiled = machine, None
+
+    def compile(self) -> None:
+        """Compile the plain step twice, so that the second is from the persistent cache, and keep what the compiler says."""
+        due, seconds = step.due(self.recipe, 1), []
+        for _ in range(2):
+            jax.clear_caches()
+            start = time.perf_counter()
+            compiled = self.machine.run.lower(self.state, self.meter, self.machine.feed.at(1), due).compile()
+            seconds.append(round(time.perf_counter() - start, 2))
+        cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+        flops = (cost[0] if isinstance(cost, list) else cost).get("flops", float("nan"))
+        kinds = {"argument": 1, "output": 1, "temp": 1, "alias": -1}
+        held = sum(sign * getattr(memory, f"{kind}_size_in_bytes", 0) for kind, sign in kinds.items())
+        self.compiled = {"seconds": seconds, "flops": float(flops), "bytes": held, "temporary": memory.temp_size_in_bytes}
 
     def round(self, steps: int, keep: bool) -> None:
         for _ in range(steps):
@@ -59,8 +73,11 @@ class Case:
                 self.times.append(time.perf_counter() - start)
             self.k += 1
 
-    def row(self) -> dict:
-        ms = np.array(self.times) * 1000
+    def row(self, peak: float) -> dict:
+        ms, made = np.array(self.times) * 1000, self.compiled
+        cold, cached = made["seconds"]
+        size = lambda tree: sum(a.nbytes for a in jax.tree.leaves(tree) if not jnp.issubdtype(a.dtype, jax.dtypes.prng_key))
+        in_use = jax.local_devices()[0].memory_stats() or {}
         return {
             "config": self.name,
             "batch": self.batch,
@@ -68,14 +85,32 @@ class Case:
             "mean_ms": round(float(ms.mean()), 2),
             "p50_ms": round(float(np.percentile(ms, 50)), 2),
             "p90_ms": round(float(np.percentile(ms, 90)), 2),
-            "compile_s": round(self.compile_s, 2),
-            "gflop_plain_step": round(self.flops / 1e9, 3),
-            "temporary_mb": self.bytes and round(self.bytes / 1e6, 1),
+            "compile_s": cold,
+            "compile_cached_s": cached,
+            "gflop_plain_step": round(made["flops"] / 1e9, 3),
+            "matmul_peak_gflop_per_s": round(peak / 1e9, 1),
+            "share_of_peak": round(made["flops"] / (float(np.percentile(ms, 50)) / 1000) / peak, 3),
+            "state_mb": round(size(self.state) / 1e6, 1),
+            "step_mb": round(made["bytes"] / 1e6, 1),
+            "temporary_mb": round(made["temporary"] / 1e6, 1),
+            "device_peak_mb": round(in_use["peak_bytes_in_use"] / 1e6, 1) if "peak_bytes_in_use" in in_use else None,
+            "host_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
             "steps": len(self.times),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "machine": platform.machine(),
             **provenance.versions(),
         }
+
+
+def matmul_peak(n: int = 2048, dtype=jnp.float32) -> float:
+    """FLOPs a second of the fastest of some n x n matrix products, at JAX's default precision."""
+    a = jnp.ones((n, n), dtype)
+    product, seconds = jax.jit(jnp.matmul), []
+    for _ in range(8):
+        start = time.perf_counter()
+        jax.block_until_ready(product(a, a))
+        seconds.append(time.perf_counter() - start)
+    return 2 * n**3 / min(seconds)
 
 
 def main() -> None:
@@ -88,12 +123,19 @@ def main() -> None:
     unknown = [name for name in args.configs if name not in CONFIGS]
     if unknown:
         parser.error(f"there is no config {unknown[0]!r}; the configs are {', '.join(CONFIGS)}")
-    cases = [Case(name, batch) for name in args.configs for batch in args.batch]
+    memory.keep_freed_memory()  # as `experiments.train` does
+    cache = tempfile.TemporaryDirectory()
+    jax.config.update("jax_compilation_cache_dir", cache.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    cases = [Case(name, CONFIGS[name], batch) for name in args.configs for batch in args.batch]
+    peak = matmul_peak()
+    for case in cases:
+        case.compile()
     for keep, steps in ((False, max(8, args.steps // 4)), *((True, -(-args.steps // 4)),) * 4):
         for case in cases:
             case.round(steps, keep)
     for case in cases:
-        line = json.dumps(case.row())
+        line = json.dumps(case.row(max(peak, matmul_peak())))
         print(line)
         if args.out:
             with open(args.out, "a") as f:

@@ -6,6 +6,9 @@ from experiments.cli import parse, run_command
 
 
 def main() -> int:
+    from jaxgan.memory import keep_freed_memory
+
+    keep_freed_memory()
     from experiments.configs import CONFIGS
     from jaxgan import parallel
     from jaxgan.errors import UserError, nearest

@@ -1,31 +1,19 @@
 """Array operations that the models share and that must be fast. JAX only, NHWC, no parameters of their own.
 
-Strided and transposed convolutions go through one closed set of three linear maps (`_forward`, `_input_gradient`,
-`_kernel_gradient`): each one's gradients are the other two. JAX's own rules reach the same numbers, but the kernel
-gradient they write for an input gradient has a dilated left operand, which XLA's CPU backend runs about 30 times slower
-than the same sum written as an ordinary convolution's kernel gradient. The set works under jit, vmap, pmap and
-shard_map(check_vma=False); the replication types of check_vma=True do not pass through `jax.linear_transpose`.
+Each has the formulation that is fast on the backend at hand, chosen when traced: `conv_rules` for strided and transposed
+convolutions, `fourier` for small images on a CPU.
 """
 
 import math
-from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-LAYOUT = ("NHWC", "HWIO", "NHWC")
+from jaxgan import conv_rules, fourier
+from jaxgan.conv_rules import Geometry
 
-
-class _Geometry(NamedTuple):
-    """What a strided convolution needs besides its arrays; static, hence hashable."""
-
-    stride: int
-    pads: tuple  # ((low, high), (low, high))
-    image: tuple  # (H, W) of the larger side
-    kernel: tuple  # (kh, kw)
-    groups: int
+LAYOUT = conv_rules.LAYOUT
 
 
 def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
@@ -36,10 +24,11 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
       kernel: [kh, kw, cin / groups, cout], same dtype.
       stride: int >= 1, both axes.
       padding: "SAME" (output ceil(size / stride), as TensorFlow and Keras), "VALID", or ((low, high), (low, high)).
-      groups: divides cin and cout. On the CPU a grouped convolution runs as a dense one with a block-diagonal kernel:
-        more arithmetic, and still many times faster than XLA's gradient of the grouped form (jax issue 13800).
+      groups: divides cin and cout. On the CPU a grouped convolution runs as dense ones of some groups each, with
+        block-diagonal kernels: more arithmetic, and many times faster than XLA's gradient of the grouped form (jax issue 13800).
     Returns:
-      [B, H', W', cout]. With stride > 1 it has reverse-mode derivatives of any order, but no forward mode (jax.jvp).
+      [B, H', W', cout]; on a CPU by `fourier` where that pays, equal up to rounding. With stride > 1 it has reverse-mode
+      derivatives of any order, but no forward mode (jax.jvp).
     Raises:
       ValueError: shapes, dtypes or options that do not fit.
     """
@@ -50,15 +39,17 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
             f"{kernel.shape[2] * groups}; make kernel.shape[2] = {x.shape[3]} / groups"
         )
     if groups > 1 and jax.default_backend() == "cpu":
-        kernel, groups = _dense_kernel(kernel, groups), 1
+        return _blocks(x, kernel, groups, stride=stride, padding=padding)
     image, size = x.shape[1:3], kernel.shape[:2]
     pads = tuple(_pads("conv", n, k, stride, padding, a) for a, (n, k) in enumerate(zip(image, size, strict=True)))
     for n, k, (low, high) in zip(image, size, pads, strict=True):
         if n + low + high < k:
             raise ValueError(f"conv: a kernel of {size} does not fit the image {image} with padding {pads}")
+    transform = groups == 1 and fourier.pays(x.dtype, x.shape[0], image, kernel.shape, stride, pads)
+    how = Geometry(stride, pads, image, size, groups, transform)
     if stride == 1:
-        return _lax_conv(x, kernel, _Geometry(1, pads, image, size, groups))
-    return _forward(x, kernel, _Geometry(stride, pads, image, size, groups))
+        return fourier.convolve(x, kernel, how.plan, 1) if transform else conv_rules.direct(x, kernel, how)
+    return conv_rules.forward(x, kernel, how)
 
 
 def conv_transpose(x, kernel, *, stride, padding="SAME"):
@@ -92,10 +83,14 @@ def conv_transpose(x, kernel, *, stride, padding="SAME"):
     image = tuple(n * stride + e - c for n, e, c in zip(x.shape[1:3], extra, crop, strict=True))
     # The ordinary convolution that maps `image` back to x; a kernel shorter than its stride skips the last pixels.
     pads = tuple((c // 2, c - c // 2 - max(stride - k, 0)) for c, k in zip(crop, size, strict=True))
+    swapped = kernel.swapaxes(2, 3)
+    how = Geometry(stride, pads, image, size, 1, fourier.pays(x.dtype, x.shape[0], image, swapped.shape, stride, pads))
+    if how.transform and stride == 1:
+        return fourier.transpose(x, kernel, how.plan, 1, image)
     if stride == 1 and padding == "SAME":  # an ordinary convolution with a flipped kernel: keeps forward mode
         pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(size, pads, strict=True))
-        return _lax_conv(x, kernel[::-1, ::-1], _Geometry(1, pads, image, size, 1))
-    return _input_gradient(x, kernel.swapaxes(2, 3), _Geometry(stride, pads, image, size, 1))
+        return conv_rules.direct(x, kernel[::-1, ::-1], Geometry(1, pads, image, size, 1))
+    return conv_rules.input_gradient(x, swapped, how)
 
 
 def upsample2(x):
@@ -215,51 +210,11 @@ def _double(x, axis):
     return pair.reshape(x.shape[:axis] + (2 * n,) + x.shape[axis + 1 :])
 
 
-def _lax_conv(x, kernel, geometry):
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (geometry.stride,) * 2,
-        geometry.pads,
-        dimension_numbers=LAYOUT,
-        feature_group_count=geometry.groups,
-    )
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _forward(x, kernel, geometry):
-    """(image, kernel) -> output."""
-    return _lax_conv(x, kernel, geometry)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _input_gradient(y, kernel, geometry):
-    """(output, kernel) -> image: the transpose of `_forward` in its image."""
-    channels = kernel.shape[2] * geometry.groups
-    like = jax.ShapeDtypeStruct((y.shape[0], *geometry.image, channels), y.dtype)
-    return jax.linear_transpose(lambda x: _lax_conv(x, kernel, geometry), like)(y)[0]
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _kernel_gradient(x, y, geometry):
-    """(image, output) -> kernel: the transpose of `_forward` in its kernel."""
-    like = jax.ShapeDtypeStruct((*geometry.kernel, x.shape[3] // geometry.groups, y.shape[3]), x.dtype)
-    return jax.linear_transpose(lambda k: _lax_conv(x, k, geometry), like)(y)[0]
-
-
-# All three pair (image, kernel, output) to one number, so each gradient is another of the three.
-_forward.defvjp(
-    lambda x, kernel, geometry: (_forward(x, kernel, geometry), (x, kernel)),
-    lambda geometry, saved, y: (_input_gradient(y, saved[1], geometry), _kernel_gradient(saved[0], y, geometry)),
-)
-_input_gradient.defvjp(
-    lambda y, kernel, geometry: (_input_gradient(y, kernel, geometry), (y, kernel)),
-    lambda geometry, saved, x: (_forward(x, saved[1], geometry), _kernel_gradient(x, saved[0], geometry)),
-)
-_kernel_gradient.defvjp(
-    lambda x, y, geometry: (_kernel_gradient(x, y, geometry), (x, y)),
-    lambda geometry, saved, kernel: (_input_gradient(saved[1], kernel, geometry), _forward(saved[0], kernel, geometry)),
-)
+def _blocks(x, kernel, groups, **options):
+    """A grouped convolution as dense ones of at least 32 channels: of fewer, a convolution runs no faster for its size."""
+    together = next(n for n in range(max(1, 32 // kernel.shape[2]), 0, -1) if groups % n == 0)
+    pieces = zip(*(jnp.split(a, groups // together, 3) for a in (x, kernel)), strict=True)
+    return jnp.concatenate([conv(a, _dense_kernel(k, together), **options) for a, k in pieces], 3)
 
 
 def _dense_kernel(kernel, groups):

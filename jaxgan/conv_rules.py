@@ -1,0 +1,86 @@
+"""Strided and transposed convolutions as a closed set of three linear maps: each one's gradients are the other two.
+
+JAX's own rules reach the same numbers, but the kernel gradient they write for an input gradient has a dilated left operand,
+which XLA's CPU backend runs about 30 times slower than the same sum written as an ordinary convolution's kernel gradient. The set
+works under jit, vmap, pmap and shard_map(check_vma=False); the replication types of check_vma=True do not pass through
+`jax.linear_transpose`.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+from jax import lax
+
+from jaxgan import fourier
+
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+class Geometry(NamedTuple):
+    """What a strided convolution needs besides its arrays; static, hence hashable."""
+
+    stride: int
+    pads: tuple  # ((low, high), (low, high))
+    image: tuple  # (H, W) of the larger side
+    kernel: tuple  # (kh, kw)
+    groups: int
+    transform: bool = False  # by `fourier`
+
+    @property
+    def plan(self):
+        return fourier.plan(self.image, self.kernel, self.stride, self.pads)
+
+
+def direct(x, kernel, geometry):
+    """(image, kernel) -> output, by lax."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (geometry.stride,) * 2,
+        geometry.pads,
+        dimension_numbers=LAYOUT,
+        feature_group_count=geometry.groups,
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def forward(x, kernel, geometry):
+    """(image, kernel) -> output."""
+    if geometry.transform:
+        return fourier.convolve(x, kernel, geometry.plan, geometry.stride)
+    return direct(x, kernel, geometry)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def input_gradient(y, kernel, geometry):
+    """(output, kernel) -> image: the transpose of `forward` in its image."""
+    if geometry.transform:
+        return fourier.transpose(y, kernel.swapaxes(2, 3), geometry.plan, geometry.stride, geometry.image)
+    channels = kernel.shape[2] * geometry.groups
+    like = jax.ShapeDtypeStruct((y.shape[0], *geometry.image, channels), y.dtype)
+    return jax.linear_transpose(lambda x: direct(x, kernel, geometry), like)(y)[0]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def kernel_gradient(x, y, geometry):
+    """(image, output) -> kernel: the transpose of `forward` in its kernel."""
+    if geometry.transform:
+        return fourier.kernel_gradient(x, y, geometry.plan, geometry.stride, geometry.kernel)
+    like = jax.ShapeDtypeStruct((*geometry.kernel, x.shape[3] // geometry.groups, y.shape[3]), x.dtype)
+    return jax.linear_transpose(lambda k: direct(x, k, geometry), like)(y)[0]
+
+
+# All three pair (image, kernel, output) to one number, so each gradient is another of the three.
+forward.defvjp(
+    lambda x, kernel, geometry: (forward(x, kernel, geometry), (x, kernel)),
+    lambda geometry, saved, y: (input_gradient(y, saved[1], geometry), kernel_gradient(saved[0], y, geometry)),
+)
+input_gradient.defvjp(
+    lambda y, kernel, geometry: (input_gradient(y, kernel, geometry), (y, kernel)),
+    lambda geometry, saved, x: (forward(x, saved[1], geometry), kernel_gradient(x, saved[0], geometry)),
+)
+kernel_gradient.defvjp(
+    lambda x, y, geometry: (kernel_gradient(x, y, geometry), (x, y)),
+    lambda geometry, saved, kernel: (input_gradient(saved[1], kernel, geometry), forward(saved[0], kernel, geometry)),
+)
