@@ -61,6 +61,8 @@ class Feed(NamedTuple):
     take: Callable[[Any, jax.Array, str | None], tuple[jax.Array, Any]]
     """(that, step [], axis), traced -> x uint8 [slots, accum, B, H, W, C], c [slots, accum, B, ...] or None"""
     close: Callable[[], None]
+    resident: bool
+    """Whether `at` is the same for all steps, so that one call may take several."""
 
 
 def positions(layout: Layout, slots: int, local: int, first):
@@ -129,7 +131,7 @@ def _resident(source: Source, layout: Layout, progress) -> Feed:
             x = jnp.where(flipped[..., None, None, None], x[..., ::-1, :], x)
         return x, None if labels is None else labels[index]
 
-    return Feed(at=lambda step: (images, labels), take=take, close=lambda: None)
+    return Feed(at=lambda step: (images, labels), take=take, close=lambda: None, resident=True)
 
 
 def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
@@ -155,7 +157,12 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
             waiting.append((soon, pool.submit(read, soon)))
         return waiting.popleft()[1].result()
 
-    return Feed(at=at, take=lambda held, step, axis: held, close=lambda: pool.shutdown(cancel_futures=True))
+    return Feed(at=at, take=lambda held, step, axis: held, close=lambda: pool.shutdown(cancel_futures=True), resident=False)
+
+
+def fits(source: Source) -> bool:
+    """Whether a set is small enough to be kept on the device."""
+    return source.n * int(np.prod(source.shape)) <= RESIDENT_BYTES
 
 
 def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, ahead: int = 4, progress=None) -> Feed:
@@ -168,7 +175,6 @@ def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, a
       ahead: batches read ahead of the step when streaming.
       progress: (done, total) -> None, while a resident set is read.
     """
-    size = source.n * int(np.prod(source.shape))
     if resident is None:
-        resident = size <= RESIDENT_BYTES
+        resident = fits(source)
     return _resident(source, layout, progress) if resident else _streamed(source, layout, ahead)

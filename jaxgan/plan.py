@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import average, game, parallel, provenance, sample, step, watch
+from jaxgan import average, calls, feed, game, parallel, provenance, sample, step, watch
 from jaxgan.data import Source, open_source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.metrics import protocols
@@ -66,6 +66,8 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     made = design(source.shape, source.classes)
     made = made._replace(recipe=made.recipe._replace(posthoc=settings.posthoc))
     step.check(made.recipe)
+    streamed = settings.resident == "no" or (settings.resident == "auto" and not feed.fits(source))
+    calls.check(settings.steps_per_call, made.recipe, streamed)
     if bool(made.recipe.held_slots) != bool(settings.hold_out):
         need = "needs held-out images; give --hold-out 500 or so" if made.recipe.held_slots else "uses none; leave --hold-out out"
         raise UserError(f"--hold-out {settings.hold_out}: this recipe {need}")
@@ -88,6 +90,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
         "discriminator": sample.describe(made.discriminator),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
     config = json.loads(json.dumps(config))
