@@ -48,8 +48,9 @@ def main() -> None:
         for config in args.configs:
             with tempfile.TemporaryDirectory() as scratch:
                 for i, how in enumerate(("cold", "warm")):
-                    two = ["--compile-cache", f"{scratch}/cache", "--batch", "32", "--kimg", "0.064", "--tick-kimg", "0.032", "--snapshot-kimg", "0.064"]
-                    command = [sys.executable, "-m", "experiments.train", config, *two, "--run-dir", f"{scratch}/{i}"]
+                    two = ["--compile-cache", f"{scratch}/cache", "--run-dir", f"{scratch}/{i}", "--batch", "32"]
+                    two += ["--kimg", "0.064", "--tick-kimg", "0.032", "--snapshot-kimg", "0.064"]
+                    command = [sys.executable, "-m", "experiments.train", config, *two]
                     seen, ended = timed(command, "img/s")
                     times.setdefault(f"{config}: first step, {how}", []).append(seen)
                     times.setdefault(f"{config}: whole run, {how}", []).append(ended)

@@ -1,4 +1,8 @@
-"""How many steps go into one compiled call: the same numbers from fewer dispatches, where a step is so short that they count."""
+"""How many steps go into one compiled call: fewer dispatches, where a step is so short that they count.
+
+The same steps in calls of another length are another program, which rounds otherwise: equal to the last bits, not to the bit.
+A CPU takes one step a call: nothing is to be gained there, and a convolution inside a loop runs some fifty times slower.
+"""
 
 import math
 import time
@@ -67,15 +71,8 @@ def repeats(sequence: tuple) -> tuple[tuple, int]:
     return sequence[:p], n // p
 
 
-def unrolled(one: Callable, carry, sequence: tuple):
-    """`carry = one(due, carry)` for each due of a sequence, written out; each step is compiled as if it were alone."""
-    for i, each in enumerate(sequence):
-        carry = one(each, jax.lax.optimization_barrier(carry) if i else carry)
-    return carry
-
-
 def looped(one: Callable, carry, sequence: tuple):
-    """The same with what repeats as a loop: a program about as large as one period, whatever the number of steps."""
+    """`carry = one(due, carry)` for each due of a sequence, what repeats as a loop: a program about as large as one period."""
     once, times = repeats(sequence)
     if times > 1:
         return jax.lax.fori_loop(0, times, lambda _, carry: looped(one, carry, once), carry)

@@ -30,9 +30,7 @@ def train_steps(state, meter, held, dues, *, axis, game, recipe, take):
         new, log = step.update(state, x, c, game=game, recipe=recipe, due=due, axis=axis)
         return new, step.add_to_meter(meter, log, state.step)
 
-    # On a CPU a convolution inside a loop runs some fifty times slower, so there the loop is written out.
-    several = calls.unrolled if jax.default_backend() == "cpu" else calls.looped
-    state, meter = several(one, (state, meter), dues)
+    state, meter = calls.looped(one, (state, meter), dues)
     return state, meter, state.step.astype(jnp.uint32)
 
 
@@ -131,10 +129,12 @@ def train(run: Run) -> int:
 
 
 def steps_per_call(machine: Machine, run: Run, state, meter, tick: int) -> int:
-    """As the settings say; 0 is 1 on a CPU and for streamed images, else what `calls.fastest` finds, the same in all processes."""
+    """As the settings say; 0 is what `calls.fastest` finds, the same in all processes. 1 on a CPU and for streamed images."""
     asked, recipe = run.settings.steps_per_call, run.design.recipe
-    if asked or jax.default_backend() == "cpu" or not machine.feed.resident:
-        return asked or 1
+    if jax.default_backend() == "cpu" or not machine.feed.resident:
+        return 1
+    if asked:
+        return asked
     held = machine.feed.at(0)
     seconds = lambda n, steps: calls.seconds_a_step(machine.run, held, state, meter, recipe, n, steps)
     return parallel.from_main(calls.fastest(seconds, calls.period(recipe), tick))

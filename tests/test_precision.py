@@ -8,11 +8,8 @@ import numpy as np
 import pytest
 
 from experiments.configs import CONFIGS
-from jaxgan import calls, game, penalties, plan, run, state, step
+from jaxgan import calls, game, penalties
 from tests.test_loop import CASES, machine
-
-ALL_FLOAT32 = ("gan",)
-"""Small networks whose arithmetic is too small to show a convolution or product in bfloat16."""
 
 
 def floats(tree):
