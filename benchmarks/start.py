@@ -1,11 +1,12 @@
-"""How long until it trains? `python -m benchmarks.start [CONFIG] [--turns 3]`: command to first step, cold and cached; imports.
+"""How long until it trains? `python -m benchmarks.start [CONFIG ...] [--turns 3]`: command to first step, cold and warm; imports.
 
-Each line is a process of its own, as a user starts one: the training command for one step, with an empty compile cache and
-then with the one it left; and `import jaxgan` beside `import jax`.
+Each line is a process of its own, as a user starts one. `first step`: from the command to the line that the first tick
+prints, a tick of one step: the process, the data, compiling, one step. Cold has an empty compile cache, warm the one that
+the cold one left. `whole run` is two steps with pictures and a checkpoint. Imports are whole processes too: see them beside
+`python -c pass`.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -14,44 +15,51 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.result import say
+
 ROOT = Path(__file__).parent.parent
+IMPORTS = ("jax", "jaxgan", "jaxgan.losses", "jaxgan.penalties", "jaxgan.augment", "jaxgan.sample", "jaxgan.run")
 
 
-def timed(command: list[str], environment: dict[str, str]) -> float:
-    start = time.perf_counter()
-    done = subprocess.run(command, env=os.environ | environment, cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"error: {' '.join(command)}: {done.stderr.strip().splitlines()[-1]}")
-    return time.perf_counter() - start
+def timed(command: list[str], until: str = "") -> tuple[float, float]:
+    """Seconds until a line of the output has `until` in it, and until the process has ended."""
+    start, seen = time.perf_counter(), None
+    settings = {"PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
+    with tempfile.TemporaryFile("w+") as complaint:
+        pipes = {"stdout": subprocess.PIPE, "stderr": complaint, "text": True}
+        with subprocess.Popen(command, env=os.environ | settings, cwd=ROOT, **pipes) as process:
+            for line in process.stdout:
+                if seen is None and until and until in line:
+                    seen = time.perf_counter() - start
+        if process.returncode:
+            complaint.seek(0)
+            raise SystemExit(f"error: {' '.join(command)}: {complaint.read().strip().splitlines()[-1]}")
+    return seen, time.perf_counter() - start
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", default="digits")
+    parser.add_argument("configs", nargs="*", default=["digits"], metavar="CONFIG")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     times: dict[str, list[float]] = {}
     for _ in range(args.turns):
-        with tempfile.TemporaryDirectory() as scratch:
-            for i, what in enumerate(("one step, cold", "one step, cached")):
-                one = ["--batch", "32", "--kimg", "0.032", "--tick-kimg", "0.032", "--snapshot-kimg", "0.032"]
-                command = [sys.executable, "-m", "experiments.train", args.config, *one, "--run-dir", f"{scratch}/{i}"]
-                cache = {"JAX_COMPILATION_CACHE_DIR": f"{scratch}/cache", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-                times.setdefault(what, []).append(timed(command, cache))
-        for module in ("jax", "jaxgan", "jaxgan.losses"):
-            times.setdefault(f"import {module}", []).append(timed([sys.executable, "-c", f"import {module}"], {}))
+        for config in args.configs:
+            with tempfile.TemporaryDirectory() as scratch:
+                for i, how in enumerate(("cold", "warm")):
+                    two = ["--compile-cache", f"{scratch}/cache", "--run-dir", f"{scratch}/{i}", "--batch", "32"]
+                    two += ["--kimg", "0.064", "--tick-kimg", "0.032", "--snapshot-kimg", "0.064"]
+                    command = [sys.executable, "-m", "experiments.train", config, *two]
+                    seen, ended = timed(command, "img/s")
+                    times.setdefault(f"{config}: first step, {how}", []).append(seen)
+                    times.setdefault(f"{config}: whole run, {how}", []).append(ended)
+        times.setdefault("python -c pass", []).append(timed([sys.executable, "-c", "pass"])[1])
+        for module in IMPORTS:
+            times.setdefault(f"import {module}", []).append(timed([sys.executable, "-c", f"import {module}"])[1])
     for what, each in times.items():
-        row = {
-            "what": what,
-            "seconds": round(statistics.median(each), 2),
-            "low": round(min(each), 2),
-            "high": round(max(each), 2),
-        }
-        print(json.dumps(row | {"config": args.config, "turns": args.turns}), flush=True)
-        if args.out:
-            with open(args.out, "a") as f:
-                f.write(json.dumps(row | {"config": args.config}) + "\n")
+        seconds = {"seconds": statistics.median(each), "low": min(each), "high": max(each)}
+        say({"what": what} | {name: round(value, 2) for name, value in seconds.items()} | {"turns": args.turns}, args.out)
 
 
 if __name__ == "__main__":

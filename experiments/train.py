@@ -3,14 +3,16 @@
 import sys
 
 from experiments.cli import parse, run_command
+from experiments.flags import set_flags
 
 
 def main() -> int:
     from jaxgan.memory import keep_freed_memory
 
     keep_freed_memory()
+    added = set_flags()  # this and the line above before anything starts JAX
     from experiments.configs import CONFIGS
-    from jaxgan import parallel
+    from jaxgan import compile_cache, parallel
     from jaxgan.errors import UserError, nearest
     from jaxgan.plan import prepare
     from jaxgan.run import train
@@ -28,6 +30,9 @@ def main() -> int:
         description=f"{type(default).__doc__} Configs: {', '.join(CONFIGS)}.",
     )
     parallel.start_processes(settings.coordinator, settings.processes, settings.process)
+    if added and parallel.is_main():
+        print(f"XLA_FLAGS: added {' '.join(added)} (to be rid of it, give XLA_FLAGS with another value of it)")
+    compile_cache.use(settings.compile_cache)
     return train(prepare(name, settings, settings.design))
 
 

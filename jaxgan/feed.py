@@ -63,6 +63,8 @@ class Feed(NamedTuple):
     take: Callable[[Any, jax.Array, str | None], tuple[jax.Array, Any]]
     """(that, step [], axis), traced -> x uint8 [slots, accum, B, H, W, C], c [slots, accum, B, ...] or None"""
     close: Callable[[], None]
+    resident: bool
+    """Whether `at` is the same for all steps, so that one call may take several."""
 
 
 def positions(layout: Layout, slots: int, local: int, first):
@@ -165,7 +167,7 @@ def _resident(source: Source, layout: Layout, progress) -> Feed:
             c = c if source.inputs is None else flip(flipped, c, jnp)
         return jittered(layout, (x, c), step, axis)
 
-    return Feed(at=lambda step: (images, given), take=take, close=lambda: None)
+    return Feed(at=lambda step: (images, given), take=take, close=lambda: None, resident=True)
 
 
 def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
@@ -193,7 +195,12 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
         return waiting.popleft()[1].result()
 
     take = lambda held, step, axis: jittered(layout, held, step, axis)
-    return Feed(at=at, take=take, close=lambda: pool.shutdown(cancel_futures=True))
+    return Feed(at=at, take=take, close=lambda: pool.shutdown(cancel_futures=True), resident=False)
+
+
+def fits(source: Source) -> bool:
+    """Whether a set, with its source images, is small enough to be kept on the device."""
+    return source.n * sum(int(np.prod(s.shape)) for s in (source, source.inputs) if s is not None) <= RESIDENT_BYTES
 
 
 def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, ahead: int = 4, progress=None) -> Feed:
@@ -206,7 +213,6 @@ def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, a
       ahead: batches read ahead of the step when streaming.
       progress: (done, total) -> None, while a resident set is read.
     """
-    size = source.n * sum(int(np.prod(s.shape)) for s in (source, source.inputs) if s is not None)
     if resident is None:
-        resident = size <= RESIDENT_BYTES
+        resident = fits(source)
     return _resident(source, layout, progress) if resident else _streamed(source, layout, ahead)

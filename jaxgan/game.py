@@ -1,5 +1,6 @@
 """Two linen modules as the pure functions that the step plays with."""
 
+import contextlib
 from collections.abc import Callable
 
 import jax
@@ -7,6 +8,7 @@ from flax import linen as nn
 
 from jaxgan import weights
 from jaxgan.augment import saliency
+from jaxgan.remat import forgetful
 from jaxgan.step import Game, Verdict
 
 Array = jax.Array
@@ -21,6 +23,7 @@ def game(
     guided: bool = False,
     scheduled: Callable[[Array], dict] = lambda kimg: {},
     reals: Callable[[Array, Array], Array] = lambda x, kimg: x,
+    remat: bool = False,
 ) -> Game:
     """The game of a generator `(z, c, keys=, train=, axis=) -> x` and a discriminator `(x, c, ...) -> logits`.
 
@@ -34,6 +37,7 @@ def game(
       p: its probability: a number, or a function of (carry, kimg).
       guided: augment takes a fourth argument, the saliency map [B, H, W] of the discriminator on x
         (`augment.saliency`).
+      remat: the networks' parts keep only their inputs for the backward pass and are computed again there (`jaxgan.remat`).
       scheduled: kimg -> more keyword arguments of both networks, such as {'alpha': [], the fade of a grown stage}.
       reals: (x, kimg) -> x, as `step.Game` has it.
     """
@@ -43,7 +47,8 @@ def game(
         names = [name for name in variables if name != "params"]
         mutable = [name for name in names if refresh or name != "spectral"]
         options = {"keys": keys, "train": True, "axis": axis, **scheduled(kimg)}
-        out, new = module.apply(variables, x, c, **options, mutable=mutable, method=method)
+        with nn.intercept_methods(forgetful) if remat else contextlib.nullcontext():
+            out, new = module.apply(variables, x, c, **options, mutable=mutable, method=method)
         return out, {name: new.get(name, variables[name]) for name in names}
 
     def latent(variables, keys, c, kimg, axis, refresh):

@@ -149,6 +149,15 @@ def anywhere(flag: bool) -> bool:
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
+def from_main(value: int) -> int:
+    """The first process's value, in all of them."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
 def barrier() -> None:
     """Wait for all processes."""
     if jax.process_count() > 1:

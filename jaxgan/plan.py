@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import average, game, parallel, provenance, sample, step, watch
+from jaxgan import average, calls, feed, game, parallel, provenance, sample, step, watch
 from jaxgan.data import Source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.metrics import protocols
@@ -76,6 +76,8 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     stages = (made,) if isinstance(made, Design) else made
     stages = tuple(s._replace(recipe=s.recipe._replace(posthoc=settings.posthoc)) for s in stages)
     _check_recipes([s.recipe for s in stages], settings, pairs=source.inputs is not None)
+    streamed = settings.resident == "no" or (settings.resident == "auto" and not feed.fits(source))
+    calls.check(settings.steps_per_call, stages[-1].recipe, streamed)
     names = tuple(sorted({name for s in stages for name in trace(s, source)}))
     meter = ready(settings.metrics, whole, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
     config = {
@@ -97,6 +99,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
         "stages": [{"start_kimg": s.start_kimg, "generator": sample.describe(s.generator)} for s in stages],
         "versions": provenance.versions(),
         "commit": provenance.commit(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
     config = json.loads(json.dumps(config))

@@ -11,27 +11,34 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgan import checkpoint, game, grow, parallel, step, watch
+from jaxgan import calls, checkpoint, game, grow, parallel, step, watch
 from jaxgan.data import Source
 from jaxgan.feed import Feed, Layout, open_feed
 from jaxgan.plan import Run, write_config
+from jaxgan.profiling import Tracer
 from jaxgan.report import Report
 from jaxgan.settings import Design, Settings
 from jaxgan.state import TrainState, create
 
 
-def train_step(state, meter, held, due, *, axis, game, recipe, take):
-    """One compiled step: gather, update, meter. The last output is a small array to wait for."""
-    x, c = take(held, state.step, axis)
-    new, log = step.update(state, x, c, game=game, recipe=recipe, due=due, axis=axis)
-    return new, step.add_to_meter(meter, log, state.step), new.step.astype(jnp.uint32)
+def train_steps(state, meter, held, dues, *, axis, game, recipe, take):
+    """One compiled call, of a step for each of `dues`: gather, update, meter. The last output is a small array to wait for."""
+
+    def one(due, carry):
+        state, meter = carry
+        x, c = take(held, state.step, axis)
+        new, log = step.update(state, x, c, game=game, recipe=recipe, due=due, axis=axis)
+        return new, step.add_to_meter(meter, log, state.step)
+
+    state, meter = calls.looped(one, (state, meter), dues)
+    return state, meter, state.step.astype(jnp.uint32)
 
 
 class Machine(NamedTuple):
-    """The compiled step with what feeds it."""
+    """The compiled steps with what feeds them."""
 
     run: Callable
-    """(state, meter, held, due) -> state, meter, token"""
+    """(state, meter, held, dues) -> state, meter, token: a step for each of `calls.dues`"""
     feed: Feed
     meter: dict
     """all zero, on one device"""
@@ -58,7 +65,7 @@ def build_machine(settings: Settings, design: Design, source: Source, names: tup
 
 def compiled(design: Design, feed: Feed) -> Callable:
     """`Machine.run` of a design."""
-    fn = partial(train_step, game=design.game, recipe=design.recipe, take=feed.take)
+    fn = partial(train_steps, game=design.game, recipe=design.recipe, take=feed.take)
     return parallel.map_devices(fn, static=(3,), donate=(0, 1))
 
 
@@ -127,33 +134,53 @@ def train(run: Run) -> int:
     report = Report(run, store, rows, bar)
     if main and not done:
         report.reals()
+    tracer = Tracer(
+        directory / "profile" if settings.profile and main else None, done, calls.period(run.stages[-1].recipe), bar.say
+    )
     try:
         with Signals() as signals, bar:
-            return _loop(machine, report, signals, parallel.replicate(state), (done, total, tick, snapshot))
+            return _loop(machine, report, signals, tracer, parallel.replicate(state), (done, total, tick, snapshot))
     finally:
+        tracer.close()
         machine.feed.close()
         store.manager.close()
 
 
-def _loop(machine: Machine, report: Report, signals: Signals, state, span: tuple[int, int, int, int]) -> int:
+def steps_per_call(machine: Machine, run: Run, state, meter, tick: int) -> int:
+    """As the settings say; 0 is what `calls.fastest` finds, the same in all processes. 1 on a CPU, for streamed images,
+    and for networks that grow."""
+    asked, recipe = run.settings.steps_per_call, run.stages[-1].recipe
+    if jax.default_backend() == "cpu" or not machine.feed.resident or len(run.stages) > 1:
+        return 1
+    if asked:
+        return asked
+    held = machine.feed.at(0)
+    seconds = lambda n, steps: calls.seconds_a_step(machine.run, held, state, meter, recipe, n, steps)
+    return parallel.from_main(calls.fastest(seconds, calls.period(recipe), tick))
+
+
+def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, state, span: tuple[int, int, int, int]) -> int:
     """The hot loop: no transfer and no wait on the step just sent; the host keeps some steps ahead of the devices."""
-    done, total, tick, snapshot = span
-    run, stage, batch = report.run, report.run.stage(done - 1), report.run.settings.batch
+    at, total, tick, snapshot = span
+    run, stage, batch = report.run, report.run.stage(at - 1), report.run.settings.batch
     meter, sent = parallel.replicate(machine.meter), deque()
-    several = jax.process_count() > 1
-    for k in range(done, total):
-        if stage != run.stage(k):
-            stage = run.stage(k)
+    several, together = jax.process_count() > 1, steps_per_call(machine, run, state, meter, tick)
+    while at < total:
+        if stage != run.stage(at):
+            stage = run.stage(at)
             machine, state = grown(machine, run.settings, run.stages[stage], state)
-            report.bar.say(f"grown to stage {stage + 1} of {len(run.stages)} at {k * batch / 1000:g} kimg")
-        state, meter, token = machine.run(state, meter, machine.feed.at(k), step.due(run.stages[stage].recipe, k))
+            report.bar.say(f"grown to stage {stage + 1} of {len(run.stages)} at {at * batch / 1000:g} kimg")
+        recipe = run.stages[stage].recipe
+        n = calls.length(at, together, min(total, (at // tick + 1) * tick), calls.period(recipe))
+        state, meter, token = machine.run(state, meter, machine.feed.at(at), calls.dues(recipe, at, n))
         sent.append(token)
-        if len(sent) > 8:  # so that a signal is never more than some steps away from being obeyed
+        if len(sent) > max(8 // together, 1):  # so that a signal is never more than some steps away from being obeyed
             jax.block_until_ready(sent.popleft())
-        report.bar.update((k + 1) * batch / 1000)
-        at = k + 1
+        at += n
+        tracer.at(at, token)
+        report.bar.update(at * batch / 1000)
         stop = signals.caught and not several
-        if several and (at % 16 == 0 or at == total):
+        if several and (at // 16 > (at - n) // 16 or at == total):
             stop = parallel.anywhere(bool(signals.caught))
         if at % tick and at != total and not stop:
             continue

@@ -20,6 +20,10 @@ class Settings:
     """Global images a step."""
     accum: int = 1
     """Micro-batches the batch is cut into, where it does not fit in memory."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the networks' arithmetic; weights, statistics, penalties and losses are float32 either way."""
+    remat: bool = False
+    """Forget what the networks compute inside their blocks and compute it again in the backward pass: less memory, more time."""
     seed: int = 0
     """With the config it determines the run."""
     data: str = "digits"
@@ -64,6 +68,14 @@ class Settings:
     resume: Literal["auto", "force", "never"] = "auto"
     """auto: go on where the run directory has a checkpoint, unless the config changed; force: go on with the changed
     config; never: refuse a directory that holds a run."""
+    steps_per_call: int = 1
+    """Steps in one compiled call on an accelerator, which pays where a step takes some milliseconds; 0: as many as are measured to
+    be fastest when the run starts. Another number rounds otherwise: a run that resumes to the bit has always the same."""
+    compile_cache: str = "auto"
+    """Where compiled programs are kept for the next start: auto is JAX_COMPILATION_CACHE_DIR if set, else jaxgan's cache; a
+    folder; or off."""
+    profile: bool = False
+    """Trace some steps, after the first ones, into the run's profile/."""
     tensorboard: bool = False
     """Also write TensorBoard events (needs tensorboardX)."""
     coordinator: str = ""
@@ -85,7 +97,7 @@ class Settings:
 
 WHERE = {
     *("run_dir", "data", "target", "data_dir", "skip_broken", "resident", "tick_kimg", "snapshot_kimg", "keep"),
-    *("metrics", "metrics_kimg"),
+    *("metrics", "metrics_kimg", "remat", "steps_per_call", "compile_cache", "profile"),
     *("resume", "tensorboard", "coordinator", "processes", "process"),
 }
 """Settings that say where and how to run, not what is computed: these may change between a run and its resumption. The

@@ -51,8 +51,6 @@ class Config(Settings):
     """Probability of each; with --augment-target the first one."""
     augment_target: float = 0.0
     """ADA: p moves so that the mean sign of D's real logits nears this (0.6); 0 keeps p."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the networks' arithmetic; weights and statistics are float32."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
         pair, recipe = FAMILIES[self.family](self, shape, classes)
@@ -63,7 +61,7 @@ class Config(Settings):
         if self.augment_target:
             recipe = recipes.adaptive(recipe, start=0.0, target=self.augment_target)
             p = lambda carry, kimg: carry["p"]
-        return Design(*pair, game.game(*pair, augment=augmented, p=p), recipe)
+        return Design(*pair, game.game(*pair, augment=augmented, p=p, remat=self.remat), recipe)
 
 
 def given(config: Config, **fields) -> dict:
@@ -189,9 +187,7 @@ def r3(config, shape, classes):
         preset = preset._replace(gamma=(config.gamma, config.gamma / 10))
     if config.lr:
         preset = preset._replace(lr=(config.lr, config.lr / 10))
-    of = dict(preset.network)
-    if config.dtype == "float32":
-        of |= {"dtype": jnp.float32}
+    of = preset.network | {"dtype": jnp.dtype(config.dtype)}
     pair = r3gan.Generator(shape, classes, **of), r3gan.Discriminator(shape, classes, **of)
     lazy = {} if config.preset else {"every": 4, "share": 2}
     return pair, recipes_r3gan.annealed(preset, batch=config.batch, accum=config.accum, **lazy)

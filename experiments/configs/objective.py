@@ -7,6 +7,8 @@ Command: `python -m experiments.train objective --loss hinge --penalty wgan_gp -
 import dataclasses
 from typing import Literal
 
+import jax.numpy as jnp
+
 from jaxgan import augment, game, optim, recipes, schedules
 from jaxgan.errors import UserError
 from jaxgan.models import dcgan, residual
@@ -145,20 +147,21 @@ class Config(Settings):
         networks = pair(self, shape, classes)
         p = (lambda carry, kimg: carry["p"]) if self.augment_target else self.augment_p
         guided = any(name.startswith("attentive") for name in self.augment)
-        return Design(*networks, game.game(*networks, augment=augmentation(self.augment), p=p, guided=guided), recipe)
+        played = game.game(*networks, augment=augmentation(self.augment), p=p, guided=guided, remat=self.remat)
+        return Design(*networks, played, recipe)
 
 
 def pair(config: Config, shape, classes):
     """The two networks."""
     plain_head = "features" if "feature_matching" in config.penalty else ""
-    what = {"width": config.width, "spectral": config.norm == "spectral"}
-    what["head"] = recipes.CLASS_LOSSES.get(config.class_loss, plain_head)
+    made = {"shape": shape, "classes": classes, "width": config.width, "dtype": jnp.dtype(config.dtype)}
+    what = {"spectral": config.norm == "spectral", "head": recipes.CLASS_LOSSES.get(config.class_loss, plain_head)}
     if config.pair == "residual":
-        generator = residual.Generator(shape, classes, patch=config.patch, width=config.width)
-        return generator, residual.Discriminator(shape, classes, patch=config.patch, **what)
+        generator = residual.Generator(**made, patch=config.patch)
+        return generator, residual.Discriminator(**made, patch=config.patch, **what)
     forbidden = set(config.penalty) & set(OF_GRADIENT)
     norm = not forbidden if config.norm == "auto" else config.norm == "batch"
-    return dcgan.Generator(shape, classes, width=config.width), dcgan.Discriminator(shape, classes, norm=norm, **what)
+    return dcgan.Generator(**made), dcgan.Discriminator(**made, norm=norm, **what)
 
 
 def augmentation(names):

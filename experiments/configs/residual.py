@@ -7,6 +7,8 @@ Command: `python -m experiments.train` (the 1,797 embedded digits), `python -m e
 import dataclasses
 from typing import Literal
 
+import jax.numpy as jnp
+
 from jaxgan import augment, game, recipes, schedules
 from jaxgan.models import residual
 from jaxgan.settings import Design, Settings
@@ -51,7 +53,7 @@ class Config(Settings):
             share=self.share,
             ema_kimg=schedules.ramp(float("inf"), self.ema_share),
         )
-        sizes = {"patch": self.patch, "width": self.width}
+        sizes = {"patch": self.patch, "width": self.width, "dtype": jnp.dtype(self.dtype)}
         pair = residual.Generator(shape, classes, **sizes), residual.Discriminator(shape, classes, **sizes)
         augmented = augment.pipeline(self.augment, fill="background")
-        return Design(*pair, game.game(*pair, augment=augmented, p=self.augment_p), recipe)
+        return Design(*pair, game.game(*pair, augment=augmented, p=self.augment_p, remat=self.remat), recipe)

@@ -7,6 +7,8 @@ Command: `python -m experiments.train digits-seed`, `python -m experiments.train
 import dataclasses
 from typing import Literal
 
+import jax.numpy as jnp
+
 from jaxgan import augment, game, recipes
 from jaxgan.models import dcgan
 from jaxgan.settings import Design, Settings
@@ -32,7 +34,8 @@ class Config(Settings):
     """Probability of each of them."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
-        pair = dcgan.SeedGenerator(shape, classes), dcgan.SeedDiscriminator(shape, classes, dropout=self.dropout)
+        made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(self.dtype)}
+        pair = dcgan.SeedGenerator(**made), dcgan.SeedDiscriminator(**made, dropout=self.dropout)
         recipe = recipes.tutorial(batch=self.batch, accum=self.accum, loss=self.loss, lr=self.lr, ema_kimg=self.ema_kimg)
         augmented = augment.pipeline(self.augment, fill="background")
-        return Design(*pair, game.game(*pair, augment=augmented, p=self.augment_p), recipe)
+        return Design(*pair, game.game(*pair, augment=augmented, p=self.augment_p, remat=self.remat), recipe)

@@ -1,0 +1,109 @@
+"""Does the input keep up with the step? `python -m benchmarks.data [CONFIG] [--size 64] [--batch 32]`.
+
+A set of smooth colour images is written as a folder of PNGs, a .zip of it and a prepared TFDS set, and read as the trainer
+reads it: gathered on the device (a set that fits); streamed from memory; streamed and decoded anew for every batch (a set
+beyond 2 GiB). `rate` is of the feed alone, `times` that over what the config's step takes when it has the set on the device:
+at 1 the step would wait. `step` is the step's own rate with that feed over the one with the set on the device: on a CPU the
+threads that decode take their time from it.
+"""
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from PIL import Image
+
+from benchmarks.result import say
+from benchmarks.scaling import steps_of
+from jaxgan.data import open_source, prepare, source
+from jaxgan.feed import Layout, open_feed
+
+
+def write_images(folder: Path, n: int, size: int) -> None:
+    """Smooth colour images, in sub-folders of ten classes; a PNG of one is about half as large as its pixels."""
+    rng = np.random.default_rng(0)
+    for i in range(n):
+        small = Image.fromarray(rng.integers(0, 256, (max(size // 8, 2),) * 2 + (3,), np.uint8))
+        image = np.asarray(small.resize((size, size), Image.BICUBIC), np.int16) + rng.integers(-2, 3, (size, size, 3))
+        path = folder / str(i % 10) / f"{i:06d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.clip(image, 0, 255).astype(np.uint8)).save(path)
+
+
+def feed_rate(src, config_batch: int, slots: int, resident: bool, steps: int) -> float:
+    """Images a second of a feed alone, in batches as the step wants them."""
+    layout = Layout(seed=0, n=src.n, slots=slots, accum=1, micro=config_batch)
+    feed = open_feed(src, layout, resident=resident)
+    take = jax.jit(lambda held, k: feed.take(held, k, None))
+    numbers = [jax.numpy.int32(k) for k in range(steps + 8)]
+    for k in range(8):  # compiles, fills the queue
+        jax.block_until_ready(take(feed.at(k), numbers[k]))
+    start = time.perf_counter()
+    for k in range(8, steps + 8):
+        batch = take(feed.at(k), numbers[k])
+    jax.block_until_ready(batch)
+    seconds = time.perf_counter() - start
+    feed.close()
+    return steps * slots * config_batch / seconds
+
+
+def sources(scratch: Path, n: int, size: int) -> dict:
+    """{what: (Source, resident)}"""
+    write_images(scratch / "folder", n, size)
+    shutil.make_archive(str(scratch / "archive"), "zip", scratch / "folder")
+    stored = open_source(str(scratch / "folder"))
+    prepare.write(stored, str(scratch / "set"))
+    found = {"on the device": (stored, True), "streamed from memory": (stored, False)}
+    kept, source.IN_MEMORY = source.IN_MEMORY, 0  # as if the set were too large
+    for what, place in (("folder of PNGs", "folder"), ("zip", "archive.zip"), ("prepared TFDS", "set")):
+        found[f"streamed, {what}"] = (open_source(str(scratch / place)), False)
+    source.IN_MEMORY = kept
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", nargs="?", default="digits")
+    parser.add_argument("--size", type=int, default=64, help="height and width of the images")
+    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--out", help="also append the lines to this file")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        rates, steps = {}, {}
+        found = sources(Path(scratch), args.images, args.size)
+        made = {
+            what: steps_of(args.config, src, batch=args.batch, resident="yes" if resident else "no")
+            for what, (src, resident) in found.items()
+        }
+        slots = made["on the device"][1].slots
+        for _ in range(args.turns):
+            for what, (src, resident) in found.items():
+                rates.setdefault(what, []).append(feed_rate(src, args.batch, slots, resident, 4 * args.steps))
+                steps.setdefault(what, []).append(args.steps * slots * args.batch / made[what][0](args.steps))
+        for _, _, feed in made.values():
+            feed.close()
+    taken = steps["on the device"]
+    ratio = lambda a: round(statistics.median(x / y for x, y in zip(a, taken, strict=True)), 3)
+    for what in found:
+        row = {
+            "input": what,
+            "rate_img_per_s": round(statistics.median(rates[what])),
+            "step_takes_img_per_s": round(statistics.median(taken)),
+            "times": ratio(rates[what]),
+            "step": ratio(steps[what]),
+        }
+        about = {"config": args.config, "size": args.size, "batch": args.batch, "slots": slots, "turns": args.turns}
+        devices = {"devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}"}
+        say(row | about | devices, args.out)
+
+
+if __name__ == "__main__":
+    main()

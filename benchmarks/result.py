@@ -1,0 +1,27 @@
+"""One JSON line a case: what was measured, with versions and the host."""
+
+import json
+import os
+import platform
+from pathlib import Path
+
+from jaxgan import provenance
+
+
+def processor() -> str:
+    """The kind of CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def say(row: dict, out: str | None) -> None:
+    """Print a row as a line, and append it to the file `out` where there is one."""
+    host = {"host": f"{os.cpu_count()} cores, {processor()}, {platform.machine()}"}
+    line = json.dumps(row | host | provenance.versions())
+    print(line, flush=True)
+    if out:
+        with open(out, "a") as f:
+            f.write(line + "\n")

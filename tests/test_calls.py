@@ -1,0 +1,75 @@
+"""How steps are put into calls: every step once and in order, looks where the host wants them, few programs."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxgan import calls
+from jaxgan.errors import UserError
+from jaxgan.step import Phase, Recipe, Term, Turn
+
+
+def recipe(*every):
+    terms = tuple(Term(f"t{i}", 1.0, lambda r: (0.0, {}, {}), e) for i, e in enumerate((1, *every)))
+    return Recipe(turns=(Turn((Phase("d", terms),)),), tx={}, batch=8)
+
+
+@pytest.mark.parametrize("every, n", [((), 1), ((), 8), ((4,), 4), ((4,), 12), ((4, 16), 16), ((4, 16), 8), ((2, 3), 6)])
+def test_calls_cover_all_steps_stop_at_ends_and_are_few_programs(every, n):
+    r, at, seen, programs = recipe(*every), 3, [], set()
+    period, ends = calls.period(r), [20, 57, 100]
+    while at < 100:
+        end = next(e for e in ends if e > at)
+        k = calls.length(at, n, end, period)
+        assert k in (1, n) and at + k <= end
+        seen += calls.dues(r, at, k)
+        programs.add(calls.dues(r, at, k))
+        at += k
+    assert tuple(seen) == calls.dues(r, 3, 97)
+    assert sum(len(p) > 1 for p in programs) <= max(1, period // n)
+
+
+def test_a_number_that_the_recipe_cannot_have_is_one_line():
+    for n, r, streamed, says in (
+        (-1, recipe(), False, "0 to have it measured"),
+        (6, recipe(4), False, "give 4 or 8"),
+        (8, recipe(4), True, "--resident yes"),
+    ):
+        with pytest.raises(UserError, match=says):
+            calls.check(n, r, streamed)
+    for n in (0, 1, 2, 4, 12):
+        calls.check(n, recipe(4), False)
+    calls.check(0, recipe(), True)
+
+
+@pytest.mark.parametrize("sequence", ["A", "AA", "ABBB", "ABBBABBB", "CABBABB", "DBBBCBBBCBBBCBBB" * 2])
+def test_a_loop_does_what_the_written_out_steps_do(sequence):
+    one = lambda due, carry: (carry[0] * 3 + ord(due), carry[1] + 1)
+    start = jnp.uint32(1), jnp.int32(0)
+    want = start
+    for due in sequence:
+        want = one(due, want)
+    got = jax.jit(lambda carry: calls.looped(one, carry, tuple(sequence)))(start)
+    assert [int(x) for x in got] == [int(x) for x in want]
+    # A program as large as one period: the body of each kind of step once, and once more where it stands elsewhere.
+    bodies = str(jax.make_jaxpr(lambda carry: calls.looped(one, carry, tuple(sequence)))(start)).count("mul")
+    assert bodies <= min(len(sequence), 4)
+
+
+def test_more_steps_a_call_are_taken_only_where_they_are_measured_to_pay():
+    asked = []
+
+    def seconds(step, dispatch):
+        def of(n, steps):
+            asked.append((n, steps))
+            assert steps % n == 0
+            return max(step, dispatch / n)
+
+        return of
+
+    assert calls.fastest(seconds(0.02, 0.001), 4, 1000) == 1 and len(asked) == 1  # long steps: looked at once
+    assert calls.fastest(seconds(0.002, 0.001), 4, 1000) == 1  # the device is the slower one: nothing to gain
+    n = calls.fastest(seconds(0.0001, 0.001), 4, 1000)
+    assert n > 1 and n % 4 == 0 and n <= calls.MOST and 1000 % n < 60
+    assert calls.fastest(seconds(0.0001, 0.001), 4, 3) == 1  # no room between two ticks
+    assert calls.fastest(seconds(0.0001, 0.001), 1, 62) == 15  # four calls, two steps left over

@@ -1,0 +1,71 @@
+"""XLA flags and the compile cache, which the commands set before anything is compiled."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from experiments import flags
+from jaxgan import compile_cache
+from jaxgan.errors import UserError
+
+FLAG = "--xla_gpu_enable_latency_hiding_scheduler"
+
+
+def test_the_scheduler_is_for_several_gpus_and_the_user_has_the_last_word(monkeypatch):
+    monkeypatch.setattr(flags, "nvidia_gpus", lambda: 2)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_something=1")
+    assert flags.set_flags() == [f"{FLAG}=true"] and os.environ["XLA_FLAGS"] == f"--xla_something=1 {FLAG}=true"
+    monkeypatch.setenv("XLA_FLAGS", f"{FLAG}=false")
+    assert flags.set_flags() == [] and os.environ["XLA_FLAGS"] == f"{FLAG}=false"
+    monkeypatch.setattr(flags, "nvidia_gpus", lambda: 1)
+    monkeypatch.delenv("XLA_FLAGS")
+    assert flags.set_flags() == [] and "XLA_FLAGS" not in os.environ
+
+
+def test_gpus_are_counted_as_jax_would_see_them(monkeypatch):
+    monkeypatch.setattr(flags.importlib.util, "find_spec", lambda name: name == "jax_cuda13_plugin")
+    for platforms, visible, count in (("", "0,3", 2), ("cuda", "1", 1), ("cpu", "0,1", 0), ("cuda,cpu", "0,1", 2), ("", "", 0)):
+        monkeypatch.setenv("JAX_PLATFORMS", platforms)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert flags.nvidia_gpus() == count
+    monkeypatch.setattr(flags.importlib.util, "find_spec", lambda name: None)
+    assert flags.nvidia_gpus() == 0
+
+
+PROGRAM = """
+import jax
+from jaxgan import compile_cache
+hits = []
+jax.monitoring.register_event_listener(lambda name, **_: hits.append(name))
+compile_cache.SECONDS = 0.0
+print(compile_cache.use({where!r}))
+jax.jit(lambda x: x * 2 + 1)(1.0)
+print(sum(name.endswith("cache_hits") for name in hits))
+"""
+
+
+@pytest.mark.slow
+def test_a_second_process_reads_what_the_first_compiled(tmp_path):
+    env = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+
+    def run(where, **more):
+        code = PROGRAM.format(where=where)
+        done = subprocess.run([sys.executable, "-c", code], env=env | more, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    place, hits = run("auto", JAXGAN_CACHE=str(tmp_path / "a"))
+    assert place == str(tmp_path / "a" / "compiled" / compile_cache.of_this_machine()) and hits == "0"
+    assert int(run("auto", JAXGAN_CACHE=str(tmp_path / "a"))[1]) > 0
+    assert run("auto", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "b"))[0] == str(tmp_path / "b")
+    assert run("off", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "b")) == ["None", "0"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--compile-cache .*give another folder, or off"):
+        compile_cache.use(str(tmp_path / "file"))
+    monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "file"))
+    assert compile_cache.use("auto") is None  # the cache is a help, not a condition

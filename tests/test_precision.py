@@ -1,0 +1,99 @@
+"""The switches of every config: --dtype bfloat16 keeps what must be float32 in float32; --remat changes memory, not numbers."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.configs import CONFIGS
+from jaxgan import calls, game, penalties
+from tests.test_loop import CASES, machine
+
+
+def floats(tree):
+    return {leaf.dtype for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)}
+
+
+def inner(jaxpr, primitives):
+    """dtypes of the operands of these primitives, in a jaxpr and in those inside it."""
+    found = []
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name in primitives:
+            found += [v.aval.dtype for v in eqn.invars[:2] if hasattr(v, "aval")]
+        for value in eqn.params.values():
+            for each in value if isinstance(value, tuple | list) else (value,):
+                if hasattr(each, "jaxpr") or hasattr(each, "eqns"):
+                    found += inner(getattr(each, "jaxpr", each), primitives)
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bfloat16_is_the_arithmetic_and_nothing_else(name):
+    config = dataclasses.replace(CASES[name], dtype="bfloat16")
+    shape, classes = (28, 28, 1), 10 if config.conditional == "auto" else 0
+    design = config.design(shape, classes)
+    g, d = jax.eval_shape(lambda: game.init(design.generator, design.discriminator, 0))
+    assert floats((g, d)) == {jnp.dtype("float32")}  # weights, statistics, and so the optimiser's state and the averages
+    c = jnp.zeros(4, jnp.int32) if classes else None
+    keys = jax.random.split(jax.random.key(0), 4)
+    options = {"keys": keys, "train": True}
+
+    def outputs(g, d):
+        mutable = lambda tree: [k for k in tree if k != "params"]
+        x, _ = design.generator.apply(g, jnp.zeros((4, design.generator.z_dim)), c, **options, mutable=mutable(g))
+        return x, design.discriminator.apply(d, x, c, **options, mutable=mutable(d))
+
+    traced = jax.make_jaxpr(outputs)(g, d)
+    assert {v.aval.dtype for v in traced.jaxpr.outvars if jnp.issubdtype(v.aval.dtype, jnp.floating)} == {jnp.dtype("float32")}
+    used = inner(traced.jaxpr, ("conv_general_dilated", "dot_general"))
+    assert jnp.dtype("bfloat16") in used
+
+
+def test_penalties_and_losses_of_a_bfloat16_critic_sum_in_float32():
+    kernel = jnp.ones((28 * 28, 1), jnp.bfloat16)
+    critic = lambda x: (x.reshape(len(x), -1).astype(jnp.bfloat16) @ kernel)[:, 0]
+    x = jnp.ones((2, 28, 28, 1))
+    traced = jax.make_jaxpr(lambda x: penalties.r1(critic, x))(x)
+    assert set(inner(traced.jaxpr, ("reduce_sum",))) == {jnp.dtype("float32")}
+    np.testing.assert_array_equal(penalties.r1(critic, x), 28 * 28)  # in bfloat16 a sum of ones stops at 256
+
+
+@pytest.mark.slow
+def test_bfloat16_training_of_the_default_config_is_finite_and_close(tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    losses = {}
+    for dtype in ("float32", "bfloat16"):
+        config = dataclasses.replace(CONFIGS["digits"], batch=8, width=8, dtype=dtype)
+        recipe, made, s = machine("digits", config, tmp_path)
+        meter = made.meter
+        for k in range(24):
+            s, meter, _ = made.run(s, meter, made.feed.at(k), calls.dues(recipe, k, 1))
+        assert int(meter["bad_step"]) == 2**31 - 1
+        state_floats = (s.g, s.d, s.ema, s.averages, s.carry)
+        assert floats(state_floats) == {jnp.dtype("float32")}
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state_floats))
+        losses[dtype] = {name: float(v[0] / v[1]) for name, v in meter.items() if name != "bad_step"}
+    for name, value in losses["float32"].items():
+        assert abs(losses["bfloat16"][name] - value) < 0.1 * max(1.0, abs(value)), name
+
+
+REMAT = ("digits", "stylegan2", "biggan", "sngan")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REMAT)
+def test_remat_takes_less_memory_and_moves_the_weights_alike(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    bytes_, moved = {}, {}
+    for remat in (False, True):
+        config = dataclasses.replace(CASES[name], batch=16, remat=remat)
+        recipe, made, s = machine(name, config, tmp_path)
+        args = s, made.meter, made.feed.at(0), calls.dues(recipe, 1, 1)
+        compiled = made.run.lower(*args).compile()
+        bytes_[remat] = compiled.memory_analysis().temp_size_in_bytes
+        moved[remat] = compiled(*args[:3])[0]
+    for a, b in zip(*(jax.tree.leaves((m.g.stats, m.d.stats)) for m in moved.values()), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    assert bytes_[True] < 0.9 * bytes_[False]
