@@ -25,6 +25,15 @@ def noise(shape, classes, n=2048) -> Source:
     return Source("noise", shape, n, lambda i: images[i], labels, classes, (), "")
 
 
+def flops(compiled) -> float:
+    cost = compiled.cost_analysis() or {}
+    return float((cost[0] if isinstance(cost, list) else cost).get("flops", float("nan")))
+
+
+def count(params) -> int:
+    return sum(a.size for a in jax.tree.leaves(parallel.first(params)))
+
+
 class Case:
     """A config at a batch size, compiled; `round` runs some steps and keeps their times."""
 
@@ -39,13 +48,16 @@ class Case:
         first = state.create(0, *game.init(self.design.generator, self.design.discriminator, 0), self.recipe)
         self.state, self.meter = parallel.replicate(first), parallel.replicate(machine.meter)
         self.machine, self.flops, start = machine, 0.0, time.perf_counter()
-        due = step.due(self.recipe, 1)
-        compiled = machine.run.lower(self.state, self.meter, machine.feed.at(1), due).compile()
+        plain = step.due(self.recipe, 1)
+        compiled = {due: self.compile(due) for due in (plain, *(due for due in step.programs(self.recipe) if due != plain))}
         self.compile_s = time.perf_counter() - start
-        cost = compiled.cost_analysis() or {}
-        self.flops = float((cost[0] if isinstance(cost, list) else cost).get("flops", float("nan")))
-        memory = compiled.memory_analysis()
+        self.flops, cycle = flops(compiled[plain]), [step.due(self.recipe, k) for k in range(240)]
+        self.mean_flops = sum(flops(c) * cycle.count(due) for due, c in compiled.items()) / len(cycle)
+        memory = compiled[plain].memory_analysis()
         self.bytes = getattr(memory, "temp_size_in_bytes", None)
+
+    def compile(self, due):
+        return self.machine.run.lower(self.state, self.meter, self.machine.feed.at(1), due).compile()
 
     def round(self, steps: int, keep: bool) -> None:
         for _ in range(steps):
@@ -68,6 +80,9 @@ class Case:
             "p90_ms": round(float(np.percentile(ms, 90)), 2),
             "compile_s": round(self.compile_s, 2),
             "gflop_plain_step": round(self.flops / 1e9, 3),
+            "gflop_mean_step": round(self.mean_flops / 1e9, 3),
+            "gflop_per_s": round(self.mean_flops / 1e9 / np.mean(self.times), 1),
+            "parameters": {name: count(player.params) for name, player in (("g", self.state.g), ("d", self.state.d))},
             "temporary_mb": self.bytes and round(self.bytes / 1e6, 1),
             "steps": len(self.times),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",

@@ -62,9 +62,11 @@ class Report:
         one = parallel.first(state)
         score = None
         if snapshot and self.main:
-            row["swd"] = score = self._pictures(kimg, one)
+            settings, generator = self.run.settings, self.run.design.generator
+            variables = sample.standing(generator, generator_variables(one), settings.standing)
+            row["swd"] = score = self._pictures(kimg, variables)
             if self.run.meter:
-                measured = self._measured(kimg, one)
+                measured = self._measured(kimg, variables)
                 row |= measured
                 score = next(iter(measured.values()), None)
         if snapshot or save:
@@ -79,9 +81,9 @@ class Report:
                 self.tensorboard(row)
         self.last_step, self.last_time = at, time.perf_counter()
 
-    def _pictures(self, kimg: float, state: TrainState) -> float:
+    def _pictures(self, kimg: float, variables: dict) -> float:
         """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
-        generator, variables = self.run.design.generator, generator_variables(state)
+        generator = self.run.design.generator
         n, seed = len(self.reference), self.run.settings.seed
         images = sample.sample(generator, variables, max(n, 64), seed=seed)
         shown, columns = images[:64], 8
@@ -92,7 +94,7 @@ class Report:
         watch.write_picture(watch.grid(shown, columns=columns), path)
         return round(sliced_wasserstein(self.reference, images[:n]), 4)
 
-    def _measured(self, kimg: float, state: TrainState) -> dict[str, float]:
+    def _measured(self, kimg: float, variables: dict) -> dict[str, float]:
         """The run's metrics by name; none where it is not their time."""
         every, settings = self.run.settings.metrics_kimg, self.run.settings
         turn = math.floor(kimg / every + 0.01) if every else None  # steps do not end on whole kimg
@@ -100,7 +102,7 @@ class Report:
             return {}
         self.measured = turn
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
-        images = sample.stream(self.run.design.generator, generator_variables(state), n, seed=settings.seed)
+        images = sample.stream(self.run.design.generator, variables, n, seed=settings.seed)
         results = measure.measure(meter, images, limit=0 if meter.fakes else n)
         if not self.said:
             for note in dict.fromkeys(note for r in results for note in r.notes):

@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxgan import checkpoint, parallel
+from jaxgan.conditional_norm import standing_statistics
 from jaxgan.errors import UserError
 from jaxgan.game import normal
 
@@ -21,21 +22,43 @@ CHUNK = 64
 whatever n and the number of devices are."""
 
 
-def _generate(generator: nn.Module, held, index, label):
-    """uint8 [B, H, W, C]: the images of these indices; label int32 [B], -1 draws one, or vectors [B, classes]."""
-    variables, key, psi, threshold = held
+def _drawn(generator: nn.Module, key, index, threshold):
+    """z [B, z_dim], classes [B] and the generator's keys [B] of the images of these indices."""
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 3))(index)
     bound = jax.vmap(lambda k: jax.random.truncated_normal(k, -threshold, threshold, (generator.z_dim,)))
     z = jnp.where(jnp.isinf(threshold), normal(keys[:, 0], generator.z_dim), bound(keys[:, 0]))
-    c = None
+    c = jax.vmap(lambda k: jax.random.randint(k, (), 0, generator.classes))(keys[:, 1]) if generator.classes else None
+    return z, c, keys[:, 2]
+
+
+def _generate(generator: nn.Module, held, index, label):
+    """uint8 [B, H, W, C]: the images of these indices; label int32 [B], -1 draws one, or vectors [B, classes]."""
+    variables, key, psi, threshold = held
+    z, c, keys = _drawn(generator, key, index, threshold)
     if generator.classes:
-        drawn = jax.vmap(lambda k: jax.random.randint(k, (), 0, generator.classes))(keys[:, 1])
-        c = jnp.where(label < 0, drawn, label) if label.ndim == 1 else label
+        c = jnp.where(label < 0, c, label) if label.ndim == 1 else label
     if hasattr(generator, "mapping"):
-        x = generator.apply(variables, z, c, keys=keys[:, 2], train=False, psi=psi)
+        x = generator.apply(variables, z, c, keys=keys, train=False, psi=psi)
     else:
-        x = generator.apply(variables, psi * z, c, keys=keys[:, 2], train=False)
+        x = generator.apply(variables, psi * z, c, keys=keys, train=False)
     return jnp.clip(jnp.round((x.astype(jnp.float32) + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0, threshold: float | None = None):
+    """The variables with batch norm's statistics made for sampling: `conditional_norm.standing_statistics`.
+
+    Args:
+      generator, variables, psi, threshold: as `sample`; the statistics are of such z, with classes equally likely.
+      batches: of `CHUNK` images, whose statistics are averaged.
+    Returns:
+      New "batch_stats" beside the same arrays; `variables` itself for 0 batches or a generator without batch norm.
+    """
+    if not batches or "batch_stats" not in variables:
+        return variables
+    threshold = jnp.float32(jnp.inf if threshold is None else threshold)
+    drawn = _drawn(generator, jax.random.key(2**31 - 1), jnp.arange(batches * CHUNK), threshold)
+    z, c, keys = jax.tree.map(lambda a: a.reshape(batches, CHUNK, *a.shape[1:]), drawn)
+    return standing_statistics(generator, variables, psi * z, c, keys=keys)
 
 
 def stream(
@@ -134,9 +157,19 @@ class Trained(NamedTuple):
     """What `config.json` says of the run."""
     step: int
 
-    def sample(self, n: int, *, seed: int = 0, label=None, psi: float = 1.0, threshold: float | None = None) -> np.ndarray:
-        """uint8 [n, H, W, C]; see `jaxgan.sample.sample`."""
-        return sample(self.generator, self.variables, n, seed=seed, label=label, psi=psi, threshold=threshold)
+    standing: int = 0
+    """`Settings.standing` of the run."""
+
+    def sample(self, n: int, **options) -> np.ndarray:
+        """uint8 [n, H, W, C]; options as `jaxgan.sample.sample` has them."""
+        return np.concatenate(list(self.stream(n, **options)))
+
+    def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, **options) -> Iterator[np.ndarray]:
+        """The same a piece at a time. With truncation, batch norm's statistics are those of the truncated z."""
+        variables = self.variables
+        if psi != 1 or threshold is not None:
+            variables = standing(self.generator, variables, self.standing, psi=psi, threshold=threshold)
+        return stream(self.generator, variables, n, psi=psi, threshold=threshold, **options)
 
 
 def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: float | None = None) -> Trained:
@@ -161,7 +194,9 @@ def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: flo
     if average is not None:
         params, step = checkpoint.load_average(Path(run) / "averages", average, step)
         variables = variables | {"params": params}
-    return Trained(build(config["generator"]), jax.tree.map(jnp.asarray, variables), config, step)
+    generator, batches = build(config["generator"]), config.get("settings", {}).get("standing", 0)
+    variables = standing(generator, jax.tree.map(jnp.asarray, variables), batches)
+    return Trained(generator, variables, config, step, batches)
 
 
 def read_config(run: str | Path) -> dict:

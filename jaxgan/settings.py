@@ -56,6 +56,9 @@ class Settings:
     posthoc: tuple[float, ...] = ()
     """Relative widths of two averages, such as 0.05 0.1, saved at each snapshot: then `sample --average` makes the weight
     average of any width after training. Off when empty."""
+    standing: int = 16
+    """Batch norm's statistics for sampling: means over so many batches, with the averaged weights; 0 takes the moving ones
+    of training, which are of other weights."""
     resume: Literal["auto", "force", "never"] = "auto"
     """auto: go on where the run directory has a checkpoint, unless the config changed; force: go on with the changed
     config; never: refuse a directory that holds a run."""
@@ -71,7 +74,7 @@ class Settings:
 
 WHERE = {
     *("run_dir", "data", "data_dir", "skip_broken", "resident", "tick_kimg", "snapshot_kimg", "keep"),
-    *("metrics", "metrics_kimg"),
+    *("metrics", "metrics_kimg", "standing"),
     *("resume", "tensorboard", "coordinator", "processes", "process"),
 }
 """Settings that say where and how to run, not what is computed: these may change between a run and its resumption. The

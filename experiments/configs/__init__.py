@@ -1,6 +1,6 @@
 """The configs by name. Each is a frozen dataclass; any field can be given on the command line."""
 
-from experiments.configs import families, objective, residual, tutorial
+from experiments.configs import families, objective, residual, stacked, tutorial
 
 CONFIGS = {
     "digits": residual.Config(),
@@ -8,5 +8,6 @@ CONFIGS = {
     "objective": objective.Config(),
     "digits-seed": tutorial.Config(),
     **families.configs(),
+    **stacked.CONFIGS,
     "mnist-seed": tutorial.Config(data="mnist", tick_kimg=5.0, snapshot_kimg=20.0),
 }
