@@ -230,8 +230,8 @@ SMALL = {
     "stylegan2": Config(family="stylegan2", lr=2.5e-3, width=16),
     "r3gan": Config(family="r3gan", ema_kimg=-1.0),
 }
-"""The small configs: --data digits. From the papers they keep loss, norm, penalty and conditioning; they differ in width (and taper
-it), in rates that are five to twenty times higher, for runs of about a thousand steps, in fewer critic updates and in a short
+"""The small configs: --data digits. From the papers they keep loss, norm, penalty and conditioning; they differ in width (and
+taper it), in rates that are five to twenty times higher, for runs of about a thousand steps, in fewer critic updates and in a short
 average of the weights."""
 
 PAPER = {"ema_kimg": -1.0, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
