@@ -231,7 +231,7 @@ SMALL = {
     "r3gan": Config(family="r3gan", ema_kimg=-1.0),
 }
 """The small configs: --data digits. From the papers they keep loss, norm, penalty and conditioning; they differ in width (and
-taper it), in rates that are five to twenty times higher, for runs of about a thousand steps, in fewer critic updates and in a short
+taper it), in rates five to twenty times higher, for runs of about a thousand steps, in fewer critic updates and in a short
 average of the weights."""
 
 PAPER = {"ema_kimg": -1.0, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
