@@ -119,7 +119,8 @@ def wgan_gp(config, shape, classes):
 def ac_gan(config, shape, classes):
     """Odena et al. 2017: DCGAN's pair with a class head on D, labels in G."""
     with_classes(config, classes)
-    pair = pair_of(dcgan, config, shape, classes, d={"head": "classes"}, width=config.width)
+    d = {"head": "classes", "norm": False, "dropout": 0.3}
+    pair = pair_of(dcgan, config, shape, classes, d=d, width=config.width)
     return pair, recipes_classic.ac_gan(**given(config, lr="lr", weight="class_weight"))
 
 
@@ -219,7 +220,7 @@ SMALL = {
     "gan": Config(family="gan", lr=0.1, kimg=100.0, ema_kimg=0.0, conditional="no"),
     "wgan": Config(family="wgan", lr=5e-4, kimg=30.0, conditional="no"),
     "wgan_gp": Config(family="wgan_gp", lr=1e-3, width=12, n_critic=3),
-    "ac_gan": Config(family="ac_gan", lr=5e-4, class_weight=0.1),
+    "ac_gan": Config(family="ac_gan", lr=5e-4, kimg=20.0),
     "sngan": Config(family="sngan", lr=2e-3, width=16, n_critic=1),
     "sngan_cnn": Config(family="sngan_cnn", lr=5e-4, width=16, n_critic=1),
     "sagan": Config(family="sagan", lr=1e-3, lr_d=2e-3, width=16, kimg=20.0),
