@@ -1,7 +1,8 @@
 """The statistics of `benchmarks.metrics` on [n, 2048] features: `python peer_statistics.py jaxgan | torch-fidelity N [WHAT ...]`.
 
-One JSON line a statistic: seconds, seconds of all cores, the numbers, and the peak memory of this process so far. Each side does what it does when a
-user asks for that metric: torch-fidelity gives precision and recall alone, ours density and coverage in the same pass.
+One JSON line a statistic: seconds, seconds of all cores, the numbers, and the peak memory of this process so far. Each side
+does what it does when a user asks for that metric: torch-fidelity gives precision and recall alone, ours density and coverage
+in the same pass.
 """
 
 import json

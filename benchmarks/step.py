@@ -33,6 +33,15 @@ def noise(shape, classes, n=2048) -> Source:
     return Source("noise", shape, n, lambda i: images[i], labels, classes, (), "")
 
 
+def flops(compiled) -> float:
+    cost = compiled.cost_analysis() or {}
+    return float((cost[0] if isinstance(cost, list) else cost).get("flops", float("nan")))
+
+
+def count(params) -> int:
+    return sum(a.size for a in jax.tree.leaves(parallel.first(params)))
+
+
 class Case:
     """A config at a batch size, compiled; `round` runs some steps and keeps their times."""
 
@@ -55,19 +64,24 @@ class Case:
         for _ in range(2):
             jax.clear_caches()
             start = time.perf_counter()
-            compiled = self.machine.run.lower(self.state, self.meter, self.machine.feed.at(1), due).compile()
+            compiled = self.lower(due).compile()
             seconds.append(round(time.perf_counter() - start, 2))
-        cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
-        flops = (cost[0] if isinstance(cost, list) else cost).get("flops", float("nan"))
+        programs = {other: self.lower(other).compile() for other in step.programs(self.recipe) if other != due} | {due: compiled}
+        cycle, memory = [step.due(self.recipe, k) for k in range(240)], compiled.memory_analysis()
+        mean = sum(flops(program) * cycle.count(other) for other, program in programs.items()) / len(cycle)
         kinds = {"argument": 1, "output": 1, "temp": 1, "alias": -1}
         held = sum(sign * getattr(memory, f"{kind}_size_in_bytes", 0) for kind, sign in kinds.items())
-        self.compiled = {"seconds": seconds, "flops": float(flops), "bytes": held, "temporary": memory.temp_size_in_bytes}
+        self.compiled = {"seconds": seconds, "flops": flops(compiled), "mean": mean, "bytes": held}
+        self.compiled["temporary"] = memory.temp_size_in_bytes
+
+    def lower(self, due):
+        return self.machine.run.lower(self.state, self.meter, self.machine.feed.at(1), (due,))
 
     def round(self, steps: int, keep: bool) -> None:
         for _ in range(steps):
-            held, due = self.machine.feed.at(self.k), step.due(self.recipe, self.k)
+            held, dues = self.machine.feed.at(self.k), (step.due(self.recipe, self.k),)
             start = time.perf_counter()
-            self.state, self.meter, token = self.machine.run(self.state, self.meter, held, due)
+            self.state, self.meter, token = self.machine.run(self.state, self.meter, held, dues)
             jax.block_until_ready((token, self.state))
             if keep:
                 self.times.append(time.perf_counter() - start)
@@ -88,6 +102,8 @@ class Case:
             "compile_s": cold,
             "compile_cached_s": cached,
             "gflop_plain_step": round(made["flops"] / 1e9, 3),
+            "gflop_mean_step": round(made["mean"] / 1e9, 3),
+            "gflop_per_s": round(made["mean"] / 1e9 / np.mean(self.times), 1),
             "matmul_peak_gflop_per_s": round(peak / 1e9, 1),
             "share_of_peak": round(made["flops"] / (float(np.percentile(ms, 50)) / 1000) / peak, 3),
             "state_mb": round(size(self.state) / 1e6, 1),
@@ -95,6 +111,7 @@ class Case:
             "temporary_mb": round(made["temporary"] / 1e6, 1),
             "device_peak_mb": round(in_use["peak_bytes_in_use"] / 1e6, 1) if "peak_bytes_in_use" in in_use else None,
             "host_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
+            "parameters": {name: count(player.params) for name, player in (("g", self.state.g), ("d", self.state.d))},
             "steps": len(self.times),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             "machine": platform.machine(),

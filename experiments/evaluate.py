@@ -73,7 +73,7 @@ def generated(args: Arguments, config: dict | None, source, n: int, update):
 
     if config is not None:
         trained = sample.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
-        images = sample.stream(trained.generator, trained.variables, n, seed=args.seed, psi=args.psi)
+        images = trained.stream(n, seed=args.seed, psi=args.psi)
         return images, args.n, {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
     fakes = open_source(args.what, channels=source.shape[2], progress=update)
     if fakes.shape != source.shape:

@@ -22,6 +22,8 @@ class Arguments:
     """The run directory."""
     n: int = 64
     """How many images."""
+    rows: int = 0
+    """A grid of so many rows in place of --n: a column for each class, up to 16; else ten columns."""
     seed: int = 0
     """Image i is a function of the seed, i and its label, however many are made."""
     label: int | None = None
@@ -51,6 +53,15 @@ class Arguments:
     """Relative width of the weight average, such as 0.1: the last tenth. For runs with --posthoc; without it the run's own."""
 
 
+def asked(args: Arguments, classes: int):
+    """How many images, of which class or classes, and how many columns a grid of them has."""
+    if not args.rows:
+        return args.n, args.label, None
+    columns = classes if 1 < classes <= 16 else 10
+    by_class = args.label is None and columns == classes
+    return args.rows * columns, np.arange(args.rows * columns) % columns if by_class else args.label, columns
+
+
 def main() -> None:
     args = parse(Arguments, prog="python -m experiments.sample")
     out = Path(args.out)
@@ -68,25 +79,25 @@ def main() -> None:
     trained = sample.load(args.run, checkpoint_step=which, average=args.average)
     if args.source:
         return translated(args, trained, out)
-    options = {"seed": args.seed, "label": args.label, "psi": args.psi, "noise": args.noise}
+    options = {"seed": args.seed, "psi": args.psi, "noise": args.noise}
     if args.mix:
-        images = trained.mix(args.mix, args.mix_layers, **options)
+        images, label, columns = trained.mix(args.mix, args.mix_layers, label=args.label, **options), args.label, args.mix[1] + 1
     else:
-        images = trained.sample(args.n, threshold=args.threshold, **options)
-    columns = args.mix[1] + 1 if args.mix else None
+        n, label, columns = asked(args, trained.generator.classes)
+        images = trained.sample(n, label=label, threshold=args.threshold, **options)
     try:
         if out.suffix.lower() == ".png":
             watch.write_picture(watch.grid(images.reshape(-1, *images.shape[-3:]), columns=columns), out)
         elif out.suffix.lower() == ".npz":
             out.parent.mkdir(parents=True, exist_ok=True)
-            label = {} if args.label is None else {"labels": np.full(images.shape[:-3], args.label, np.int32)}
+            label = {} if label is None else {"labels": np.broadcast_to(np.int32(label), images.shape[:-3])}
             np.savez_compressed(out, images=images, **label)
         else:
             for i, image in enumerate(images):
                 watch.write_picture(watch.grid(image[None], pad=0, least=1), out / f"seed{args.seed}_{i:06d}.png")
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
-    made = f"a table of {args.mix[0]} x {args.mix[1]}" if args.mix else f"{args.n} images"
+    made = f"a table of {args.mix[0]} x {args.mix[1]}" if args.mix else f"{len(images)} images"
     print(f"{made} of {args.run} at step {trained.step}: {out}")
 
 

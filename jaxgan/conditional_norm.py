@@ -1,5 +1,6 @@
 """Batch normalisation whose gain and bias depend on the class or on a vector, and statistics made for sampling."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -79,14 +80,8 @@ def standing_statistics(generator, variables, z, c=None, *, keys=None, axis=None
     if "batch_stats" not in variables:
         raise ValueError("standing_statistics: these variables have no 'batch_stats'; the generator has no batch norm")
 
-    @jax.jit
-    def after(variables, start, z, c, keys):
-        given = {**variables, "batch_stats": jax.tree.map(lambda s: jnp.full_like(s, start), variables["batch_stats"])}
-        _, new = generator.apply(given, z, c, keys=keys, train=True, axis=axis, mutable=["batch_stats"])
-        return new["batch_stats"]
-
     at = lambda tree, i: jax.tree.map(lambda a: a[i], tree)
-    run = lambda i, start: after(variables, start, z[i], at(c, i), at(keys, i))
+    run = lambda i, start: _after(generator, axis, variables, start, z[i], at(c, i), at(keys, i))
     # A moving average that starts at s ends at m s + (1 - m) b, b the batch's own value: two starts tell the momentum m.
     first, far = run(0, 0.0), 2.0**14
     share = jax.tree.map(lambda moved, zero: 1 - (moved - zero) / far, run(0, far), first)
@@ -95,3 +90,11 @@ def standing_statistics(generator, variables, z, c=None, *, keys=None, axis=None
         total = jax.tree.map(jnp.add, total, run(i, 0.0))
     mean = jax.tree.map(lambda t, s: t / (s * z.shape[0]), total, share)
     return {**variables, "batch_stats": mean}
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _after(generator, axis, variables, start, z, c, keys):
+    """The batch statistics after one pass in training mode, from moving averages that are all `start`."""
+    given = {**variables, "batch_stats": jax.tree.map(lambda s: jnp.full_like(s, start), variables["batch_stats"])}
+    _, new = generator.apply(given, z, c, keys=keys, train=True, axis=axis, mutable=["batch_stats"])
+    return new["batch_stats"]

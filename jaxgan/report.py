@@ -68,12 +68,13 @@ class Report:
         score = None
         if snapshot and self.main:
             generator = self.run.stages[self.run.stage(at - 1)].generator
+            variables = sample.standing(generator, generator_variables(one), self.run.settings.standing)
             draw = self._pictures if self.inputs is None else self._pairs
-            found = draw(kimg, generator, one)
+            found = draw(kimg, generator, variables)
             row |= found
             score = next(iter(found.values()))
             if self.run.meter:
-                measured = self._measured(kimg, generator, one)
+                measured = self._measured(kimg, generator, variables)
                 row |= measured
                 score = next(iter(measured.values()), None)
         if snapshot or save:
@@ -88,17 +89,16 @@ class Report:
                 self.tensorboard(row)
         self.last_step, self.last_time = at, time.perf_counter()
 
-    def _pairs(self, kimg: float, generator, state: TrainState) -> dict[str, float]:
+    def _pairs(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The grid of source, generated image, target; returns how far the generated images are from their targets."""
-        variables = generator_variables(state)
         fakes = translate.translate(generator, variables, self.inputs, seed=self.run.settings.seed)
         shown = translate.side_by_side(self.inputs[:24], fakes[:24], self.reference[:24])
         watch.write_picture(watch.grid(shown, columns=12), self.directory / "samples" / f"kimg{kimg:06.0f}.png")
         return {name: round(value, 4) for name, value in translate.distance(self.reference, fakes)._asdict().items()}
 
-    def _pictures(self, kimg: float, generator, state: TrainState) -> dict[str, float]:
+    def _pictures(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
-        variables, n, seed = generator_variables(state), len(self.reference), self.run.settings.seed
+        n, seed = len(self.reference), self.run.settings.seed
         images = sample.sample(generator, variables, max(n, 64), seed=seed)
         shown, columns = images[:64], 8
         if 1 < generator.classes <= 16:  # a column for each class
@@ -108,7 +108,7 @@ class Report:
         watch.write_picture(watch.grid(shown, columns=columns), path)
         return {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
 
-    def _measured(self, kimg: float, generator, state: TrainState) -> dict[str, float]:
+    def _measured(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The run's metrics by name; none where it is not their time."""
         every, settings = self.run.settings.metrics_kimg, self.run.settings
         turn = math.floor(kimg / every + 0.01) if every else None  # steps do not end on whole kimg
@@ -116,7 +116,7 @@ class Report:
             return {}
         self.measured = turn
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
-        variables, limit = generator_variables(state), 0 if meter.fakes else n
+        limit = 0 if meter.fakes else n
         if self.inputs is None:
             images = sample.stream(generator, variables, n, seed=settings.seed)
         else:

@@ -15,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxgan import checkpoint, parallel, translate
+from jaxgan.conditional_norm import standing_statistics
 from jaxgan.errors import UserError
 from jaxgan.game import normal
 from jaxgan.style import NOISE
@@ -24,17 +25,22 @@ CHUNK = 64
 whatever n and the number of devices are."""
 
 
-def _draws(generator: nn.Module, held, index, label):
-    """z [B, z_dim], labels or None, keys [B] of these indices; label int32 [B], -1 draws one, or vectors [B, classes]."""
-    _, key, _, threshold = held
+def _drawn(generator: nn.Module, key, index, threshold):
+    """z [B, z_dim], classes [B] and the generator's keys [B] of the images of these indices."""
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 3))(index)
     bound = jax.vmap(lambda k: jax.random.truncated_normal(k, -threshold, threshold, (generator.z_dim,)))
     z = jnp.where(jnp.isinf(threshold), normal(keys[:, 0], generator.z_dim), bound(keys[:, 0]))
-    c = None
-    if generator.classes:
-        drawn = jax.vmap(lambda k: jax.random.randint(k, (), 0, generator.classes))(keys[:, 1])
-        c = jnp.where(label < 0, drawn, label) if label.ndim == 1 else label
+    c = jax.vmap(lambda k: jax.random.randint(k, (), 0, generator.classes))(keys[:, 1]) if generator.classes else None
     return z, c, keys[:, 2]
+
+
+def _draws(generator: nn.Module, held, index, label):
+    """`_drawn`, but with the labels that were asked for: label int32 [B], -1 draws one, or vectors [B, classes]."""
+    _, key, _, threshold = held
+    z, c, keys = _drawn(generator, key, index, threshold)
+    if generator.classes:
+        c = jnp.where(label < 0, c, label) if label.ndim == 1 else label
+    return z, c, keys
 
 
 def _generate(generator: nn.Module, noise: str | None, held, index, label):
@@ -70,6 +76,24 @@ def _as_bytes(x):
 
 def _has_styles(generator: nn.Module) -> bool:
     return hasattr(generator, "mapping")
+
+
+def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0, threshold: float | None = None):
+    """The variables with batch norm's statistics made for sampling: `conditional_norm.standing_statistics`.
+
+    Args:
+      generator, variables, psi, threshold: as `sample`; the statistics are of such z, with classes equally likely.
+      batches: of `CHUNK` images, whose statistics are averaged.
+    Returns:
+      New "batch_stats" beside the same arrays; `variables` itself for 0 batches, for a generator without batch norm, and
+      for one that makes images from images.
+    """
+    if not batches or "batch_stats" not in variables or not generator.z_dim:
+        return variables
+    threshold = jnp.float32(jnp.inf if threshold is None else threshold)
+    drawn = _drawn(generator, jax.random.key(2**31 - 1), jnp.arange(batches * CHUNK), threshold)
+    z, c, keys = jax.tree.map(lambda a: a.reshape(batches, CHUNK, *a.shape[1:]), drawn)
+    return standing_statistics(generator, variables, psi * z, c, keys=keys)
 
 
 def _held(generator: nn.Module, variables, seed: int, psi: float, threshold: float | None, noise: str | None) -> tuple:
@@ -237,9 +261,19 @@ class Trained(NamedTuple):
     """What `config.json` says of the run."""
     step: int
 
+    standing: int = 0
+    """`Settings.standing` of the run."""
+
     def sample(self, n: int, **options) -> np.ndarray:
-        """uint8 [n, H, W, C]; the options are `jaxgan.sample.sample`'s: seed, label, psi, threshold, noise."""
-        return sample(self.generator, self.variables, n, **options)
+        """uint8 [n, H, W, C]; options as `jaxgan.sample.sample` has them."""
+        return np.concatenate(list(self.stream(n, **options)))
+
+    def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, **options) -> Iterator[np.ndarray]:
+        """The same a piece at a time. With truncation, batch norm's statistics are those of the truncated z."""
+        variables = self.variables
+        if psi != 1 or threshold is not None:
+            variables = standing(self.generator, variables, self.standing, psi=psi, threshold=threshold)
+        return stream(self.generator, variables, n, psi=psi, threshold=threshold, **options)
 
     def mix(self, grid: tuple[int, int], layers: tuple[int, int] | None = None, **options) -> np.ndarray:
         """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`."""
@@ -272,7 +306,9 @@ def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: flo
     if average is not None:
         params, step = checkpoint.load_average(Path(run) / "averages", average, step)
         variables = variables | {"params": params}
-    return Trained(build(_described(config, step)), jax.tree.map(jnp.asarray, variables), config, step)
+    generator, batches = build(_described(config, step)), config.get("settings", {}).get("standing", 0)
+    variables = standing(generator, jax.tree.map(jnp.asarray, variables), batches)
+    return Trained(generator, variables, config, step, batches)
 
 
 def stage_at(starts: list[float], kimg: float) -> int:

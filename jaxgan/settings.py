@@ -65,11 +65,14 @@ class Settings:
     posthoc: tuple[float, ...] = ()
     """Relative widths of two averages, such as 0.05 0.1, saved at each snapshot: then `sample --average` makes the weight
     average of any width after training. Off when empty."""
+    standing: int = 16
+    """Batch norm's statistics for sampling: means over so many batches, with the averaged weights; 0 takes the moving ones
+    of training, which are of other weights."""
     resume: Literal["auto", "force", "never"] = "auto"
     """auto: go on where the run directory has a checkpoint, unless the config changed; force: go on with the changed
     config; never: refuse a directory that holds a run."""
     steps_per_call: int = 1
-    """Steps in one compiled call on an accelerator, which pays where a step takes some milliseconds; 0: as many as are measured to
+    """Steps in one compiled call on an accelerator, which pays where a step takes some milliseconds; 0: as many as are found to
     be fastest when the run starts. Another number rounds otherwise: a run that resumes to the bit has always the same."""
     compile_cache: str = "auto"
     """Where compiled programs are kept for the next start: auto is JAX_COMPILATION_CACHE_DIR if set, else jaxgan's cache; a
@@ -97,7 +100,7 @@ class Settings:
 
 WHERE = {
     *("run_dir", "data", "target", "data_dir", "skip_broken", "resident", "tick_kimg", "snapshot_kimg", "keep"),
-    *("metrics", "metrics_kimg", "remat", "steps_per_call", "compile_cache", "profile"),
+    *("metrics", "metrics_kimg", "remat", "steps_per_call", "compile_cache", "profile", "standing"),
     *("resume", "tensorboard", "coordinator", "processes", "process"),
 }
 """Settings that say where and how to run, not what is computed: these may change between a run and its resumption. The

@@ -1,5 +1,6 @@
 """Every family's config: both networks, recipe and game trace at the small size and at the paper's; parameters are counted."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.configs import families
+from experiments.configs import families, stacked
 from jaxgan import game, sample, state, step
 from jaxgan.errors import UserError
 
@@ -68,3 +69,11 @@ def test_mistakes_are_one_line():
     ):
         with pytest.raises(UserError, match=says):
             config.design((28, 28, 1), classes)
+
+
+def test_the_stacked_pair_differs_in_the_objective_alone():
+    seed, r3gan = (stacked.CONFIGS[name] for name in ("stacked-seed", "stacked-r3gan"))
+    assert dataclasses.replace(seed, loss=r3gan.loss, penalty=r3gan.penalty) == r3gan
+    assert (seed.loss, seed.penalty, r3gan.penalty) == ("non_saturating", (), ("r1", "r2"))
+    networks = [config.design((28, 28, 3), 0)[:2] for config in (seed, r3gan)]
+    assert networks[0] == networks[1]

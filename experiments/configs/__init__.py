@@ -1,6 +1,6 @@
 """The configs by name. Each is a frozen dataclass; any field can be given on the command line."""
 
-from experiments.configs import families, growing, objective, paired, residual, tutorial
+from experiments.configs import families, growing, objective, paired, residual, stacked, tutorial
 
 CONFIGS = {
     "digits": residual.Config(),
@@ -10,5 +10,6 @@ CONFIGS = {
     **families.configs(),
     **paired.configs(),
     **growing.configs(),
+    **stacked.CONFIGS,
     "mnist-seed": tutorial.Config(data="mnist", tick_kimg=5.0, snapshot_kimg=20.0),
 }

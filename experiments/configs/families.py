@@ -39,6 +39,8 @@ class Config(Settings):
     """Learning rate of the generator, and of both where the paper has one; 0 is the paper's."""
     lr_d: float = 0.0
     """The discriminator's, where the paper has two."""
+    class_weight: float = 0.0
+    """ac_gan, reacgan: weight of the class term in both players; multi_hinge: of G's hinge beside feature matching."""
     n_critic: int = 0
     """Updates of D for one of G."""
     gamma: float = 0.0
@@ -83,14 +85,20 @@ def pair_of(module, config: Config, shape, classes, g=None, d=None, names=("Gene
     return getattr(module, names[0])(**made, **of_g), getattr(module, names[1])(**made, **of_d)
 
 
+def tapered(config: Config, shape) -> tuple[int, ...]:
+    """Channels a grid of a small generator, base first: fewer where the grids are large (the papers: the same, or nearly)."""
+    return tuple(config.width * min(2**i, 4) for i in reversed(range(base_size(shape)[1] + 1)))
+
+
 def with_classes(config: Config, classes: int) -> None:
     if not classes:
         raise UserError(f"{config.family} learns from labels; give data with classes and --conditional auto")
 
 
 def gan(config, shape, classes):
-    """Goodfellow et al. 2014: multilayer perceptrons, maxout and dropout in D, momentum."""
-    return pair_of(mlp, config, shape, classes), recipes_classic.goodfellow(**given(config, lr="lr"), kimg=config.kimg)
+    """Goodfellow et al. 2014: multilayer perceptrons, maxout and dropout in D, momentum; at width 120 the authors' own."""
+    g, d = {"widths": (10 * config.width,) * 2}, {"widths": (2 * config.width,) * 2, "spread": 0.05}
+    return pair_of(mlp, config, shape, classes, g=g, d=d), recipes_classic.goodfellow(**given(config, lr="lr"), kimg=config.kimg)
 
 
 def wgan(config, shape, classes):
@@ -101,20 +109,22 @@ def wgan(config, shape, classes):
 
 def wgan_gp(config, shape, classes):
     """Gulrajani et al. 2017: residual pair, no norm in the critic, gradient penalty, five critics."""
-    pair = pair_of(resnet, config, shape, classes, d={"norm": "none", "pool": "mean"}, width=config.width)
+    g, d = {"channels": tapered(config, shape)}, {"norm": "none", "pool": "mean"}
+    pair = pair_of(resnet, config, shape, classes, g=g, d=d, width=config.width)
     return pair, recipes_classic.wgan_gp(**given(config, lr="lr", n_critic="n_critic"), kimg=config.kimg)
 
 
 def ac_gan(config, shape, classes):
     """Odena et al. 2017: DCGAN's pair with a class head on D, labels in G."""
     with_classes(config, classes)
-    pair = pair_of(dcgan, config, shape, classes, d={"head": "classes"}, width=config.width)
-    return pair, recipes_classic.ac_gan(**given(config, lr="lr"))
+    d = {"head": "classes", "norm": False, "dropout": 0.3}
+    pair = pair_of(dcgan, config, shape, classes, d=d, width=config.width)
+    return pair, recipes_classic.ac_gan(**given(config, lr="lr", weight="class_weight"))
 
 
 def sngan_resnet(config, shape, classes):
     """Miyato et al. 2018, Miyato and Koyama 2018: spectral norm, hinge, projection, conditional batch norm."""
-    pair = pair_of(resnet, config, shape, classes, width=config.width)
+    pair = pair_of(resnet, config, shape, classes, g={"channels": tapered(config, shape)}, width=config.width)
     return pair, recipes_classic.sngan(**given(config, lr="lr", n_critic="n_critic"), kimg=config.kimg)
 
 
@@ -127,16 +137,16 @@ def sngan_cnn(config, shape, classes):
 def sagan(config, shape, classes):
     """Zhang et al. 2019: spectral norm in both, self-attention, two time scales."""
     attention = {"attention": (14,) if shape[0] == 28 else None}
-    pair = pair_of(
-        biggan, config, shape, classes, attention, attention, ("SAGANGenerator", "SAGANDiscriminator"), width=config.width
-    )
+    g, names = attention | {"channels": tapered(config, shape)}, ("SAGANGenerator", "SAGANDiscriminator")
+    pair = pair_of(biggan, config, shape, classes, g, attention, names, width=config.width)
     return pair, recipes_classic.sagan(**given(config, lr_g="lr", lr_d="lr_d", n_critic="n_critic"))
 
 
 def big(module):
     def make(config, shape, classes):
         """Brock et al. 2019: hierarchical z, shared class vectors, orthogonal regularisation, average of the weights."""
-        pair = pair_of(module, config, shape, classes, g={"z_dim": 60, "shared_dim": 32}, width=config.width)
+        g = {"z_dim": 60, "shared_dim": 32, "channels": tapered(config, shape)}
+        pair = pair_of(module, config, shape, classes, g=g, width=config.width)
         return pair, recipes_classic.biggan(**given(config, lr_g="lr", lr_d="lr_d", n_critic="n_critic"))
 
     return make
@@ -145,15 +155,17 @@ def big(module):
 def reacgan(config, shape, classes):
     """Kang et al. 2021: SNGAN's pair, embedding head, data-to-data cross-entropy."""
     with_classes(config, classes)
-    pair = pair_of(resnet, config, shape, classes, d={"head": "embedding"}, width=config.width)
-    return pair, recipes_classic.reacgan(**given(config, lr="lr", n_critic="n_critic"))
+    g = {"channels": tapered(config, shape)}
+    pair = pair_of(resnet, config, shape, classes, g=g, d={"head": "embedding"}, width=config.width)
+    return pair, recipes_classic.reacgan(**given(config, lr="lr", n_critic="n_critic", weight="class_weight"))
 
 
 def multi_hinge(config, shape, classes):
     """Kavalerov et al. 2021: SNGAN's pair, a hinge over K + 1 classes, feature matching."""
     with_classes(config, classes)
-    pair = pair_of(resnet, config, shape, classes, d={"head": "multi_hinge"}, width=config.width)
-    return pair, recipes_classic.multi_hinge(**given(config, lr="lr", n_critic="n_critic"))
+    g = {"channels": tapered(config, shape)}
+    pair = pair_of(resnet, config, shape, classes, g=g, d={"head": "multi_hinge"}, width=config.width)
+    return pair, recipes_classic.multi_hinge(**given(config, lr="lr", n_critic="n_critic", weight_g="class_weight"))
 
 
 def style2(config, shape, classes):
@@ -201,21 +213,23 @@ FAMILIES = {
 """family -> (config, image shape, classes) -> (both networks, recipe)."""
 
 SMALL = {
-    "gan": Config(family="gan", lr=0.02, ema_kimg=0.0, conditional="no"),
-    "wgan": Config(family="wgan", lr=2e-4, conditional="no"),
-    "wgan_gp": Config(family="wgan_gp", lr=5e-4, width=16),
-    "ac_gan": Config(family="ac_gan"),
-    "sngan": Config(family="sngan", lr=5e-4, width=16, n_critic=2),
-    "sngan_cnn": Config(family="sngan_cnn", lr=5e-4, n_critic=2),
-    "sagan": Config(family="sagan", lr=3e-4, lr_d=6e-4, width=16),
-    "biggan": Config(family="biggan", lr=2e-4, lr_d=8e-4, width=16, n_critic=1),
-    "biggan_deep": Config(family="biggan_deep", lr=2e-4, lr_d=8e-4, width=32, n_critic=1),
-    "reacgan": Config(family="reacgan", lr=5e-4, width=16, n_critic=2),
-    "multi_hinge": Config(family="multi_hinge", lr=5e-4, width=16, n_critic=2),
+    "gan": Config(family="gan", lr=0.1, kimg=100.0, ema_kimg=0.0, conditional="no"),
+    "wgan": Config(family="wgan", lr=5e-4, kimg=30.0, conditional="no"),
+    "wgan_gp": Config(family="wgan_gp", lr=1e-3, width=12, n_critic=3),
+    "ac_gan": Config(family="ac_gan", lr=5e-4, kimg=20.0),
+    "sngan": Config(family="sngan", lr=2e-3, width=16, n_critic=1),
+    "sngan_cnn": Config(family="sngan_cnn", lr=5e-4, width=16, n_critic=1),
+    "sagan": Config(family="sagan", lr=1e-3, lr_d=2e-3, width=16, kimg=20.0),
+    "biggan": Config(family="biggan", lr=1e-3, lr_d=2e-3, width=16, n_critic=1, kimg=20.0),
+    "biggan_deep": Config(family="biggan_deep", lr=1e-3, lr_d=2e-3, width=32, n_critic=1, kimg=20.0),
+    "reacgan": Config(family="reacgan", lr=1e-3, width=16, n_critic=1),
+    "multi_hinge": Config(family="multi_hinge", lr=1e-3, width=16, n_critic=1, class_weight=0.5),
     "stylegan2": Config(family="stylegan2", lr=2.5e-3, width=16),
     "r3gan": Config(family="r3gan", ema_kimg=-1.0),
 }
-"""The small configs: --data digits."""
+"""The small configs: --data digits. From the papers they keep loss, norm, penalty and conditioning; they differ in width (and
+taper it), in rates five to twenty times higher, for runs of about a thousand steps, in fewer critic updates and in a short
+average of the weights."""
 
 PAPER = {"ema_kimg": -1.0, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
 CIFAR = PAPER | {"data": "cifar10", "size": (32, 32), "channels": 3}

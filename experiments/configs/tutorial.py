@@ -20,6 +20,8 @@ class Config(Settings):
 
     size: tuple[int, int] | None = (28, 28)
     channels: Literal[1, 3, 4] | None = 1
+    standing: int = 0
+    """The tutorial samples with the moving statistics of training."""
     lr: float = 1e-4
     """Adam's learning rate, both players."""
     loss: Literal["non_saturating", "minimax"] = "non_saturating"

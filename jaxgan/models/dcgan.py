@@ -134,7 +134,7 @@ class Discriminator(nn.Module):
     Fields:
       shape, classes, max_width, kernel: as `Generator`.
       width: channels of the first grid (half the image's size), doubled at every grid below it.
-      norm: batch norm or none.
+      norm: batch norm or none. dropout: rate in [0, 1) after every activation (AC-GAN's discriminator: 0.5).
       spectral: spectral normalisation of every map; with norm=False it is the SN-DCGAN of Miyato et al. 2018, nearly.
       head: of `heads.KINDS`.
     Source: Radford, Metz & Chintala 2016, section 3.
@@ -146,6 +146,7 @@ class Discriminator(nn.Module):
     max_width: int = 1024
     kernel: int = 4
     norm: bool = True
+    dropout: float = 0.0
     spectral: bool = False
     head: str = ""
     dtype: Any = jnp.float32
@@ -161,6 +162,7 @@ class Discriminator(nn.Module):
                 conv = partial(Conv, features, self.kernel, 2, bias=not norm)
             x = conv(kernel_init=_small, dtype=self.dtype)(x)
             x = nn.leaky_relu(BatchNorm(0.9, 1e-5, axis, _near_one)(x, train) if norm else x, 0.2)
+            x = Dropout(self.dropout)(x, keys, train)
         head = Head(self.classes, self.head, spectral=self.spectral, kernel_init=_small, name="head")
         return head(x.reshape(x.shape[0], -1), c)
 

@@ -1,0 +1,67 @@
+"""Statistics of batch norm made for sampling, and grids with a column a class."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.sample import Arguments, asked
+from jaxgan import checkpoint, optim, sample, state
+from jaxgan.models import resnet
+from jaxgan.step import Recipe
+
+GENERATOR = resnet.Generator((8, 8, 1), classes=3, z_dim=4, width=2)
+
+
+@pytest.fixture(scope="module")
+def variables():
+    made = GENERATOR.init(jax.random.key(0), np.zeros((1, 4), np.float32), np.zeros(1, np.int32))
+    return dict(made)
+
+
+def first_norm(variables):
+    stats = variables["batch_stats"]["UpBlock_0"]["norm1"]["norm"]
+    return np.asarray(stats["mean"], np.float64), np.asarray(stats["var"], np.float64)
+
+
+def test_statistics_are_of_the_z_that_is_sampled(variables):
+    """What comes first is linear in z: halving z halves its means and quarters its variances."""
+    whole, half = (first_norm(sample.standing(GENERATOR, variables, 2, psi=psi)) for psi in (1.0, 0.5))
+    np.testing.assert_allclose(half[0], whole[0] / 2, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(half[1], whole[1] / 4, rtol=1e-4)
+    kernel = np.asarray(variables["params"]["base"]["kernel"], np.float64).reshape(4, 16, 8)
+    expected = (kernel**2).sum(0).mean(0)  # z is standard normal; 128 of them, within the error of their variances
+    np.testing.assert_allclose(whole[1], expected, rtol=0.4)
+    bounded = first_norm(sample.standing(GENERATOR, variables, 2, threshold=0.1))
+    assert (bounded[1] < 0.01 * whole[1]).all()
+    assert sample.standing(GENERATOR, variables, 0) is variables
+
+
+def test_a_run_samples_with_them_and_not_with_the_moving_ones(tmp_path, variables):
+    moved = variables | {"batch_stats": jax.tree.map(lambda s: s + 7.0, variables["batch_stats"])}
+    recipe = Recipe((), {name: optim.adam(1e-3) for name in "gd"}, 4)
+    now = state.create(0, moved, {"params": {"v": np.ones(2, np.float32)}}, recipe)
+    store = checkpoint.open_store(tmp_path / "checkpoints")
+    checkpoint.save(store, now)
+    checkpoint.wait(store)
+    store.manager.close()
+
+    def images(standing, **options):
+        config = {"jaxgan": "0", "generator": sample.describe(GENERATOR), "settings": {"standing": standing}}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        return sample.load(tmp_path).sample(8, label=1, **options)
+
+    with_them = sample.sample(GENERATOR, sample.standing(GENERATOR, variables, 2), 8, label=1)
+    np.testing.assert_array_equal(images(2), with_them)
+    assert (images(0) != with_them).any()
+    truncated = sample.standing(GENERATOR, variables, 2, psi=0.5)
+    np.testing.assert_array_equal(images(2, psi=0.5), sample.sample(GENERATOR, truncated, 8, label=1, psi=0.5))
+
+
+def test_a_grid_has_a_column_for_each_class():
+    n, label, columns = asked(Arguments("x", rows=2), 3)
+    assert (n, columns) == (6, 3) and label.tolist() == [0, 1, 2, 0, 1, 2]
+    assert asked(Arguments("x", rows=2), 0) == (20, None, 10)
+    assert asked(Arguments("x", rows=2, label=1), 3) == (6, 1, 3)
+    assert asked(Arguments("x", n=5), 3) == (5, None, None)
