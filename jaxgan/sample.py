@@ -318,7 +318,9 @@ def stage_at(starts: list[float], kimg: float) -> int:
 
 def _described(config: dict, step: int) -> dict:
     """The generator, as `describe` has it, of a run after so many steps: of the stage that made the last of them."""
-    stages = config.get("stages") or [{"start_kimg": 0.0, "generator": config["generator"]}]
+    stages = config.get("stages", ())
+    if len(stages) < 2:
+        return config["generator"]
     kimg = (step - 1) * config["settings"]["batch"] / 1000
     return stages[stage_at([stage["start_kimg"] for stage in stages], kimg)]["generator"]
 

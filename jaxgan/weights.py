@@ -11,7 +11,7 @@ from jaxgan.errors import UserError
 
 def example(module: nn.Module) -> tuple[jax.Array, jax.Array | None]:
     """What a model is called with for one image, all zero: a latent, source or image; and labels, a source or None."""
-    c = jnp.zeros(1, jnp.int32) if module.classes else None
+    c = jnp.zeros(1, jnp.int32) if getattr(module, "classes", 0) else None
     if channels := getattr(module, "source_channels", 0):
         c = jnp.zeros((1, *module.shape[:2], channels))
     if hasattr(module, "z_dim"):

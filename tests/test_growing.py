@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import growing
-from jaxgan import checkpoint, game, grow, plan, run, sample, state, step
+from jaxgan import calls, checkpoint, game, grow, plan, run, sample, state, step
 from jaxgan.errors import UserError
 from tests.commands import assert_equal, final_state
 
@@ -33,7 +33,7 @@ def train(directory, monkeypatch, stop=None):
         return due(recipe, k)
 
     with monkeypatch.context() as patch:
-        patch.setattr(step, "due", stopping)
+        patch.setattr(calls, "due", stopping)
         return run.train(ready)
 
 

@@ -100,7 +100,8 @@ def test_several_devices_train_the_same_network(finished, tmp_path):
     one, four = final_state(finished[0])["generator"], final_state(tmp_path / "four")["generator"]
     kernel = lambda tree: np.asarray(tree["params"]["Dense_0"]["kernel"], np.float64)
     # Adam moves every weight by about lr a step whatever its gradient, so rounding counts where gradients nearly vanish.
-    assert np.abs(kernel(one) - kernel(four)).mean() < 0.02 * 60 * 1e-4
+    # A convolution by Fourier transforms is chosen by the batch on the device, so the two do not even take the same sums.
+    assert np.abs(kernel(one) - kernel(four)).mean() < 0.05 * 60 * 1e-4
 
 
 def test_a_run_on_another_number_of_devices_resumes(finished, tmp_path):
