@@ -72,8 +72,8 @@ class Settings:
     """auto: go on where the run directory has a checkpoint, unless the config changed; force: go on with the changed
     config; never: refuse a directory that holds a run."""
     steps_per_call: int = 1
-    """Steps in one compiled call on an accelerator, which pays where a step takes some milliseconds; 0: as many as are found to
-    be fastest when the run starts. Another number rounds otherwise: a run that resumes to the bit has always the same."""
+    """Steps in one compiled call on an accelerator, which pays where a step takes some milliseconds; 0: as many as are measured
+    to be fastest when the run starts. Another number rounds otherwise: a run that resumes to the bit has always the same."""
     compile_cache: str = "auto"
     """Where compiled programs are kept for the next start: auto is JAX_COMPILATION_CACHE_DIR if set, else jaxgan's cache; a
     folder; or off."""

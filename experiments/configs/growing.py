@@ -89,6 +89,7 @@ class ProGAN(Shared):
         weight = self.class_weight if classes else 0.0
         played = game.game(
             *pair,
+            remat=self.remat,
             augment=augmentation(self.augment),
             p=self.augment_p,
             scheduled=lambda kimg: {"alpha": alpha(kimg)},
@@ -115,7 +116,7 @@ class StyleGAN(Shared):
         of_g, of_d = self.networks(shape, classes)
         style = {"w_dim": self.w_dim, "mapping_layers": self.mapping_layers, "mixing": self.mixing}
         pair = stylegan.Generator(**of_g, **style), stylegan.Discriminator(**of_d)
-        played = game.game(*pair, augment=augmentation(self.augment), p=self.augment_p)
+        played = game.game(*pair, augment=augmentation(self.augment), p=self.augment_p, remat=self.remat)
         return Design(*pair, played, recipes_stylegan.stylegan(**self.recipe(), gamma=self.gamma))
 
 

@@ -93,7 +93,7 @@ class Config(Settings):
             accum=self.accum,
             ema_kimg=self.ema_kimg,
         )
-        return Design(generator, discriminator, game.game(generator, discriminator), recipe)
+        return Design(generator, discriminator, game.game(generator, discriminator, remat=self.remat), recipe)
 
 
 PAPER = Config(
