@@ -10,8 +10,8 @@ import jax
 from jaxgan.errors import UserError
 from jaxgan.metrics.cache import cache_directory
 
-SECONDS = 0.1
-"""What takes less to compile is compiled anew: reading it back would not be faster."""
+SECONDS = 0.0
+"""What takes less to compile is compiled anew. A start compiles some hundred small programs: they are kept too."""
 
 
 def use(where: str = "auto") -> Path | None:

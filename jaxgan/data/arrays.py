@@ -1,8 +1,10 @@
 """Images that come as one array: .npz files and scikit-learn's digits."""
 
 import hashlib
+import importlib.util
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -83,18 +85,27 @@ def digits(size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]
       uint8 [1797, H, W, 1], int32 [1797].
     Source: Alpaydin & Kaynak 1998, the UCI test set that sklearn.datasets.load_digits carries.
     """
-    from sklearn.datasets import load_digits
-
     height, width = size or (28, 28)
-    data = load_digits()
-    out = np.empty((len(data.images), height, width, 1), np.uint8)
-    for i, levels in enumerate(data.images):
+    rows = _digit_rows()
+    out = np.empty((len(rows), height, width, 1), np.uint8)
+    for i, levels in enumerate(rows[:, :-1].reshape(-1, 8, 8)):
         im = Image.fromarray((levels * (255 / 16)).astype(np.float32))
         shrinks = height < 8 or width < 8
         filter = Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC
         im = im if (height, width) == (8, 8) else im.resize((width, height), filter)
         out[i, ..., 0] = np.rint(np.clip(np.asarray(im), 0, 255))
-    return out, data.target.astype(np.int32)
+    return out, rows[:, -1].astype(np.int32)
+
+
+def _digit_rows() -> np.ndarray:
+    """float64 [1797, 65]: 64 levels and the label. Read from the package's file: importing scikit-learn takes a second."""
+    package = importlib.util.find_spec("sklearn")
+    file = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    if file.exists():
+        return np.loadtxt(file, delimiter=",")
+    from sklearn.datasets import load_digits  # a version that keeps it elsewhere
+
+    return np.column_stack([*load_digits(return_X_y=True)])
 
 
 def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, size, channels, **rest) -> Source:
