@@ -20,6 +20,7 @@ from PIL import Image
 
 from benchmarks.result import say
 from benchmarks.scaling import steps_of
+from jaxgan import compile_cache
 from jaxgan.data import open_source, prepare, source
 from jaxgan.feed import Layout, open_feed
 
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        compile_cache.use(f"{scratch}/compiled")  # the streamed ones share a program
         rates, steps = {}, {}
         found = sources(Path(scratch), args.images, args.size)
         made = {

@@ -1,9 +1,9 @@
 """How does the step scale with devices? `python -m benchmarks.scaling [CONFIG] [--devices 1 2 4] [--batch 32] [--steps 32]`.
 
 Each number of devices is a process of its own; they take turns. Weak: the batch grows with the devices; strong: it does not.
-On GPUs a process sees so many of them. On CPUs the devices are faked (JAX_NUM_CPU_DEVICES) and share the cores, so there is
-nothing to gain: `efficiency` then is the images a second over those of one device, 1 when splitting costs nothing. On real
-devices it is that over the number of devices, 1 when it scales perfectly.
+On GPUs a process sees so many of them; `efficiency` is the images a second over those of one device and over the number of
+devices, 1 when it scales perfectly. On CPUs the devices are faked (JAX_NUM_CPU_DEVICES) and share the cores: `efficiency`
+then is the images a second over those of one device, 1 when splitting costs nothing, more where one device left cores idle.
 """
 
 import argparse
