@@ -1,8 +1,9 @@
-"""`python -m experiments.compare OUT`: every loss with its usual penalty, the same networks and images; a table and a picture.
+"""`python -m experiments.compare OUT [--of families]`: losses, or model families, in one budget; a table and a picture.
 
-Each loss is a run of the config `objective` in its own folder of OUT, so a stopped comparison goes on where it was. They are
-judged by `fd2k`, the Frechet distance of 2,000 images in the features of the set's own classifier, by the pixels' sliced
-Wasserstein distance, and by eye: OUT/samples.png has a row a loss.
+Losses: each with its usual penalty, in the config `objective`, on the same networks. Families: each family's own config. Each is
+a run in its own folder of OUT, so a stopped comparison goes on where it was. They are judged by `fd2k`, the Frechet distance of
+2,000 images in the features of the set's own classifier, by the pixels' sliced Wasserstein distance, and by eye:
+OUT/samples.png has a row for each.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -35,43 +36,62 @@ USUAL = {
 }
 """What each loss is used with: its authors' choice, or r1 where they give none."""
 
+FAMILIES = {
+    **dict.fromkeys(("gan", "wgan", "wgan_gp", "ac_gan", "sngan", "sngan_cnn", "sagan", "biggan", "reacgan", "multi_hinge"), []),
+    "stylegan2": [],
+    "r3gan": [],
+    "progan": ["--stable-kimg", "30", "--fade-kimg", "30"],
+    "stylegan": [],
+    "biggan_deep": [],
+}
+"""Each family's small config, and what is given to it here."""
+
+OF = {"losses": USUAL, "families": FAMILIES}
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Every loss with its usual penalty, in the same budget."""
+    """Losses with their usual penalties, or model families, in the same budget."""
 
     out: Annotated[str, tyro.conf.Positional]
     """Folder of the comparison."""
+    of: Literal["losses", "families"] = "losses"
+    """What is compared."""
     data: str = "digits"
     data_dir: str = ""
     kimg: float = 150.0
     """Images shown to each."""
     width: int = 16
-    """Channels of both networks."""
+    """Channels of both networks; families have their own."""
     patch: int = 2
+    """Of the losses' networks."""
     batch: int = 32
     lr: float = 2e-3
+    """Learning rate of the losses; families have their own."""
     seed: int = 0
     only: tuple[str, ...] = ()
-    """Names of losses; empty for all."""
+    """Names of losses or families; empty for all."""
     jobs: int = 1
     """So many at once."""
 
 
-def command(options: Options, loss: str) -> list[str]:
-    """The training command of one loss."""
-    given = {name: getattr(options, name) for name in ("data", "data_dir", "kimg", "width", "patch", "batch", "lr", "seed")}
-    fields = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value)) if value != ""]
+def command(options: Options, name: str) -> list[str]:
+    """The training command of one loss or family."""
+    of_losses = options.of == "losses"
+    names = ("data", "data_dir", "kimg", "batch", "seed") + (("width", "patch", "lr") if of_losses else ())
+    given = {field: getattr(options, field) for field in names}
+    fields = [part for field, value in given.items() for part in (f"--{field.replace('_', '-')}", str(value)) if value != ""]
     ticks = ["--tick-kimg", str(options.kimg / 30), "--snapshot-kimg", str(options.kimg / 3), "--metrics", "fd2k"]
-    where = ["--run-dir", str(Path(options.out) / loss), "--augment"]
-    return [sys.executable, "-m", "experiments.train", "objective", "--loss", loss, *USUAL[loss], *fields, *ticks, *where]
+    where = ["--run-dir", str(Path(options.out) / name), "--augment"]
+    what = ["objective", "--loss", name, *USUAL[name]] if of_losses else [name, *FAMILIES[name]]
+    return [sys.executable, "-m", "experiments.train", *what, *fields, *ticks, *where]
 
 
-def train(options: Options, loss: str) -> str:
+def train(options: Options, name: str) -> str:
     """Train one; '' or the last line of its complaint, which may be that it diverged."""
-    log = Path(options.out) / f"{loss}.log"
+    log = Path(options.out) / f"{name}.log"
     with log.open("w") as f:
-        code = subprocess.run(command(options, loss), stdout=f, stderr=subprocess.STDOUT).returncode
+        code = subprocess.run(command(options, name), stdout=f, stderr=subprocess.STDOUT).returncode
     if code == 0:
         return ""
     if code in (130, 143, -2, -15):
@@ -80,32 +100,35 @@ def train(options: Options, loss: str) -> str:
     return lines[-1] if lines else f"exit code {code}"
 
 
-def scores(options: Options, loss: str, name: str) -> list[str]:
+def scores(options: Options, name: str, what: str) -> list[str]:
     """A number of the run's log at thirds of the budget; dashes where it did not get so far."""
-    rows = watch.read_log(Path(options.out) / loss / "log.jsonl")
-    return ([f"{row[name]:.1f}" for row in rows if name in row] + ["–"] * 3)[:3]
+    rows = watch.read_log(Path(options.out) / name / "log.jsonl")
+    return ([f"{row[what]:.1f}" for row in rows if what in row] + ["–"] * 3)[:3]
 
 
-def row(options: Options, loss: str, complaint: str) -> str:
-    """A line of the table: what it is used with, the distances, and what went wrong."""
-    usual = " ".join(part for part in USUAL[loss] if not part.startswith("--") and not part.isdigit())
-    swd = scores(options, loss, "swd")[-1]
-    return f"| `{loss}` | {usual} | {' | '.join(scores(options, loss, 'fd2k'))} | {swd} | {complaint} |"
+def row(options: Options, name: str, complaint: str) -> str:
+    """A line of the table: what it is used with, the distances, the time, and what went wrong."""
+    given = OF[options.of][name]
+    usual = " ".join(part for part in given if not part.startswith("--") and not part.isdigit() or options.of == "families")
+    swd = scores(options, name, "swd")[-1]
+    rates = [row["img_per_s"] for row in watch.read_log(Path(options.out) / name / "log.jsonl") if "img_per_s" in row]
+    minutes = f"{options.kimg * 1000 / np.median(rates) / 60:.1f}" if rates else "–"
+    return f"| `{name}` | {usual} | {' | '.join(scores(options, name, 'fd2k'))} | {swd} | {minutes} | {complaint} |"
 
 
-def picture(options: Options, losses, columns: int = 20) -> Image.Image:
-    """A row of images of each loss by its name, two of each class where there are ten, below a row of real ones."""
+def picture(options: Options, contenders, columns: int = 20) -> Image.Image:
+    """A row of images of each by its name, two of each class where there are ten, below a row of real ones."""
     rows, names = [], []
-    for loss in losses:
+    for name in contenders:
         try:
-            trained = sample.load(Path(options.out) / loss)
+            trained = sample.load(Path(options.out) / name)
         except UserError:  # it stopped before its first checkpoint
             continue
         label = np.arange(columns) * trained.generator.classes // columns if trained.generator.classes else None
-        rows, names = [*rows, trained.sample(columns, seed=options.seed, label=label)], [*names, loss]
+        rows, names = [*rows, trained.sample(columns, seed=options.seed, label=label)], [*names, name]
     if not rows:
-        raise UserError(f"{options.out}: no loss came as far as a checkpoint; see the .log files there")
-    with Image.open(Path(options.out) / losses[0] / "samples" / "reals.png") as reals:
+        raise UserError(f"{options.out}: none came as far as a checkpoint; see the .log files there")
+    with Image.open(Path(options.out) / names[0] / "samples" / "reals.png") as reals:
         above = reals.convert("RGB")
     sheet = watch.grid(np.concatenate(rows), columns=columns, least=0).convert("RGB")
     side = sheet.height // len(rows)
@@ -121,26 +144,27 @@ def picture(options: Options, losses, columns: int = 20) -> Image.Image:
 
 def main() -> int:
     options = parse(Options, prog="python -m experiments.compare")
-    for loss in options.only:
-        if loss not in USUAL:
-            raise UserError(f"there is no loss {loss!r}; there are {', '.join(USUAL)}")
-    losses = options.only or tuple(USUAL)
+    known = OF[options.of]
+    for name in options.only:
+        if name not in known:
+            raise UserError(f"--only {name}: of {options.of} there are {', '.join(known)}")
+    contenders = options.only or tuple(known)
     Path(options.out).mkdir(parents=True, exist_ok=True)
     done, complaints = 0, {}
-    update, close = watch.counter(f"comparing {len(losses)} losses", True)
+    update, close = watch.counter(f"comparing {len(contenders)} {options.of}", True)
     with ThreadPoolExecutor(max(options.jobs, 1)) as pool:
-        for loss, complaint in zip(losses, pool.map(lambda loss: train(options, loss), losses), strict=True):
-            done, complaints = done + 1, complaints | {loss: complaint}
-            update(done, len(losses))
+        for name, complaint in zip(contenders, pool.map(lambda name: train(options, name), contenders), strict=True):
+            done, complaints = done + 1, complaints | {name: complaint}
+            update(done, len(contenders))
     close()
     at = [f"fd2k at {options.kimg * k / 3:g} kimg" for k in (1, 2, 3)]
-    head = f"| loss | with | {' | '.join(at)} | swd | |\n| --- | --- | --- | --- | --- | --- | --- |"
+    head = f"| | with | {' | '.join(at)} | swd | minutes | |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
     table = Path(options.out) / "table.md"
-    table.write_text("\n".join([head, *(row(options, loss, complaints[loss]) for loss in losses)]) + "\n")
-    for loss, complaint in complaints.items():
+    table.write_text("\n".join([head, *(row(options, name, complaints[name]) for name in contenders)]) + "\n")
+    for name, complaint in complaints.items():
         if complaint:
-            print(f"{loss}: {complaint}")
-    watch.write_picture(picture(options, losses), table.with_name("samples.png"))
+            print(f"{name}: {complaint}")
+    watch.write_picture(picture(options, contenders), table.with_name("samples.png"))
     print(f"the table: {table}; the picture: samples.png beside it")
     return 0
 

@@ -29,6 +29,8 @@ def main() -> int:
         prog=f"python -m experiments.train {name}",
         description=f"{type(default).__doc__} Configs: {', '.join(CONFIGS)}.",
     )
+    if settings.cpu_devices or not settings.coordinator:
+        parallel.share_cores(settings.cpu_devices, settings.batch, settings.accum)
     parallel.start_processes(settings.coordinator, settings.processes, settings.process)
     if added and parallel.is_main():
         print(f"XLA_FLAGS: added {' '.join(added)} (to be rid of it, give XLA_FLAGS with another value of it)")

@@ -4,6 +4,7 @@ One device: `jit`. Several: `pmap`, the state replicated, gradients, statistics 
 axis `AXIS`. Several processes: the same, after `start_processes`.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
@@ -40,6 +41,36 @@ def start_processes(coordinator: str, processes: int, process: int) -> None:
             raise
         reason = str(e).splitlines()[0]
         raise UserError(f"--coordinator {coordinator}: the processes could not meet ({reason})") from e
+
+
+MOST = 8
+"""Devices that `share_cores` makes at most."""
+SHARE = 8
+"""Images a device, of a micro-batch, that it leaves at least."""
+
+
+def share_cores(asked: int, batch: int, accum: int) -> None:
+    """Make several XLA devices of a CPU's cores; before anything starts JAX. A GPU or TPU is not touched.
+
+    One CPU device works on one operation at a time and leaves cores idle in those that it cannot split. Two devices on two
+    cores trained 1.5 times as fast (benchmarks/README.md). The number of devices changes the last bits of a run, no more.
+
+    Args:
+      asked: devices; 0 is as many as there are cores, up to MOST, divide the batch and leave each SHARE images. Nothing is
+        changed for 0 where the environment says how many (JAX_NUM_CPU_DEVICES, XLA_FLAGS).
+      batch, accum: images a step, and the micro-batches these are cut into.
+    """
+    if not asked:
+        if os.environ.get("JAX_NUM_CPU_DEVICES") or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+            return
+        most = min(cores(), MOST, max(batch // max(accum, 1) // SHARE, 1))
+        asked = next(n for n in range(most, 0, -1) if batch % (accum * n) == 0 or n == 1)
+    jax.config.update("jax_num_cpu_devices", asked)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_batch(batch: int, accum: int, devices: int) -> None:

@@ -74,6 +74,9 @@ class Settings:
     steps_per_call: int = 1
     """Steps in one compiled call on an accelerator, which pays where a step takes some milliseconds; 0: as many as are measured
     to be fastest when the run starts. Another number rounds otherwise: a run that resumes to the bit has always the same."""
+    cpu_devices: int = 0
+    """On a CPU, devices that the cores are shared by, each with a part of the batch; 0: one a core, up to 8, where each then
+    has 8 images. Another number changes the last bits of the run."""
     compile_cache: str = "auto"
     """Where compiled programs are kept for the next start: auto is JAX_COMPILATION_CACHE_DIR if set, else jaxgan's cache; a
     folder; or off."""
@@ -100,7 +103,7 @@ class Settings:
 
 WHERE = {
     *("run_dir", "data", "target", "data_dir", "skip_broken", "resident", "tick_kimg", "snapshot_kimg", "keep"),
-    *("metrics", "metrics_kimg", "remat", "steps_per_call", "compile_cache", "profile", "standing"),
+    *("metrics", "metrics_kimg", "remat", "steps_per_call", "cpu_devices", "compile_cache", "profile", "standing"),
     *("resume", "tensorboard", "coordinator", "processes", "process"),
 }
 """Settings that say where and how to run, not what is computed: these may change between a run and its resumption. The

@@ -1,0 +1,38 @@
+"""How many devices a CPU's cores become."""
+
+import pytest
+
+from jaxgan import parallel
+
+
+@pytest.mark.parametrize(
+    ("asked", "batch", "accum", "cores", "devices"),
+    [
+        (0, 32, 1, 2, 2),
+        (0, 32, 1, 16, 4),  # 8 images each
+        (0, 256, 1, 16, 8),  # no more than that
+        (0, 36, 1, 5, 4),  # what divides the batch
+        (0, 64, 4, 8, 2),  # of a micro-batch
+        (0, 15, 1, 2, 1),
+        (0, 8, 1, 64, 1),
+        (0, 0, 0, 2, 1),  # refused later, by name
+        (3, 32, 1, 2, 3),  # as asked; refused later where it does not divide
+    ],
+)
+def test_the_cores_are_shared_where_each_device_has_enough_images(monkeypatch, asked, batch, accum, cores, devices):
+    said = {}
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    monkeypatch.setattr(parallel, "cores", lambda: cores)
+    monkeypatch.setattr(parallel.jax.config, "update", lambda name, value: said.update({name: value}))
+    parallel.share_cores(asked, batch, accum)
+    assert said == {"jax_num_cpu_devices": devices}
+
+
+@pytest.mark.parametrize(("name", "value"), [("JAX_NUM_CPU_DEVICES", "1"), ("XLA_FLAGS", "--xla_force_host_platform_device_count=3")])
+def test_the_environment_has_the_last_word(monkeypatch, name, value):
+    said = {}
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    monkeypatch.setenv(name, value)
+    monkeypatch.setattr(parallel.jax.config, "update", lambda name, value: said.update({name: value}))
+    parallel.share_cores(0, 32, 1)
+    assert said == {}
