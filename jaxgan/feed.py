@@ -199,8 +199,9 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
 
 
 def fits(source: Source) -> bool:
-    """Whether a set, with its source images, is small enough to be kept on the device."""
-    return source.n * sum(int(np.prod(s.shape)) for s in (source, source.inputs) if s is not None) <= RESIDENT_BYTES
+    """Whether a set, with its source images, is small enough to be kept on the device; those of a CPU share its memory."""
+    size = source.n * sum(int(np.prod(s.shape)) for s in (source, source.inputs) if s is not None)
+    return size * (jax.local_device_count() if jax.default_backend() == "cpu" else 1) <= RESIDENT_BYTES
 
 
 def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, ahead: int = 4, progress=None) -> Feed:
