@@ -59,7 +59,11 @@ def share_cores(asked: int, batch: int, accum: int) -> None:
       asked: devices; 0 is as many as there are cores, up to MOST, divide the batch and leave each SHARE images. Nothing is
         changed for 0 where the environment says how many (JAX_NUM_CPU_DEVICES, XLA_FLAGS).
       batch, accum: images a step, and the micro-batches these are cut into.
+    Raises:
+      UserError: asked is below 0.
     """
+    if asked < 0:
+        raise UserError(f"--cpu-devices {asked}: give 1 or more, or 0 for one a core")
     if not asked:
         if os.environ.get("JAX_NUM_CPU_DEVICES") or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
             return

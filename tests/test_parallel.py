@@ -3,6 +3,7 @@
 import pytest
 
 from jaxgan import parallel
+from jaxgan.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,8 @@ def test_the_environment_has_the_last_word(monkeypatch, name, value):
     monkeypatch.setattr(parallel.jax.config, "update", lambda name, value: said.update({name: value}))
     parallel.share_cores(0, 32, 1)
     assert said == {}
+
+
+def test_fewer_than_none_is_one_line():
+    with pytest.raises(UserError, match="--cpu-devices -2: give 1 or more, or 0"):
+        parallel.share_cores(-2, 32, 1)

@@ -97,18 +97,23 @@ def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(finishe
 def test_several_devices_train_the_same_network(finished, tmp_path):
     code, _, err = run("train", *TINY, "--run-dir", tmp_path / "four", devices=4)
     assert code == 0, err
-    one, four = final_state(finished[0])["generator"], final_state(tmp_path / "four")["generator"]
+    whole = final_state(tmp_path / "four")
+    one, four = final_state(finished[0])["generator"], whole["generator"]
     kernel = lambda tree: np.asarray(tree["params"]["Dense_0"]["kernel"], np.float64)
     # Adam moves every weight by about lr a step whatever its gradient, so rounding counts where gradients nearly vanish.
     # A convolution by Fourier transforms is chosen by the batch on the device, so the two do not even take the same sums.
     assert np.abs(kernel(one) - kernel(four)).mean() < 0.05 * 60 * 1e-4
+    shutil.rmtree(tmp_path / "four" / "checkpoints" / "60")  # as if it had been stopped: on as many devices it is bitwise the same
+    code, out, err = run("train", *TINY, "--run-dir", tmp_path / "four", devices=4)
+    assert code == 0 and "resuming at" in out, err
+    assert_equal(whole, final_state(tmp_path / "four"))
 
 
 def test_a_run_on_another_number_of_devices_resumes(finished, tmp_path):
     directory = tmp_path / "moved"
     shutil.copytree(finished[0], directory)
     shutil.rmtree(directory / "checkpoints" / "60")
-    code, out, err = run("train", *TINY, "--run-dir", directory, devices=2)
+    code, out, err = run("train", *TINY, "--run-dir", directory, "--cpu-devices", "2")
     assert code == 0 and "on 2 x" in out, err
 
 

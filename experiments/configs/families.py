@@ -47,6 +47,8 @@ class Config(Settings):
     """stylegan2, r3gan: weight of the gradient penalties."""
     ema_kimg: float = 2.0
     """Half-life of the weight average; 0 for none (the papers before BigGAN), -1 for the paper's own."""
+    level: float = 0.15
+    """gan: about the mean of the images, from 0, black, to 1, white; its first fakes have it, else D has won at once."""
     augment: tuple[Augment, ...] = ()
     """What reals and fakes go through before each call of D."""
     augment_p: float = 1.0
@@ -97,7 +99,7 @@ def with_classes(config: Config, classes: int) -> None:
 
 def gan(config, shape, classes):
     """Goodfellow et al. 2014: multilayer perceptrons, maxout and dropout in D, momentum; at width 120 the authors' own."""
-    g, d = {"widths": (10 * config.width,) * 2}, {"widths": (2 * config.width,) * 2, "spread": 0.05}
+    g, d = {"widths": (10 * config.width,) * 2, "level": config.level}, {"widths": (2 * config.width,) * 2, "spread": 0.05}
     return pair_of(mlp, config, shape, classes, g=g, d=d), recipes_classic.goodfellow(**given(config, lr="lr"), kimg=config.kimg)
 
 
@@ -115,10 +117,11 @@ def wgan_gp(config, shape, classes):
 
 
 def ac_gan(config, shape, classes):
-    """Odena et al. 2017: DCGAN's pair with a class head on D, labels in G."""
+    """Odena et al. 2017: a class head on D, labels in G; on SNGAN's residual pair, since their convolutions, small, drew one
+    image a class whatever z was."""
     with_classes(config, classes)
-    d = {"head": "classes", "norm": False, "dropout": 0.3}
-    pair = pair_of(dcgan, config, shape, classes, d=d, width=config.width)
+    g = {"channels": tapered(config, shape)}
+    pair = pair_of(resnet, config, shape, classes, g=g, d={"head": "classes"}, width=config.width)
     return pair, recipes_classic.ac_gan(**given(config, lr="lr", weight="class_weight"))
 
 
@@ -216,13 +219,13 @@ SMALL = {
     "gan": Config(family="gan", lr=0.1, kimg=100.0, ema_kimg=0.0, conditional="no"),
     "wgan": Config(family="wgan", lr=5e-4, kimg=30.0, conditional="no"),
     "wgan_gp": Config(family="wgan_gp", lr=1e-3, width=12, n_critic=3),
-    "ac_gan": Config(family="ac_gan", lr=5e-4, kimg=20.0),
+    "ac_gan": Config(family="ac_gan", lr=2e-3, width=16),
     "sngan": Config(family="sngan", lr=2e-3, width=16, n_critic=1),
     "sngan_cnn": Config(family="sngan_cnn", lr=5e-4, width=16, n_critic=1),
     "sagan": Config(family="sagan", lr=1e-3, lr_d=2e-3, width=16, kimg=20.0),
     "biggan": Config(family="biggan", lr=1e-3, lr_d=2e-3, width=16, n_critic=1, kimg=20.0),
     "biggan_deep": Config(family="biggan_deep", lr=1e-3, lr_d=2e-3, width=32, n_critic=1, kimg=20.0),
-    "reacgan": Config(family="reacgan", lr=1e-3, width=16, n_critic=1),
+    "reacgan": Config(family="reacgan", lr=2e-3, width=16, n_critic=1),
     "multi_hinge": Config(family="multi_hinge", lr=1e-3, width=16, n_critic=1, class_weight=0.5),
     "stylegan2": Config(family="stylegan2", lr=2.5e-3, width=16),
     "r3gan": Config(family="r3gan", ema_kimg=-1.0),

@@ -2,8 +2,8 @@
 
 Called as every pair: `(z or x, c, keys=, train=, axis=)`; keys, one typed key an image, feed the discriminator's dropout.
 Source: Goodfellow et al. 2014, section 5 (maxout: Goodfellow et al. 2013), with the sizes of the authors' MNIST
-configuration. Deviations: images are in [-1, 1] outside and in [0, 1] inside; the output's bias starts at 0, not at the
-logit of each pixel's mean over the data; no sigmoid at the end of the discriminator, whose losses take logits.
+configuration. Deviations: images are in [-1, 1] outside and in [0, 1] inside; the output's bias starts at the
+logit of one grey level, not of each pixel's mean over the data; no sigmoid at the end of the discriminator, whose losses take logits.
 Conditional on labels (ours, after Mirza & Osindero 2014): a learned vector of the class is concatenated to z, and the
 discriminator has a `heads.Head`.
 """
@@ -27,6 +27,7 @@ class Generator(nn.Module):
       classes: 0, or the number of classes (length of label vectors). z_dim: length of z.
       widths: units of the hidden layers.
       spread: first weights are uniform in [-spread, spread].
+      level: about the mean of the first images, in (0, 1) from black to white: that of the data.
       dtype: of the arithmetic; the image is float32.
     """
 
@@ -35,6 +36,7 @@ class Generator(nn.Module):
     z_dim: int = 100
     widths: tuple = (1200, 1200)
     spread: float = 0.05
+    level: float = 0.5
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -45,7 +47,8 @@ class Generator(nn.Module):
             z = jnp.concatenate([z, Embed(self.classes, self.z_dim)(c)], 1)
         for width in self.widths:
             z = nn.relu(nn.Dense(width, kernel_init=_uniform(self.spread), dtype=self.dtype)(z))
-        x = nn.Dense(math.prod(self.shape), kernel_init=_uniform(self.spread), dtype=self.dtype)(z)
+        bias = nn.initializers.constant(math.log(self.level / (1 - self.level)))
+        x = nn.Dense(math.prod(self.shape), kernel_init=_uniform(self.spread), bias_init=bias, dtype=self.dtype)(z)
         return 2 * jax.nn.sigmoid(x.astype(jnp.float32)).reshape(-1, *self.shape) - 1
 
 
