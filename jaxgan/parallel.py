@@ -67,8 +67,8 @@ def share_cores(asked: int, batch: int, accum: int) -> None:
     if not asked:
         if os.environ.get("JAX_NUM_CPU_DEVICES") or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
             return
-        most = min(cores(), MOST, max(batch // max(accum, 1) // SHARE, 1))
-        asked = next(n for n in range(most, 0, -1) if batch % (accum * n) == 0 or n == 1)
+        micro = batch // accum if accum > 0 else 0
+        asked = next((n for n in range(min(cores(), MOST, micro // SHARE), 1, -1) if micro % n == 0), 1)
     jax.config.update("jax_num_cpu_devices", asked)
 
 

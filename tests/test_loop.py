@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.configs import CONFIGS, families, objective, residual
+from experiments.configs import CONFIGS, families, growing, objective, paired, residual
 from jaxgan import calls, game, parallel, plan, run, state, step
 from jaxgan.data import Source
 from jaxgan.profiling import Tracer
@@ -21,8 +21,11 @@ CASES = {
     "objective": objective.Config(loss="hinge", penalty=("path_length", "lecam"), every=2, **TINY),
     **{name: dataclasses.replace(config, **TINY, n_critic=min(config.n_critic, 1)) for name, config in families.SMALL.items()},
     "stylegan2": families.Config(family="stylegan2", augment=("flip",), augment_target=0.6, **TINY),
+    **{name: dataclasses.replace(config, **TINY) for name, config in growing.SMALL.items()},
+    "pix2pix": paired.Config(hold_out=8, **TINY),
 }
-"""A small config of every recipe in CONFIGS, with the objective's and StyleGAN2's lazy terms and ADA's controller."""
+"""A small config of every recipe in CONFIGS, with the objective's and StyleGAN2's lazy terms and ADA's controller; of networks
+that grow, the last stage."""
 LONG = ("digits", "gan", "r3gan")
 """These run 200 steps, the others two periods of their lazy terms and some: what a step needs does not depend on its number."""
 
@@ -33,7 +36,10 @@ def machine(config, fill=None):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (64, *shape), np.uint8), rng.integers(0, 10, 64).astype(np.int32)
     source = Source("noise", shape, 64, lambda i: images[i], labels if classes else None, classes, (), "")
-    made = config.design(shape, classes)
+    pairs = isinstance(config, paired.Config)
+    made = config.design(shape, shape if pairs else classes)
+    made = made[-1] if isinstance(made[0], tuple) else made
+    source = source._replace(inputs=source) if pairs else source
     start = lambda: state.create(0, *game.init(made.generator, made.discriminator, 0), made.recipe)
     if fill is None:
         first = jax.jit(start)()

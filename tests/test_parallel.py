@@ -29,7 +29,9 @@ def test_the_cores_are_shared_where_each_device_has_enough_images(monkeypatch, a
     assert said == {"jax_num_cpu_devices": devices}
 
 
-@pytest.mark.parametrize(("name", "value"), [("JAX_NUM_CPU_DEVICES", "1"), ("XLA_FLAGS", "--xla_force_host_platform_device_count=3")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("JAX_NUM_CPU_DEVICES", "1"), ("XLA_FLAGS", "--xla_force_host_platform_device_count=3")]
+)
 def test_the_environment_has_the_last_word(monkeypatch, name, value):
     said = {}
     monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)

@@ -103,7 +103,9 @@ def test_several_devices_train_the_same_network(finished, tmp_path):
     # Adam moves every weight by about lr a step whatever its gradient, so rounding counts where gradients nearly vanish.
     # A convolution by Fourier transforms is chosen by the batch on the device, so the two do not even take the same sums.
     assert np.abs(kernel(one) - kernel(four)).mean() < 0.05 * 60 * 1e-4
-    shutil.rmtree(tmp_path / "four" / "checkpoints" / "60")  # as if it had been stopped: on as many devices it is bitwise the same
+    shutil.rmtree(
+        tmp_path / "four" / "checkpoints" / "60"
+    )  # as if it had been stopped: on as many devices it is bitwise the same
     code, out, err = run("train", *TINY, "--run-dir", tmp_path / "four", devices=4)
     assert code == 0 and "resuming at" in out, err
     assert_equal(whole, final_state(tmp_path / "four"))

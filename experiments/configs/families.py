@@ -221,7 +221,7 @@ SMALL = {
     "wgan_gp": Config(family="wgan_gp", lr=1e-3, width=12, n_critic=3),
     "ac_gan": Config(family="ac_gan", lr=2e-3, width=16),
     "sngan": Config(family="sngan", lr=2e-3, width=16, n_critic=1),
-    "sngan_cnn": Config(family="sngan_cnn", lr=5e-4, width=16, n_critic=1),
+    "sngan_cnn": Config(family="sngan_cnn", lr=5e-4, width=16, n_critic=1, conditional="no"),
     "sagan": Config(family="sagan", lr=1e-3, lr_d=2e-3, width=16, kimg=20.0),
     "biggan": Config(family="biggan", lr=1e-3, lr_d=2e-3, width=16, n_critic=1, kimg=20.0),
     "biggan_deep": Config(family="biggan_deep", lr=1e-3, lr_d=2e-3, width=32, n_critic=1, kimg=20.0),

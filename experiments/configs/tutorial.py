@@ -21,7 +21,7 @@ class Config(Settings):
     size: tuple[int, int] | None = (28, 28)
     channels: Literal[1, 3, 4] | None = 1
     cpu_devices: int = 1
-    """Its layers are wide enough for all cores, and its convolutions by Fourier transforms read each kernel for the whole batch."""
+    """Its layers are wide enough for all cores, and convolutions by Fourier transforms read a kernel once for the whole batch."""
     standing: int = 0
     """The tutorial samples with the moving statistics of training."""
     lr: float = 1e-4
