@@ -49,7 +49,7 @@ FAMILIES = {
     "biggan_deep": ["--width", "16"],
     "reacgan": NARROW,
     "multi_hinge": NARROW,
-    "progan": [*NARROW, "--stable-kimg", "30", "--fade-kimg", "30"],
+    "progan": NARROW,
     "stylegan": NARROW,
     "stylegan2": NARROW,
     "r3gan": ["--width", "16"],
@@ -93,7 +93,8 @@ def command(options: Options, name: str) -> list[str]:
     fields = [part for field, value in given.items() for part in (f"--{field.replace('_', '-')}", str(value)) if value != ""]
     ticks = ["--tick-kimg", str(options.kimg / 30), "--snapshot-kimg", str(options.kimg / 3), "--metrics", "fd2k"]
     where = ["--run-dir", str(Path(options.out) / name), "--augment"]
-    what = ["objective", "--loss", name, *USUAL[name]] if of_losses else [name, *FAMILIES[name]]
+    config = f"{name}-mnist" if options.data == "mnist" else name
+    what = ["objective", "--loss", name, *USUAL[name]] if of_losses else [config, *FAMILIES[name]]
     return [sys.executable, "-m", "experiments.train", *what, *fields, *ticks, *where]
 
 

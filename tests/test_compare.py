@@ -17,7 +17,7 @@ def test_every_command_is_one_that_train_takes(of):
         settings = parse(type(CONFIGS[config]), given, CONFIGS[config], prog="train")
         assert settings.kimg == 300 and settings.data == "mnist" and settings.metrics == ("fd2k",) and settings.augment == ()
         if of == "families":
-            assert config == name and settings.lr == CONFIGS[config].lr
+            assert config == f"{name}-mnist" and settings.lr == CONFIGS[config].lr
         else:
             assert settings.loss == name
 

@@ -47,7 +47,7 @@ class Config(Settings):
     """stylegan2, r3gan: weight of the gradient penalties."""
     ema_kimg: float = 2.0
     """Half-life of the weight average; 0 for none (the papers before BigGAN), -1 for the paper's own."""
-    level: float = 0.15
+    level: float = 0.3
     """gan: about the mean of the images, from 0, black, to 1, white; its first fakes have it, else D has won at once."""
     augment: tuple[Augment, ...] = ()
     """What reals and fakes go through before each call of D."""
@@ -284,5 +284,5 @@ PAPERS = {
 def configs() -> dict[str, Config]:
     """All of them by name: family, family-mnist, and the papers'."""
     mnist = {"data": "mnist", "kimg": 300.0, "tick_kimg": 5.0, "snapshot_kimg": 20.0}
-    on_mnist = {f"{name}-mnist": dataclasses.replace(config, **mnist) for name, config in SMALL.items()}
+    on_mnist = {f"{name}-mnist": dataclasses.replace(config, **mnist, level=0.13) for name, config in SMALL.items()}
     return {**SMALL, **on_mnist, **PAPERS}
