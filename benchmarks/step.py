@@ -134,7 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="*", default=["digits", "digits-seed"], metavar="CONFIG")
     parser.add_argument("--batch", type=int, nargs="+", default=[32])
-    parser.add_argument("--cpu-devices", type=int, default=1, help="that a CPU's cores are shared by, as in training")
+    parser.add_argument("--cpu-devices", type=int, default=1, help="that a CPU's cores are shared by; 0: as in training")
     parser.add_argument("--steps", type=int, default=32, help="timed steps a case, after a burn-in of a quarter of them")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
@@ -142,7 +142,7 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no config {unknown[0]!r}; the configs are {', '.join(CONFIGS)}")
     memory.keep_freed_memory()  # as `experiments.train` does
-    parallel.share_cores(args.cpu_devices, 0, 1)
+    parallel.share_cores(args.cpu_devices, min(args.batch), 1)
     cache = tempfile.TemporaryDirectory()
     jax.config.update("jax_compilation_cache_dir", cache.name)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
