@@ -27,7 +27,8 @@ class Arguments:
     seed: int = 0
     """Image i is a function of the seed, i and its label, however many are made."""
     label: int | None = None
-    """The class of all of them; by default drawn, where the run was trained on labels."""
+    """The class of all of them; by default drawn, where the run was trained on labels. Of a run on label vectors, the place of
+    a 1 among zeros; drawn ones are vectors of the data."""
     psi: float = 1.0
     """Truncation: below 1 nearer to the middle of the distribution."""
     threshold: float | None = None
@@ -83,7 +84,7 @@ def main() -> None:
     if args.mix:
         images, label, columns = trained.mix(args.mix, args.mix_layers, label=args.label, **options), args.label, args.mix[1] + 1
     else:
-        n, label, columns = asked(args, trained.generator.classes)
+        n, label, columns = asked(args, trained.generator.classes if trained.vectors is None else 0)
         images = trained.sample(n, label=label, threshold=args.threshold, **options)
     try:
         if out.suffix.lower() == ".png":

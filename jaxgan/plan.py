@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxgan import average, calls, feed, game, parallel, provenance, sample, step, watch
 from jaxgan.data import Source, shuffled
@@ -141,7 +140,12 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
     state = jax.eval_shape(lambda: create(0, *game.init(design.generator, design.discriminator, 0), recipe))
     names = set()
     for due in step.programs(recipe):
-        names |= jax.eval_shape(partial(step.update, game=design.game, recipe=recipe, due=due), state, x, c)[1].keys()
+        try:
+            names |= jax.eval_shape(partial(step.update, game=design.game, recipe=recipe, due=due), state, x, c)[1].keys()
+        except ValueError as e:
+            if source.labels is None or source.labels.ndim == 1:
+                raise
+            raise UserError(f"{source.name} has label vectors, and this config needs classes ({e}); --conditional no?") from e
     return tuple(sorted(names))
 
 
@@ -160,11 +164,9 @@ def _open(settings: Settings) -> Source:
 
 
 def _with_labels_as_asked(source: Source, conditional: str) -> Source:
-    classes = source.labels is not None and source.labels.dtype == np.int32
-    if conditional == "yes" and not classes:
-        what = "no labels" if source.labels is None else "label vectors, not classes"
-        raise UserError(f"--conditional yes: {source.name} has {what}; put each class in a folder of its own")
-    return source if classes and conditional != "no" else source._replace(labels=None, classes=0, class_names=())
+    if conditional == "yes" and source.labels is None:
+        raise UserError(f"--conditional yes: {source.name} has no labels; put each class in a folder of its own")
+    return source if conditional != "no" else source._replace(labels=None, classes=0, class_names=())
 
 
 def _check_directory(directory: Path, resume: str) -> dict | None:

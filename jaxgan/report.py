@@ -7,7 +7,7 @@ import time
 import jax
 import numpy as np
 
-from jaxgan import checkpoint, parallel, sample, translate, watch
+from jaxgan import checkpoint, label_vectors, parallel, sample, translate, watch
 from jaxgan.errors import UserError
 from jaxgan.metrics import measure
 from jaxgan.metrics.sliced import sliced_wasserstein
@@ -29,6 +29,7 @@ class Report:
         index = translate.held_out(run.source, held, n, seed)
         self.reference = run.source.read(index) if self.main else None
         self.inputs = pairs.read(index) if pairs and self.main else None
+        self.vectors = label_vectors.some_of(run.source, seed)
         self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
         done = rows[-1]["kimg"] if rows else 0.0
         every = run.settings.metrics_kimg
@@ -68,7 +69,8 @@ class Report:
         score = None
         if snapshot and self.main:
             generator = self.run.stages[self.run.stage(at - 1)].generator
-            variables = sample.standing(generator, generator_variables(one), self.run.settings.standing)
+            variables = generator_variables(one)
+            variables = sample.standing(generator, variables, self.run.settings.standing, vectors=self.vectors)
             draw = self._pictures if self.inputs is None else self._pairs
             found = draw(kimg, generator, variables)
             row |= found
@@ -99,14 +101,18 @@ class Report:
     def _pictures(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
         n, seed = len(self.reference), self.run.settings.seed
-        images = sample.sample(generator, variables, max(n, 64), seed=seed)
+        images = sample.sample(generator, variables, max(n, 64), seed=seed, label=self._labels(max(n, 64)))
         shown, columns = images[:64], 8
-        if 1 < generator.classes <= 16:  # a column for each class
+        if 1 < generator.classes <= 16 and self.vectors is None:  # a column for each class
             columns = generator.classes
             shown = sample.sample(generator, variables, 8 * columns, seed=seed, label=np.arange(8 * columns) % columns)
         path = self.directory / "samples" / f"kimg{kimg:06.0f}.png"
         watch.write_picture(watch.grid(shown, columns=columns), path)
         return {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
+
+    def _labels(self, n: int) -> np.ndarray | None:
+        """What n images are drawn for: label vectors as the data has them; None where classes are drawn, or there are none."""
+        return None if self.vectors is None else label_vectors.drawn(self.vectors, self.run.settings.seed, n)
 
     def _measured(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The run's metrics by name; none where it is not their time."""
@@ -118,7 +124,7 @@ class Report:
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
         limit = 0 if meter.fakes else n
         if self.inputs is None:
-            images = sample.stream(generator, variables, n, seed=settings.seed)
+            images = sample.stream(generator, variables, n, seed=settings.seed, label=self._labels(n))
         else:
             index = translate.held_out(self.run.source, settings.hold_out, n, settings.seed)
             images = translate.of_source(generator, variables, self.run.source.inputs, index, seed=settings.seed)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgan import calls, checkpoint, game, grow, parallel, step, watch
+from jaxgan import calls, checkpoint, game, grow, label_vectors, parallel, step, watch
 from jaxgan.data import Source
 from jaxgan.feed import Feed, Layout, open_feed
 from jaxgan.plan import Run, write_config
@@ -111,6 +111,7 @@ def train(run: Run) -> int:
     snapshot = tick * max(1, round(settings.snapshot_kimg / settings.tick_kimg))
     if main:
         write_config(directory, run.config)
+        label_vectors.write(directory, label_vectors.some_of(run.source, settings.seed))
     parallel.barrier()
 
     store = checkpoint.open_store(directory / "checkpoints", settings.keep)

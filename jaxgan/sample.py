@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import checkpoint, parallel, translate
+from jaxgan import checkpoint, label_vectors, parallel, translate
 from jaxgan.conditional_norm import standing_statistics
 from jaxgan.errors import UserError
 from jaxgan.game import normal
@@ -78,11 +78,12 @@ def _has_styles(generator: nn.Module) -> bool:
     return hasattr(generator, "mapping")
 
 
-def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0, threshold: float | None = None):
+def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0, threshold: float | None = None, vectors=None):
     """The variables with batch norm's statistics made for sampling: `conditional_norm.standing_statistics`.
 
     Args:
-      generator, variables, psi, threshold: as `sample`; the statistics are of such z, with classes equally likely.
+      generator, variables, psi, threshold: as `sample`; the statistics are of such z.
+      vectors: label vectors [m, classes] to draw from; None for classes, equally likely.
       batches: of `CHUNK` images, whose statistics are averaged.
     Returns:
       New "batch_stats" beside the same arrays; `variables` itself for 0 batches, for a generator without batch norm, and
@@ -91,8 +92,9 @@ def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0,
     if not batches or "batch_stats" not in variables or not generator.z_dim:
         return variables
     threshold = jnp.float32(jnp.inf if threshold is None else threshold)
-    drawn = _drawn(generator, jax.random.key(2**31 - 1), jnp.arange(batches * CHUNK), threshold)
-    z, c, keys = jax.tree.map(lambda a: a.reshape(batches, CHUNK, *a.shape[1:]), drawn)
+    z, c, keys = _drawn(generator, jax.random.key(2**31 - 1), jnp.arange(batches * CHUNK), threshold)
+    c = c if vectors is None else jnp.asarray(label_vectors.drawn(vectors, 2**31 - 1, batches * CHUNK))
+    z, c, keys = jax.tree.map(lambda a: a.reshape(batches, CHUNK, *a.shape[1:]), (z, c, keys))
     return standing_statistics(generator, variables, psi * z, c, keys=keys)
 
 
@@ -144,8 +146,8 @@ def sample(generator: nn.Module, variables, n: int, **options) -> np.ndarray:
       n: how many, at least 1.
     Options:
       seed: image i is a function of (seed, i, its label, psi, threshold), whatever n is.
-      label: one class or one for each image, int or [n], or vectors [n, classes]; None draws classes; only for
-        generators with classes.
+      label: one class or one for each image, int or [n], or vectors, float [classes] or [n, classes]; None draws classes;
+        only for generators with classes.
       psi: truncation: moves w towards its mean where the generator has a w (StyleGAN), else scales z (which ProGAN undoes);
         1 is the model's distribution, less is nearer to its middle.
       threshold: numbers of z beyond +-threshold are drawn again (BigGAN's truncation trick); None for no bound.
@@ -210,8 +212,8 @@ def _labels(label, n: int, classes: int) -> np.ndarray:
     if not classes:
         raise UserError(f"label {label}: this generator was trained without labels")
     labels = np.asarray(label)
-    if labels.shape == (n, classes) and np.issubdtype(labels.dtype, np.floating):
-        return labels.astype(np.float32)
+    if labels.shape in ((n, classes), (classes,)) and np.issubdtype(labels.dtype, np.floating):
+        return np.broadcast_to(labels, (n, classes)).astype(np.float32)
     if labels.shape not in ((), (n,)) or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
             f"label must be one class or {n}, as integers, or vectors [{n}, {classes}]; it is {labels.dtype} {labels.shape}"
@@ -263,20 +265,26 @@ class Trained(NamedTuple):
 
     standing: int = 0
     """`Settings.standing` of the run."""
+    vectors: np.ndarray | None = None
+    """Label vectors [m, K] of the data, of a run on such: drawn from where no label is given."""
 
     def sample(self, n: int, **options) -> np.ndarray:
         """uint8 [n, H, W, C]; options as `jaxgan.sample.sample` has them."""
         return np.concatenate(list(self.stream(n, **options)))
 
-    def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, **options) -> Iterator[np.ndarray]:
+    def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, label=None, **options) -> Iterator[np.ndarray]:
         """The same a piece at a time. With truncation, batch norm's statistics are those of the truncated z."""
-        variables = self.variables
+        variables, vectors = self.variables, self.vectors
         if psi != 1 or threshold is not None:
-            variables = standing(self.generator, variables, self.standing, psi=psi, threshold=threshold)
-        return stream(self.generator, variables, n, psi=psi, threshold=threshold, **options)
+            variables = standing(self.generator, variables, self.standing, psi=psi, threshold=threshold, vectors=vectors)
+        if label is None and vectors is not None and n > 0:
+            label = label_vectors.drawn(vectors, options.get("seed", 0), n)
+        return stream(self.generator, variables, n, psi=psi, threshold=threshold, label=label, **options)
 
     def mix(self, grid: tuple[int, int], layers: tuple[int, int] | None = None, **options) -> np.ndarray:
-        """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`."""
+        """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`. Of label vectors all have the first one drawn."""
+        if options.get("label") is None and self.vectors is not None:
+            options["label"] = label_vectors.drawn(self.vectors, options.get("seed", 0), 1)[0]
         return mix(self.generator, self.variables, grid, layers, **options)
 
     def translate(self, images: np.ndarray, *, seed: int | None = 0, first: int = 0) -> np.ndarray:
@@ -307,8 +315,9 @@ def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: flo
         params, step = checkpoint.load_average(Path(run) / "averages", average, step)
         variables = variables | {"params": params}
     generator, batches = build(_described(config, step)), config.get("settings", {}).get("standing", 0)
-    variables = standing(generator, jax.tree.map(jnp.asarray, variables), batches)
-    return Trained(generator, variables, config, step, batches)
+    vectors = label_vectors.read(Path(run))
+    variables = standing(generator, jax.tree.map(jnp.asarray, variables), batches, vectors=vectors)
+    return Trained(generator, variables, config, step, batches, vectors)
 
 
 def stage_at(starts: list[float], kimg: float) -> int:

@@ -41,7 +41,7 @@ class Settings:
     skip_broken: bool = False
     """Leave broken images out instead of stopping."""
     conditional: Literal["auto", "yes", "no"] = "no"
-    """Train on the labels; auto where the data has classes."""
+    """Train on the labels, classes or vectors; auto where the data has some."""
     hold_out: int = 0
     """Images, drawn by the seed, that are never trained on: what --augment-heuristic r_v looks at, and of pairs the ones
     that are shown and measured."""

@@ -1,0 +1,50 @@
+"""Label vectors: some of the data's, kept beside a run, so that it can be sampled like its data without its data."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxgan.data import Source
+from jaxgan.errors import UserError
+
+KEPT = 1024
+NAME = "label_vectors.npy"
+
+
+def some_of(source: Source, seed: int) -> np.ndarray | None:
+    """Label vectors of up to `KEPT` images, float32 [m, K], drawn by the seed; None where the labels are classes, or none."""
+    if source.labels is None or source.labels.ndim == 1:
+        return None
+    return source.labels[np.random.default_rng(seed).permutation(source.n)[:KEPT]]
+
+
+def drawn(vectors: np.ndarray, seed: int, n: int) -> np.ndarray:
+    """n of them, [n, K]: row i is a function of (seed, i), whatever n is."""
+    return vectors[np.random.default_rng(seed).integers(0, len(vectors), n)]
+
+
+def write(directory: Path, vectors: np.ndarray | None) -> None:
+    """Keep them in a run directory. Raises UserError where that cannot be."""
+    if vectors is None:
+        return
+    try:
+        part = directory / f"{NAME}.part"
+        with part.open("wb") as f:
+            np.save(f, vectors)
+        part.replace(directory / NAME)
+    except OSError as e:
+        raise UserError(f"--run-dir {directory}: it cannot be written ({e.strerror}); give another --run-dir") from e
+
+
+def read(directory: Path) -> np.ndarray | None:
+    """Those of a run directory; None where it has none. Raises UserError where the file is not one of ours."""
+    path = directory / NAME
+    if not path.exists():
+        return None
+    try:
+        vectors = np.load(path, allow_pickle=False)
+        if vectors.ndim != 2 or vectors.dtype != np.float32 or not len(vectors):
+            raise ValueError
+        return vectors
+    except (OSError, ValueError):
+        raise UserError(f"{path}: not label vectors, float32 [m, K]; remove it to give labels by hand") from None

@@ -1,0 +1,67 @@
+"""Training and sampling on label vectors: several labels an image, numbers, an embedding."""
+
+import numpy as np
+import pytest
+
+import jaxgan
+from jaxgan import label_vectors
+from jaxgan.data import Source
+from jaxgan.errors import UserError
+from tests.commands import run
+
+VECTORS = np.random.default_rng(1).uniform(-1, 1, (96, 3)).astype(np.float32)
+
+
+def source(labels, classes):
+    images = np.zeros((96, 8, 8, 1), np.uint8)
+    return Source("noise", (8, 8, 1), 96, lambda i: images[i], labels, classes, (), "")
+
+
+def test_some_are_kept_with_a_run_and_drawn_whatever_their_number(tmp_path):
+    assert label_vectors.some_of(source(None, 0), 0) is None
+    assert label_vectors.some_of(source(np.zeros(96, np.int32), 2), 0) is None
+    kept = label_vectors.some_of(source(VECTORS, 3), 0)
+    assert {row.tobytes() for row in kept} == {row.tobytes() for row in VECTORS}
+    label_vectors.write(tmp_path, kept)
+    np.testing.assert_array_equal(label_vectors.read(tmp_path), kept)
+    np.testing.assert_array_equal(label_vectors.drawn(kept, 5, 7), label_vectors.drawn(kept, 5, 50)[:7])
+    assert label_vectors.read(tmp_path / "elsewhere") is None
+
+
+def test_another_file_of_that_name_is_one_line(tmp_path):
+    (tmp_path / label_vectors.NAME).write_text("no array")
+    with pytest.raises(UserError, match="not label vectors, float32"):
+        label_vectors.read(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run with batch norm, whose statistics for sampling want vectors too, and its data."""
+    place = tmp_path_factory.mktemp("vectors")
+    images = np.random.default_rng(0).integers(0, 256, (96, 8, 8, 1), np.uint8)
+    np.savez(place / "set.npz", images=images, labels=VECTORS)
+    small = ["--data", place / "set.npz", "--size", "8", "8", "--width", "4", "--batch", "4", "--kimg", "0.04"]
+    small += ["--tick-kimg", "0.02", "--snapshot-kimg", "0.04"]
+    code, _, err = run("train", "sngan", *small, "--run-dir", place / "run")
+    assert code == 0, err
+    return place, small
+
+
+@pytest.mark.slow
+def test_a_run_on_vectors_is_sampled_with_those_of_its_data_or_with_given_ones(trained):
+    g = jaxgan.load(trained[0] / "run")
+    assert g.vectors.shape == (96, 3) and g.generator.classes == 3
+    images = g.sample(6, seed=4)
+    np.testing.assert_array_equal(images, g.sample(6, seed=4, label=label_vectors.drawn(g.vectors, 4, 6)))
+    one = np.float32([0.5, -1, 0.25])
+    np.testing.assert_array_equal(g.sample(4, label=one), g.sample(4, label=np.stack([one] * 4)))
+    assert (g.sample(4, label=one) != g.sample(4, label=-one)).any()
+    code, out, err = run("sample", trained[0] / "run", "--rows", "2", "--out", trained[0] / "grid.npz")
+    assert code == 0 and "20 images" in out, err
+
+
+@pytest.mark.slow
+def test_a_config_that_needs_classes_says_so(trained):
+    code, _, err = run("train", "ac_gan", *trained[1], "--run-dir", trained[0] / "other")
+    assert code == 2 and "has label vectors, and this config needs classes" in err and len(err.strip().splitlines()) == 1
+    assert not (trained[0] / "other").exists()
