@@ -52,7 +52,7 @@ FAMILIES = {
     "progan": NARROW,
     "stylegan": NARROW,
     "stylegan2": NARROW,
-    "r3gan": ["--width", "16"],
+    "r3gan": [],
 }
 """Each family's small config, and what it is given here: half its width where 300 kimg would take a CPU long."""
 
