@@ -49,7 +49,8 @@ class Case:
         self.name, self.batch, self.k, self.times = name, batch, 0, []
         config = dataclasses.replace(settings, batch=batch)
         source = noise((*(config.size or (28, 28)), config.channels or 1), 10 if config.conditional == "auto" else 0)
-        made = config.design(source.shape, source.classes)
+        source = source._replace(inputs=source) if hasattr(config, "side_by_side") else source  # pix2pix
+        made = config.design(source.shape, source.shape if source.inputs else source.classes)
         self.design = made if isinstance(made, Design) else made[-1]  # of networks that grow, the whole
         self.recipe = self.design.recipe
         names = plan.trace(self.design, source)
