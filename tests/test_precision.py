@@ -33,16 +33,19 @@ def inner(jaxpr, primitives):
 def test_bfloat16_is_the_arithmetic_and_nothing_else(name):
     config = dataclasses.replace(CASES[name], dtype="bfloat16")
     shape, classes = (28, 28, 1), 10 if config.conditional == "auto" else 0
-    design = config.design(shape, classes)
+    pairs = hasattr(config, "side_by_side")
+    made = config.design(shape, shape if pairs else classes)
+    design = made[-1] if isinstance(made[0], tuple) else made  # of networks that grow the whole
     g, d = jax.eval_shape(lambda: game.init(design.generator, design.discriminator, 0))
     assert floats((g, d)) == {jnp.dtype("float32")}  # weights, statistics, and so the optimiser's state and the averages
-    c = jnp.zeros(4, jnp.int32) if classes else None
+    c = jnp.zeros((4, *shape)) if pairs else jnp.zeros(4, jnp.int32) if classes else None
     keys = jax.random.split(jax.random.key(0), 4)
     options = {"keys": keys, "train": True}
 
     def outputs(g, d):
         mutable = lambda tree: [k for k in tree if k != "params"]
-        x, _ = design.generator.apply(g, jnp.zeros((4, design.generator.z_dim)), c, **options, mutable=mutable(g))
+        z = c if pairs else jnp.zeros((4, design.generator.z_dim))
+        x, _ = design.generator.apply(g, z, c, **options, mutable=mutable(g))
         return x, design.discriminator.apply(d, x, c, **options, mutable=mutable(d))
 
     traced = jax.make_jaxpr(outputs)(g, d)
