@@ -20,14 +20,21 @@ import numpy as np
 from benchmarks.result import say
 
 
-def noise(shape: tuple[int, int, int], classes: int, n: int = 2048):
-    """Images that nobody minds."""
+def noise(config, n: int = 2048):
+    """A `Source` of n images that nobody minds, as a config wants them: with ten classes, or in pairs."""
     from jaxgan.data import Source
 
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (n, *shape), np.uint8)
-    labels = rng.integers(0, classes, n).astype(np.int32) if classes else None
-    return Source("noise", shape, n, lambda i: images[i], labels, classes, (), "")
+    rng, shape = np.random.default_rng(0), (*(config.size or (28, 28)), config.channels or 1)
+    images, labels = rng.integers(0, 256, (n, *shape), np.uint8), rng.integers(0, 10, n).astype(np.int32)
+    classes = 10 if config.conditional == "auto" else 0
+    made = Source("noise", shape, n, lambda i: images[i], labels if classes else None, classes, (), "")
+    return made._replace(inputs=made) if hasattr(config, "side_by_side") else made
+
+
+def designed(config, source):
+    """The `Design` of a config on a source; of networks that grow the last stage."""
+    made = config.design(source.shape, source.inputs.shape if source.inputs else source.classes)
+    return made[-1] if isinstance(made[0], tuple) else made
 
 
 def steps_of(name: str, source, **settings):
@@ -38,7 +45,7 @@ def steps_of(name: str, source, **settings):
     from jaxgan import calls, game, parallel, plan, run, state
 
     config = dataclasses.replace(CONFIGS[name], **settings)
-    design = config.design(source.shape, source.classes)
+    design = designed(config, source)
     machine = run.build_machine(config, design, source, plan.trace(design, source))
     first = state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe)
     now = [parallel.replicate(first), parallel.replicate(machine.meter), 0]
@@ -62,9 +69,7 @@ def child(name: str, batch: int) -> None:
 
     from experiments.configs import CONFIGS
 
-    config = CONFIGS[name]
-    shape = (*(config.size or (28, 28)), config.channels or 1)
-    go, _, _ = steps_of(name, noise(shape, 10 if config.conditional == "auto" else 0), batch=batch)
+    go, _, _ = steps_of(name, noise(CONFIGS[name]), batch=batch)
     print(json.dumps([jax.device_count(), jax.devices()[0].device_kind, jax.default_backend()]), flush=True)
     for line in sys.stdin:
         print(go(int(line)), flush=True)

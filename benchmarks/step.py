@@ -20,17 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.scaling import designed, noise
 from experiments.configs import CONFIGS
 from jaxgan import game, memory, parallel, plan, provenance, run, state, step
-from jaxgan.data import Source
-from jaxgan.settings import Design
-
-
-def noise(shape, classes, n=2048) -> Source:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (n, *shape), np.uint8)
-    labels = rng.integers(0, classes, n).astype(np.int32) if classes else None
-    return Source("noise", shape, n, lambda i: images[i], labels, classes, (), "")
 
 
 def flops(compiled) -> float:
@@ -48,10 +40,8 @@ class Case:
     def __init__(self, name: str, settings, batch: int):
         self.name, self.batch, self.k, self.times = name, batch, 0, []
         config = dataclasses.replace(settings, batch=batch)
-        source = noise((*(config.size or (28, 28)), config.channels or 1), 10 if config.conditional == "auto" else 0)
-        source = source._replace(inputs=source) if hasattr(config, "side_by_side") else source  # pix2pix
-        made = config.design(source.shape, source.shape if source.inputs else source.classes)
-        self.design = made if isinstance(made, Design) else made[-1]  # of networks that grow, the whole
+        source = noise(config)
+        self.design = designed(config, source)
         self.recipe = self.design.recipe
         names = plan.trace(self.design, source)
         machine = run.build_machine(config, self.design, source, names)

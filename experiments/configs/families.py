@@ -99,6 +99,8 @@ def with_classes(config: Config, classes: int) -> None:
 
 def gan(config, shape, classes):
     """Goodfellow et al. 2014: multilayer perceptrons, maxout and dropout in D, momentum; at width 120 the authors' own."""
+    if not 0 < config.level < 1:
+        raise UserError(f"--level {config.level:g}: it must be between 0 and 1, about the mean of the images")
     g, d = {"widths": (10 * config.width,) * 2, "level": config.level}, {"widths": (2 * config.width,) * 2, "spread": 0.05}
     return pair_of(mlp, config, shape, classes, g=g, d=d), recipes_classic.goodfellow(**given(config, lr="lr"), kimg=config.kimg)
 
@@ -216,7 +218,7 @@ FAMILIES = {
 """family -> (config, image shape, classes) -> (both networks, recipe)."""
 
 SMALL = {
-    "gan": Config(family="gan", lr=0.1, kimg=100.0, ema_kimg=0.0, conditional="no"),
+    "gan": Config(family="gan", lr=0.1, kimg=100.0, ema_kimg=0.0, conditional="no", cpu_devices=1),
     "wgan": Config(family="wgan", lr=5e-4, kimg=30.0, conditional="no"),
     "wgan_gp": Config(family="wgan_gp", lr=1e-3, width=12, n_critic=3),
     "ac_gan": Config(family="ac_gan", lr=2e-3, width=16),

@@ -41,6 +41,8 @@ class Config(Settings):
     """Of the sources (--channels is of the targets); None keeps their own."""
     kimg: float = 30.0
     batch: int = 16
+    cpu_devices: int = 1
+    """Two were no faster."""
     hold_out: int = 100
     width: int = 16
     """Channels of the first grid of both networks (the paper: 64)."""
