@@ -24,10 +24,11 @@ def drawn(vectors: np.ndarray, seed: int, n: int) -> np.ndarray:
 
 
 def write(directory: Path, vectors: np.ndarray | None) -> None:
-    """Keep them in a run directory. Raises UserError where that cannot be."""
-    if vectors is None:
-        return
+    """Keep them, [m, K], in a run directory; None removes those of a run before. Raises UserError where that cannot be."""
     try:
+        if vectors is None:
+            (directory / NAME).unlink(missing_ok=True)
+            return
         part = directory / f"{NAME}.part"
         with part.open("wb") as f:
             np.save(f, vectors)

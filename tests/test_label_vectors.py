@@ -26,6 +26,8 @@ def test_some_are_kept_with_a_run_and_drawn_whatever_their_number(tmp_path):
     np.testing.assert_array_equal(label_vectors.read(tmp_path), kept)
     np.testing.assert_array_equal(label_vectors.drawn(kept, 5, 7), label_vectors.drawn(kept, 5, 50)[:7])
     assert label_vectors.read(tmp_path / "elsewhere") is None
+    label_vectors.write(tmp_path, None)  # the same directory, forced to go on with classes
+    assert label_vectors.read(tmp_path) is None
 
 
 def test_another_file_of_that_name_is_one_line(tmp_path):

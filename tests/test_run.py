@@ -103,9 +103,7 @@ def test_several_devices_train_the_same_network(finished, tmp_path):
     # Adam moves every weight by about lr a step whatever its gradient, so rounding counts where gradients nearly vanish.
     # A convolution by Fourier transforms is chosen by the batch on the device, so the two do not even take the same sums.
     assert np.abs(kernel(one) - kernel(four)).mean() < 0.05 * 60 * 1e-4
-    shutil.rmtree(
-        tmp_path / "four" / "checkpoints" / "60"
-    )  # as if it had been stopped: on as many devices it is bitwise the same
+    shutil.rmtree(tmp_path / "four" / "checkpoints" / "60")  # stopped before the end, and resumed on as many: the same bits
     code, out, err = run("train", *TINY, "--run-dir", tmp_path / "four", devices=4)
     assert code == 0 and "resuming at" in out, err
     assert_equal(whole, final_state(tmp_path / "four"))
@@ -177,6 +175,8 @@ def test_samples(finished, tmp_path):
         (["digits-seed", "--size", "32", "32"], "28x28x1"),
         (["digits", "--augment", "twist"], "twist"),
         (["digits", "--augment-p", "1.5"], "augmentation probability"),
+        (["digits", "--cpu-devices", "3"], "does not divide by 3 devices; the nearest sizes are 30 or 33"),
+        (["gan", "--level", "0"], "--level 0: it must be between 0 and 1"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(args, says, tmp_path):
