@@ -53,7 +53,8 @@ def share_cores(asked: int, batch: int, accum: int) -> None:
     """Make several XLA devices of a CPU's cores; before anything starts JAX. A GPU or TPU is not touched.
 
     One CPU device works on one operation at a time and leaves cores idle in those that it cannot split. Two devices on two
-    cores train narrow convolutions up to 1.6 times as fast, dense layers slower (benchmarks/README.md). The number of devices changes the last bits of a run, no more.
+    cores train narrow convolutions up to 1.6 times as fast, dense layers slower (benchmarks/README.md). The number of
+    devices changes the last bits of a run, no more.
 
     Args:
       asked: devices; 0 is as many as there are cores, up to MOST, divide the batch and leave each SHARE images. Nothing is
