@@ -5,21 +5,26 @@ import jax.numpy as jnp
 from jaxgan.checks import pair
 
 
-def feature_matching(real_features, fake_features, *, mean=lambda f: jnp.mean(f, axis=0)):
-    """The generator should match the average features of D: |E f(x) - E f(G(z))|^2.
+def feature_matching(real_features, fake_features, *, norm="l2", mean=lambda f: jnp.mean(f, axis=0)):
+    """The generator should match the average features of D: |E f(x) - E f(G(z))|^2, or the mean over features of its size.
 
     Args:
       real_features: [B, ...], float: one layer of D.
       fake_features: the same shape.
+      norm: "l2", the squares summed over all features, as in the paper; or "l1", the absolute values averaged over them,
+        as in MHingeGAN's code. The two differ in scale by the number of features.
       mean: features [B, ...] -> [...]; give `lambda f: jax.lax.pmean(f.mean(0), axis)` for the mean over all devices.
     Returns:
       [], float32: it is a property of the batch, not of an image.
     Raises:
-      ValueError: shapes differ, or features are not floats.
-    Source: Salimans et al. 2016, section 3.1.
+      ValueError: shapes differ, features are not floats, or another norm.
+    Source: Salimans et al. 2016, section 3.1; l1: Kavalerov et al. 2021.
     """
     real, fake = pair(real_features, fake_features, "features")
-    return jnp.sum(jnp.square(mean(real) - mean(fake)))
+    if norm not in ("l1", "l2"):
+        raise ValueError(f"feature_matching: norm must be 'l1' or 'l2', not {norm!r}")
+    difference = mean(real) - mean(fake)
+    return jnp.sum(jnp.square(difference)) if norm == "l2" else jnp.mean(jnp.abs(difference))
 
 
 def feature_l1(real_features, fake_features):

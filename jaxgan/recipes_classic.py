@@ -149,7 +149,7 @@ def multi_hinge(
 
     Source: Kavalerov et al. 2021; weights of StudioGAN's CIFAR-10 configuration (feature matching 1, hinge of G 0.05).
     """
-    g = [terms.multi_hinge("g", weight_g), terms.feature_matching()]
+    g = [terms.multi_hinge("g", weight_g), terms.feature_matching(norm="l1")]
     tx = _adams(lr, lr, 0.5, 0.999, None)
     return _alternating([terms.multi_hinge("d")], g, tx, n_critic, batch, accum, ema_kimg)
 

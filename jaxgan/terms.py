@@ -203,12 +203,12 @@ def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
     return Term("d2d_ce", weight, term)
 
 
-def feature_matching(weight=1.0) -> Term:
+def feature_matching(weight=1.0, *, norm: str = "l2") -> Term:
     """G should match D's mean features (`feature_losses.feature_matching`), for a D that says `Verdict.features`."""
 
     def term(r: Round):
         real, fake = r.gather(r.real_out.features), r.gather(r.fake_out.features)
-        return feature_losses.feature_matching(real, fake), {}, {}
+        return feature_losses.feature_matching(real, fake, norm=norm), {}, {}
 
     return Term("feature_matching", weight, term)
 

@@ -67,6 +67,12 @@ def cases():
         arrays((5, 2, 3), (5, 2, 3)),
         (0, 1),
     )
+    table["feature_matching_l1"] = (
+        partial(losses.feature_matching, norm="l1"),
+        reference.feature_matching_l1,
+        arrays((5, 2, 3), (5, 2, 3)),
+        (0, 1),
+    )
     table["l1"] = (losses.l1, reference.l1, arrays((5, 2, 3), (5, 2, 3)), (0, 1))
     return table
 
@@ -236,6 +242,8 @@ def test_feature_distances():
     want = 0.5 * square(r, f) + 2 * square(np.tanh(r), np.tanh(f))
     assert relative_error(losses.perceptual(layers, r, f, weights=[0.5, 2.0]), want) < 1e-6
     assert float(jnp.max(losses.perceptual(layers, r, r))) == 0
+    with pytest.raises(ValueError, match="norm must be 'l1' or 'l2'"):
+        losses.feature_matching(jnp.ones((2, 3)), jnp.ones((2, 3)), norm="max")
     with pytest.raises(ValueError, match="weights: 1 for 2 layers"):
         losses.perceptual(layers, r, f, weights=[1.0])
     with pytest.raises(ValueError, match="1 real and 2 fake layers"):

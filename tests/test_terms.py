@@ -308,6 +308,7 @@ def test_terms_are_the_pure_functions():
         (terms.d2d_ce("d", proxies=lambda d: d["proxies"]), class_losses.d2d_ce(real.features, proxies, r.c)),
         (terms.d2d_ce("g", proxies=lambda d: d["proxies"]), class_losses.d2d_ce(fake.features, proxies, r.c)),
         (terms.feature_matching(), feature_losses.feature_matching(real.features, fake.features)),
+        (terms.feature_matching(norm="l1"), feature_losses.feature_matching(real.features, fake.features, norm="l1")),
         (terms.paired("l1", feature_losses.l1), feature_losses.l1(r.real, r.fake)),
         (terms.overfitting(), augment.r_t(real.logits)),
         (terms.pseudo_augmented("hinge"), losses.hinge_d(posed, fake.logits)),

@@ -228,7 +228,7 @@ SMALL = {
     "biggan": Config(family="biggan", lr=1e-3, lr_d=2e-3, width=16, n_critic=1, kimg=20.0),
     "biggan_deep": Config(family="biggan_deep", lr=1e-3, lr_d=2e-3, width=32, n_critic=1, kimg=20.0),
     "reacgan": Config(family="reacgan", lr=2e-3, width=16, n_critic=1),
-    "multi_hinge": Config(family="multi_hinge", lr=2e-3, width=16, n_critic=2, class_weight=1.0),
+    "multi_hinge": Config(family="multi_hinge", lr=2e-3, width=16, n_critic=3, class_weight=1.0),
     "stylegan2": Config(family="stylegan2", lr=2.5e-3, width=16),
     "r3gan": Config(family="r3gan", ema_kimg=-1.0),
 }

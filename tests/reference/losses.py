@@ -147,6 +147,10 @@ def feature_matching(r, f):
     return np.sum((r.mean(0) - f.mean(0)) ** 2)
 
 
+def feature_matching_l1(r, f):
+    return np.mean(np.abs(r.mean(0) - f.mean(0)))
+
+
 def l1(r, f):
     return np.array([np.mean(np.abs(a - b)) for a, b in zip(r, f, strict=True)])
 
