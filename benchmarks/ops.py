@@ -3,10 +3,12 @@
 Each operation of `jaxgan.ops`, `jaxgan.resample` and `jaxgan.equalized` against the same map as one writes it first, in `lax`
 alone: forward, gradient in all arguments, and the double gradient that R1 takes (the gradient of the squared gradient in the
 image). One JSON line a case: milliseconds of both and plain over ours, which take turns. `error` is the largest difference of
-the outputs over the largest output.
+the outputs over the largest output. `--block 64 128` runs the grouped convolutions as dense ones of so many channels, once for
+each: what to put into `ops.BLOCK` for a backend. `--dtype bfloat16` for what a GPU trains in.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -84,6 +86,9 @@ def resampling(h, c, up=1, down=1) -> Case:
     return Case(resample.upsample if up == 2 else resample.downsample, plain, (h, h, c))
 
 
+HEAVY = "grouped 16x16 1536-1536 k3 groups 96"
+"""R3GAN's CIFAR-10 preset, for a GPU: named to be run."""
+
 CASES = {
     "conv 7x7 256-128 k5": convolution(7, 256, 128, 5),
     "conv 14x14 32-32 k3": convolution(14, 32, 32, 3),
@@ -93,6 +98,7 @@ CASES = {
     "conv_transpose 7x7 128-64 k5 stride 2": transposed(7, 128, 64, 5, 2),
     "conv_transpose 14x14 64-1 k5 stride 2": transposed(14, 64, 1, 5, 2),
     "grouped 16x16 64-64 k3 groups 4": convolution(16, 64, 64, 3, groups=4),
+    HEAVY: convolution(16, 1536, 1536, 3, groups=96),
     "modulated 16x16 64-64 k3": modulated(16, 64, 64),
     "upsample 16x16x64": resampling(16, 64, up=2),
     "downsample 16x16x64": resampling(16, 64, down=2),
@@ -119,29 +125,37 @@ def seconds(f: Callable, args: tuple, least: float = 0.15) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", default=list(CASES), metavar="CASE", help=f"of {', '.join(CASES)}")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; none: all but {HEAVY}")
     parser.add_argument("--batch", type=int, nargs="+", default=[32])
+    parser.add_argument("--block", type=int, nargs="+", help="of grouped convolutions (default: ops.BLOCK's)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     unknown = [name for name in args.cases if name not in CASES]
     if unknown:
         parser.error(f"there is no case {unknown[0]!r}; the cases are {', '.join(CASES)}")
-    for name in args.cases:
-        for batch in args.batch:
-            line = json.dumps(row(name, CASES[name], batch, args.turns))
-            print(line, flush=True)
-            if args.out:
-                with open(args.out, "a") as f:
-                    f.write(line + "\n")
+    if args.block and args.cases and not any(name.startswith("grouped") for name in args.cases):
+        parser.error("--block is of the grouped cases")
+    backend = jax.default_backend()
+    names = args.cases or [name for name in CASES if name != HEAVY and (name.startswith("grouped") or not args.block)]
+    for name, batch, block in itertools.product(names, args.batch, args.block or (ops.BLOCK.get(backend),)):
+        ops.BLOCK[backend] = block
+        about = {"block": block} if name.startswith("grouped") else {}
+        line = json.dumps(row(name, CASES[name], batch, args.turns, args.dtype) | about)
+        print(line, flush=True)
+        if args.out:
+            with open(args.out, "a") as f:
+                f.write(line + "\n")
 
 
-def row(name: str, case: Case, batch: int, turns: int) -> dict:
+def row(name: str, case: Case, batch: int, turns: int, dtype: str) -> dict:
     shapes = ((batch, *case.image), *case.others, *((batch, *s) for s in case.per_image))
-    arrays = tuple(jax.random.normal(jax.random.fold_in(jax.random.key(0), i), s) for i, s in enumerate(shapes))
+    arrays = tuple(jax.random.normal(jax.random.fold_in(jax.random.key(0), i), s, dtype) for i, s in enumerate(shapes))
     both = [orders(f, len(arrays)) for f in (case.ours, case.plain)]
     ours, plain = (f["forward"](*arrays) for f in both)
-    out = {"case": name, "batch": batch, "error": float(f"{jnp.abs(ours - plain).max() / jnp.abs(plain).max():.1e}")}
+    error = float(f"{jnp.abs(ours - plain).max() / jnp.abs(plain).max():.1e}")
+    out = {"case": name, "batch": batch, "dtype": dtype, "error": error}
     for order in both[0]:
         for f in both:
             jax.block_until_ready(f[order](*arrays))

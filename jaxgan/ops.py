@@ -15,6 +15,10 @@ from jaxgan.conv_rules import Geometry
 
 LAYOUT = conv_rules.LAYOUT
 
+BLOCK = {"cpu": 32}
+"""Backend -> channels of the dense blocks that a grouped convolution runs as there; where none is named, XLA's grouped one. A CPU
+convolves fewer than 32 channels no faster. What pays on a GPU: `python -m benchmarks.ops --block 64 128`."""
+
 
 def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
     """Convolution (cross-correlation): y[i] = sum_t x[stride i + t - low] kernel[t].
@@ -24,7 +28,7 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
       kernel: [kh, kw, cin / groups, cout], same dtype.
       stride: int >= 1, both axes.
       padding: "SAME" (output ceil(size / stride), as TensorFlow and Keras), "VALID", or ((low, high), (low, high)).
-      groups: divides cin and cout. On the CPU a grouped convolution runs as dense ones of some groups each, with
+      groups: divides cin and cout. On the CPU a grouped convolution runs as dense ones of some groups each (`BLOCK`), with
         block-diagonal kernels: more arithmetic, and many times faster than XLA's gradient of the grouped form (jax issue 13800).
     Returns:
       [B, H', W', cout]; on a CPU by `fourier` where that pays, equal up to rounding. With stride > 1 it has reverse-mode
@@ -38,8 +42,9 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
             f"conv: x has {x.shape[3]} channels, kernel {kernel.shape} with groups={groups} takes "
             f"{kernel.shape[2] * groups}; make kernel.shape[2] = {x.shape[3]} / groups"
         )
-    if groups > 1 and jax.default_backend() == "cpu":
-        return _blocks(x, kernel, groups, stride=stride, padding=padding)
+    block = BLOCK.get(jax.default_backend())
+    if groups > 1 and block:
+        return _blocks(x, kernel, groups, block, stride=stride, padding=padding)
     image, size = x.shape[1:3], kernel.shape[:2]
     pads = tuple(_pads("conv", n, k, stride, padding, a) for a, (n, k) in enumerate(zip(image, size, strict=True)))
     for n, k, (low, high) in zip(image, size, pads, strict=True):
@@ -210,9 +215,9 @@ def _double(x, axis):
     return pair.reshape(x.shape[:axis] + (2 * n,) + x.shape[axis + 1 :])
 
 
-def _blocks(x, kernel, groups, **options):
-    """A grouped convolution as dense ones of at least 32 channels: of fewer, a convolution runs no faster for its size."""
-    together = next(n for n in range(max(1, 32 // kernel.shape[2]), 0, -1) if groups % n == 0)
+def _blocks(x, kernel, groups, block, **options):
+    """A grouped convolution as dense ones of as many whole groups as fit in `block` channels and divide `groups`."""
+    together = next(n for n in range(max(1, block // kernel.shape[2]), 0, -1) if groups % n == 0)
     pieces = zip(*(jnp.split(a, groups // together, 3) for a in (x, kernel)), strict=True)
     return jnp.concatenate([conv(a, _dense_kernel(k, together), **options) for a, k in pieces], 3)
 

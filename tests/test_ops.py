@@ -134,7 +134,10 @@ def test_the_backward_pass_has_no_dilated_left_operand_in_a_kernel_gradient():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_grouped_conv_is_each_group_alone(stride):
+@pytest.mark.parametrize("block", [None, 2, 5, 32])
+def test_grouped_conv_is_each_group_alone(stride, block, monkeypatch):
+    """As XLA's grouped one and in dense blocks: of one group, of as many as fit and divide (one of three), of all."""
+    monkeypatch.setitem(ops.BLOCK, jax.default_backend(), block)
     x, k = draw(0, 2, 5, 4, 6), draw(1, 3, 3, 2, 9)
     y = ops.conv(x, k, stride=stride, groups=3)
     for i in range(3):
