@@ -25,14 +25,14 @@ def train(config: str, directory: Path, devices: int, steps: int, processes: int
     kimg = steps * 32 / 1000
     command = [sys.executable, "-m", "experiments.train", config, "--run-dir", str(directory), "--batch", "32"]
     command += ["--kimg", str(kimg), "--tick-kimg", str(kimg), "--snapshot-kimg", str(kimg)]
-    command += ["--augment", "rotate", "scale", "crop", "flip"]
+    command += ["--cpu-devices", str(devices), "--augment", "rotate", "scale", "crop", "flip"]
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
     running = []
     for i in range(processes):
         several = ["--coordinator", f"localhost:{port}", "--processes", str(processes), "--process", str(i)]
-        env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices)}
+        env = os.environ | {"JAX_PLATFORMS": "cpu"}
         running.append(subprocess.Popen(command + several * (processes > 1), env=env, stdout=subprocess.DEVNULL))
     if any([p.wait() for p in running]):
         sys.exit(f"training on {processes} x {devices} devices failed")

@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", help="the Inception file; without it the statistics alone are timed")
     parser.add_argument("--images", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--features", type=int, nargs="*", default=[10_000])
     parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH")

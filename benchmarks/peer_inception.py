@@ -7,12 +7,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.peer_worker import serve  # noqa: E402
-from jaxgan import provenance  # noqa: E402
+from jaxgan import parallel, provenance  # noqa: E402
 from jaxgan.metrics import features, measure  # noqa: E402
 from jaxgan.tensors import read  # noqa: E402
 
 
 def main() -> None:
+    parallel.share_cores(0, parallel.MOST * measure.CHUNK, 1)  # as `experiments.evaluate` does
     which = features.inception_of(read(sys.argv[1]))
 
     def build(batch):

@@ -99,8 +99,10 @@ def main() -> None:
     protocols.named(args.metrics)
     if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdigit():
         raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
-    from jaxgan import sample, watch
-    from jaxgan.metrics.measure import as_json, measure, ready
+    from jaxgan import parallel, sample, watch
+    from jaxgan.metrics.measure import CHUNK, as_json, measure, ready
+
+    parallel.share_cores(0, parallel.MOST * CHUNK, 1)
 
     is_run = (Path(args.what) / "config.json").is_file()
     config = sample.read_config(args.what) if is_run else None
