@@ -95,17 +95,18 @@ def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(finishe
 
 
 def test_several_devices_train_the_same_network(finished, tmp_path):
-    code, _, err = run("train", *TINY, "--run-dir", tmp_path / "four", devices=4)
-    assert code == 0, err
+    four = (*TINY, "--cpu-devices", "4", "--run-dir", tmp_path / "four")  # the config says 1, whatever the environment says
+    code, out, err = run("train", *four)
+    assert code == 0 and "on 4 x" in out, err
     whole = final_state(tmp_path / "four")
-    one, four = final_state(finished[0])["generator"], whole["generator"]
+    one, several = final_state(finished[0])["generator"], whole["generator"]
     kernel = lambda tree: np.asarray(tree["params"]["Dense_0"]["kernel"], np.float64)
     # Adam moves every weight by about lr a step whatever its gradient, so rounding counts where gradients nearly vanish.
     # A convolution by Fourier transforms is chosen by the batch on the device, so the two do not even take the same sums.
-    assert np.abs(kernel(one) - kernel(four)).mean() < 0.05 * 60 * 1e-4
+    assert np.abs(kernel(one) - kernel(several)).mean() < 0.05 * 60 * 1e-4
     shutil.rmtree(tmp_path / "four" / "checkpoints" / "60")  # stopped before the end, and resumed on as many: the same bits
-    code, out, err = run("train", *TINY, "--run-dir", tmp_path / "four", devices=4)
-    assert code == 0 and "resuming at" in out, err
+    code, out, err = run("train", *four)
+    assert code == 0 and "resuming at" in out and "on 4 x" in out, err
     assert_equal(whole, final_state(tmp_path / "four"))
 
 
