@@ -18,7 +18,7 @@ import tyro
 from PIL import Image, ImageDraw
 
 from experiments.cli import parse, run_command
-from jaxgan import sample, watch
+from jaxgan import restore, watch
 from jaxgan.errors import UserError
 
 USUAL = {
@@ -132,7 +132,7 @@ def picture(options: Options, contenders, columns: int = 20) -> Image.Image:
     rows, names = [], []
     for name in contenders:
         try:
-            trained = sample.load(Path(options.out) / name)
+            trained = restore.load(Path(options.out) / name)
         except UserError:  # it stopped before its first checkpoint
             continue
         label = np.arange(columns) * trained.generator.classes // columns if trained.generator.classes else None

@@ -68,11 +68,11 @@ def real_images(args: Arguments, config: dict | None, update):
 
 def generated(args: Arguments, config: dict | None, source, n: int, update):
     """Generated images, a piece at a time, and how many there are (0: any number); and what it is of."""
-    from jaxgan import sample
+    from jaxgan import restore
     from jaxgan.data import open_source
 
     if config is not None:
-        trained = sample.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
+        trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
         images = trained.stream(n, seed=args.seed, psi=args.psi)
         return images, args.n, {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
     fakes = open_source(args.what, channels=source.shape[2], progress=update)
@@ -99,13 +99,13 @@ def main() -> None:
     protocols.named(args.metrics)
     if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdigit():
         raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
-    from jaxgan import parallel, sample, watch
+    from jaxgan import parallel, restore, watch
     from jaxgan.metrics.measure import CHUNK, as_json, measure, ready
 
     parallel.share_cores(0, parallel.MOST * CHUNK, 1)
 
     is_run = (Path(args.what) / "config.json").is_file()
-    config = sample.read_config(args.what) if is_run else None
+    config = restore.read_config(args.what) if is_run else None
     if config and config["data"].get("inputs"):
         from experiments import evaluate_pairs
 

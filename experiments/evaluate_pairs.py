@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxgan import sample, translate, watch
+from jaxgan import restore, translate, watch
 from jaxgan.data import Source, open_pairs, shuffled
 from jaxgan.errors import UserError
 
@@ -24,7 +24,7 @@ def evaluate(args, config: dict) -> None:
 
     if args.psi != 1:
         raise UserError(f"--psi {args.psi:g}: this run makes images from images; leave it out")
-    trained = sample.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
+    trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
     update, close = watch.counter("reading images", True)
     source, index, which = pairs(args, config, update)
     close()

@@ -68,7 +68,7 @@ def main() -> None:
     out = Path(args.out)
     if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".npy"):
         raise UserError(f"--out {args.out}: write a .png, an .npz or a folder")
-    from jaxgan import sample, watch
+    from jaxgan import restore, watch
 
     if args.mix and (out.suffix.lower() not in (".png", ".npz") or args.threshold is not None):
         raise UserError("--mix writes one table, a .png or an .npz, and takes no --threshold")
@@ -77,7 +77,7 @@ def main() -> None:
     which = args.checkpoint
     if which not in ("latest", "best") and not which.isdigit():
         raise UserError(f"--checkpoint {which}: it is latest, best or a step")
-    trained = sample.load(args.run, checkpoint_step=which, average=args.average)
+    trained = restore.load(args.run, checkpoint_step=which, average=args.average)
     if args.source:
         return translated(args, trained, out)
     options = {"seed": args.seed, "psi": args.psi, "noise": args.noise}

@@ -5,7 +5,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from jaxgan import sample, translate, watch
+from jaxgan import restore, translate, watch
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
 
@@ -13,7 +13,7 @@ PIECE = 64
 """Images read, translated and written at once."""
 
 
-def write(trained: sample.Trained, source: str, out: Path, *, resize: bool, seed: int, n: int) -> int:
+def write(trained: restore.Trained, source: str, out: Path, *, resize: bool, seed: int, n: int) -> int:
     """Translate every image of a file, folder or archive.
 
     Args:
@@ -47,7 +47,7 @@ def write(trained: sample.Trained, source: str, out: Path, *, resize: bool, seed
     return count
 
 
-def pieces(trained: sample.Trained, read, n: int, seed: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def pieces(trained: restore.Trained, read, n: int, seed: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """(number of the first, source images, images) of the first n, up to PIECE at once."""
     for first in range(0, n, PIECE):
         sources = np.stack([read(i) for i in range(first, min(first + PIECE, n))])

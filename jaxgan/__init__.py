@@ -9,7 +9,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name):
     if name == "load":  # late, so that importing one loss does not import Orbax
-        from jaxgan.sample import load
+        from jaxgan.restore import load
 
         return load
     raise AttributeError(f"module 'jaxgan' has no attribute {name!r}")

@@ -15,8 +15,8 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxgan import convert_r3gan, convert_stylegan2, tensors, weights
+from jaxgan.description import build, describe
 from jaxgan.errors import UserError
-from jaxgan.sample import build, describe
 
 KEY = "jaxgan"
 """Of the header's text that describes the model."""
@@ -73,7 +73,7 @@ def save_safetensors(path: str | os.PathLike, module: nn.Module, variables: dict
     """Write a model as one safetensors file, which other libraries read too.
 
     Array names are paths with dots, 'params.stage0_block0.expand.kernel'; the header's text 'jaxgan' is
-    `sample.describe(module)` as JSON.
+    `description.describe(module)` as JSON.
 
     Args:
       path: the file, '*.safetensors'.

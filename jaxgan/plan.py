@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgan import average, calls, feed, game, parallel, provenance, sample, step, watch
+from jaxgan import average, calls, description, feed, game, parallel, provenance, restore, step, watch
 from jaxgan.data import Source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.metrics import protocols
@@ -39,7 +39,7 @@ class Run(NamedTuple):
 
     def stage(self, step: int) -> int:
         """Which of the stages makes a step: a function of the images shown before it."""
-        return sample.stage_at([design.start_kimg for design in self.stages], step * self.settings.batch / 1000)
+        return restore.stage_at([design.start_kimg for design in self.stages], step * self.settings.batch / 1000)
 
 
 def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int], int], Design | tuple[Design, ...]]) -> Run:
@@ -79,6 +79,21 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     calls.check(settings.steps_per_call, stages[-1].recipe, streamed)
     names = tuple(sorted({name for s in stages for name in trace(s, source)}))
     meter = ready(settings.metrics, whole, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
+    config = _described(name, settings, stages, source)
+    if found:
+        changes = _changes(found, config)
+        if changes and settings.resume != "force":
+            raise UserError(
+                f"{directory} holds a run of another config: {'; '.join(changes)}. Give another --run-dir, or "
+                "--resume force to go on with the changed config"
+            )
+        for change in changes if parallel.is_main() else ():
+            print(f"going on with a changed config: {change}")
+    return Run(directory, settings, config, stages, source, meter, names)
+
+
+def _described(name: str, settings: Settings, stages: tuple[Design, ...], source: Source) -> dict:
+    """What `config.json` says, as JSON gives it back."""
     config = {
         "jaxgan": provenance.versions()["jaxgan"],
         "config": name,
@@ -93,25 +108,15 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
             "fingerprint": source.fingerprint,
             "skipped": list(source.skipped),
         },
-        "generator": sample.describe(stages[-1].generator),
-        "discriminator": sample.describe(stages[-1].discriminator),
-        "stages": [{"start_kimg": s.start_kimg, "generator": sample.describe(s.generator)} for s in stages],
+        "generator": description.describe(stages[-1].generator),
+        "discriminator": description.describe(stages[-1].discriminator),
+        "stages": [{"start_kimg": s.start_kimg, "generator": description.describe(s.generator)} for s in stages],
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-    config = json.loads(json.dumps(config))
-    if found:
-        changes = _changes(found, config)
-        if changes and settings.resume != "force":
-            raise UserError(
-                f"{directory} holds a run of another config: {'; '.join(changes)}. Give another --run-dir, or "
-                "--resume force to go on with the changed config"
-            )
-        for change in changes if parallel.is_main() else ():
-            print(f"going on with a changed config: {change}")
-    return Run(directory, settings, config, stages, source, meter, names)
+    return json.loads(json.dumps(config))
 
 
 def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> None:
@@ -181,7 +186,7 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
     if not directory.exists() or not any(directory.iterdir()):
         return None
     try:
-        found = sample.read_config(directory)
+        found = restore.read_config(directory)
     except UserError:
         raise UserError(
             f"--run-dir {directory}: the folder is not empty and not a run of jaxgan; give another --run-dir"

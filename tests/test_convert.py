@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import convert, convert_r3gan, convert_stylegan2, sample, tensors, weights
+from jaxgan import convert, convert_r3gan, convert_stylegan2, description, sample, tensors, weights
 from jaxgan.errors import UserError
 from jaxgan.models import dcgan, r3gan, stylegan2
 from tests.golden import r3gan_rule
@@ -193,7 +193,7 @@ def test_safetensors_that_do_not_fit(tmp_path):
         ("[" * 100_000, "weights alone"),
         (json.dumps({"family": "os", "class": "system", "fields": {}}), "no model os.system"),
         (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8, 1], "rooms": 3}}), "weights alone"),
-        (json.dumps(sample.describe(module)), r"params/basis has the shape \(4, 4, 5\)"),
+        (json.dumps(description.describe(module)), r"params/basis has the shape \(4, 4, 5\)"),
     ]:
         tensors.write_safetensors(path, arrays, {convert.KEY: text} if text else None)
         with pytest.raises(UserError, match=said) as e:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import families, stacked
-from jaxgan import game, sample, state, step
+from jaxgan import description, game, state, step
 from jaxgan.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -38,8 +38,8 @@ def test_the_config_traces(name):
     counts = tuple(sum(int(np.prod(a.shape)) for a in jax.tree.leaves(p.params)) for p in (first.g, first.d))
     assert counts == PAPERS.get(name, counts)
     for module in (design.generator, design.discriminator):  # config.json can rebuild it
-        again = sample.build(sample.describe(module))
-        assert sample.describe(again) == sample.describe(module)
+        again = description.build(description.describe(module))
+        assert description.describe(again) == description.describe(module)
     if name in families.SMALL:
         x = jax.ShapeDtypeStruct((design.recipe.slots, 1, 4, *shape), jnp.uint8)
         c = jax.ShapeDtypeStruct(x.shape[:3], jnp.int32) if classes else None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import growing
-from jaxgan import calls, checkpoint, game, grow, plan, run, sample, state, step
+from jaxgan import calls, checkpoint, description, game, grow, plan, restore, run, sample, state, step
 from jaxgan.errors import UserError
 from tests.commands import assert_equal, final_state
 
@@ -42,19 +42,19 @@ def test_stopping_where_it_grows_and_in_a_fade_is_the_run_that_never_stopped(tmp
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert train(whole, monkeypatch) == 0
     assert train(stopped, monkeypatch, stop=9) == 143  # after 10 steps: the next begins with growing
-    small = sample.load(stopped)
+    small = restore.load(stopped)
     assert (small.step, small.generator.stage) == (10, 0) and "fade" not in small.variables
     assert train(stopped, monkeypatch, stop=14) == 143
-    fading = sample.load(stopped)
+    fading = restore.load(stopped)
     assert (fading.step, fading.generator.stage) == (15, 1)
     np.testing.assert_allclose(fading.variables["fade"]["alpha"], 0.4, rtol=1e-6)  # step 14 is at 0.112 kimg, of 0.08 to 0.16
     assert train(stopped, monkeypatch) == 0
     assert_equal(final_state(whole), final_state(stopped))
-    assert float(sample.load(stopped).variables["fade"]["alpha"]) == 1
+    assert float(restore.load(stopped).variables["fade"]["alpha"]) == 1
     assert capsys.readouterr().out.count("grown to stage 2 of 2 at 0.08 kimg") == 2
     images = fading.sample(4)
     assert images.shape == (4, 8, 8, 1)
-    again = sample.load(stopped, checkpoint_step=15)  # a checkpoint of the fade samples as it did when it was the last
+    again = restore.load(stopped, checkpoint_step=15)  # a checkpoint of the fade samples as it did when it was the last
     np.testing.assert_array_equal(again.sample(4), images)
 
 
@@ -145,7 +145,8 @@ def test_the_config_traces(name):
     first = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
     counts = tuple(round(sum(a.size for a in jax.tree.leaves(p.params)) / 1e6, 1) for p in (first.g, first.d))
     assert counts == PAPERS.get(name, counts)
-    assert sample.describe(sample.build(sample.describe(design.generator))) == sample.describe(design.generator)
+    said = description.describe(design.generator)
+    assert description.describe(description.build(said)) == said
     if name in growing.SMALL:
         x = jax.ShapeDtypeStruct((1, 1, made.batch, *shape), jnp.uint8)
         update = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import game, recipes_paired, sample, state, step
+from jaxgan import description, game, recipes_paired, sample, state, step
 from jaxgan.errors import UserError
 from jaxgan.models.pix2pix import Discriminator, Generator, receptive_field
 from tests.golden import pix2pix_rule
@@ -110,7 +110,7 @@ def test_bfloat16_is_near_and_the_model_can_be_rebuilt():
         v = variables(exact, *given)
         a, b = jit(exact.apply)(v, *given), jit(rough.apply)(v, *given)
         assert b.dtype == jnp.float32 and 0 < np.abs(a - b).max() < 0.3 * np.abs(a).max()
-        assert sample.build(sample.describe(rough)) == rough
+        assert description.build(description.describe(rough)) == rough
 
 
 def test_a_step_moves_both_players_and_weighs_the_terms():

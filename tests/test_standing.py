@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.sample import Arguments, asked
-from jaxgan import checkpoint, optim, sample, state
+from jaxgan import checkpoint, description, optim, restore, sample, state
 from jaxgan.models import resnet
 from jaxgan.step import Recipe
 
@@ -48,9 +48,9 @@ def test_a_run_samples_with_them_and_not_with_the_moving_ones(tmp_path, variable
     store.manager.close()
 
     def images(standing, **options):
-        config = {"jaxgan": "0", "generator": sample.describe(GENERATOR), "settings": {"standing": standing}}
+        config = {"jaxgan": "0", "generator": description.describe(GENERATOR), "settings": {"standing": standing}}
         (tmp_path / "config.json").write_text(json.dumps(config))
-        return sample.load(tmp_path).sample(8, label=1, **options)
+        return restore.load(tmp_path).sample(8, label=1, **options)
 
     with_them = sample.sample(GENERATOR, sample.standing(GENERATOR, variables, 2), 8, label=1)
     np.testing.assert_array_equal(images(2), with_them)

@@ -1,0 +1,107 @@
+"""A trained generator, from a run directory or a file, ready to sample."""
+
+import bisect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxgan import checkpoint, convert, description, label_vectors, sample, translate
+from jaxgan.errors import UserError
+
+
+class Trained(NamedTuple):
+    """A trained generator, ready to sample; needs no data set."""
+
+    generator: nn.Module
+    variables: dict
+    config: dict
+    """What `config.json` says of the run."""
+    step: int
+
+    standing: int = 0
+    """`Settings.standing` of the run."""
+    vectors: np.ndarray | None = None
+    """Label vectors [m, K] of the data, of a run on such: drawn from where no label is given."""
+
+    def sample(self, n: int, **options) -> np.ndarray:
+        """uint8 [n, H, W, C]; options as `jaxgan.sample.sample` has them."""
+        return np.concatenate(list(self.stream(n, **options)))
+
+    def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, label=None, **options) -> Iterator[np.ndarray]:
+        """The same a piece at a time. With truncation, batch norm's statistics are those of the truncated z."""
+        variables, vectors = self.variables, self.vectors
+        if psi != 1 or threshold is not None:
+            variables = sample.standing(self.generator, variables, self.standing, psi=psi, threshold=threshold, vectors=vectors)
+        if label is None and vectors is not None and n > 0:
+            label = label_vectors.drawn(vectors, options.get("seed", 0), n)
+        return sample.stream(self.generator, variables, n, psi=psi, threshold=threshold, label=label, **options)
+
+    def mix(self, grid: tuple[int, int], layers: tuple[int, int] | None = None, **options) -> np.ndarray:
+        """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`. Of label vectors all have the first one drawn."""
+        if options.get("label") is None and self.vectors is not None:
+            options["label"] = label_vectors.drawn(self.vectors, options.get("seed", 0), 1)[0]
+        return sample.mix(self.generator, self.variables, grid, layers, **options)
+
+    def translate(self, images: np.ndarray, *, seed: int | None = 0, first: int = 0) -> np.ndarray:
+        """Source images uint8 [n, H, W, C] -> uint8 [n, H, W, C]; see `jaxgan.translate.translate`."""
+        return translate.translate(self.generator, self.variables, images, seed=seed, first=first)
+
+
+def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: float | None = None) -> Trained:
+    """The averaged generator of a run directory, or of a file.
+
+    Args:
+      run: the run directory; or an official .pkl of R3GAN, StyleGAN2-ADA or StyleGAN3's StyleGAN2, or a .safetensors
+        of `convert.save_safetensors`.
+      checkpoint_step: 'latest', 'best' or a step.
+      average: relative width of another weight average, in (0, 0.2887), for a run with --posthoc; None for its own. It
+        is made of the averages saved up to the checkpoint's step.
+    Raises:
+      UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not kept.
+    """
+    if Path(run).is_file():
+        generator, variables = convert.load(run)
+        return Trained(generator, jax.tree.map(jnp.asarray, variables), {}, 0)
+    config = read_config(run)
+    variables, step = checkpoint.load_generator(Path(run) / "checkpoints", checkpoint_step)
+    if average is not None:
+        params, step = checkpoint.load_average(Path(run) / "averages", average, step)
+        variables = variables | {"params": params}
+    generator, batches = description.build(_described(config, step)), config.get("settings", {}).get("standing", 0)
+    vectors = label_vectors.read(Path(run))
+    variables = sample.standing(generator, jax.tree.map(jnp.asarray, variables), batches, vectors=vectors)
+    return Trained(generator, variables, config, step, batches, vectors)
+
+
+def stage_at(starts: list[float], kimg: float) -> int:
+    """The stage that trains at a time, of stages that start at these; the first one before it starts."""
+    return max(bisect.bisect_right(starts, kimg) - 1, 0)
+
+
+def _described(config: dict, step: int) -> dict:
+    """The generator, as `describe` has it, of a run after so many steps: of the stage that made the last of them."""
+    stages = config.get("stages", ())
+    if len(stages) < 2:
+        return config["generator"]
+    kimg = (step - 1) * config["settings"]["batch"] / 1000
+    return stages[stage_at([stage["start_kimg"] for stage in stages], kimg)]["generator"]
+
+
+def read_config(run: str | Path) -> dict:
+    """The `config.json` of a run directory. Raises UserError if it is not one."""
+    path = Path(run) / "config.json"
+    if not Path(run).exists():
+        raise UserError(f"{run}: there is no such run directory")
+    try:
+        config = json.loads(path.read_text())
+        if not isinstance(config, dict) or not {"jaxgan", "generator"} <= config.keys():
+            raise ValueError
+        return config
+    except (OSError, ValueError):
+        raise UserError(f"{run}: not a run directory of jaxgan (no readable config.json of ours in it)") from None
