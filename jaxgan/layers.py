@@ -208,5 +208,4 @@ class Dropout(nn.Module):
             )
         salt = zlib.crc32("/".join(self.path).encode())
         dropped = ops.hash_bits(keys, salt, x.shape[1:]) < jnp.uint32(math.floor(self.rate * 2**32))
-        dropped = jax.lax.optimization_barrier(dropped)  # or every loop that reads the mask hashes it again
         return jnp.where(dropped, jnp.zeros_like(x), x / jnp.asarray(1 - self.rate, x.dtype))
