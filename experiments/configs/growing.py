@@ -146,6 +146,6 @@ by us."""
 def configs() -> dict[str, Shared]:
     """All of them by name: family, family-mnist, and the papers'."""
     mnist = {"data": "mnist", "kimg": 300.0, "tick_kimg": 5.0, "snapshot_kimg": 20.0}
-    longer = {"progan": {"stable_kimg": 30.0, "fade_kimg": 30.0}, "stylegan": {}}
+    longer = {"progan": {"stable_kimg": 30.0, "fade_kimg": 30.0}, "stylegan": {"lr": 0.01, "gamma": 10.0}}
     on_mnist = {f"{name}-mnist": dataclasses.replace(config, **mnist, **longer[name]) for name, config in SMALL.items()}
     return {**SMALL, **on_mnist, **PAPERS}
