@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxgan import calls, checkpoint, game, grow, label_vectors, parallel, step, watch
 from jaxgan.data import Source
 from jaxgan.feed import Feed, Layout, open_feed
+from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.plan import Run, write_config
 from jaxgan.profiling import Tracer
 from jaxgan.report import Report
@@ -28,7 +29,7 @@ def train_steps(state, meter, held, dues, *, axis, game, recipe, take):
         state, meter = carry
         x, c = take(held, state.step, axis)
         new, log = step.update(state, x, c, game=game, recipe=recipe, due=due, axis=axis)
-        return new, step.add_to_meter(meter, log, state.step)
+        return new, add_to_meter(meter, log, state.step)
 
     state, meter = calls.looped(one, (state, meter), dues)
     return state, meter, state.step.astype(jnp.uint32)
@@ -60,7 +61,7 @@ def build_machine(settings: Settings, design: Design, source: Source, names: tup
     )
     resident = {"auto": None, "yes": True, "no": False}[settings.resident]
     feed = open_feed(source, layout, resident=resident)
-    return Machine(compiled(design, feed), feed, step.start_meter(names))
+    return Machine(compiled(design, feed), feed, start_meter(names))
 
 
 def compiled(design: Design, feed: Feed) -> Callable:

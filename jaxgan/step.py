@@ -182,23 +182,20 @@ def programs(recipe: Recipe) -> dict[Due, int]:
     return first
 
 
-def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], batch, key, index, kimg, axis):
-    """Gradients, statistics, carry and log of one micro-batch, for each player in `terms`.
+def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
+    """generate, synthesize and judge: the networks with the labels and the keys [B, 6] of a (micro-)batch.
 
-    Each network runs forward once (`jax.vjp`); each moving player pulls its own gradient back through it. Counting on the
-    compiler to merge two `value_and_grad`s instead costs 26 convolutions for 21 on the tutorial's step.
+    The last two, given B / k images, take the labels and the draws of every k-th of the batch.
     """
-    (x, c), extra = batch
-    image_keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 7))(index)
-    kw, ks, kr, kf, jr, jf, kt = (image_keys[:, i] for i in range(7))
+    kw, ks, kr, kf, jr, jf = (keys[:, i] for i in range(6))
     p = game.p(state.carry, kimg)
 
-    def every(k, tree):
+    def of_every(k, tree):
         return jax.tree.map(lambda a: a[::k], tree)
 
     def synthesize(params, stats, w, refresh=False):
-        k = len(index) // len(jax.tree.leaves(w)[0])
-        return game.synthesize({"params": params, **stats}, ks[::k], w, every(k, c), kimg, axis, refresh)
+        k = len(keys) // len(jax.tree.leaves(w)[0])
+        return game.synthesize({"params": params, **stats}, ks[::k], w, of_every(k, c), kimg, axis, refresh)
 
     def generate(params):
         w, stats = game.latent({"params": params, **state.g.stats}, kw, c, kimg, axis, True)
@@ -207,13 +204,26 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
 
     def judge(params, stats, x, of, c=c, refresh=False):
         ka, kj = {"real": (kr, jr), "fake": (kf, jf)}[of]
-        k = len(index) // len(x)
+        k = len(keys) // len(x)
 
         def verdict(params, x, refresh):
-            return game.judge({"params": params, **stats}, kj[::k], x, every(k, c), kimg, axis, refresh)
+            return game.judge({"params": params, **stats}, kj[::k], x, of_every(k, c), kimg, axis, refresh)
 
         critic = lambda x: verdict(jax.lax.stop_gradient(params), x, False)[0].logits
         return verdict(params, game.augment(ka[::k], x, p, critic), refresh)
+
+    return generate, synthesize, judge
+
+
+def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], batch, key, index, kimg, axis):
+    """Gradients, statistics, carry and log of one micro-batch, for each player in `terms`.
+
+    Each network runs forward once (`jax.vjp`); each moving player pulls its own gradient back through it. Counting on the
+    compiler to merge two `value_and_grad`s instead costs 26 convolutions for 21 on the tutorial's step.
+    """
+    (x, c), extra = batch
+    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 7))(index)
+    generate, synthesize, judge = _networks(game, state, c, keys[:, :6], kimg, axis)
 
     def judge_both(params, fake):
         real_out, stats = judge(params, state.d.stats, x, "real", refresh=True)
@@ -241,7 +251,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
                 gather=lambda a: jax.lax.all_gather(a, axis, tiled=True) if axis else a,
                 params=params,
                 carry=state.carry | fresh,
-                keys=jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(kt),
+                keys=jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(keys[:, 6]),
                 key=jax.random.fold_in(term_key, i),
                 kimg=kimg,
             )
@@ -336,17 +346,3 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
     }
     ema = jax.tree.map(lambda e, p: p + beta * (e - p), state.ema, state.g.params)
     return state.replace(step=step, ema=ema, averages=averages, carry=recipe.adapt(state.carry, log)), log
-
-
-def start_meter(names) -> dict[str, Array]:
-    """Sums over the steps of a tick, all zero: {name: [sum, count]} and the first step that was not finite."""
-    meter = {name: jnp.zeros(2, jnp.float32) for name in names}
-    return meter | {"bad_step": jnp.full((), 2**31 - 1, jnp.int32)}
-
-
-def add_to_meter(meter: dict[str, Array], log: dict[str, Array], step: Array) -> dict[str, Array]:
-    """The meter with one step's log added, on the device: the host looks once a tick."""
-    finite = jnp.all(jnp.isfinite(jnp.stack([v.astype(jnp.float32) for v in log.values()])))
-    bad = jnp.where(finite, 2**31 - 1, step)
-    new = {n: meter[n] + jnp.stack([v.astype(jnp.float32), jnp.ones((), jnp.float32)]) for n, v in log.items()}
-    return meter | new | {"bad_step": jnp.minimum(meter["bad_step"], bad)}

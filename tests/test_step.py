@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from jaxgan import game, optim, penalties, recipes, state, step, terms
 from jaxgan.augment import pipeline
+from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.models import dcgan
 from jaxgan.step import Game, Phase, Recipe, Term, Turn, Verdict
 from tests.golden import seed_rule
@@ -228,12 +229,12 @@ def test_a_step_traced_twice_compiles_once():
 
 
 def test_meter_sums_and_marks_the_first_bad_step():
-    meter = step.start_meter(["a", "lazy"])
-    meter = step.add_to_meter(meter, {"a": jnp.float32(1), "lazy": jnp.float32(5)}, jnp.int32(0))
-    meter = step.add_to_meter(meter, {"a": jnp.float32(3)}, jnp.int32(1))
+    meter = start_meter(["a", "lazy"])
+    meter = add_to_meter(meter, {"a": jnp.float32(1), "lazy": jnp.float32(5)}, jnp.int32(0))
+    meter = add_to_meter(meter, {"a": jnp.float32(3)}, jnp.int32(1))
     assert meter["a"].tolist() == [4, 2] and meter["lazy"].tolist() == [5, 1] and int(meter["bad_step"]) == 2**31 - 1
     for k, v in ((2, jnp.nan), (3, jnp.inf)):
-        meter = step.add_to_meter(meter, {"a": jnp.float32(v)}, jnp.int32(k))
+        meter = add_to_meter(meter, {"a": jnp.float32(v)}, jnp.int32(k))
     assert int(meter["bad_step"]) == 2
 
 
