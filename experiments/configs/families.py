@@ -287,7 +287,8 @@ def configs() -> dict[str, Config]:
     """All of them by name: family, family-mnist, and the papers'."""
     mnist = {"data": "mnist", "kimg": 300.0, "tick_kimg": 5.0, "snapshot_kimg": 20.0}
     slower = {"lr": 4e-4, "lr_d": 8e-4}  # at the rates of 20 kimg D gives up after 100
-    longer = {"sagan": slower, "biggan": slower, "biggan_deep": slower}
+    critics = {"n_critic": 3}  # with one update of D for one of G it draws one image a class, at any of the rates tried
+    longer = {"sagan": critics, "biggan": slower, "biggan_deep": slower}
     on_mnist = {
         f"{name}-mnist": dataclasses.replace(config, **mnist, level=0.13, **longer.get(name, {}))
         for name, config in SMALL.items()
