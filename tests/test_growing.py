@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.configs import growing
 from jaxgan import calls, checkpoint, description, game, grow, plan, restore, run, sample, state, step
@@ -20,6 +21,20 @@ TINY |= {"z_dim": 4, "tick_kimg": 0.12, "snapshot_kimg": 9.0, "conditional": "no
 
 def config(**fields):
     return growing.ProGAN(**TINY | fields)
+
+
+@pytest.fixture
+def compiled_once(tmp_path):
+    """Every start of a run finds the programs of the one before, as a user's does."""
+    put = {"jax_compilation_cache_dir": str(tmp_path / "compiled"), "jax_persistent_cache_min_compile_time_secs": 0.2}
+    before = {name: getattr(jax.config, name) for name in put}
+    compilation_cache.reset_cache()  # JAX looks at the folder once
+    for name, value in put.items():
+        jax.config.update(name, value)
+    yield
+    compilation_cache.reset_cache()
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 def train(directory, monkeypatch, stop=None):
@@ -38,7 +53,7 @@ def train(directory, monkeypatch, stop=None):
 
 
 @pytest.mark.slow
-def test_stopping_where_it_grows_and_in_a_fade_is_the_run_that_never_stopped(tmp_path, monkeypatch, capsys):
+def test_stopping_where_it_grows_and_in_a_fade_is_the_run_that_never_stopped(tmp_path, monkeypatch, capsys, compiled_once):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert train(whole, monkeypatch) == 0
     assert train(stopped, monkeypatch, stop=9) == 143  # after 10 steps: the next begins with growing
