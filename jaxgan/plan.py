@@ -134,7 +134,7 @@ def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> No
 
 
 def trace(design: Design, source: Source) -> tuple[str, ...]:
-    """Trace every program of the recipe, so that what does not fit together is said now; returns the names it logs."""
+    """Trace the first step, which has all terms, so that what does not fit together is said now; returns the names it logs."""
     recipe = design.recipe
     x = jax.ShapeDtypeStruct((recipe.slots, recipe.accum, recipe.batch // recipe.accum, *source.shape), jnp.uint8)
     c = source.labels
@@ -143,15 +143,13 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
     elif c is not None:
         c = jax.ShapeDtypeStruct((*x.shape[:3], *c.shape[1:]), c.dtype)
     state = jax.eval_shape(lambda: create(0, *game.init(design.generator, design.discriminator, 0), recipe))
-    names = set()
-    for due in step.programs(recipe):
-        try:
-            names |= jax.eval_shape(partial(step.update, game=design.game, recipe=recipe, due=due), state, x, c)[1].keys()
-        except ValueError as e:
-            if source.labels is None or source.labels.ndim == 1:
-                raise
-            raise UserError(f"{source.name} has label vectors, and this config needs classes ({e}); --conditional no?") from e
-    return tuple(sorted(names))
+    first = partial(step.update, game=design.game, recipe=recipe, due=step.due(recipe, 0))
+    try:
+        return tuple(sorted(jax.eval_shape(first, state, x, c)[1]))
+    except ValueError as e:
+        if source.labels is None or source.labels.ndim == 1:
+            raise
+        raise UserError(f"{source.name} has label vectors, and this config needs classes ({e}); --conditional no?") from e
 
 
 def _open(settings: Settings) -> Source:

@@ -34,6 +34,7 @@ class Report:
         done = rows[-1]["kimg"] if rows else 0.0
         every = run.settings.metrics_kimg
         self.measured, self.said = math.floor(done / every + 0.01) if every else None, False
+        self.draw_curves = watch.seldom(watch.draw_curves)  # a GPU may train from tick to tick while one is drawn
         self.tensorboard = None
         if run.settings.tensorboard and self.main:
             self.tensorboard = watch.open_tensorboard(run.directory / "tensorboard")
@@ -84,7 +85,7 @@ class Report:
         if self.main:
             self.rows.append(row)
             watch.add_to_log(self.directory / "log.jsonl", row)
-            watch.draw_curves(self.rows, self.directory / "curves.png")
+            self.draw_curves(self.rows, self.directory / "curves.png", anyway=snapshot or save)
             self.bar.losses(row)
             self.bar.tick(f"{kimg:g} kimg  d {row.get('d/adv', 0):.3f}  g {row.get('g/adv', 0):.3f}  {row['img_per_s']} img/s")
             if self.tensorboard:
@@ -150,6 +151,8 @@ class Report:
 
     def _stop_not_finite(self, kimg: float, what: str = "a loss") -> None:
         checkpoint.wait(self.store)
+        if self.main:
+            self.draw_curves(self.rows, self.directory / "curves.png", anyway=True)
         kept = self.store.manager.latest_step()
         kept = "no checkpoint was written before" if kept is None else f"the checkpoint of step {kept} is kept"
         raise UserError(

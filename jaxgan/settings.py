@@ -52,7 +52,7 @@ class Settings:
     resident: Literal["auto", "yes", "no"] = "auto"
     """Keep the set on the device; auto where it takes up to 2 GiB."""
     tick_kimg: float = 2.0
-    """How often to log and redraw the curves."""
+    """How often to log, and to redraw the curves where that takes little of the time."""
     snapshot_kimg: float = 10.0
     """How often to write a grid of samples and a checkpoint."""
     metrics: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,27 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
             axes.legend(fontsize=7)
     axes.set_xlabel("kimg")
     figure.savefig(path, dpi=100, format="png")
+
+
+def seldom(fn: Callable[..., None], share: float = 0.02, clock: Callable[[], float] = time.perf_counter) -> Callable[..., None]:
+    """`fn` with a keyword `anyway`: without it, a call is left out where fn would take more than `share` of the time.
+
+    Args:
+      fn: what is worth a look, but not a wait of the devices.
+      share: of the time since the last call that was not left out.
+      clock: seconds.
+    """
+    after = -math.inf
+
+    def call(*args, anyway: bool = False) -> None:
+        nonlocal after
+        start = clock()
+        if anyway or start >= after:
+            fn(*args)
+            end = clock()
+            after = end + (end - start) / share
+
+    return call
 
 
 class Progress:
