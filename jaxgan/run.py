@@ -71,8 +71,9 @@ def compiled(design: Design, feed: Feed) -> Callable:
 
 
 def fresh(settings: Settings, design: Design) -> TrainState:
-    """The state of a design before it is trained."""
-    return create(settings.seed, *game.init(design.generator, design.discriminator, settings.seed), design.recipe)
+    """The state of a design before it is trained. One program: eagerly, each new shape is compiled, some hundred of them."""
+    start = lambda seed: create(seed, *game.init(design.generator, design.discriminator, seed), design.recipe)
+    return jax.jit(start)(jnp.uint32(settings.seed))
 
 
 def grown(machine: Machine, settings: Settings, design: Design, state) -> tuple[Machine, Any]:

@@ -15,19 +15,21 @@ TINY = ["digits-seed", "--batch", "4", "--kimg", "0.24", "--tick-kimg", "0.02", 
 TINY += ["--augment", "rotate", "scale", "crop", "flip"]
 
 
-def environment(devices: int = 1) -> dict[str, str]:
+def environment(devices: int = 1, quick: bool = True) -> dict[str, str]:
+    """`quick`: compiled in half the time, to run slower; without it as for a user."""
     cache = {"JAX_COMPILATION_CACHE_DIR": str(CACHE), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return os.environ | cache | {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "COLUMNS": "200"}
+    cpu = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quick))}
+    return os.environ | cache | cpu | {"COLUMNS": "200"}
 
 
-def start(module: str, *args, devices: int = 1) -> subprocess.Popen:
+def start(module: str, *args, devices: int = 1, quick: bool = True) -> subprocess.Popen:
     command = [sys.executable, "-m", f"experiments.{module}", *map(str, args)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment(devices), stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, cwd=ROOT, env=environment(devices, quick), stdout=pipe, stderr=pipe, text=True)
 
 
-def run(module: str, *args, devices: int = 1, timeout: int = 300) -> tuple[int, str, str]:
-    process = start(module, *args, devices=devices)
+def run(module: str, *args, devices: int = 1, quick: bool = True, timeout: int = 300) -> tuple[int, str, str]:
+    process = start(module, *args, devices=devices, quick=quick)
     out, err = process.communicate(timeout=timeout)
     return process.returncode, out, err
 

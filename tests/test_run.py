@@ -5,14 +5,17 @@ import os
 import shutil
 import signal
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commands import TINY, assert_equal, final_state, run, start
+from tests import commands
+from tests.commands import TINY, assert_equal, final_state
 
 pytestmark = pytest.mark.slow
+run, start = partial(commands.run, quick=False), partial(commands.start, quick=False)  # the programs that users get
 
 
 @pytest.fixture(scope="module")
