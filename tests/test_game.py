@@ -51,7 +51,7 @@ def one_step(n_critic=1, **options):
     d = Turn((Phase("d", (adversarial("d", "hinge"), r1)),), tuple(range(n_critic)))
     tx = {name: optim.adam(1e-2) for name in "gd"}
     recipe = Recipe((d, Turn((Phase("g", (adversarial("g", "hinge"),)),))), tx, batch=B)
-    first = state.create(0, *game.init(G(), D(), 0), recipe)
+    first = jax.jit(lambda: state.create(0, *game.init(G(), D(), 0), recipe))()
     x = np.random.default_rng(0).integers(0, 256, (recipe.slots, 1, B, *SHAPE), np.uint8)
     played = game.game(G(), D(), **options)
     return first, jax.jit(partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0)))(first, x, None)

@@ -75,7 +75,7 @@ def test_stopping_where_it_grows_and_in_a_fade_is_the_run_that_never_stopped(tmp
 
 def stages(**fields):
     made = config(**fields).design((8, 8, 1), 0)
-    return [(m, state.create(0, *game.init(m.generator, m.discriminator, 0), m.recipe)) for m in made]
+    return [(m, jax.jit(lambda m=m: state.create(0, *game.init(m.generator, m.discriminator, 0), m.recipe))()) for m in made]
 
 
 @pytest.fixture(scope="module")

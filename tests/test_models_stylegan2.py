@@ -135,7 +135,7 @@ def test_one_and_four_devices_train_the_same_pair():
     g, d = Generator((8, 8, 1), 3, z_dim=4, w_dim=4, **fields), Discriminator((8, 8, 1), 3, **fields)
     recipe = recipes_stylegan.stylegan2(batch=8, lr=0.01)
     recipe = recipe._replace(turns=recipe.turns[:1])
-    first = state.create(0, *game.init(g, d, 0), recipe)
+    first = jax.jit(lambda: state.create(0, *game.init(g, d, 0), recipe))()
     x, c = jax.random.uniform(jax.random.key(1), (1, 1, 8, 8, 8, 1), minval=-1), jnp.arange(8).reshape(1, 1, 8) % 3
     update = partial(step.update, game=game.game(g, d), recipe=recipe, due=step.due(recipe, 0))
     one, _ = jax.jit(update)(first, x, c)

@@ -21,7 +21,7 @@ def run(name, **options):
     g = mlp.Generator(SHAPE, 3, z_dim=5, widths=(8,))
     quiet = {"dropout": 0.0, "dropout_image": 0.0}
     d = mlp.Discriminator(SHAPE, 3, widths=(6,), pieces=2, head=HEADS.get(name, ""), spread=0.5, **quiet)
-    first = state.create(0, *game.init(g, d, 0), recipe)
+    first = jax.jit(lambda: state.create(0, *game.init(g, d, 0), recipe))()
     step.check(recipe)
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.integers(0, 256, (recipe.slots, 1, B, *SHAPE), np.uint8))

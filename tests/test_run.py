@@ -122,7 +122,7 @@ def test_a_run_on_another_number_of_devices_resumes(finished, tmp_path):
 
 
 def test_nan_stops_the_run_says_when_and_keeps_the_last_good(tmp_path):
-    args = ["digits", "--width", "4", "--batch", "4", "--kimg", "0.4", "--tick-kimg", "0.02", "--snapshot-kimg", "0.02"]
+    args = ["gan", "--batch", "4", "--kimg", "0.4", "--tick-kimg", "0.02", "--snapshot-kimg", "0.02"]
     code, _, err = run("train", *args, "--lr", "1e18", "--run-dir", tmp_path / "nan")
     assert code == 2 and "NaN or infinite at" in err and "kimg" in err and "lower --lr" in err
     assert len(err.strip().splitlines()) == 1

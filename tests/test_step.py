@@ -196,7 +196,7 @@ def test_the_number_of_devices_does_not_change_the_run():
     images = np.random.default_rng(0).integers(0, 256, (4, 2, accum, 16 // accum, 8, 8, 1), np.uint8)
     finals = []
     for n in (1, 4):
-        s = state.create(3, *game.init(*pair, 3), recipe)
+        s = jax.jit(lambda: state.create(3, *game.init(*pair, 3), recipe))()
         fn = partial(step.update, game=played, recipe=recipe)
         devices = jax.devices()[:n]
         s = jax.tree.map(lambda a, n=n: jnp.stack([a] * n), s)

@@ -194,7 +194,7 @@ def test_class_losses_and_spectral_norm_of_the_config_run(class_loss):
     if class_loss == "ac_gan":
         config = dataclasses.replace(config, penalty=("feature_matching",))
     design = config.design((8, 8, 1), 3)
-    first = state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe)
+    first = jax.jit(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))()
     x, c = images(design.recipe.slots, 4, (8, 8, 1)), jnp.arange(4).reshape(1, 1, 4) % 3
     c = jnp.concatenate([c] * design.recipe.slots)
     fn = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))
