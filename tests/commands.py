@@ -19,7 +19,8 @@ def environment(devices: int = 1, quick: bool = True) -> dict[str, str]:
     """`quick`: compiled in half the time, to run slower; without it as for a user."""
     cache = {"JAX_COMPILATION_CACHE_DIR": str(CACHE), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     cpu = {"JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices), "JAX_DISABLE_MOST_OPTIMIZATIONS": str(int(quick))}
-    return os.environ | cache | cpu | {"COLUMNS": "200"}
+    given = {name: value for name, value in os.environ.items() if quick or name != "XLA_FLAGS"}  # conftest.py sets them
+    return given | cache | cpu | {"COLUMNS": "200"}
 
 
 def start(module: str, *args, devices: int = 1, quick: bool = True) -> subprocess.Popen:
