@@ -20,12 +20,16 @@ SIZES = {"z_dim": 6, "w_dim": 5, "channel_base": 48, "channel_max": 4}
 
 @cache
 def made(family, classes=0):
-    """A generator of random weights, its noise as strong as its signal, and a mean of w that is not 0."""
+    """A generator of random weights, its noise as strong as its signal, and a mean of w that is not 0.
+
+    Its constant varies, as a trained one's: instance norm of StyleGAN's first one, all ones, divides rounding by rounding.
+    """
     g = family.Generator(SHAPE, classes, **SIZES)
     c, keys = jnp.zeros(1, jnp.int32) if classes else None, jax.random.split(jax.random.key(0), 1)
     v = dict(jax.jit(lambda: g.init(jax.random.key(0), jnp.zeros((1, 6)), c, keys=keys))())
-    loud = lambda path, a: a + 0.5 if path[-1].key == "noise_strength" else a
-    v["params"] = jax.tree_util.tree_map_with_path(loud, v["params"])
+    varied = lambda a: a + jax.random.normal(jax.random.key(1), a.shape)
+    change = {"noise_strength": lambda a: a + 0.5, "const": varied}
+    v["params"] = jax.tree_util.tree_map_with_path(lambda path, a: change.get(path[-1].key, lambda a: a)(a), v["params"])
     v["w_avg"] = jax.tree.map(lambda a: a + 0.3, v["w_avg"])
     return g, v
 
