@@ -66,7 +66,7 @@ def main() -> None:
 
     def build(batch: int):
         case = Case(name, GAMES[name], batch)
-        return lambda steps: case.round(steps, keep=False)
+        return case.train
 
     serve(f"jax {provenance.versions()['jax']}, {jax.devices()[0].device_kind}", build)
 

@@ -16,6 +16,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,10 +47,15 @@ class Worker:
     def __init__(self, name: str, file: str, python: str, arguments: list[str]):
         self.name = name
         command = [python or sys.executable, str(Path(__file__).parent / file), *arguments]
-        pipe = subprocess.PIPE
+        pipe, self.complaints = subprocess.PIPE, tempfile.TemporaryFile("w+")
         cwd = Path(__file__).parent.parent
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, cwd=cwd)
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=self.complaints, text=True, cwd=cwd)
         self.about = self._answer()
+
+    def why(self) -> str:
+        """The last line of its standard error."""
+        self.complaints.seek(0)
+        return next((line for line in reversed(self.complaints.read().splitlines()) if line.strip()), "it said nothing")
 
     def _answer(self) -> str | None:
         for line in self.process.stdout:
@@ -62,7 +68,7 @@ class Worker:
         self.process.stdin.flush()
         answer = self._answer()
         if answer is None:
-            raise SystemExit(f"error: the worker of {self.name} stopped; run its file by hand to see why")
+            raise SystemExit(f"error: the worker of {self.name} stopped: {self.why()}")
         return float(answer)
 
 
@@ -74,7 +80,7 @@ def start(sides: dict[str, tuple], only: list[str] | None, pythons: dict[str, st
             continue
         worker = Worker(name, file, pythons.get(package, ""), arguments)
         if worker.about is None:
-            print(f"left out: {name} (its interpreter cannot run it)", file=sys.stderr)
+            print(f"left out: {name} ({worker.why()})", file=sys.stderr)
         else:
             workers.append(worker)
     return workers

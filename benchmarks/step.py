@@ -15,6 +15,7 @@ import platform
 import resource
 import tempfile
 import time
+from collections import deque
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ import numpy as np
 
 from benchmarks.scaling import designed, noise
 from experiments.configs import CONFIGS
-from jaxgan import game, memory, parallel, plan, provenance, run, state, step
+from jaxgan import calls, memory, parallel, plan, provenance, run, step
 
 
 def flops(compiled) -> float:
@@ -45,9 +46,9 @@ class Case:
         self.recipe = self.design.recipe
         names = plan.trace(self.design, source)
         machine = run.build_machine(config, self.design, source, names)
-        first = state.create(0, *game.init(self.design.generator, self.design.discriminator, 0), self.recipe)
+        first = run.fresh(config, self.design)
         self.state, self.meter = parallel.replicate(first), parallel.replicate(machine.meter)
-        self.machine, self.compiled = machine, None
+        self.machine, self.compiled, self.together = machine, None, 0
 
     def compile(self) -> None:
         """Compile the plain step twice, so that the second is from the persistent cache, and keep what the compiler says."""
@@ -77,6 +78,26 @@ class Case:
             if keep:
                 self.times.append(time.perf_counter() - start)
             self.k += 1
+
+    def train(self, steps: int) -> float:
+        """Seconds of so many steps as the trainer makes them: several a call where that pays, the host some calls ahead."""
+        every = calls.period(self.recipe)
+        if not self.together:
+            held = self.machine.feed.at(0)
+            seconds = lambda n, steps: calls.seconds_a_step(self.machine.run, held, self.state, self.meter, self.recipe, n, steps)
+            several = jax.default_backend() != "cpu" and self.machine.feed.resident
+            self.together = calls.fastest(seconds, every, calls.MOST) if several else 1
+        sent, end, start = deque(), self.k + steps, time.perf_counter()
+        while self.k < end:
+            n = calls.length(self.k, self.together, end, every)
+            held, dues = self.machine.feed.at(self.k), calls.dues(self.recipe, self.k, n)
+            self.state, self.meter, token = self.machine.run(self.state, self.meter, held, dues)
+            sent.append(token)
+            if len(sent) > max(8 // self.together, 1):
+                jax.block_until_ready(sent.popleft())
+            self.k += n
+        jax.block_until_ready(self.state)
+        return time.perf_counter() - start
 
     def row(self, peak: float) -> dict:
         ms, made = np.array(self.times) * 1000, self.compiled
