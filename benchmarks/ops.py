@@ -86,8 +86,27 @@ def resampling(h, c, up=1, down=1) -> Case:
     return Case(resample.upsample if up == 2 else resample.downsample, plain, (h, h, c))
 
 
-HEAVY = "grouped 16x16 1536-1536 k3 groups 96"
-"""R3GAN's CIFAR-10 preset, for a GPU: named to be run."""
+def block(h, c, groups) -> Case:
+    """R3GAN's residual block, without its biases: the convolutions with what a compiler fuses with them."""
+
+    def of(conv):
+        leaky = lambda x: jnp.where(x < 0, 0.2 * x, x)
+        return lambda x, a, b, d: x + conv(leaky(conv(leaky(conv(x, a, 1)), b, groups)), d, 1)
+
+    options = {"window_strides": (1, 1), "padding": "SAME", "dimension_numbers": LAYOUT}
+    return Case(
+        of(lambda x, w, n: ops.conv(x, w, groups=n)),
+        of(lambda x, w, n: lax.conv_general_dilated(x, w, feature_group_count=n, **options)),
+        (h, h, c),
+        ((1, 1, c, 2 * c), (3, 3, 2 * c // groups, 2 * c), (1, 1, 2 * c, c)),
+    )
+
+
+HEAVY = {
+    "grouped 16x16 1536-1536 k3 groups 96": convolution(16, 1536, 1536, 3, groups=96),
+    "grouped block 32x32 768 groups 96": block(32, 768, 96),
+}
+"""Of R3GAN's CIFAR-10 preset, for a GPU: named to be run."""
 
 CASES = {
     "conv 7x7 256-128 k5": convolution(7, 256, 128, 5),
@@ -98,11 +117,11 @@ CASES = {
     "conv_transpose 7x7 128-64 k5 stride 2": transposed(7, 128, 64, 5, 2),
     "conv_transpose 14x14 64-1 k5 stride 2": transposed(14, 64, 1, 5, 2),
     "grouped 16x16 64-64 k3 groups 4": convolution(16, 64, 64, 3, groups=4),
-    HEAVY: convolution(16, 1536, 1536, 3, groups=96),
+    "grouped block 8x8 32 groups 4": block(8, 32, 4),
     "modulated 16x16 64-64 k3": modulated(16, 64, 64),
     "upsample 16x16x64": resampling(16, 64, up=2),
     "downsample 16x16x64": resampling(16, 64, down=2),
-}
+} | HEAVY
 
 
 def orders(f: Callable, n: int) -> dict[str, Callable]:
@@ -125,7 +144,7 @@ def seconds(f: Callable, args: tuple, least: float = 0.15) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; none: all but {HEAVY}")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; none: all but the last {len(HEAVY)}")
     parser.add_argument("--batch", type=int, nargs="+", default=[32])
     parser.add_argument("--block", type=int, nargs="+", help="of grouped convolutions (default: ops.BLOCK's)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -138,7 +157,7 @@ def main() -> None:
     if args.block and args.cases and not any(name.startswith("grouped") for name in args.cases):
         parser.error("--block is of the grouped cases")
     backend = jax.default_backend()
-    names = args.cases or [name for name in CASES if name != HEAVY and (name.startswith("grouped") or not args.block)]
+    names = args.cases or [name for name in CASES if name not in HEAVY and (name.startswith("grouped") or not args.block)]
     for name, batch, block in itertools.product(names, args.batch, args.block or (ops.BLOCK.get(backend),)):
         ops.BLOCK[backend] = block
         about = {"block": block} if name.startswith("grouped") else {}

@@ -105,6 +105,19 @@ def stand_in_for_imports() -> None:
     resources.parse_version = lambda text: tuple(map(int, re.findall(r"\d+", text)[:2]))
 
 
+def register_plugins() -> None:
+    """Their loader imports by name what `torch.utils.cpp_extension.load` made, which torch 2.11 no longer enters as a module."""
+    from torch.utils import cpp_extension
+
+    load = cpp_extension.load
+
+    def registered(name, *args, **kwargs):
+        sys.modules[name] = load(name, *args, **kwargs)
+        return sys.modules[name]
+
+    cpp_extension.load = registered
+
+
 def real_images(batch: int, size: dict):
     return torch.rand(batch, 3, size["side"], size["side"], device=DEVICE) * 2 - 1
 
@@ -118,6 +131,7 @@ def main() -> None:
     which, checkout = sys.argv[1:]
     sys.path.insert(0, checkout)
     stand_in_for_imports()
+    register_plugins()
     torch.backends.cudnn.benchmark = True  # as their loops do
     about = f"{Path(checkout).name}, torch {torch.__version__}, {torch.get_num_threads()} threads, {DEVICE}"
     serve(about, {"r3gan": r3gan, "stylegan2": stylegan2}[which])

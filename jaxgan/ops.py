@@ -17,7 +17,8 @@ LAYOUT = conv_rules.LAYOUT
 
 BLOCK = {"cpu": 32}
 """Backend -> channels of the dense blocks that a grouped convolution runs as there; where none is named, XLA's grouped one. A CPU
-convolves fewer than 32 channels no faster. What pays on a GPU: `python -m benchmarks.ops --block 64 128`."""
+convolves fewer than 32 channels no faster; on an H200 no blocks beat it (benchmarks/README.md). What pays elsewhere:
+`python -m benchmarks.ops --block 64 128`."""
 
 
 def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
