@@ -83,10 +83,7 @@ class Case:
         """Seconds of so many steps as the trainer makes them: several a call where that pays, the host some calls ahead."""
         every = calls.period(self.recipe)
         if not self.together:
-            held = self.machine.feed.at(0)
-            seconds = lambda n, steps: calls.seconds_a_step(self.machine.run, held, self.state, self.meter, self.recipe, n, steps)
-            several = jax.default_backend() != "cpu" and self.machine.feed.resident
-            self.together = calls.fastest(seconds, every, calls.MOST) if several else 1
+            self.together = run.steps_per_call(self.machine, self.recipe, self.state, self.meter, calls.MOST)
         sent, end, start = deque(), self.k + steps, time.perf_counter()
         while self.k < end:
             n = calls.length(self.k, self.together, end, every)

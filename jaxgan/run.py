@@ -20,6 +20,7 @@ from jaxgan.profiling import Tracer
 from jaxgan.report import Report
 from jaxgan.settings import Design, Settings
 from jaxgan.state import TrainState, create
+from jaxgan.step import Recipe
 
 
 def train_steps(state, meter, held, dues, *, axis, game, recipe, take):
@@ -149,17 +150,15 @@ def train(run: Run) -> int:
         store.manager.close()
 
 
-def steps_per_call(machine: Machine, run: Run, state, meter, tick: int) -> int:
-    """As the settings say; 0 is what `calls.fastest` finds, the same in all processes. 1 on a CPU, for streamed images,
-    and for networks that grow."""
-    asked, recipe = run.settings.steps_per_call, run.stages[-1].recipe
-    if jax.default_backend() == "cpu" or not machine.feed.resident or len(run.stages) > 1:
+def steps_per_call(machine: Machine, recipe: Recipe, state, meter, most: int, asked: int = 0) -> int:
+    """As asked; 0 is what `calls.fastest` finds up to `most`, the same in all processes. 1 on a CPU and for streamed images."""
+    if jax.default_backend() == "cpu" or not machine.feed.resident:
         return 1
     if asked:
         return asked
     held = machine.feed.at(0)
     seconds = lambda n, steps: calls.seconds_a_step(machine.run, held, state, meter, recipe, n, steps)
-    return parallel.from_main(calls.fastest(seconds, calls.period(recipe), tick))
+    return parallel.from_main(calls.fastest(seconds, calls.period(recipe), most))
 
 
 def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, state, span: tuple[int, int, int, int]) -> int:
@@ -167,7 +166,9 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
     at, total, tick, snapshot = span
     run, stage, batch = report.run, report.run.stage(at - 1), report.run.settings.batch
     meter, sent = parallel.replicate(machine.meter), deque()
-    several, together = jax.process_count() > 1, steps_per_call(machine, run, state, meter, tick)
+    several, together = jax.process_count() > 1, 1
+    if len(run.stages) == 1:  # networks that grow take one step a call
+        together = steps_per_call(machine, run.stages[0].recipe, state, meter, tick, run.settings.steps_per_call)
     while at < total:
         if stage != run.stage(at):
             stage = run.stage(at)
