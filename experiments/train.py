@@ -7,7 +7,7 @@ from experiments.flags import set_flags
 
 
 def main() -> int:
-    from jaxgan.memory import keep_freed_memory
+    from jaxgan.memory import collect_rarely, keep_freed_memory
 
     keep_freed_memory()
     added = set_flags()  # this and the line above before anything starts JAX
@@ -17,6 +17,7 @@ def main() -> int:
     from jaxgan.plan import prepare
     from jaxgan.run import train
 
+    collect_rarely()
     args = sys.argv[1:]
     name = args.pop(0) if args and not args[0].startswith("-") else "digits"
     if name not in CONFIGS:

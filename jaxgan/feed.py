@@ -59,7 +59,7 @@ class Feed(NamedTuple):
     """Where batches come from."""
 
     at: Callable[[int], Any]
-    """step (on the host) -> what to hand to the compiled step, on the devices. Steps must be asked for in order."""
+    """step (on the host) -> what to hand to the compiled step, on the devices. Ask in order; for the latest again if need be."""
     take: Callable[[Any, jax.Array, str | None], tuple[jax.Array, Any]]
     """(that, step [], axis), traced -> x uint8 [slots, accum, B, H, W, C], c [slots, accum, B, ...] or None"""
     close: Callable[[], None]
@@ -187,12 +187,12 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
         return parallel.shard((x, None if source.labels is None else source.labels[index]), axis=2)
 
     def at(step):
-        if not waiting or waiting[0][0] != step:
-            waiting.clear()
+        while waiting and waiting[0][0] != step:
+            waiting.popleft()
         while len(waiting) <= ahead:
             soon = step + len(waiting)
             waiting.append((soon, pool.submit(read, soon)))
-        return waiting.popleft()[1].result()
+        return waiting[0][1].result()
 
     take = lambda held, step, axis: jittered(layout, held, step, axis)
     return Feed(at=at, take=take, close=lambda: pool.shutdown(cancel_futures=True), resident=False)

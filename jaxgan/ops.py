@@ -5,9 +5,11 @@ convolutions, `fourier` for small images on a CPU.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxgan import conv_rules, fourier
@@ -188,8 +190,14 @@ def hash_bits(keys, salt, shape):
     count = math.prod(shape)
     if count >= 2**32:
         raise ValueError(f"hash_bits: shape {tuple(shape)} has {count} elements; the counter holds 2**32 - 1")
-    words = jax.random.key_data(keys)  # uint32 [B, 2] for threefry, [B, 4] for rbg
-    a = jnp.full(words.shape[:1], int(salt) & 0xFFFFFFFF, jnp.uint32)
+    return _hashed(jax.random.key_data(keys), np.uint32(int(salt) & 0xFFFFFFFF), tuple(shape))
+
+
+@partial(jax.jit, static_argnums=2)  # traced once for each shape, whatever the salt
+def _hashed(words, salt, shape):
+    """`hash_bits` of the keys' words, uint32 [B, 2] for threefry, [B, 4] for rbg."""
+    count = math.prod(shape)
+    a = jnp.broadcast_to(salt, words.shape[:1])
     b = jnp.full_like(a, 0x9E3779B9)
     for i in range(words.shape[1]):
         a, b = _mix(a ^ words[:, i]) + b, _mix(b + a)

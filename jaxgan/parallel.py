@@ -118,6 +118,12 @@ def replicate(tree):
     return jax.tree.map(lambda a: _stack([a] * jax.local_device_count()), tree)
 
 
+def replicated(tree):
+    """The shapes and dtypes of `replicate(tree)`, of arrays or of shapes."""
+    lead = (jax.local_device_count(),) if jax.device_count() > 1 else ()
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct((*lead, *a.shape), a.dtype), tree)
+
+
 def shard(tree, axis: int):
     """Host arrays cut along `axis` into one piece per local device, and sent there."""
     if jax.device_count() == 1:

@@ -18,7 +18,7 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import Meter, ready
 from jaxgan.settings import WHERE, Design, Settings
-from jaxgan.state import create
+from jaxgan.state import TrainState, create
 from jaxgan.step import Recipe
 
 
@@ -133,6 +133,12 @@ def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> No
         raise UserError("--posthoc adds averages up, and those of networks that grow differ in shape; leave it out")
 
 
+@partial(jax.jit, static_argnames="design")
+def first_state(seed: jax.Array, design: Design) -> TrainState:
+    """The state of a design before it is trained. Traced once; one program: eagerly, each new shape is compiled."""
+    return create(seed, *game.init(design.generator, design.discriminator, seed), design.recipe)
+
+
 def trace(design: Design, source: Source) -> tuple[str, ...]:
     """Trace the first step, which has all terms, so that what does not fit together is said now; returns the names it logs."""
     recipe = design.recipe
@@ -142,8 +148,8 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
         c = jax.ShapeDtypeStruct((*x.shape[:3], *source.inputs.shape), jnp.uint8)
     elif c is not None:
         c = jax.ShapeDtypeStruct((*x.shape[:3], *c.shape[1:]), c.dtype)
-    state = jax.eval_shape(lambda: create(0, *game.init(design.generator, design.discriminator, 0), recipe))
-    first = partial(step.update, game=design.game, recipe=recipe, due=step.due(recipe, 0))
+    state = jax.eval_shape(partial(first_state, design=design), jnp.uint32(0))
+    first = partial(step.traced, game=design.game, recipe=recipe, due=step.due(recipe, 0), axis=None)
     try:
         return tuple(sorted(jax.eval_shape(first, state, x, c)[1]))
     except ValueError as e:

@@ -122,7 +122,13 @@ class _Axis(NamedTuple):
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _filter(x, how):
-    """The map of `how`: the sum over taps of shifted slices, each phase of the insertion or decimation by itself."""
+    """The map of `how`."""
+    return _filtered(x, how)
+
+
+@partial(jax.jit, static_argnums=1)  # so that the same map of the same shape is traced once: a StyleGAN's step has hundreds
+def _filtered(x, how):
+    """The sum over taps of shifted slices, each phase of the insertion or decimation by itself."""
     axis, taps, up, down, low, _, size = how
     if up == 1:
         return _shifts(x, axis, [(t - low, w) for t, w in enumerate(taps)], down, size)

@@ -136,6 +136,9 @@ class Recipe(NamedTuple):
     held_slots: tuple[int, ...] = ()
     """Slots whose images are held out: no other slot ever has them."""
 
+    def __hash__(self):  # tx and carry are dicts; equal recipes have equal hashes
+        return hash((self.turns, tuple(self.tx), self.batch, self.accum))
+
     @property
     def slots(self) -> int:
         return 1 + max(s for turn in self.turns for s in (*turn.slots, *turn.extra))
@@ -346,3 +349,7 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
     }
     ema = jax.tree.map(lambda e, p: p + beta * (e - p), state.ema, state.g.params)
     return state.replace(step=step, ema=ema, averages=averages, carry=recipe.adapt(state.carry, log)), log
+
+
+traced = jax.jit(update, static_argnames=("game", "recipe", "due", "axis"))
+"""`update`, traced once for each set of static arguments and shapes: the check before a run and its program share the trace."""
