@@ -1,6 +1,7 @@
 """Four faked CPU devices, strict shapes: set before JAX starts."""
 
 import os
+from collections import Counter
 from importlib import metadata
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -13,3 +14,13 @@ import jax  # noqa: E402
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most of the time goes into compiling. The commands, which tests run in processes of their own, are optimised as users'.
 jax.config.update("jax_disable_most_optimizations", True)
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # xdist's order: by the number of tests, which leaves the longest file for the end
+
+
+def pytest_collection_modifyitems(items):
+    """Files with the most slow tests first, so that no worker is left alone with them."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
