@@ -1,10 +1,11 @@
 """What a GPU's compiler makes of a config's step, on a machine without a GPU: `python -m benchmarks.gpu_compile CONFIG ...`.
 
 One JSON line a program (a recipe has one for each set of due terms): the seconds to check the config, which traces the first
-program, to trace (here again) and lower the program, and to compile it on this machine; its kernels; and the device memory that
-it holds: state, batch and temporaries, without the images that a run keeps on the device and what cuDNN asks for beside. Nothing
-is timed on a GPU. The autotuner, which needs one, is off, and with it the compiler's own matrix products, some of which do not
-compile without it; so the compiler is faster here by what these take.
+program, and to lower that as a run does, which finds the trace (both are the same in each of a config's lines); to trace, here
+again, and lower the line's program, and to compile it on this machine; its kernels; and the device memory that it holds: state,
+batch and temporaries, without the images that a run keeps on the device and what cuDNN asks for beside. Nothing is timed on a
+GPU. The autotuner, which needs one, is off, and with it the compiler's own matrix products, some of which do not compile without
+it; so the compiler is faster here by what these take.
 
 It needs `pip install "jax[cuda12]"` in the environment. The GPU is an H100; `--target FILE` names the description of another,
 as XLA's sources have them (xla/backends/gpu/target_config/specs/*.txtpb).
@@ -12,6 +13,7 @@ as XLA's sources have them (xla/backends/gpu/target_config/specs/*.txtpb).
 
 import argparse
 import dataclasses
+import importlib.util
 import os
 import re
 import time
@@ -58,12 +60,15 @@ def rows(name: str, batch: int | None, target: str):
     names = plan.trace(design, source)
     check = time.perf_counter() - start
     machine = run.build_machine(config, design, source, names)
+    start = time.perf_counter()
+    machine.run.lower(run.shapes(config, design), machine.meter, machine.feed.at(0), (step.due(design.recipe, 0),))
+    first = time.perf_counter() - start
     gpu = topologies.get_topology_desc(platform="cuda", target_config=target, topology="1x1x1").devices
     place = NamedSharding(Mesh(np.array(gpu), ("gpu",)), PartitionSpec())
     held = machine.feed.at(0)
     arguments = run.shapes(config, design), machine.meter, held
     arguments = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), arguments)
-    for due, first in step.programs(design.recipe).items():
+    for due, at in step.programs(design.recipe).items():
         start = time.perf_counter()
         lowered = machine.run.lower(*arguments, (due,))
         middle = time.perf_counter()
@@ -75,8 +80,9 @@ def rows(name: str, batch: int | None, target: str):
         yield {
             "config": name,
             "batch": config.batch,
-            "first_step": first,
+            "first_step": at,
             "check_s": round(check, 1),
+            "lower_checked_s": round(first, 1),
             "lower_s": round(middle - start, 1),
             "compile_s": round(end - middle, 1),
             "kernels": len(re.findall(r" (?:fusion|custom-call)\(", entry)),
@@ -93,6 +99,10 @@ def main() -> None:
     parser.add_argument("--target", metavar="FILE", help="description of the GPU, a text proto")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
+    if not any(importlib.util.find_spec(f"jax_cuda{n}_plugin") for n in (12, 13)):
+        parser.error('jax has no compiler for GPUs here: pip install "jax[cuda12]"')
+    if args.target and not Path(args.target).is_file():
+        parser.error(f"--target {args.target}: there is no such file")
     jax.default_backend = lambda: "gpu"  # what chooses formulations by it is to choose the GPU's
     for name in args.configs:
         for row in rows(name, args.batch, Path(args.target).read_text() if args.target else H100):

@@ -51,11 +51,14 @@ def _one_line(panel: str, prog: str) -> str:
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2."""
+    """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130."""
     try:
         code = main()
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         code = 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        code = 130
     sys.stdout.flush()
     sys.exit(code or 0)

@@ -21,8 +21,8 @@ def compilers() -> ThreadPoolExecutor:
 def compiling(run: Callable, arguments: tuple, sequences: tuple, pool: ThreadPoolExecutor) -> Callable:
     """`run`, whose programs for `sequences` are compiled by the pool from now on, in that order.
 
-    Tracing is Python's work, so one after the other; compiling is not, and of a StyleGAN's four programs each takes a GPU's
-    compiler minutes.
+    Tracing is Python's work, so one after the other; compiling is not, and each of a StyleGAN's three programs takes a GPU's
+    compiler a minute or more (benchmarks/README.md).
 
     Args:
       run: (*arguments, sequence), of `parallel.map_devices`, the last argument static.

@@ -152,17 +152,17 @@ def train(run: Run) -> int:
         return 0
     bar.say(f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:g} kimg, on {run.config['devices']}")
 
-    machine = build_machine(settings, made_by(done), run.source, run.names)
-    if run.stage(done) == run.stage(done - 1):
-        machine = started(machine, settings, made_by(done), done, total)
-    state = restored or fresh(settings, run.stages[0])
-    report = Report(run, store, rows, bar)
-    if main and not done:
-        report.reals()
     tracer = Tracer(
         directory / "profile" if settings.profile and main else None, done, calls.period(run.stages[-1].recipe), bar.say
     )
+    machine = build_machine(settings, made_by(done), run.source, run.names)
     try:
+        if run.stage(done) == run.stage(done - 1):
+            machine = started(machine, settings, made_by(done), done, total)
+        state = restored or fresh(settings, run.stages[0])
+        report = Report(run, store, rows, bar)
+        if main and not done:
+            report.reals()
         with Signals() as signals, bar:
             return _loop(machine, report, signals, tracer, parallel.replicate(state), (done, total, tick, snapshot))
     finally:

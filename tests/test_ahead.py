@@ -1,6 +1,7 @@
 """Programs that threads compile are the programs that `run` would have compiled, in the order asked for."""
 
 import threading
+import time
 from types import SimpleNamespace
 
 import jax
@@ -44,11 +45,13 @@ def test_what_threads_compiled_is_what_run_computes(devices, monkeypatch):
 
 def test_one_after_another_in_order_and_an_error_comes_with_the_call(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(parallel, "cores", lambda: 64)
     seen, inside = [], threading.Lock()
 
     def fn(x, what, axis):
         assert inside.acquire(blocking=False)  # traces do not overlap
         seen.append(what)
+        time.sleep(0.1)
         inside.release()
         if what == "bad":
             raise ValueError("this one does not compile")
@@ -65,14 +68,16 @@ def test_one_after_another_in_order_and_an_error_comes_with_the_call(monkeypatch
 def test_a_run_that_stops_leaves_the_rest_uncompiled(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(parallel, "cores", lambda: 1)
-    going, seen = threading.Event(), []
+    begun, going, seen = threading.Event(), threading.Event(), []
 
     def fn(x, what, axis):
         seen.append(what)
+        begun.set()
         going.wait(30)
         return x
 
     _, pool = start(parallel.map_devices(fn, static=(1,)), (jnp.zeros(3),), tuple("abc"))
+    assert begun.wait(30)
     pool.shutdown(wait=False, cancel_futures=True)
     going.set()
     pool.shutdown()

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from experiments import flags
+from experiments.cli import run_command
 from jaxgan import compile_cache
 from jaxgan.errors import UserError
 
@@ -68,3 +69,12 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         compile_cache.use(str(tmp_path / "file"))
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "file"))
     assert compile_cache.use("auto") is None  # the cache is a help, not a condition
+
+
+def test_ctrl_c_outside_the_loop_is_one_line(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        run_command(main)
+    assert stopped.value.code == 130 and capsys.readouterr().err == "stopped\n"
