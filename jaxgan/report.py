@@ -46,8 +46,8 @@ class Report:
             images, columns = translate.side_by_side(self.inputs[:32], images[:32]), 8
         watch.write_picture(watch.grid(images, columns=columns), self.directory / "samples" / "reals.png")
 
-    def tick(self, at: int, meter, state, *, snapshot: bool, save: bool) -> None:
-        """Log the steps since the last tick; with `snapshot` also a grid, a score and a checkpoint, with `save` the last.
+    def tick(self, at: int, meter, state, *, snapshot: bool, last: bool) -> None:
+        """Log the steps since the last tick; with `snapshot` also a grid, a score and a checkpoint, which is there if `last` too.
 
         Args:
           at: steps done.
@@ -80,12 +80,12 @@ class Report:
                 measured = self._measured(kimg, generator, variables)
                 row |= measured
                 score = next(iter(measured.values()), None)
-        if snapshot or save:
+        if snapshot or last:
             self._save(one, kimg, score)
         if self.main:
             self.rows.append(row)
             watch.add_to_log(self.directory / "log.jsonl", row)
-            self.draw_curves(self.rows, self.directory / "curves.png", anyway=snapshot or save)
+            self.draw_curves(self.rows, self.directory / "curves.png", anyway=last)
             self.bar.losses(row)
             self.bar.tick(f"{kimg:g} kimg  d {row.get('d/adv', 0):.3f}  g {row.get('g/adv', 0):.3f}  {row['img_per_s']} img/s")
             if self.tensorboard:

@@ -211,7 +211,7 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
         if at % tick and at != total and not stop:
             continue
         sent.clear()
-        report.tick(at, meter, state, snapshot=at % snapshot == 0 or at == total, save=bool(stop))
+        report.tick(at, meter, state, snapshot=at % snapshot == 0 or at == total, last=bool(stop) or at == total)
         meter = parallel.replicate(machine.meter)
         if stop and at != total:
             checkpoint.wait(report.store)
