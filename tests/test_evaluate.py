@@ -10,21 +10,7 @@ from PIL import Image
 from tests import commands
 
 pytestmark = pytest.mark.slow
-TINY = [
-    "digits",
-    "--batch",
-    "4",
-    "--kimg",
-    "0.04",
-    "--tick-kimg",
-    "0.02",
-    "--snapshot-kimg",
-    "0.02",
-    "--width",
-    "4",
-    "--patch",
-    "4",
-]
+TINY = ["gan", "--batch", "4", "--kimg", "0.04", "--tick-kimg", "0.02", "--snapshot-kimg", "0.02"]
 
 
 @pytest.fixture(scope="module")

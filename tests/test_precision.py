@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import CONFIGS
-from jaxgan import calls, game, penalties
+from jaxgan import calls, game, parallel, penalties
 from tests.test_loop import CASES, machine
 
 
@@ -68,9 +68,9 @@ def test_bfloat16_training_of_the_default_config_is_finite_and_close(monkeypatch
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     losses = {}
     for dtype in ("float32", "bfloat16"):
-        config = dataclasses.replace(CONFIGS["digits"], batch=8, width=8, dtype=dtype)
+        config = dataclasses.replace(CASES["digits"], batch=8, width=8, every=1, dtype=dtype)
         recipe, made, s = machine(config)
-        meter = made.meter
+        s, meter = parallel.replicate((s, made.meter))
         for k in range(24):
             s, meter, _ = made.run(s, meter, made.feed.at(k), calls.dues(recipe, k, 1))
         assert int(meter["bad_step"]) == 2**31 - 1

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from jaxgan import game, optim, penalties, recipes, state, step, terms
+from jaxgan import game, optim, parallel, penalties, recipes, state, step, terms
 from jaxgan.augment import pipeline
 from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.models import dcgan
@@ -53,12 +53,12 @@ def wasserstein(player):
     return Term("adv", 1.0, fn)
 
 
+PLAYED = linear_game()
 D, G = Phase("d", (wasserstein("d"),)), Phase("g", (wasserstein("g"),))
 
 
 def one(recipe, s, x, c, k=0, played=None):
-    fn = partial(step.update, game=played or linear_game(), recipe=recipe, due=step.due(recipe, k))
-    return jax.jit(fn)(s, x, c)
+    return step.traced(s, x, c, game=played or PLAYED, recipe=recipe, due=step.due(recipe, k), axis=None)
 
 
 @pytest.mark.parametrize("simultaneous", [True, False])
@@ -185,32 +185,27 @@ def small_pair():
 
 
 @pytest.mark.slow
-def test_the_number_of_devices_does_not_change_the_run():
+def test_the_number_of_devices_does_not_change_the_run(monkeypatch):
     accum = 2
     pair = small_pair()
     played = game.game(*pair, augment=pipeline(("rotate", "flip")), p=0.5)
     adv = {p: terms.adversarial(p, "relativistic") for p in "gd"}
-    r1 = terms.gradient_penalty("r1", "real", 0.1, every=2, share=2)
+    r1 = terms.gradient_penalty("r1", "real", 0.1, share=2)
     turns = (Turn((Phase("d", (adv["d"], r1)),), (0,)), Turn((Phase("g", (adv["g"],)),), (1,)))
     recipe = Recipe(turns, sgd(0.05), batch=16, accum=accum)
     images = np.random.default_rng(0).integers(0, 256, (4, 2, accum, 16 // accum, 8, 8, 1), np.uint8)
     finals = []
-    for n in (1, 4):
-        s = jax.jit(lambda: state.create(3, *game.init(*pair, 3), recipe))()
-        fn = partial(step.update, game=played, recipe=recipe)
-        devices = jax.devices()[:n]
-        s = jax.tree.map(lambda a, n=n: jnp.stack([a] * n), s)
-        mapped = {due: jax.pmap(partial(fn, due=due, axis="i"), axis_name="i", devices=devices) for due in step.programs(recipe)}
-        for k in range(4):
-            x = np.stack(np.split(images[k], n, axis=2))
-            s, _ = mapped[step.due(recipe, k)](s, x, None)
-        for leaf in jax.tree.leaves(s.replace(key=None)):
-            leaf = np.asarray(leaf)
-            np.testing.assert_array_equal(leaf, np.broadcast_to(leaf[:1], leaf.shape))  # replicas are equal
-        finals.append(jax.tree.map(lambda a: np.asarray(a)[0], s.replace(key=None)))
-    for other in finals[1:]:
-        for a, b in zip(jax.tree.leaves(finals[0]), jax.tree.leaves(other), strict=True):
-            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6)
+    start = jax.jit(lambda: state.create(3, *game.init(*pair, 3), recipe))()
+    for n in (4, 1):
+        monkeypatch.setattr(jax, "device_count", lambda n=n: n)
+        fn = partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0))
+        mapped, s = parallel.map_devices(lambda s, x, axis, fn=fn: fn(s, x, None, axis=axis)[0]), parallel.replicate(start)
+        for x in images:
+            s = mapped(s, parallel.shard(x, 2))
+        finals.append(jax.tree.map(np.asarray, s.replace(key=None)))
+    for several, one in zip(*map(jax.tree.leaves, finals), strict=True):
+        np.testing.assert_array_equal(several, np.broadcast_to(several[:1], several.shape))  # replicas are equal
+        np.testing.assert_allclose(several[0], one, rtol=2e-5, atol=2e-6)
 
 
 def test_a_step_traced_twice_compiles_once():
