@@ -1,15 +1,16 @@
-"""Strided and transposed convolutions as a closed set of three linear maps: each one's gradients are the other two.
+"""Convolutions as a closed set of three linear maps: each one's gradients are the other two.
 
 JAX's own rules reach the same numbers, but the kernel gradient they write for an input gradient has a dilated left operand,
-which XLA's CPU backend runs about 30 times slower than the same sum written as an ordinary convolution's kernel gradient. The set
-works under jit, vmap, pmap and shard_map(check_vma=False); the replication types of check_vma=True do not pass through
-`jax.linear_transpose`.
+which XLA's CPU backend runs about 30 times slower than the same sum written as an ordinary convolution's kernel gradient. Nor is
+that one fast there without a stride: `by_rows`. The set works under jit, vmap, pmap and shard_map(check_vma=False); the
+replication types of check_vma=True do not pass through `jax.linear_transpose`.
 """
 
 from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from jaxgan import fourier
@@ -67,8 +68,34 @@ def kernel_gradient(x, y, geometry):
     """(image, output) -> kernel: the transpose of `forward` in its kernel."""
     if geometry.transform:
         return fourier.kernel_gradient(x, y, geometry.plan, geometry.stride, geometry.kernel)
+    if by_rows(x, geometry):
+        return _kernel_gradient_by_rows(x, y, geometry)
     like = jax.ShapeDtypeStruct((*geometry.kernel, x.shape[3] // geometry.groups, y.shape[3]), x.dtype)
     return jax.linear_transpose(lambda k: direct(x, k, geometry), like)(y)[0]
+
+
+def by_rows(x, geometry):
+    """Whether the kernel gradient is taken by rows: where XLA's CPU backend takes up to ten times as long for its own.
+
+    It writes the sum as a convolution whose window is the whole image, with the images of the batch as its features, which are
+    few. Fewer than 32 channels of x, or a stride, gain nothing (measured by `python -m benchmarks.ops`).
+    """
+    one = geometry.stride == geometry.groups == 1 and not geometry.transform
+    return one and jax.default_backend() == "cpu" and x.shape[3] >= 32 and geometry.kernel[1] > 1
+
+
+def _kernel_gradient_by_rows(x, y, geometry):
+    """A convolution over rows alone: all columns of all images are its features, y shifted for each column of the kernel."""
+    (n, height, width, c), (_, h, w, _) = x.shape, y.shape
+    kh, kw = geometry.kernel
+    (low, _), (left, _) = geometry.pads
+    y = lax.pad(y, jnp.zeros((), y.dtype), ((0, 0, 0), (0, 0, 0), (kw - 1 - left, width + left - w, 0), (0, 0, 0)))
+    y = jnp.concatenate([y[:, :, kw - 1 - j : kw - 1 - j + width] for j in range(kw)], 3)
+    x = x.transpose(3, 1, 0, 2).reshape(c, height, n * width)
+    y = y.transpose(1, 0, 2, 3).reshape(h, n * width, -1)
+    pads = ((low, h + kh - 1 - height - low),)
+    out = lax.conv_general_dilated(x, y, (1,), pads, dimension_numbers=("NWC", "WIO", "NWC"))
+    return out.reshape(c, kh, kw, -1).transpose(1, 2, 0, 3)
 
 
 # All three pair (image, kernel, output) to one number, so each gradient is another of the three.

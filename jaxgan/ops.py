@@ -22,6 +22,10 @@ BLOCK = {"cpu": 32}
 convolves fewer than 32 channels no faster; on an H200 no blocks beat it (benchmarks/README.md). What pays elsewhere:
 `python -m benchmarks.ops --block 64 128`."""
 
+PRODUCTS = ("cpu",)
+"""Backends on which a 1x1 convolution runs as a matrix product: a CPU takes up to ten times as long for the convolution's kernel
+gradient as for the product's. On an H200 the two are equal (benchmarks/README.md)."""
+
 
 def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
     """Convolution (cross-correlation): y[i] = sum_t x[stride i + t - low] kernel[t].
@@ -34,8 +38,8 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
       groups: divides cin and cout. On the CPU a grouped convolution runs as dense ones of some groups each (`BLOCK`), with
         block-diagonal kernels: more arithmetic, and many times faster than XLA's gradient of the grouped form (jax issue 13800).
     Returns:
-      [B, H', W', cout]; on a CPU by `fourier` where that pays, equal up to rounding. With stride > 1 it has reverse-mode
-      derivatives of any order, but no forward mode (jax.jvp).
+      [B, H', W', cout]; on a CPU by `fourier` where that pays, equal up to rounding. With stride > 1, and on a CPU from 32
+      channels on (`conv_rules.by_rows`), it has reverse-mode derivatives of any order, but no forward mode (jax.jvp).
     Raises:
       ValueError: shapes, dtypes or options that do not fit.
     """
@@ -53,11 +57,14 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
     for n, k, (low, high) in zip(image, size, pads, strict=True):
         if n + low + high < k:
             raise ValueError(f"conv: a kernel of {size} does not fit the image {image} with padding {pads}")
+    if size == (1, 1) and groups == 1 and not np.any(pads) and jax.default_backend() in PRODUCTS:
+        x = x[:, ::stride, ::stride]
+        return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
     transform = groups == 1 and fourier.pays(x.dtype, x.shape[0], image, kernel.shape, stride, pads)
     how = Geometry(stride, pads, image, size, groups, transform)
-    if stride == 1:
-        return fourier.convolve(x, kernel, how.plan, 1) if transform else conv_rules.direct(x, kernel, how)
-    return conv_rules.forward(x, kernel, how)
+    if stride > 1 or conv_rules.by_rows(x, how):
+        return conv_rules.forward(x, kernel, how)
+    return fourier.convolve(x, kernel, how.plan, 1) if transform else conv_rules.direct(x, kernel, how)
 
 
 def conv_transpose(x, kernel, *, stride, padding="SAME"):

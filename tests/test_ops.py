@@ -148,6 +148,27 @@ def test_grouped_conv_is_each_group_alone(stride, block, monkeypatch):
     np.testing.assert_allclose(ours, jax.grad(lambda k: jnp.sum(jnp.sin(theirs(k))))(k), atol=1e-4)
 
 
+@pytest.mark.parametrize("size", [(3, 3), (5, 2), (4, 4), (1, 3), (1, 1)])
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (0, 3))])
+def test_gradients_of_wide_convolutions(size, padding):
+    """From 32 channels on a CPU has ways of its own: of the kernel gradient, and of a 1x1 convolution."""
+    x, k = draw(0, 2, 7, 6, 32), draw(1, *size, 32, 3) / 8
+    plain = lambda x, k: lax.conv_general_dilated(x, k, (1, 1), padding, dimension_numbers=ops.LAYOUT)
+    ours = lambda x, k: ops.conv(x, k, padding=padding)
+    first = lambda f: jax.jit(jax.grad(lambda x, k: jnp.sum(jnp.sin(f(x, k))), (0, 1)))
+    second = lambda f: jax.jit(jax.grad(lambda x, k: sum(jnp.sum(jnp.square(a)) for a in first(f)(x, k)), (0, 1)))
+    for of in (first, second):
+        for theirs, a in zip(of(plain)(x, k), of(ours)(x, k), strict=True):
+            np.testing.assert_allclose(a, theirs, rtol=1e-4, atol=1e-5 * float(jnp.abs(theirs).max()))
+
+
+def test_a_strided_1x1_convolution_skips_pixels():
+    x, k = draw(0, 2, 7, 6, 4), draw(1, 1, 1, 4, 3)
+    for stride in (2, 3):
+        theirs = lax.conv_general_dilated(x, k, (stride,) * 2, "SAME", dimension_numbers=ops.LAYOUT)
+        np.testing.assert_allclose(ops.conv(x, k, stride=stride), theirs, rtol=1e-5, atol=1e-5)
+
+
 def test_stride_one_keeps_forward_mode():
     x, k = draw(0, 1, 4, 4, 2), draw(1, 3, 3, 2, 2)
     for f in (ops.conv, ops.conv_transpose):
