@@ -75,7 +75,7 @@ def kernel_gradient(x, y, geometry):
 
 
 def by_rows(x, geometry):
-    """Whether the kernel gradient is taken by rows: where XLA's CPU backend takes up to ten times as long for its own.
+    """Whether the kernel gradient is taken by rows: where XLA's CPU backend takes two times as long for its own, and more.
 
     It writes the sum as a convolution whose window is the whole image, with the images of the batch as its features, which are
     few. Fewer than 32 channels of x, or a stride, gain nothing (measured by `python -m benchmarks.ops`).

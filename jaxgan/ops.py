@@ -23,8 +23,8 @@ convolves fewer than 32 channels no faster; on an H200 no blocks beat it (benchm
 `python -m benchmarks.ops --block 64 128`."""
 
 PRODUCTS = ("cpu",)
-"""Backends on which a 1x1 convolution runs as a matrix product: a CPU takes up to ten times as long for the convolution's kernel
-gradient as for the product's. On an H200 the two are equal (benchmarks/README.md)."""
+"""Backends on which a 1x1 convolution runs as a matrix product: a CPU takes many times as long for the kernel gradient of the
+convolution. On an H200 the two are equal (benchmarks/README.md)."""
 
 
 def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
