@@ -75,17 +75,21 @@ def kernel_gradient(x, y, geometry):
 
 
 def by_rows(x, geometry):
-    """Whether the kernel gradient is taken by rows: where XLA's CPU backend takes two times as long for its own, and more.
+    """Whether the kernel gradient of x [B, H, W, C] is taken by rows.
 
-    It writes the sum as a convolution whose window is the whole image, with the images of the batch as its features, which are
-    few. Fewer than 32 channels of x, or a stride, gain nothing (measured by `python -m benchmarks.ops`).
+    XLA writes that sum as a convolution whose window is the whole image, with the images of the batch as its features, which are
+    few, and a CPU takes about twice as long for it and more ("conv 32x32 64-64 k3" of `python -m benchmarks.ops`). With 3 or 16
+    channels of x it is XLA's that is faster, or neither; by rows was not written for a stride.
     """
     one = geometry.stride == geometry.groups == 1 and not geometry.transform
     return one and jax.default_backend() == "cpu" and x.shape[3] >= 32 and geometry.kernel[1] > 1
 
 
 def _kernel_gradient_by_rows(x, y, geometry):
-    """A convolution over rows alone: all columns of all images are its features, y shifted for each column of the kernel."""
+    """A convolution over rows alone: all columns of all images are its features, y shifted for each column of the kernel.
+
+    x [B, H, W, C], y [B, H', W', C'] -> [kh, kw, C, C']. `lax.pad`, as its widths may be negative.
+    """
     (n, height, width, c), (_, h, w, _) = x.shape, y.shape
     kh, kw = geometry.kernel
     (low, _), (left, _) = geometry.pads

@@ -45,6 +45,8 @@ def test_a_run_leaves_pictures_curves_a_log_and_checkpoints(finished):
         with Image.open(directory / name) as picture:
             picture.load()
             assert picture.width > 200
+    last = max(path.stat().st_mtime_ns for path in (directory / "samples").iterdir())
+    assert (directory / "curves.png").stat().st_mtime_ns > last  # drawn at the end, whatever it takes
     config = json.loads((directory / "config.json").read_text())
     assert config["settings"]["batch"] == 4 and config["data"]["images"] == 1797 and config["versions"]["jax"]
     assert not list(directory.rglob("*.part")) and not list(directory.rglob("*.pkl"))
