@@ -133,6 +133,7 @@ def main() -> None:
     stand_in_for_imports()
     register_plugins()
     torch.backends.cudnn.benchmark = True  # as their loops do
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as in XLA; their loops, slower, do not
     about = f"{Path(checkout).name}, torch {torch.__version__}, {torch.get_num_threads()} threads, {DEVICE}"
     serve(about, {"r3gan": r3gan, "stylegan2": stylegan2}[which])
 

@@ -64,4 +64,6 @@ def build(batch: int):
 
 
 if __name__ == "__main__":
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as in XLA
     serve(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {DEVICE}", build)

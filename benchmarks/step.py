@@ -42,7 +42,7 @@ class Case:
         self.name, self.batch, self.k, self.times = name, batch, 0, []
         config = dataclasses.replace(settings, batch=batch)
         source = noise(config)
-        self.design = designed(config, source)
+        self.config, self.design = config, designed(config, source)
         self.recipe = self.design.recipe
         names = plan.trace(self.design, source)
         machine = run.build_machine(config, self.design, source, names)
@@ -83,6 +83,7 @@ class Case:
         """Seconds of so many steps as the trainer makes them: several a call where that pays, the host some calls ahead."""
         every = calls.period(self.recipe)
         if not self.together:
+            self.machine = run.started(self.machine, self.config, self.design, self.k, self.k + every)
             self.together = run.steps_per_call(self.machine, self.recipe, self.state, self.meter, calls.MOST)
         sent, end, start = deque(), self.k + steps, time.perf_counter()
         while self.k < end:
