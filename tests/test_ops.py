@@ -148,6 +148,25 @@ def test_grouped_conv_is_each_group_alone(stride, block, monkeypatch):
     np.testing.assert_allclose(ours, jax.grad(lambda k: jnp.sum(jnp.sin(theirs(k))))(k), atol=1e-4)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_on_a_gpu_no_bias_joins_a_grouped_convolution_in_float32(stride, monkeypatch):
+    """There a barrier keeps them apart; derivatives of both orders are those of XLA's grouped convolution."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    x, k = draw(0, 2, 5, 4, 6), draw(1, 3, 3, 2, 9)
+    ours = lambda x, k: ops.conv(x, k, stride=stride, groups=3)
+    theirs = lambda x, k: lax.conv_general_dilated(
+        x, k, (stride,) * 2, "SAME", dimension_numbers=ops.LAYOUT, feature_group_count=3
+    )
+    kept = lambda x, k, groups: str(jax.make_jaxpr(lambda x, k: ops.conv(x, k, groups=groups))(x, k)).count("barrier")
+    half = x.astype(jnp.bfloat16), k.astype(jnp.bfloat16)
+    assert kept(x, k, 3) == 1 and kept(*half, 3) == 0 and kept(x, draw(1, 3, 3, 6, 9), 1) == 0
+    first = lambda f: jax.grad(lambda x, k: jnp.sum(jnp.sin(f(x, k))), (0, 1))
+    second = lambda f: jax.grad(lambda x, k: sum(jnp.sum(jnp.square(a)) for a in first(f)(x, k)), (0, 1))
+    for of in (first, second):
+        for a, b in zip(of(ours)(x, k), of(theirs)(x, k), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))
+
+
 @pytest.mark.parametrize("size", [(3, 3), (5, 2), (4, 4), (1, 3), (1, 1)])
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (0, 3))])
 def test_gradients_of_wide_convolutions(size, padding):
