@@ -2,7 +2,9 @@
 
 import contextlib
 import io
+import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 
@@ -51,14 +53,26 @@ def _one_line(panel: str, prog: str) -> str:
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130."""
+    """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
+
+    Nobody waits at the exit for programs that are still being compiled, and a reader that has seen enough (`--help | head`)
+    is no error.
+    """
     try:
-        code = main()
+        code = main() or 0
+        sys.stdout.flush()
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         code = 130
-    sys.stdout.flush()
-    sys.exit(code or 0)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        code = 128 + signal.SIGPIPE
+    ahead = sys.modules.get("jaxgan.ahead")  # not imported here: it brings JAX
+    if ahead and ahead.busy():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

@@ -2,20 +2,34 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from threading import Lock, current_thread
+from threading import enumerate as threads
 
 import jax
 
 from jaxgan import parallel
 
+COMPILING = "jaxgan compiles"
+"""Name of a thread while it does."""
 CORES = 4
 """Of the host's, for each program that is compiled at the same time: a compiler uses several for much of it, and the first
 program should not wait for the others."""
 
 
 def compilers() -> ThreadPoolExecutor:
-    """Threads that compile, as many as the cores allow; none is started before it has work."""
-    return ThreadPoolExecutor(max(1, parallel.cores() // CORES), thread_name_prefix="jaxgan-compile")
+    """Threads that compile, as many as the cores allow, none started before it has work; for a GPU one.
+
+    A GPU's autotuner times one candidate at a time, and a program finds what it found for the programs before. Where the
+    three of a StyleGAN2 at 256x256 were compiled at once, the first one's passes waited for minutes behind the candidates of
+    the others (benchmarks/README.md).
+    """
+    count = 1 if jax.default_backend() == "gpu" else parallel.cores() // CORES
+    return ThreadPoolExecutor(max(1, count), thread_name_prefix="jaxgan compiler")
+
+
+def busy() -> bool:
+    """Whether one of them still compiles. Nothing can stop it, and Python waits for it at its exit."""
+    return any(thread.name == COMPILING for thread in threads())
 
 
 def compiling(run: Callable, arguments: tuple, sequences: tuple, pool: ThreadPoolExecutor) -> Callable:
@@ -37,9 +51,14 @@ def compiling(run: Callable, arguments: tuple, sequences: tuple, pool: ThreadPoo
     tracing = Lock()
 
     def build(sequence):
-        with tracing:
-            lowered = run.lower(*arguments, sequence)
-        return lowered.compile()
+        thread = current_thread()
+        idle, thread.name = thread.name, COMPILING
+        try:
+            with tracing:
+                lowered = run.lower(*arguments, sequence)
+            return lowered.compile()
+        finally:
+            thread.name = idle
 
     programs = {sequence: pool.submit(build, sequence) for sequence in sequences}
 

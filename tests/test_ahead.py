@@ -65,6 +65,15 @@ def test_one_after_another_in_order_and_an_error_comes_with_the_call(monkeypatch
     pool.shutdown()
 
 
+def test_a_gpu_gets_one_program_at_a_time(monkeypatch):
+    monkeypatch.setattr(parallel, "cores", lambda: 64)
+    counts = []
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        counts.append(ahead.compilers()._max_workers)
+    assert counts == [64 // ahead.CORES, 1]
+
+
 def test_a_run_that_stops_leaves_the_rest_uncompiled(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     monkeypatch.setattr(parallel, "cores", lambda: 1)

@@ -1,8 +1,10 @@
 """XLA flags and the compile cache, which the commands set before anything is compiled."""
 
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from experiments.cli import run_command
 from jaxgan import compile_cache
 from jaxgan.errors import UserError
 
+ROOT = Path(__file__).parent.parent
 FLAG = "--xla_gpu_enable_latency_hiding_scheduler"
 
 
@@ -78,3 +81,35 @@ def test_ctrl_c_outside_the_loop_is_one_line(capsys):
     with pytest.raises(SystemExit) as stopped:
         run_command(main)
     assert stopped.value.code == 130 and capsys.readouterr().err == "stopped\n"
+
+
+COMPILES = """
+import threading, time, jax.numpy as jnp
+from experiments.cli import run_command
+from jaxgan import ahead, parallel
+begun = threading.Event()
+def fn(x, what, axis):
+    begun.set()
+    time.sleep(300)
+def main():
+    pool = ahead.compilers()
+    ahead.compiling(parallel.map_devices(fn, static=(1,)), (jnp.zeros(3),), ("a",), pool)
+    begun.wait()
+    pool.shutdown(wait=False, cancel_futures=True)
+    raise KeyboardInterrupt
+run_command(main)
+"""
+
+
+def test_ctrl_c_does_not_wait_for_what_is_being_compiled():
+    made = subprocess.run([sys.executable, "-c", COMPILES], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (made.returncode, made.stdout) == (130, "") and made.stderr.endswith("stopped\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "experiments.train", "--help"]
+    made = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=100)
+    os.close(writes)
+    assert made.returncode == 128 + signal.SIGPIPE and made.stderr == ""
