@@ -14,10 +14,10 @@ from jaxgan import compile_cache
 from jaxgan.errors import UserError
 
 ROOT = Path(__file__).parent.parent
-FLAG = "--xla_gpu_enable_latency_hiding_scheduler"
+FLAG, ALONE = "--xla_gpu_enable_latency_hiding_scheduler", "--xla_gpu_enable_analytical_sol_latency_estimator"
 
 
-def test_the_scheduler_is_for_several_gpus_and_the_user_has_the_last_word(monkeypatch):
+def test_one_gpu_and_several_have_their_flags_and_the_user_has_the_last_word(monkeypatch):
     monkeypatch.setattr(flags, "nvidia_gpus", lambda: 2)
     monkeypatch.setenv("XLA_FLAGS", "--xla_something=1")
     assert flags.set_flags() == [f"{FLAG}=true"] and os.environ["XLA_FLAGS"] == f"--xla_something=1 {FLAG}=true"
@@ -25,7 +25,20 @@ def test_the_scheduler_is_for_several_gpus_and_the_user_has_the_last_word(monkey
     assert flags.set_flags() == [] and os.environ["XLA_FLAGS"] == f"{FLAG}=false"
     monkeypatch.setattr(flags, "nvidia_gpus", lambda: 1)
     monkeypatch.delenv("XLA_FLAGS")
+    assert flags.set_flags() == [f"{ALONE}=false"] and os.environ["XLA_FLAGS"] == f"{ALONE}=false"
+    monkeypatch.setattr(flags, "nvidia_gpus", lambda: 0)
+    monkeypatch.delenv("XLA_FLAGS")
     assert flags.set_flags() == [] and "XLA_FLAGS" not in os.environ
+
+
+def test_the_installed_jaxlib_knows_each_flag_and_a_newer_one_is_given_none(monkeypatch):
+    given = " ".join(f"{flag.name}={flag.value}" for flag in flags.PAY)
+    program = [sys.executable, "-c", "import jax; jax.numpy.ones(3) + 1"]  # XLA aborts at a flag that it does not know
+    made = subprocess.run(program, env=os.environ | {"XLA_FLAGS": given, "JAX_PLATFORMS": "cpu"}, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    monkeypatch.setattr(flags, "nvidia_gpus", lambda: 1)
+    monkeypatch.setattr(flags, "NEWEST", (0, 9))
+    assert flags.set_flags() == []
 
 
 def test_gpus_are_counted_as_jax_would_see_them(monkeypatch):
