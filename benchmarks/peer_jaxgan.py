@@ -9,10 +9,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from experiments.flags import set_flags  # noqa: E402
 from jaxgan.memory import keep_freed_memory  # noqa: E402
 from jaxgan.parallel import share_cores  # noqa: E402
 
 keep_freed_memory()  # as `experiments.train` does, before there are threads
+set_flags()
 share_cores(1 if sys.argv[1] == "tutorial" else 0, 16, 1)  # as it does for these configs
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402

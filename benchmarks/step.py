@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmarks.scaling import designed, noise
 from experiments.configs import CONFIGS
+from experiments.flags import set_flags
 from jaxgan import calls, memory, parallel, plan, provenance, run, step
 
 
@@ -152,6 +153,7 @@ def main() -> None:
     if unknown:
         parser.error(f"there is no config {unknown[0]!r}; the configs are {', '.join(CONFIGS)}")
     memory.keep_freed_memory()  # as `experiments.train` does
+    set_flags()
     parallel.share_cores(args.cpu_devices, min(args.batch), 1)
     cache = tempfile.TemporaryDirectory()
     jax.config.update("jax_compilation_cache_dir", cache.name)
