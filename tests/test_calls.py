@@ -2,9 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from jaxgan import calls
+from jaxgan import calls, parallel
 from jaxgan.errors import UserError
 from jaxgan.step import Phase, Recipe, Term, Turn
 
@@ -73,3 +74,16 @@ def test_more_steps_a_call_are_taken_only_where_they_are_measured_to_pay():
     assert n > 1 and n % 4 == 0 and n <= calls.MOST and 1000 % n < 60
     assert calls.fastest(seconds(0.0001, 0.001), 4, 3) == 1  # no room between two ticks
     assert calls.fastest(seconds(0.0001, 0.001), 1, 62) == 15  # four calls, two steps left over
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_measuring_leaves_the_training_untouched(devices, monkeypatch):
+    if devices == 1:
+        monkeypatch.setattr(jax, "device_count", lambda: 1)
+    step = lambda state, meter, held, dues, axis: (state + len(dues), meter, jnp.sum(state))
+    compiled, taken = parallel.map_devices(step, static=(3,), donate=(0, 1)), []
+    run = lambda state, meter, held, dues: (taken.append(len(dues)), compiled(state, meter, held, dues))[1]
+    state, meter, held = parallel.replicate((jnp.zeros(3), {"loss": jnp.ones(())}, jnp.ones(2)))
+    assert calls.seconds_a_step(run, held, state, meter, recipe(4, 6), 2, 8) > 0
+    assert taken == [2] * 6 + [2] * 4  # the first twelve to compile and warm up
+    assert np.array_equal(parallel.first(state), np.zeros(3)) and parallel.first(meter)["loss"] == 1
