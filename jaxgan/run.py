@@ -102,6 +102,10 @@ def grown(machine: Machine, settings: Settings, design: Design, state, at: int, 
     return machine, parallel.replicate(state)
 
 
+STOPPING = b"\nstopping: the steps under way are finished and saved; once more stops at once\n"
+"""A first program may take minutes to compile, and a signal waits for it."""
+
+
 class Signals:
     """SIGINT and SIGTERM ask the loop to save and stop; a second one exits at once. A context."""
 
@@ -122,6 +126,7 @@ class Signals:
         if self.caught:
             os._exit(128 + number)
         self.caught = number
+        os.write(2, STOPPING)  # not print, which a signal may interrupt and which then refuses
 
 
 def train(run: Run) -> int:
