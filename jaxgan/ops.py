@@ -67,8 +67,8 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
     else:
         y = fourier.convolve(x, kernel, how.plan, 1) if transform else conv_rules.direct(x, kernel, how)
     if groups > 1 and x.dtype == jnp.float32 and jax.default_backend() == "gpu":
-        # XLA would give a bias added to y to cuDNN with the convolution, and cuDNN then runs a slow kernel for each group:
-        # 1.3 ms in place of 0.02 at 4x4, 64 images, 96 groups of 16 (H100, benchmarks/README.md).
+        # XLA would give a bias added to y to cuDNN with the convolution, and cuDNN then runs a slow kernel for each group: twelve
+        # such, at 4x4 with 64 images and 96 groups, cost R3GAN's step 4 of 64 ms (H100, benchmarks/README.md).
         y = lax.optimization_barrier(y)
     return y
 
