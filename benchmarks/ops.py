@@ -113,6 +113,7 @@ CASES = {
     "conv 7x7 256-128 k5": convolution(7, 256, 128, 5),
     "conv 14x14 32-32 k3": convolution(14, 32, 32, 3),
     "conv 8x8 128-128 k3": convolution(8, 128, 128, 3),
+    "conv 32x32 3-64 k3": convolution(32, 3, 64, 3),
     "conv 32x32 64-64 k3": convolution(32, 64, 64, 3),
     "conv 32x32 64-128 k1": convolution(32, 64, 128, 1),
     "conv 14x14 64-128 k5 stride 2": convolution(14, 64, 128, 5, 2),

@@ -184,7 +184,7 @@ class BatchNorm(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Inverted dropout: each element is zero with probability `rate`, else x / (1 - rate).
+    """Inverted dropout: each element is zero with probability `rate` (to 16 bits), else x / (1 - rate).
 
     The mask is `ops.hash_bits` of the image's key and this layer's path in the model: an image keeps its mask in any
     batch and on any device, and two layers with the same keys have different masks.
@@ -207,5 +207,9 @@ class Dropout(nn.Module):
                 f"Dropout: training needs keys of shape [{x.shape[0]}], one per image, not {None if keys is None else keys.shape}"
             )
         salt = zlib.crc32("/".join(self.path).encode())
-        dropped = ops.hash_bits(keys, salt, x.shape[1:]) < jnp.uint32(math.floor(self.rate * 2**32))
+        n, limit = math.prod(x.shape[1:]), jnp.uint32(round(self.rate * 2**16))
+        # A word decides about two elements. And the halves side by side are an array that XLA keeps; it would hash again, element
+        # by element, in every loop that reads the mask.
+        words = ops.hash_bits(keys, salt, (-(-n // 2),))
+        dropped = jnp.concatenate([words >> 16 < limit, (words & 0xFFFF) < limit], 1)[:, :n].reshape(x.shape)
         return jnp.where(dropped, jnp.zeros_like(x), x / jnp.asarray(1 - self.rate, x.dtype))

@@ -38,8 +38,8 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
       groups: divides cin and cout. On the CPU a grouped convolution runs as dense ones of some groups each (`BLOCK`), with
         block-diagonal kernels: more arithmetic, and many times faster than XLA's gradient of the grouped form (jax issue 13800).
     Returns:
-      [B, H', W', cout]; on a CPU by `fourier` where that pays, equal up to rounding. With stride > 1, and on a CPU from 32
-      channels on (`conv_rules.by_rows`), it has reverse-mode derivatives of any order, but no forward mode (jax.jvp).
+      [B, H', W', cout]; on a CPU by `fourier` where that pays, equal up to rounding. With stride > 1, and on a CPU where a kernel
+      gradient has a faster form (`conv_rules`), it has reverse-mode derivatives of any order, but no forward mode (jax.jvp).
     Raises:
       ValueError: shapes, dtypes or options that do not fit.
     """
@@ -62,10 +62,10 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
         return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
     transform = groups == 1 and fourier.pays(x.dtype, x.shape[0], image, kernel.shape, stride, pads)
     how = Geometry(stride, pads, image, size, groups, transform)
-    if stride > 1 or conv_rules.by_rows(x, how):
+    if stride > 1 or transform or conv_rules.by_rows(x, how) or conv_rules.by_patches(x, kernel.shape[3], how):
         y = conv_rules.forward(x, kernel, how)
     else:
-        y = fourier.convolve(x, kernel, how.plan, 1) if transform else conv_rules.direct(x, kernel, how)
+        y = conv_rules.direct(x, kernel, how)
     if groups > 1 and x.dtype == jnp.float32 and jax.default_backend() == "gpu":
         # XLA would give a bias added to y to cuDNN with the convolution, and cuDNN then runs a slow kernel for each group: twelve
         # such, at 4x4 with 64 images and 96 groups, cost R3GAN's step 4 of 64 ms (H100, benchmarks/README.md).
@@ -86,7 +86,7 @@ def conv_transpose(x, kernel, *, stride, padding="SAME"):
       stride: int >= 1, both axes.
       padding: "SAME", or "VALID" (nothing cropped: output stride * size + max(k - stride, 0)).
     Returns:
-      [B, H', W', cout]. With stride > 1: reverse-mode derivatives of any order, no forward mode (jax.jvp).
+      [B, H', W', cout]. Derivatives as `conv`.
     Raises:
       ValueError: shapes, dtypes or options that do not fit.
     """
@@ -104,13 +104,11 @@ def conv_transpose(x, kernel, *, stride, padding="SAME"):
     image = tuple(n * stride + e - c for n, e, c in zip(x.shape[1:3], extra, crop, strict=True))
     # The ordinary convolution that maps `image` back to x; a kernel shorter than its stride skips the last pixels.
     pads = tuple((c // 2, c - c // 2 - max(stride - k, 0)) for c, k in zip(crop, size, strict=True))
+    if stride == 1 and padding == "SAME":  # an ordinary convolution with a flipped kernel
+        pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(size, pads, strict=True))
+        return conv(x, kernel[::-1, ::-1], padding=pads)
     swapped = kernel.swapaxes(2, 3)
     how = Geometry(stride, pads, image, size, 1, fourier.pays(x.dtype, x.shape[0], image, swapped.shape, stride, pads))
-    if how.transform and stride == 1:
-        return fourier.transpose(x, kernel, how.plan, 1, image)
-    if stride == 1 and padding == "SAME":  # an ordinary convolution with a flipped kernel: keeps forward mode
-        pads = tuple((k - 1 - low, k - 1 - high) for k, (low, high) in zip(size, pads, strict=True))
-        return conv_rules.direct(x, kernel[::-1, ::-1], Geometry(1, pads, image, size, 1))
     return conv_rules.input_gradient(x, swapped, how)
 
 

@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from scipy import stats
 
-from jaxgan import ops
+from jaxgan import conv_rules, ops
 
 
 def draw(seed, *shape):
@@ -131,6 +131,31 @@ def test_the_backward_pass_has_no_dilated_left_operand_in_a_kernel_gradient():
     text = str(jaxpr)
     assert text.count("lhs_dilation=(2, 2)") == 1  # the forward pass itself
     assert str(jax.make_jaxpr(jax.grad(lambda k: jnp.sum(plain_transpose(x, k, 2) ** 2)))(k)).count("lhs_dilation=(2, 2)") == 2
+
+
+@pytest.mark.parametrize(
+    "shape, kernel, stride, padding",
+    [
+        ((2, 9, 8, 2), (4, 3, 2, 24), 2, "SAME"),
+        ((3, 7, 10, 1), (5, 5, 1, 25), 3, ((0, 2), (3, 1))),
+        ((2, 8, 8, 3), (1, 3, 3, 9), 2, "VALID"),
+        ((256, 8, 8, 2), (3, 3, 2, 18), 1, "SAME"),
+    ],
+)
+def test_a_kernel_gradient_by_patches_is_laxs(shape, kernel, stride, padding, monkeypatch):
+    x, k = draw(0, *shape), draw(1, *kernel)
+    asked, by_patches = [], conv_rules.by_patches
+    monkeypatch.setattr(conv_rules, "by_patches", lambda *args: asked.append(by_patches(*args)) or asked[-1])
+    theirs = lambda x, k: lax.conv_general_dilated(x, k, (stride,) * 2, padding, dimension_numbers=ops.LAYOUT)
+
+    def orders(f):
+        first = jax.grad(lambda x, k: jnp.sum(jnp.sin(f(x, k))), (0, 1))
+        return first(x, k), jax.grad(lambda x, k: sum(jnp.sum(g**2) for g in first(x, k)), (0, 1))(x, k)
+
+    ours = orders(lambda x, k: ops.conv(x, k, stride=stride, padding=padding))
+    assert asked and all(asked) == (jax.default_backend() == "cpu")
+    for a, b in zip(*(jax.tree.leaves(each) for each in (ours, orders(theirs))), strict=True):
+        assert np.abs(a - b).max() < 2e-5 * np.abs(b).max()
 
 
 @pytest.mark.parametrize("stride", [1, 2])
