@@ -81,8 +81,8 @@ def kernel_gradient(x, y, geometry):
 def by_patches(x, cout, geometry):
     """Whether the kernel gradient of x [B, H, W, C] and y [B, H', W', cout] is the matrix product of x's patches and y.
 
-    That is up to 5 times as fast on a CPU as XLA's sum ("conv 32x32 3-64 k3" of `python -m benchmarks.ops`) where x has so few
-    channels, as pictures have, that its patches take no more memory than y. Without a stride it is no faster for fewer places.
+    Where x has so few channels, as pictures have, that its patches take no more memory than y: 1.3 to 5 times as fast on a CPU as
+    XLA's sum (benchmarks/README.md). Without a stride it is no faster for fewer places.
     """
     plain = geometry.groups == 1 and not geometry.transform and jax.default_backend() == "cpu"
     enough = geometry.stride > 1 or math.prod(x.shape[:3]) >= 2**14
