@@ -6,7 +6,7 @@ complex product takes three real ones (Gauss), so a map is three constant matric
   y = C^T ((A x) . (B kernel)),   with A, B, C the tables of `Plan`, and . the product over the channels at each point.
 
 Images stand last in what is transformed, [places, channels, images]: XLA's CPU backend gives a product whose first factor comes
-with the summed axis first to Eigen, which takes 1.5 times the multiplications a second of the library that it prefers otherwise.
+with the summed axis first to Eigen, faster here than the library that it prefers otherwise (jax 0.10; benchmarks/README.md).
 
 It is trilinear in (x, kernel, the cotangent of y), so its derivatives of any order are such maps again. At 7x7 with 5x5 taps and
 SAME borders there are 121 products of channels where the direct sum has 1,225. Rounding is that of the direct sum, about 1e-6 of
@@ -104,7 +104,7 @@ def kernel_gradient(x, y, how: Plan, stride: int, kernel):
 
 def _parts(how):
     """The tables cut in four: XLA runs the products of one batch one after another on one thread, and two batches on two threads
-    where it finds both ready. Four parts kept two cores busiest in the tutorial's step at 32 images; 3, 5 and 6 took longer."""
+    where it finds both ready. Four suited the tutorial's step on two cores (benchmarks/README.md)."""
     return zip(*(np.array_split(table, 4) for table in (how.A, how.B, how.C)), strict=True)
 
 

@@ -162,6 +162,15 @@ def test_dropout_drops_its_rate_and_keeps_the_mean():
     assert abs(together - 0.09) < 5 * np.sqrt(0.09 * 0.91 / a.size)
 
 
+@pytest.mark.parametrize("n", [10_000, 9_999])
+def test_dropped_elements_are_independent_of_each_other(n):
+    """A word of the hash decides about two elements, half a row apart; neighbours come from neighbouring words."""
+    dropped = np.asarray(Dropout(0.3).apply({}, jnp.ones((8, n)), KEYS, True)) == 0
+    for apart in (1, 2, n // 2, -(-n // 2)):
+        both = dropped[:, apart:] & dropped[:, :-apart]
+        assert abs(both.mean() - 0.09) < 5 * np.sqrt(0.09 * 0.91 / both.size)
+
+
 def test_dropout_belongs_to_the_image():
     x = draw(0, 8, 4, 5)
     whole = Two().apply({}, x, KEYS)[0]
