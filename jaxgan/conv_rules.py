@@ -60,6 +60,10 @@ def input_gradient(y, kernel, geometry):
     """(output, kernel) -> image: the transpose of `forward` in its image."""
     if geometry.transform:
         return fourier.transpose(y, kernel, geometry.plan, geometry.stride, geometry.image)
+    if geometry.stride > 1 and jax.default_backend() == "gpu":
+        # XLA moves the kernel's reversal below a float32 factor of it (equalised rate, spectral norm), then does not see cuDNN's
+        # input gradient, and convolves the output with zeros inserted: stride^2 times the arithmetic and as much more memory.
+        kernel = lax.optimization_barrier(kernel)
     channels = kernel.shape[2] * geometry.groups
     like = jax.ShapeDtypeStruct((y.shape[0], *geometry.image, channels), y.dtype)
     return jax.linear_transpose(lambda x: direct(x, kernel, geometry), like)(y)[0]
