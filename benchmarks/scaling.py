@@ -24,7 +24,7 @@ def noise(config, n: int = 2048):
     """A `Source` of n images that nobody minds, as a config wants them: with ten classes, or in pairs."""
     from jaxgan.data import Source
 
-    rng, shape = np.random.default_rng(0), (*(config.size or (28, 28)), config.channels or 1)
+    rng, shape = np.random.default_rng(0), (*(config.size or (28, 28)), config.channels or (3 if config.data == "photos" else 1))
     images, labels = rng.integers(0, 256, (n, *shape), np.uint8), rng.integers(0, 10, n).astype(np.int32)
     classes = 10 if config.conditional == "auto" else 0
     made = Source("noise", shape, n, lambda i: images[i], labels if classes else None, classes, (), "")

@@ -192,6 +192,25 @@ def test_on_a_gpu_no_bias_joins_a_grouped_convolution_in_float32(stride, monkeyp
             np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))
 
 
+def test_on_a_gpu_the_input_gradient_of_a_strided_convolution_reverses_the_kernel_as_it_is(monkeypatch):
+    """A barrier stands between a kernel's factor and its reversal; derivatives of both orders, batched too, are XLA's own."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    x, k = draw(0, 2, 5, 4, 6), draw(1, 3, 3, 6, 9)
+    ours = lambda x, k: ops.conv(x, k * 0.1, stride=2)
+    theirs = lambda x, k: lax.conv_general_dilated(x, k * 0.1, (2, 2), "SAME", dimension_numbers=ops.LAYOUT)
+    gradient = lambda f: jax.grad(lambda x, k: jnp.sum(jnp.sin(f(x, k))))
+    lines = str(jax.make_jaxpr(gradient(ours))(x, k)).splitlines()
+    kept = [line.split(":")[0].strip() for line in lines if "optimization_barrier" in line]
+    assert len(kept) == 1 and sum("= rev[" in line and line.endswith(f" {kept[0]}") for line in lines) == 1
+    assert "barrier" not in str(jax.make_jaxpr(gradient(lambda x, k: ops.conv(x, k * 0.1)))(x, k))
+    second = lambda f: jax.grad(lambda x, k: jnp.sum(jnp.square(gradient(f)(x, k))), (0, 1))
+    batched = lambda f: jax.vmap(lambda k: gradient(f)(x, k))
+    stacked = jnp.stack([k, -k, 2 * k])
+    found = [(gradient(f)(x, k), *second(f)(x, k), batched(f)(stacked)) for f in (ours, theirs)]
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))
+
+
 @pytest.mark.parametrize("size", [(3, 3), (5, 2), (4, 4), (1, 3), (1, 1)])
 @pytest.mark.parametrize("padding", ["SAME", "VALID", ((2, 0), (0, 3))])
 def test_gradients_of_wide_convolutions(size, padding):

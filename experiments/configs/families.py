@@ -249,7 +249,14 @@ PAPERS = {
         family="biggan", preset="biggan_128", batch=2048, kimg=600_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
     ),
     "stylegan2-cifar10": Config(
-        family="stylegan2", preset="cifar", batch=64, kimg=100_000.0, augment=("ada",), augment_target=0.6, **CIFAR
+        family="stylegan2",
+        preset="cifar",
+        batch=64,
+        kimg=100_000.0,
+        augment=("ada",),
+        augment_target=0.6,
+        dtype="bfloat16",
+        **CIFAR,
     ),
     "stylegan2-256": Config(
         family="stylegan2",
@@ -257,6 +264,7 @@ PAPERS = {
         batch=64,
         kimg=25_000.0,
         mirror=True,
+        dtype="bfloat16",
         **PAPER | {"data": "photos", "size": (256, 256)},
     ),
     "r3gan-cifar10": Config(
