@@ -17,10 +17,13 @@ from jaxgan.conv_rules import Geometry
 
 LAYOUT = conv_rules.LAYOUT
 
-BLOCK = {"cpu": 32}
-"""Backend -> channels of the dense blocks that a grouped convolution runs as there; where none is named, XLA's grouped one. A CPU
-convolves fewer than 32 channels no faster; on an H200 no blocks beat it (benchmarks/README.md). What pays elsewhere:
-`python -m benchmarks.ops --block 64 128`."""
+BLOCK = {"cpu": 32, "tpu": 128}
+"""Backend -> channels of the dense blocks to which the groups of a convolution are joined there, with zeros between the groups;
+where none is named, XLA's own. A CPU convolves fewer than 32 channels no faster; a TPU multiplies 128 at once; on an H200 no
+blocks beat XLA's (benchmarks/README.md). What pays elsewhere: `python -m benchmarks.ops --block 64 128`."""
+
+APART = ("cpu",)
+"""Backends on which each of those blocks is a convolution by itself: XLA's gradients of a grouped one are slow there."""
 
 PRODUCTS = ("cpu",)
 """Backends on which a 1x1 convolution runs as a matrix product: a CPU takes many times as long for the kernel gradient of the
@@ -35,8 +38,8 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
       kernel: [kh, kw, cin / groups, cout], same dtype.
       stride: int >= 1, both axes.
       padding: "SAME" (output ceil(size / stride), as TensorFlow and Keras), "VALID", or ((low, high), (low, high)).
-      groups: divides cin and cout. On the CPU a grouped convolution runs as dense ones of some groups each (`BLOCK`), with
-        block-diagonal kernels: more arithmetic, and many times faster than XLA's gradient of the grouped form (jax issue 13800).
+      groups: divides cin and cout. On a CPU and a TPU some groups are joined (`BLOCK`), with block-diagonal kernels: more
+        arithmetic, and faster; on a CPU many times as fast as XLA's gradient of the grouped form (jax issue 13800).
     Returns:
       [B, H', W', cout]; on a CPU by `fourier` where that pays, equal up to rounding. With stride > 1, and on a CPU where a kernel
       gradient has a faster form (`conv_rules`), it has reverse-mode derivatives of any order, but no forward mode (jax.jvp).
@@ -51,7 +54,11 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
         )
     block = BLOCK.get(jax.default_backend())
     if groups > 1 and block:
-        return _blocks(x, kernel, groups, block, stride=stride, padding=padding)
+        together = next(n for n in range(max(1, block // kernel.shape[2]), 0, -1) if groups % n == 0)
+        kernel, groups = _joined(kernel, groups, together), groups // together
+        if jax.default_backend() in APART:
+            pieces = zip(*(jnp.split(a, groups, 3) for a in (x, kernel)), strict=True)
+            return jnp.concatenate([conv(a, k, stride=stride, padding=padding) for a, k in pieces], 3)
     image, size = x.shape[1:3], kernel.shape[:2]
     pads = tuple(_pads("conv", n, k, stride, padding, a) for a, (n, k) in enumerate(zip(image, size, strict=True)))
     for n, k, (low, high) in zip(image, size, pads, strict=True):
@@ -235,19 +242,11 @@ def _double(x, axis):
     return pair.reshape(x.shape[:axis] + (2 * n,) + x.shape[axis + 1 :])
 
 
-def _blocks(x, kernel, groups, block, **options):
-    """A grouped convolution as dense ones of as many whole groups as fit in `block` channels and divide `groups`."""
-    together = next(n for n in range(max(1, block // kernel.shape[2]), 0, -1) if groups % n == 0)
-    pieces = zip(*(jnp.split(a, groups // together, 3) for a in (x, kernel)), strict=True)
-    return jnp.concatenate([conv(a, _dense_kernel(k, together), **options) for a, k in pieces], 3)
-
-
-def _dense_kernel(kernel, groups):
-    """[kh, kw, cin/groups, cout] -> [kh, kw, cin, cout], zero between different groups."""
-    kh, kw, cin, cout = kernel.shape
-    kernel = kernel.reshape(kh, kw, 1, cin, groups, cout // groups)
-    same = jnp.eye(groups, dtype=kernel.dtype).reshape(1, 1, groups, 1, groups, 1)
-    return (kernel * same).reshape(kh, kw, groups * cin, cout)
+def _joined(kernel, groups, together):
+    """The kernel of `groups` groups as one of groups / together: [kh, kw, cin, cout] -> [kh, kw, together cin, cout]."""
+    cin, cout = kernel.shape[2:]
+    own = np.arange(together * cin)[:, None] // cin == np.arange(cout)[None, :] // (cout // groups) % together
+    return jnp.tile(kernel, (1, 1, together, 1)) * own.astype(kernel.dtype)[None, None]
 
 
 def _pads(name, n, k, stride, padding, axis):

@@ -1,9 +1,10 @@
 """Resampling of images by separable filters ("upfirdn"), alone and with a convolution. JAX only, NHWC, no parameters.
 
 Each axis is zero insertion, a short filter and decimation, written as slices that are scaled and added: on a CPU 30 to 200
-times faster than a depthwise convolution. The transpose of such a map is one again (filter reversed, up and down exchanged),
-and that is how its gradient is written: JAX's own rule pads every slice, which costs up to eight times the forward pass.
-Reverse mode of any order; no forward mode.
+times faster than a depthwise convolution. On a TPU, which holds arrays in tiles, it is a product with a banded matrix
+(`PRODUCTS`). The transpose of such a map is one again (filter reversed, up and down exchanged), and that is how its gradient is
+written: JAX's own rule pads every slice, which costs up to eight times the forward pass. Reverse mode of any order; no forward
+mode.
 """
 
 from functools import partial
@@ -20,6 +21,9 @@ TAPS = (1, 3, 3, 1)
 """StyleGAN2's filter."""
 BOX = (1, 1)
 """With up=2 the nearest neighbour, with down=2 the mean of 2x2 squares."""
+
+PRODUCTS = ("tpu",)
+"""Backends on which an axis is filtered by a matrix product (benchmarks/README.md)."""
 
 
 def upfirdn(x, taps, *, up=1, down=1, pad=(0, 0), gain=1.0):
@@ -123,7 +127,7 @@ class _Axis(NamedTuple):
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _filter(x, how):
     """The map of `how`."""
-    return _filtered(x, how)
+    return _product(x, how) if jax.default_backend() in PRODUCTS else _filtered(x, how)
 
 
 @partial(jax.jit, static_argnums=1)  # so that the same map of the same shape is traced once: a StyleGAN's step has hundreds
@@ -139,6 +143,18 @@ def _filtered(x, how):
     y = jnp.stack(phases, axis + 1)
     y = y.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
     return lax.slice_in_dim(y, 0, size, axis=axis)
+
+
+def _product(x, how):
+    """A product with the map as a matrix [after, before], at full precision in x's dtype."""
+    axis, taps, up, down, low, before, after = how
+    matrix = np.zeros((after, before))
+    for t, w in enumerate(taps):
+        u = down * np.arange(after) + t - low
+        at = (u % up == 0) & (u >= 0) & (u < up * before)
+        matrix[np.flatnonzero(at), u[at] // up] += w
+    into = {1: "oh,bhwc->bowc", 2: "ow,bhwc->bhoc"}[axis]
+    return jnp.einsum(into, jnp.asarray(matrix, x.dtype), x, precision="highest")
 
 
 def _shifts(x, axis, steps, stride, size):

@@ -41,8 +41,14 @@ CASES = [  # taps, up, down, pad
 ]
 
 
+@pytest.fixture(params=[(), ("cpu",)], ids=["slices", "products"])
+def form(request, monkeypatch):
+    monkeypatch.setattr(resample, "PRODUCTS", request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("taps, up, down, pad", CASES)
-def test_upfirdn(taps, up, down, pad):
+def test_upfirdn(taps, up, down, pad, form):
     x = draw(0, 2, 7, 6, 3)
     expected = reference(x, taps, up, down, pad, up**2)
     t = draw(1, *expected.shape)
@@ -66,7 +72,7 @@ def depthwise(x, up, down, pad):
 
 
 @pytest.mark.parametrize("up, down", [(1, 1), (2, 1), (1, 2)])
-def test_first_and_second_derivatives_are_jaxs(up, down):
+def test_first_and_second_derivatives_are_jaxs(up, down, form):
     x = draw(0, 1, 4, 6, 2)
     ours = lambda x: resample.upfirdn(x, TAPS, up=up, down=down, pad=(2, 1))
     theirs = lambda x: depthwise(x, up, down, (2, 1))
@@ -117,7 +123,7 @@ def test_with_a_box_they_are_the_tutorial_ones():
     np.testing.assert_allclose(resample.conv_down(x, k, BOX), ops.downsample2(ops.conv(x, k)), atol=1e-5)
 
 
-def test_dtype_vmap_and_mapped_devices():
+def test_dtype_vmap_and_mapped_devices(form):
     x = draw(0, 2, 2, 4, 4, 3)
     assert jax.eval_shape(resample.upsample, x[0].astype(jnp.bfloat16)).dtype == jnp.bfloat16
     f = lambda x: jax.grad(lambda x: jnp.sum(resample.downsample(x) ** 2))(x)

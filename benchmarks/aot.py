@@ -1,0 +1,184 @@
+"""What an accelerator's compiler makes of a config's step, on a machine without one: `python -m benchmarks.aot CONFIG ...`.
+
+One JSON line a program (a recipe has one for each set of due terms): the seconds to check the config, which traces the first
+program, and to lower that as a run does, which finds the trace (both are the same in each of a config's lines); to trace, here
+again, and lower the line's program, and to compile it on this machine; its kernels; and the device memory that it holds: state,
+batch and temporaries, without the images that a run keeps on the device and what a GPU's cuDNN asks for beside. Nothing runs, so
+nothing is timed on a device. `--for` names it:
+
+- h100 (the default), or a file with the description of another GPU, as XLA's sources have them
+  (xla/backends/gpu/target_config/specs/*.txtpb). It needs `pip install "jax[cuda12]"`. The autotuner, which needs a GPU, is off,
+  and with it the compiler's own matrix products, some of which do not compile without it; so the compiler is faster here by what
+  these take.
+- v4, v5e, v5p, v6e: a TPU. It needs `pip install "jax[tpu]"`. Its lines have the compiler's own estimate of the program, in
+  millions of cycles: for comparing one formulation with another.
+
+`--cases` takes cases of `benchmarks.ops` in place of configs, with `--block` as there: cycles of ours and of the plain form.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import itertools
+import os
+import re
+import time
+from pathlib import Path
+
+os.environ["JAX_PLATFORMS"] = "cpu"  # all that runs; the device is only compiled for
+os.environ["JAX_NUM_CPU_DEVICES"] = "1"
+os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # it looks for a driver
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
+os.environ |= {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_MIN_LOG_LEVEL": "3",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}  # and for a host
+os.environ |= {"TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_STDERR_LOG_LEVEL": "3"}
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from jax.experimental import topologies  # noqa: E402
+from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
+
+from benchmarks.result import say  # noqa: E402
+from benchmarks.scaling import designed, noise  # noqa: E402
+from experiments.configs import CONFIGS  # noqa: E402
+from jaxgan import ops, plan, run, step  # noqa: E402
+
+H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
+  shared_memory_per_block: 49152 shared_memory_per_core: 233472 shared_memory_per_block_optin: 232448
+  core_count: 132 fpus_per_core: 128 clock_rate_ghz: 1.98
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 device_memory_size: 84978434048
+  cuda_compute_capability { major: 9 }
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 10 }
+runtime_version { major: 12 minor: 9 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+TPUS = {"v4": "v4:2x2x1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}
+"""Name -> the smallest slice that its compiler knows; one chip of it is compiled for."""
+
+
+def rows(name: str, batch: int | None, dtype: str | None, device):
+    """A row for each program of a config's step."""
+    given = {"batch": batch, "dtype": dtype}
+    config = dataclasses.replace(CONFIGS[name], **{key: value for key, value in given.items() if value is not None})
+    source = noise(config, max(config.batch, 64))
+    design = designed(config, source)
+    start = time.perf_counter()
+    names = plan.trace(design, source)
+    check = time.perf_counter() - start
+    machine = run.build_machine(config, design, source, names)
+    start = time.perf_counter()
+    machine.run.lower(run.shapes(config, design), machine.meter, machine.feed.at(0), (step.due(design.recipe, 0),))
+    first = time.perf_counter() - start
+    held = machine.feed.at(0)
+    arguments = on(device, (run.shapes(config, design), machine.meter, held))
+    for due, at in step.programs(design.recipe).items():
+        start = time.perf_counter()
+        lowered = machine.run.lower(*arguments, (due,))
+        middle = time.perf_counter()
+        compiled = lowered.compile()
+        end = time.perf_counter()
+        memory = compiled.memory_analysis()
+        held_bytes = sum(a.nbytes for a in jax.tree.leaves(held)) if machine.feed.resident else 0
+        kinds = memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes
+        yield {
+            "config": name,
+            "batch": config.batch,
+            "dtype": config.dtype if hasattr(config, "dtype") else "float32",
+            "first_step": at,
+            "check_s": round(check, 1),
+            "lower_checked_s": round(first, 1),
+            "lower_s": round(middle - start, 1),
+            "compile_s": round(end - middle, 1),
+            "kernels": len(re.findall(r" (?:fusion|custom-call)\(", entry(compiled))),
+            "device_mb": round((sum(kinds) - memory.alias_size_in_bytes - held_bytes) / 1e6),
+            "temporary_mb": round(memory.temp_size_in_bytes / 1e6),
+            **cycles(compiled),
+            "device": device.device_kind,
+        }
+
+
+def case(name: str, batch: int, dtype: str, block: int | None, device) -> dict:
+    """Cycles of a case of `benchmarks.ops`, ours and plain, where the compiler says them."""
+    from benchmarks.ops import CASES, orders
+
+    made = CASES[name]
+    shapes = ((batch, *made.image), *made.others, *((batch, *s) for s in made.per_image))
+    arguments = on(device, tuple(jax.ShapeDtypeStruct(s, jnp.dtype(dtype)) for s in shapes))
+    ops.BLOCK[jax.default_backend()] = block
+    out = {"case": name, "batch": batch, "dtype": dtype, "block": block}
+    for whose, f in (("ours", made.ours), ("plain", made.plain)):
+        for order, g in orders(f, len(shapes)).items():
+            compiled = g.lower(*arguments).compile()
+            kind = {"temporary_mb": round(compiled.memory_analysis().temp_size_in_bytes / 1e6)} | cycles(compiled)
+            out |= {f"{whose} {order}": kind}
+    return out | {"device": device.device_kind}
+
+
+def on(device, tree):
+    """The shapes and dtypes of a tree, on the device."""
+    place = NamedSharding(Mesh(np.array([device]), ("device",)), PartitionSpec())
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree)
+
+
+def entry(compiled) -> str:
+    """The text of the compiled program's main computation."""
+    return compiled.as_text().partition("\nENTRY")[2]
+
+
+def cycles(compiled) -> dict:
+    """What a TPU's compiler estimates; nothing for a GPU."""
+    found = [int(n) for n in re.findall(r'"estimated_cycles":"(\d+)"', entry(compiled))]
+    return {"estimated_mcycles": float(f"{sum(found) / 1e6:.4g}")} if found else {}
+
+
+def device_of(target: str):
+    """The device that is compiled for, after which what chooses formulations by the backend chooses that one's."""
+    if target in TPUS:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=TPUS[target]).devices[0]
+    else:
+        text = H100 if target == "h100" else Path(target).read_text()
+        found = topologies.get_topology_desc(platform="cuda", target_config=text, topology="1x1x1").devices[0]
+    jax.default_backend = lambda: "tpu" if target in TPUS else "gpu"
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("configs", nargs="*", metavar="CONFIG", help=f"of {', '.join(CONFIGS)}")
+    parser.add_argument("--for", dest="target", default="h100", metavar="DEVICE", help=f"h100, {', '.join(TPUS)}, or a file")
+    parser.add_argument("--batch", type=int, help="instead of the config's own; of cases 64")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="instead of the config's own; of cases bfloat16")
+    parser.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="of benchmarks.ops")
+    parser.add_argument("--block", type=int, nargs="+", help="of the cases' grouped convolutions; 0 for XLA's own")
+    parser.add_argument("--out", help="also append the lines to this file")
+    args = parser.parse_args()
+    unknown = [name for name in args.configs if name not in CONFIGS]
+    if unknown or not args.configs + args.cases:
+        parser.error(f"there is no config {unknown[0]!r}" if unknown else "give a config, or --cases")
+    plugins = ["libtpu"] if args.target in TPUS else ["jax_cuda12_plugin", "jax_cuda13_plugin"]
+    if not any(importlib.util.find_spec(name) for name in plugins):
+        parser.error(f'jax has no compiler for it here: pip install "jax[{"tpu" if args.target in TPUS else "cuda12"}]"')
+    if args.target not in TPUS and args.target != "h100" and not Path(args.target).is_file():
+        parser.error(f"--for {args.target}: there is no such file, and it is none of h100, {', '.join(TPUS)}")
+    device = device_of(args.target)
+    for name in args.configs:
+        for row in rows(name, args.batch, args.dtype, device):
+            say(row, args.out)
+    blocks = args.block or (ops.BLOCK.get(jax.default_backend()),)
+    for name, block in itertools.product(args.cases, blocks):
+        say(case(name, args.batch or 64, args.dtype or "bfloat16", block or None, device), args.out)
+
+
+if __name__ == "__main__":
+    main()
