@@ -13,7 +13,8 @@ nothing is timed on a device. `--for` names it:
 - v4, v5e, v5p, v6e: a TPU. It needs `pip install "jax[tpu]"`. Its lines have the compiler's own estimate of the program, in
   millions of cycles: for comparing one formulation with another.
 
-`--cases` takes cases of `benchmarks.ops` in place of configs, with `--block` as there: cycles of ours and of the plain form.
+`--devices 4` compiles the step for so many of them, as `pmap` runs it. `--cases` takes cases of `benchmarks.ops` in place of
+configs, with `--block` as there: cycles of ours and of the plain form.
 """
 
 import argparse
@@ -23,10 +24,10 @@ import itertools
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"  # all that runs; the device is only compiled for
-os.environ["JAX_NUM_CPU_DEVICES"] = "1"
 os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # it looks for a driver
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
 os.environ |= {
@@ -45,7 +46,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 from benchmarks.result import say  # noqa: E402
 from benchmarks.scaling import designed, noise  # noqa: E402
 from experiments.configs import CONFIGS  # noqa: E402
-from jaxgan import ops, plan, run, step  # noqa: E402
+from jaxgan import ops, parallel, plan, run, step  # noqa: E402
 
 H100 = """
 gpu_device_info {
@@ -67,7 +68,7 @@ TPUS = {"v4": "v4:2x2x1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"
 """Name -> the smallest slice that its compiler knows; one chip of it is compiled for."""
 
 
-def rows(name: str, batch: int | None, dtype: str | None, device):
+def rows(name: str, batch: int | None, dtype: str | None, devices):
     """A row for each program of a config's step."""
     given = {"batch": batch, "dtype": dtype}
     config = dataclasses.replace(CONFIGS[name], **{key: value for key, value in given.items() if value is not None})
@@ -78,10 +79,12 @@ def rows(name: str, batch: int | None, dtype: str | None, device):
     check = time.perf_counter() - start
     machine = run.build_machine(config, design, source, names)
     start = time.perf_counter()
-    machine.run.lower(run.shapes(config, design), machine.meter, machine.feed.at(0), (step.due(design.recipe, 0),))
-    first = time.perf_counter() - start
+    state, meter = parallel.replicated((run.shapes(config, design), machine.meter))
     held = machine.feed.at(0)
-    arguments = on(device, (run.shapes(config, design), machine.meter, held))
+    arguments = on(devices, (state, meter, held))
+    as_run = (state, meter, held) if len(devices) == 1 else arguments
+    machine.run.lower(*as_run, (step.due(design.recipe, 0),))
+    first = time.perf_counter() - start
     for due, at in step.programs(design.recipe).items():
         start = time.perf_counter()
         lowered = machine.run.lower(*arguments, (due,))
@@ -89,7 +92,7 @@ def rows(name: str, batch: int | None, dtype: str | None, device):
         compiled = lowered.compile()
         end = time.perf_counter()
         memory = compiled.memory_analysis()
-        held_bytes = sum(a.nbytes for a in jax.tree.leaves(held)) if machine.feed.resident else 0
+        held_bytes = sum(a.nbytes for a in jax.tree.leaves(held)) / len(devices) if machine.feed.resident else 0
         kinds = memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes
         yield {
             "config": name,
@@ -104,17 +107,17 @@ def rows(name: str, batch: int | None, dtype: str | None, device):
             "device_mb": round((sum(kinds) - memory.alias_size_in_bytes - held_bytes) / 1e6),
             "temporary_mb": round(memory.temp_size_in_bytes / 1e6),
             **cycles(compiled),
-            "device": device.device_kind,
+            "devices": f"{len(devices)} x {devices[0].device_kind}",
         }
 
 
-def case(name: str, batch: int, dtype: str, block: int | None, device) -> dict:
+def case(name: str, batch: int, dtype: str, block: int | None, devices) -> dict:
     """Cycles of a case of `benchmarks.ops`, ours and plain, where the compiler says them."""
     from benchmarks.ops import CASES, orders
 
     made = CASES[name]
     shapes = ((batch, *made.image), *made.others, *((batch, *s) for s in made.per_image))
-    arguments = on(device, tuple(jax.ShapeDtypeStruct(s, jnp.dtype(dtype)) for s in shapes))
+    arguments = on(devices, tuple(jax.ShapeDtypeStruct(s, jnp.dtype(dtype)) for s in shapes))
     ops.BLOCK[jax.default_backend()] = block
     out = {"case": name, "batch": batch, "dtype": dtype, "block": block}
     for whose, f in (("ours", made.ours), ("plain", made.plain)):
@@ -122,12 +125,14 @@ def case(name: str, batch: int, dtype: str, block: int | None, device) -> dict:
             compiled = g.lower(*arguments).compile()
             kind = {"temporary_mb": round(compiled.memory_analysis().temp_size_in_bytes / 1e6)} | cycles(compiled)
             out |= {f"{whose} {order}": kind}
-    return out | {"device": device.device_kind}
+    return out | {"devices": f"1 x {devices[0].device_kind}"}
 
 
-def on(device, tree):
-    """The shapes and dtypes of a tree, on the device."""
-    place = NamedSharding(Mesh(np.array([device]), ("device",)), PartitionSpec())
+def on(devices, tree):
+    """The shapes and dtypes of a tree, on the device; of several, as `pmap` takes them."""
+    if len(devices) > 1:
+        return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
+    place = NamedSharding(Mesh(np.array(devices), ("device",)), PartitionSpec())
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree)
 
 
@@ -142,14 +147,16 @@ def cycles(compiled) -> dict:
     return {"estimated_mcycles": float(f"{sum(found) / 1e6:.4g}")} if found else {}
 
 
-def device_of(target: str):
-    """The device that is compiled for, after which what chooses formulations by the backend chooses that one's."""
+def devices_of(target: str, count: int) -> list:
+    """The devices that are compiled for; from then on what chooses by the backend, and `pmap`, choose these."""
     if target in TPUS:
-        found = topologies.get_topology_desc(platform="tpu", topology_name=TPUS[target]).devices[0]
+        found = topologies.get_topology_desc(platform="tpu", topology_name=TPUS[target]).devices[:count]
     else:
         text = H100 if target == "h100" else Path(target).read_text()
-        found = topologies.get_topology_desc(platform="cuda", target_config=text, topology="1x1x1").devices[0]
+        found = topologies.get_topology_desc(platform="cuda", target_config=text, topology=f"1x1x{count}").devices
     jax.default_backend = lambda: "tpu" if target in TPUS else "gpu"
+    if count > 1:
+        jax.pmap = partial(jax.pmap, devices=found)
     return found
 
 
@@ -157,6 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="*", metavar="CONFIG", help=f"of {', '.join(CONFIGS)}")
     parser.add_argument("--for", dest="target", default="h100", metavar="DEVICE", help=f"h100, {', '.join(TPUS)}, or a file")
+    parser.add_argument("--devices", type=int, default=1, choices=(1, 2, 4))
     parser.add_argument("--batch", type=int, help="instead of the config's own; of cases 64")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="instead of the config's own; of cases bfloat16")
     parser.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="of benchmarks.ops")
@@ -166,18 +174,21 @@ def main() -> None:
     unknown = [name for name in args.configs if name not in CONFIGS]
     if unknown or not args.configs + args.cases:
         parser.error(f"there is no config {unknown[0]!r}" if unknown else "give a config, or --cases")
+    if args.cases and args.devices > 1:
+        parser.error("--cases are compiled for one device")
     plugins = ["libtpu"] if args.target in TPUS else ["jax_cuda12_plugin", "jax_cuda13_plugin"]
     if not any(importlib.util.find_spec(name) for name in plugins):
         parser.error(f'jax has no compiler for it here: pip install "jax[{"tpu" if args.target in TPUS else "cuda12"}]"')
     if args.target not in TPUS and args.target != "h100" and not Path(args.target).is_file():
         parser.error(f"--for {args.target}: there is no such file, and it is none of h100, {', '.join(TPUS)}")
-    device = device_of(args.target)
+    jax.config.update("jax_num_cpu_devices", args.devices)  # on which a batch is laid out
+    devices = devices_of(args.target, args.devices)
     for name in args.configs:
-        for row in rows(name, args.batch, args.dtype, device):
+        for row in rows(name, args.batch, args.dtype, devices):
             say(row, args.out)
     blocks = args.block or (ops.BLOCK.get(jax.default_backend()),)
     for name, block in itertools.product(args.cases, blocks):
-        say(case(name, args.batch or 64, args.dtype or "bfloat16", block or None, device), args.out)
+        say(case(name, args.batch or 64, args.dtype or "bfloat16", block or None, devices), args.out)
 
 
 if __name__ == "__main__":

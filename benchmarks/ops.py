@@ -79,7 +79,7 @@ def resampling(h, c, up=1, down=1) -> Case:
 
     def plain(x):
         pads = (((len(taps) + 1) // 2, (len(taps) - 2) // 2 + 1) if up == 2 else (1, 1),) * 2
-        kernel = jnp.tile(window, (1, 1, 1, c))
+        kernel = jnp.tile(window, (1, 1, 1, c)).astype(x.dtype)
         options = {"lhs_dilation": (up, up), "dimension_numbers": LAYOUT, "feature_group_count": c}
         return lax.conv_general_dilated(x, kernel, (down, down), pads, **options)
 
