@@ -106,8 +106,11 @@ HEAVY = {
     "grouped 16x16 1536-1536 k3 groups 96": convolution(16, 1536, 1536, 3, groups=96),
     "grouped block 32x32 768 groups 96": block(32, 768, 96),
     "grouped block 4x4 768 groups 96": block(4, 768, 96),
+    "upsample 128x128x64": resampling(128, 64, up=2),
+    "downsample 256x256x64": resampling(256, 64, down=2),
 }
-"""Of R3GAN's CIFAR-10 preset, for a GPU: named to be run. Its 4x4 stage is float32, the others bfloat16."""
+"""Of R3GAN's CIFAR-10 preset, whose 4x4 stage is float32, the others bfloat16, and of StyleGAN2's at 256x256; for a GPU or a TPU:
+named to be run."""
 
 CASES = {
     "conv 7x7 256-128 k5": convolution(7, 256, 128, 5),
