@@ -44,7 +44,7 @@ from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
 from benchmarks.result import say  # noqa: E402
-from benchmarks.scaling import designed, noise  # noqa: E402
+from benchmarks.step import designed, noise  # noqa: E402
 from experiments.configs import CONFIGS  # noqa: E402
 from jaxgan import ops, parallel, plan, run, step  # noqa: E402
 

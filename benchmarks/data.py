@@ -12,6 +12,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -19,8 +20,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.result import say
-from benchmarks.scaling import steps_of
-from jaxgan import compile_cache
+from benchmarks.step import Case
+from experiments.configs import CONFIGS
+from jaxgan import calls, compile_cache
 from jaxgan.data import open_source, prepare, source
 from jaxgan.feed import Layout, open_feed
 
@@ -82,16 +84,18 @@ def main() -> None:
         rates, steps = {}, {}
         found = sources(Path(scratch), args.images, args.size)
         made = {
-            what: steps_of(args.config, src, batch=args.batch, resident="yes" if resident else "no")
+            what: Case(args.config, replace(CONFIGS[args.config], resident="yes" if resident else "no"), args.batch, src)
             for what, (src, resident) in found.items()
         }
-        slots = made["on the device"][1].slots
+        for case in made.values():
+            case.train(2 * calls.period(case.recipe))  # compiles
+        slots = made["on the device"].recipe.slots
         for _ in range(args.turns):
             for what, (src, resident) in found.items():
                 rates.setdefault(what, []).append(feed_rate(src, args.batch, slots, resident, 4 * args.steps))
-                steps.setdefault(what, []).append(args.steps * slots * args.batch / made[what][0](args.steps))
-        for _, _, feed in made.values():
-            feed.close()
+                steps.setdefault(what, []).append(args.steps * slots * args.batch / made[what].train(args.steps))
+        for case in made.values():
+            case.machine.feed.close()
     taken = steps["on the device"]
     ratio = lambda a: round(statistics.median(x / y for x, y in zip(a, taken, strict=True)), 3)
     for what in found:

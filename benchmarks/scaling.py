@@ -7,72 +7,28 @@ then is the images a second over those of one device, 1 when splitting costs not
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import statistics
 import subprocess
 import sys
-import time
-
-import numpy as np
 
 from benchmarks.result import say
-
-
-def noise(config, n: int = 2048):
-    """A `Source` of n images that nobody minds, as a config wants them: with ten classes, or in pairs."""
-    from jaxgan.data import Source
-
-    rng, shape = np.random.default_rng(0), (*(config.size or (28, 28)), config.channels or (3 if config.data == "photos" else 1))
-    images, labels = rng.integers(0, 256, (n, *shape), np.uint8), rng.integers(0, 10, n).astype(np.int32)
-    classes = 10 if config.conditional == "auto" else 0
-    made = Source("noise", shape, n, lambda i: images[i], labels if classes else None, classes, (), "")
-    return made._replace(inputs=made) if hasattr(config, "side_by_side") else made
-
-
-def designed(config, source):
-    """The `Design` of a config on a source; of networks that grow the last stage."""
-    made = config.design(source.shape, source.inputs.shape if source.inputs else source.classes)
-    return made[-1] if isinstance(made[0], tuple) else made
-
-
-def steps_of(name: str, source, **settings):
-    """A config's compiled step on a source, as the trainer runs it: a function that runs some steps and says their seconds."""
-    import jax
-
-    from experiments.configs import CONFIGS
-    from jaxgan import calls, game, parallel, plan, run, state
-
-    config = dataclasses.replace(CONFIGS[name], **settings)
-    design = designed(config, source)
-    machine = run.build_machine(config, design, source, plan.trace(design, source))
-    first = state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe)
-    now = [parallel.replicate(first), parallel.replicate(machine.meter), 0]
-
-    def go(steps: int) -> float:
-        state, meter, at = now
-        start = time.perf_counter()
-        for k in range(at, at + steps):
-            state, meter, token = machine.run(state, meter, machine.feed.at(k), calls.dues(design.recipe, k, 1))
-        jax.block_until_ready(token)
-        now[:] = state, meter, at + steps
-        return time.perf_counter() - start
-
-    go(2 * calls.period(design.recipe))  # compiles
-    return go, design.recipe, machine.feed
 
 
 def child(name: str, batch: int) -> None:
     """Times as many steps as each line of the input says."""
     import jax
 
+    from benchmarks.step import Case
     from experiments.configs import CONFIGS
+    from jaxgan import calls
 
-    go, _, _ = steps_of(name, noise(CONFIGS[name]), batch=batch)
+    case = Case(name, CONFIGS[name], batch)
+    case.train(2 * calls.period(case.recipe))  # compiles
     print(json.dumps([jax.device_count(), jax.devices()[0].device_kind, jax.default_backend()]), flush=True)
     for line in sys.stdin:
-        print(go(int(line)), flush=True)
+        print(case.train(int(line)), flush=True)
 
 
 class Worker:

@@ -21,10 +21,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.scaling import designed, noise
 from experiments.configs import CONFIGS
 from experiments.flags import set_flags
 from jaxgan import calls, memory, parallel, plan, provenance, run, step
+from jaxgan.data import Source
+
+
+def noise(config, n: int = 2048):
+    """A `Source` of n images that nobody minds, as a config wants them: with ten classes, or in pairs."""
+    rng, shape = np.random.default_rng(0), (*(config.size or (28, 28)), config.channels or (3 if config.data == "photos" else 1))
+    images, labels = rng.integers(0, 256, (n, *shape), np.uint8), rng.integers(0, 10, n).astype(np.int32)
+    classes = 10 if config.conditional == "auto" else 0
+    made = Source("noise", shape, n, lambda i: images[i], labels if classes else None, classes, (), "")
+    return made._replace(inputs=made) if hasattr(config, "side_by_side") else made
+
+
+def designed(config, source):
+    """The `Design` of a config on a source; of networks that grow the last stage."""
+    made = config.design(source.shape, source.inputs.shape if source.inputs else source.classes)
+    return made[-1] if isinstance(made[0], tuple) else made
 
 
 def flops(compiled) -> float:
@@ -37,12 +52,12 @@ def count(params) -> int:
 
 
 class Case:
-    """A config at a batch size, compiled; `round` runs some steps and keeps their times."""
+    """A config at a batch size on a source, or on noise, compiled; `round` runs some steps and keeps their times."""
 
-    def __init__(self, name: str, settings, batch: int):
+    def __init__(self, name: str, settings, batch: int, source: Source | None = None):
         self.name, self.batch, self.k, self.times = name, batch, 0, []
         config = dataclasses.replace(settings, batch=batch)
-        source = noise(config)
+        source = source or noise(config)
         self.config, self.design = config, designed(config, source)
         self.recipe = self.design.recipe
         names = plan.trace(self.design, source)
