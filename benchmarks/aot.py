@@ -43,6 +43,7 @@ import numpy as np  # noqa: E402
 from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
+from benchmarks.ops import CASES, orders  # noqa: E402
 from benchmarks.result import say  # noqa: E402
 from benchmarks.step import designed, noise  # noqa: E402
 from experiments.configs import CONFIGS  # noqa: E402
@@ -113,8 +114,6 @@ def rows(name: str, batch: int | None, dtype: str | None, devices):
 
 def case(name: str, batch: int, dtype: str, block: int | None, devices) -> dict:
     """Cycles of a case of `benchmarks.ops`, ours and plain, where the compiler says them."""
-    from benchmarks.ops import CASES, orders
-
     made = CASES[name]
     shapes = ((batch, *made.image), *made.others, *((batch, *s) for s in made.per_image))
     arguments = on(devices, tuple(jax.ShapeDtypeStruct(s, jnp.dtype(dtype)) for s in shapes))
@@ -171,9 +170,10 @@ def main() -> None:
     parser.add_argument("--block", type=int, nargs="+", help="of the cases' grouped convolutions; 0 for XLA's own")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
-    unknown = [name for name in args.configs if name not in CONFIGS]
+    unknown = [f"config {name!r}" for name in args.configs if name not in CONFIGS]
+    unknown += [f"case {name!r}" for name in args.cases if name not in CASES]
     if unknown or not args.configs + args.cases:
-        parser.error(f"there is no config {unknown[0]!r}" if unknown else "give a config, or --cases")
+        parser.error(f"there is no {unknown[0]}" if unknown else "give a config, or --cases")
     if args.cases and args.devices > 1:
         parser.error("--cases are compiled for one device")
     plugins = ["libtpu"] if args.target in TPUS else ["jax_cuda12_plugin", "jax_cuda13_plugin"]
