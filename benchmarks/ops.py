@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxgan import equalized, ops, provenance, resample
@@ -74,12 +75,12 @@ def modulated(h, cin, cout) -> Case:
 
 def resampling(h, c, up=1, down=1) -> Case:
     """A depthwise convolution with the outer product of the taps."""
-    taps = jnp.array(resample.TAPS) / 8
-    window = jnp.outer(taps, taps)[:, :, None, None] * up**2
+    taps = np.array(resample.TAPS) / 8
+    window = np.outer(taps, taps)[:, :, None, None] * up**2
 
     def plain(x):
         pads = (((len(taps) + 1) // 2, (len(taps) - 2) // 2 + 1) if up == 2 else (1, 1),) * 2
-        kernel = jnp.tile(window, (1, 1, 1, c)).astype(x.dtype)
+        kernel = jnp.asarray(np.tile(window, (1, 1, 1, c)), x.dtype)
         options = {"lhs_dilation": (up, up), "dimension_numbers": LAYOUT, "feature_group_count": c}
         return lax.conv_general_dilated(x, kernel, (down, down), pads, **options)
 
