@@ -30,11 +30,8 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"  # all that runs; the device is only compiled for
 os.environ["JAX_SKIP_CUDA_CONSTRAINTS_CHECK"] = "1"  # it looks for a driver
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false"
-os.environ |= {
-    "TPU_SKIP_MDS_QUERY": "1",
-    "TPU_MIN_LOG_LEVEL": "3",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-}  # and for a host
+# A TPU's library looks for its host, and says that there is none.
+os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_MIN_LOG_LEVEL": "3", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
 os.environ |= {"TPU_ACCELERATOR_TYPE": "v5litepod-4", "TPU_WORKER_HOSTNAMES": "localhost", "TPU_STDERR_LOG_LEVEL": "3"}
 
 import jax  # noqa: E402
@@ -98,7 +95,7 @@ def rows(name: str, batch: int | None, dtype: str | None, devices):
         yield {
             "config": name,
             "batch": config.batch,
-            "dtype": config.dtype if hasattr(config, "dtype") else "float32",
+            "dtype": config.dtype,
             "first_step": at,
             "check_s": round(check, 1),
             "lower_checked_s": round(first, 1),

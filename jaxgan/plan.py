@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
 
 from jaxgan import average, calls, description, feed, game, parallel, provenance, restore, step, watch
 from jaxgan.data import Source, shuffled
@@ -201,13 +202,13 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
 
 
 def _changes(old: dict, new: dict) -> list[str]:
-    """What differs between two configs in what they compute."""
+    """What differs between two configs in what they compute, field by field."""
 
     def flat(config):
         settings = {k: v for k, v in config["settings"].items() if k not in WHERE}
         parts = {"config": config["config"], **settings, "data": config["data"]["fingerprint"]}
         models = {f"{who}.{k}": v for who in ("generator", "discriminator") for k, v in config[who].items()}
-        return parts | models
+        return flatten_dict(parts | models, sep=".")
 
     a, b = flat(old), flat(new)
     keys = [k for k in {**a, **b} if a.get(k) != b.get(k)]

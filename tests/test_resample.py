@@ -53,6 +53,7 @@ def test_upfirdn(taps, up, down, pad, form):
     expected = reference(x, taps, up, down, pad, up**2)
     t = draw(1, *expected.shape)
     f = lambda x: resample.upfirdn(x, taps, up=up, down=down, pad=pad, gain=up**2)
+    assert ("dot_general" in str(jax.make_jaxpr(f)(x))) == bool(form)
     y, pulled = jax.jit(lambda x, t: (f(x), jax.vjp(f, x)[1](t)[0]))(x, t)
     assert y.shape == expected.shape
     np.testing.assert_allclose(y, expected, atol=1e-6 * np.abs(expected).max())

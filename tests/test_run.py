@@ -94,6 +94,8 @@ def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(finishe
     before = (directory / "config.json").read_text()
     code, _, err = run("train", *TINY, "--lr", "3e-4", "--run-dir", directory)
     assert code == 2 and "lr was 0.0001, is 0.0003" in err and "--resume force" in err
+    code, _, err = run("train", *TINY, "--dtype", "bfloat16", "--run-dir", directory)
+    assert code == 2 and "generator.fields.dtype was float32, is bfloat16" in err and "{" not in err, err
     assert (directory / "config.json").read_text() == before
     code, out, err = run("train", *TINY, "--lr", "3e-4", "--kimg", "0.2", "--resume", "force", "--run-dir", directory)
     assert code == 0 and "lr was 0.0001, is 0.0003" in out, err
