@@ -9,7 +9,7 @@ import pytest
 from jax import lax
 from scipy import stats
 
-from jaxgan import conv_rules, ops
+from jaxgan import conv_rules, ops, resample
 
 
 def draw(seed, *shape):
@@ -194,6 +194,18 @@ def test_on_a_gpu_no_bias_joins_a_grouped_convolution_in_float32(stride, monkeyp
     for of in (first, second):
         for a, b in zip(of(ours)(x, k), of(theirs)(x, k), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(b).max()))
+
+
+def test_on_a_tpu_groups_are_joined_and_images_resampled_by_products(monkeypatch):
+    """Sixteen groups of 32 channels are four of 128 there, in one convolution."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    x, k = draw(0, 1, 3, 3, 512), draw(1, 3, 3, 32, 512)
+    ours = lambda x, k: ops.conv(x, k, groups=16)
+    theirs = lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=ops.LAYOUT, feature_group_count=16)
+    text = str(jax.make_jaxpr(ours)(x, k))
+    assert text.count("conv_general_dilated") == 1 and "feature_group_count=4" in text
+    np.testing.assert_allclose(ours(x, k), theirs, atol=1e-5 * float(jnp.abs(theirs).max()))
+    assert "dot_general" in str(jax.make_jaxpr(resample.upsample)(x))
 
 
 def test_on_a_gpu_the_input_gradient_of_a_strided_convolution_reverses_the_kernel_as_it_is(monkeypatch):
