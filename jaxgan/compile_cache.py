@@ -1,7 +1,9 @@
 """Compiled programs, kept from one start to the next by JAX's own cache."""
 
+import contextlib
 import hashlib
 import platform
+import zlib
 from importlib import metadata
 from pathlib import Path
 
@@ -18,7 +20,7 @@ def use(where: str = "auto") -> Path | None:
     """Keep compiled programs, from the next compilation on; on a GPU what its autotuner found too (JAX's default).
 
     Programs of other versions or for another CPU can crash a process that loads them, so each has a folder of its own. A
-    folder of programs is trusted like code. Nothing is ever removed: delete the folder when it is too large.
+    folder of programs is trusted like code. Nothing whole is ever removed: delete the folder when it is too large.
 
     Args:
       where: 'auto': the folder that JAX was told (JAX_COMPILATION_CACHE_DIR), else `compiled` in
@@ -41,9 +43,42 @@ def use(where: str = "auto") -> Path | None:
             return None
         reason = e.strerror or e
         raise UserError(f"--compile-cache {where}: it cannot be written ({reason}); give another folder, or off") from None
+    sweep(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
     return folder
+
+
+def sweep(folder: Path) -> None:
+    """Remove the programs in `folder` that a full disk or a kill cut short.
+
+    JAX warns of such a file, compiles anew and does not write it again, at every start. Each file is read once: the time of
+    the file `swept` says which are new.
+    """
+    mark = folder / "swept"
+    with contextlib.suppress(OSError):  # not ours to write, or another start was faster
+        since = mark.stat().st_mtime if mark.exists() else 0.0
+        mark.touch()
+        for file in folder.glob("*-cache"):
+            if file.stat().st_mtime >= since - 1.0 and cut_short(file.read_bytes()):
+                file.unlink()
+
+
+def cut_short(program: bytes) -> bool:
+    """Whether the end of what JAX compressed is missing: by zlib, or from Python 3.14 on by zstd."""
+    if program.startswith(b"\x28\xb5\x2f\xfd"):
+        try:
+            from compression import zstd
+        except ImportError:
+            return False  # written by the `zstandard` package: not ours to know
+        decompressor, error = zstd.ZstdDecompressor(), zstd.ZstdError
+    else:
+        decompressor, error = zlib.decompressobj(), zlib.error
+    try:
+        decompressor.decompress(program)
+    except error:
+        return True
+    return not decompressor.eof
 
 
 def of_this_machine() -> str:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -69,14 +70,31 @@ def test_a_second_process_reads_what_the_first_compiled(tmp_path):
     def run(where, **more):
         code = PROGRAM.format(where=where)
         done = subprocess.run([sys.executable, "-c", code], env=env | more, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0 and "Error reading" not in done.stderr, done.stderr
         return done.stdout.split()
 
     place, hits = run("auto", JAXGAN_CACHE=str(tmp_path / "a"))
     assert place == str(tmp_path / "a" / "compiled" / compile_cache.of_this_machine()) and hits == "0"
     assert int(run("auto", JAXGAN_CACHE=str(tmp_path / "a"))[1]) > 0
+    for file in Path(place).glob("*-cache"):  # as a kill or a full disk leaves it: JAX would never write it again
+        file.write_bytes(file.read_bytes()[:-5])
+    assert [run("auto", JAXGAN_CACHE=str(tmp_path / "a"))[1] == "0" for _ in range(2)] == [True, False]
     assert run("auto", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "b"))[0] == str(tmp_path / "b")
     assert run("off", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "b")) == ["None", "0"]
+
+
+def test_a_program_that_was_cut_short_is_removed_and_each_is_read_once(tmp_path):
+    whole = zlib.compress(b"program" * 100)
+    for name, held in {"whole": whole, "cut": whole[:-1], "empty": b"", "other": b"other"}.items():
+        (tmp_path / f"{name}-cache").write_bytes(held)
+    (tmp_path / "notes").write_text("not a program")
+    compile_cache.sweep(tmp_path)
+    assert {f.name for f in tmp_path.iterdir()} == {"whole-cache", "notes", "swept"}
+    old = tmp_path / "old-cache"
+    old.write_bytes(b"")
+    os.utime(old, (0, 0))
+    compile_cache.sweep(tmp_path)
+    assert old.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
