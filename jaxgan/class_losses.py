@@ -85,7 +85,8 @@ def d2d_ce(embeddings, proxies, labels, *, temperature=0.5, m_p=0.98, m_n=0.02):
     if f.shape[1] != v.shape[1]:
         raise ValueError(f"proxies: shape {v.shape} does not fit embeddings {f.shape}; give [K, {f.shape[1]}]")
     labels = labels_of(labels, f.shape[0], v.shape[0])
-    own = jnp.take(v, labels, axis=0, mode="fill", fill_value=jnp.nan)
+    known = (labels >= 0) & (labels < v.shape[0])  # `take` alone counts negative ones from the end
+    own = jnp.where(known[:, None], jnp.take(v, labels, axis=0, mode="clip"), jnp.nan)
     near = jnp.minimum(0.0, jnp.sum(f * own, axis=1) - m_p) / temperature
     cosine = jnp.einsum("ie,je->ij", f, f, precision="highest")
     away = jnp.maximum(0.0, cosine - m_n) / temperature

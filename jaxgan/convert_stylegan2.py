@@ -35,7 +35,7 @@ def generator(state, init_kwargs):
         "z_dim": given.pop("z_dim"),
         "w_dim": given.pop("w_dim"),
         "architecture": given.pop("architecture", "skip"),
-        "w_average": mapping.pop("w_avg_beta", 0.998),
+        "w_average": mapping.pop("w_avg_beta", 0.995),  # stylegan3's default is 0.998; it matters in training alone
     }
     return _module(stylegan2.Generator, fields, mapping, given, state)
 

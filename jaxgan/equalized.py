@@ -53,7 +53,7 @@ def label_vectors(c, classes):
     if c is None:
         raise ValueError(f"this network is conditional: give labels c, int [B] below {classes}, or vectors [B, {classes}]")
     if c.ndim == 1 and jnp.issubdtype(c.dtype, jnp.integer):
-        return jax.nn.one_hot(c, classes, dtype=jnp.float32)
+        return jax.nn.one_hot(c.astype(jnp.int32), classes, dtype=jnp.float32)  # it counts in c's dtype, which may wrap
     if c.ndim != 2 or c.shape[1] != classes:
         raise ValueError(f"labels c must be int [B] or vectors [B, {classes}], not {c.dtype} {c.shape}")
     return c.astype(jnp.float32)

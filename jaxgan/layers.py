@@ -130,7 +130,7 @@ class Embed(nn.Module):
         if c is None:
             raise ValueError(f"this network is conditional: give labels c, int [B] below {self.classes}")
         if c.ndim == 1 and jnp.issubdtype(c.dtype, jnp.integer):
-            c = jax.nn.one_hot(c, self.classes, dtype=self.dtype)
+            c = jax.nn.one_hot(c.astype(jnp.int32), self.classes, dtype=self.dtype)  # it counts in c's dtype, which may wrap
         if c.ndim != 2 or c.shape[1] != self.classes:
             raise ValueError(f"labels c must be int [B] or weights [B, {self.classes}], not {c.dtype} {c.shape}")
         table = self.param("embedding", self.embedding_init, (self.classes, self.features), jnp.float32)

@@ -198,7 +198,7 @@ def adaptive(recipe: Recipe, *, heuristic: str = "r_t", start=0.0, target=0.6, k
         held-out ones, from a slot of held-out images that is added.
       start: first p, in [0, 1].
       target: of the heuristic; the paper: 0.6 for r_t, 0.5 for r_v.
-      kimg: thousands of images in which p can go from 0 to 1.
+      kimg: thousands of images, counted as `schedules` does, in which p can go from 0 to 1.
       every: p moves once in so many steps, by the mean of the heuristic over them.
     Source: Karras et al. 2020 (ADA), section 3.2: start 0, 500 kimg, every 4 minibatches.
     """

@@ -32,8 +32,8 @@ def stylegan2(
       share: path length looks at every `share`-th image.
       accum: micro-batches; the minibatch stddev sees one of them.
       ema_kimg: half-life of the weight average; `schedules.ramp` for the authors' ramp.
-    Source: Karras et al. 2020 (StyleGAN2), section 3.2 and appendix B. The authors move the mean of w once a step, in D's
-      phase; here G's phases move it.
+    Source: Karras et al. 2020 (StyleGAN2), section 3.2 and appendix B. stylegan2-ada-pytorch moves the mean of w in every
+      pass through the mapping, StyleGAN3's code in D's phase; here G's phases move it.
     """
     gamma = schedules.as_schedule(gamma)
     path = (Turn((Phase("g", (path_length(path_weight, every=every[0], share=share),)),)),) if path_weight else ()

@@ -1,7 +1,8 @@
 """Values that change during training: a schedule is a function kimg [] -> value [].
 
-Progress is counted in images: kimg = thousands of real images shown so far = step * global batch / 1000. A schedule is
-pure and traceable, so one compiled step serves the whole run. Everywhere a hyper-parameter is asked for, a plain number
+Progress is counted in images: kimg = step * global batch / 1000, thousands of images that the generator has been updated on (a
+discriminator with n updates a step has seen n times as many). A schedule is pure and traceable, so one compiled step serves
+the whole run. Everywhere a hyper-parameter is asked for, a plain number
 and a schedule are both accepted (`as_schedule`).
 """
 

@@ -15,7 +15,7 @@ class Settings:
     run_dir: str = ""
     """Where the run lives; '' is runs/<config>."""
     kimg: float = 300.0
-    """Length: thousands of real images shown."""
+    """Length in thousands of images: steps times batch. A discriminator with several updates a step sees as many times more."""
     batch: int = 32
     """Global images a step."""
     accum: int = 1

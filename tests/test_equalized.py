@@ -134,6 +134,7 @@ def test_labels():
     np.testing.assert_array_equal(label_vectors(jnp.array([2, 0]), 3), [[0, 0, 1], [1, 0, 0]])
     v = draw(0, 2, 3)
     np.testing.assert_array_equal(label_vectors(v, 3), v)
+    assert list(np.flatnonzero(label_vectors(jnp.array([5], jnp.uint8), 600))) == [5]  # 261 is 5 in 8 bits
     for c in (None, v[:, :2], jnp.zeros(2)):
         with pytest.raises(ValueError, match="labels c"):
             label_vectors(c, 3)

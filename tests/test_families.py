@@ -21,6 +21,13 @@ PAPERS = {  # parameters of G and D that the papers or the official code have
     "r3gan-cifar10": (20_781_952, 21_280_512),
     "r3gan-256": (23_057_952, 23_009_568),
 }
+UPDATES = {  # of G, in the papers or the authors' code
+    "wgan_gp-cifar10": 100_000,
+    "sngan-cifar10": 50_000,
+    "biggan-cifar10": 125_000,
+    "biggan-imagenet128": 165_000,
+    "sagan-imagenet128": 1_000_000,
+}
 CLASSES = {"imagenet2012": 1000, "photos": 0}
 
 
@@ -60,6 +67,19 @@ def test_label_vectors_and_other_sizes(family):
     assert x.shape == (2, 32, 48, 3)
     out = jax.eval_shape(lambda v, x: design.discriminator.apply(v, x, c, keys=keys), d, x)
     assert (out[0] if isinstance(out, tuple) else out).shape == (2,)
+
+
+@pytest.mark.parametrize("name", UPDATES)
+def test_a_papers_run_has_its_updates_and_its_rate_ends_there(name):
+    config = families.configs()[name]
+    assert abs(config.kimg * 1000 / config.batch / UPDATES[name] - 1) < 1e-3
+    shape, classes = sizes(config)
+    recipe = config.design(shape, classes).recipe
+    tx, one = recipe.tx["g"], jnp.ones(())
+    first, last = (float(tx.update(one, tx.init(one), one, kimg=jnp.float32(kimg))[0]) for kimg in (0.0, config.kimg))
+    assert last == (0.0 if name in ("wgan_gp-cifar10", "sngan-cifar10") else first) and first < 0
+    if name == "biggan-cifar10":
+        assert [term.name for term in recipe.turns[1].phases[0].terms] == ["adv"]
 
 
 def test_mistakes_are_one_line():

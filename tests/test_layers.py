@@ -79,6 +79,9 @@ def test_embed_reads_rows_and_mixes_them():
     v = layer.init(jax.random.key(0), c)
     table = np.asarray(v["params"]["embedding"])
     np.testing.assert_array_equal(layer.apply(v, c), table[[2, 0, 2]])
+    wide = {"params": {"embedding": np.arange(600.0)[:, None]}}
+    for dtype in (jnp.uint8, jnp.int8):  # 5, 261 and 517 are one number in 8 bits
+        np.testing.assert_array_equal(Embed(600, 1).apply(wide, jnp.array([5, 100], dtype))[:, 0], [5, 100])
     np.testing.assert_allclose(layer.apply(v, jnp.array([[0.25, 0.75, 0.0]]))[0], 0.25 * table[0] + 0.75 * table[1])
     for wrong in (None, jnp.ones((2,)), jnp.ones((2, 4)), jnp.ones((2, 1), jnp.int32)):
         with pytest.raises(ValueError, match="labels c"):

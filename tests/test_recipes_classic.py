@@ -50,7 +50,7 @@ def test_a_step_moves_both_players(name):
 
 
 def test_averages_are_the_papers():
-    for name, batch in (("biggan", 2048), ("reacgan", 128)):
+    for name, batch in (("biggan", 2048), ("reacgan", 128), ("multi_hinge", 64)):
         recipe = getattr(recipes_classic, name)(batch=batch)
         beta = float(schedules.half_life_beta(batch, recipe.ema_kimg(0.0)))
         assert abs(1 - beta - 1e-4) < 1e-6

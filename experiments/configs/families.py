@@ -150,9 +150,10 @@ def sagan(config, shape, classes):
 def big(module):
     def make(config, shape, classes):
         """Brock et al. 2019: hierarchical z, shared class vectors, orthogonal regularisation, average of the weights."""
+        least = {"orthogonal": 0.0} if config.preset == "biggan_32" else {}  # the authors' PyTorch code has none on CIFAR-10
         g = {"z_dim": 60, "shared_dim": 32, "channels": tapered(config, shape)}
         pair = pair_of(module, config, shape, classes, g=g, width=config.width)
-        return pair, recipes_classic.biggan(**given(config, lr_g="lr", lr_d="lr_d", n_critic="n_critic"))
+        return pair, recipes_classic.biggan(**given(config, lr_g="lr", lr_d="lr_d", n_critic="n_critic"), **least)
 
     return make
 
@@ -239,14 +240,14 @@ average of the weights."""
 PAPER = {"ema_kimg": -1.0, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
 CIFAR = PAPER | {"data": "cifar10", "size": (32, 32), "channels": 3}
 PAPERS = {
-    "wgan_gp-cifar10": Config(family="wgan_gp", preset="wgan_gp_32", batch=64, kimg=32_000.0, conditional="no", **CIFAR),
-    "sngan-cifar10": Config(family="sngan", preset="sngan_32", batch=64, kimg=16_000.0, conditional="yes", **CIFAR),
+    "wgan_gp-cifar10": Config(family="wgan_gp", preset="wgan_gp_32", batch=64, kimg=6_400.0, conditional="no", **CIFAR),
+    "sngan-cifar10": Config(family="sngan", preset="sngan_32", batch=64, kimg=3_200.0, conditional="yes", **CIFAR),
     "sagan-imagenet128": Config(
         family="sagan", preset="sagan_128", batch=256, kimg=256_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
     ),
-    "biggan-cifar10": Config(family="biggan", preset="biggan_32", batch=50, kimg=50_000.0, lr=2e-4, n_critic=4, **CIFAR),
+    "biggan-cifar10": Config(family="biggan", preset="biggan_32", batch=50, kimg=6_250.0, lr=2e-4, n_critic=4, **CIFAR),
     "biggan-imagenet128": Config(
-        family="biggan", preset="biggan_128", batch=2048, kimg=600_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
+        family="biggan", preset="biggan_128", batch=2048, kimg=338_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
     ),
     "stylegan2-cifar10": Config(
         family="stylegan2",
@@ -288,7 +289,9 @@ PAPERS = {
         **PAPER | {"data": "photos", "size": (256, 256), "conditional": "no"},
     ),
 }
-"""As in the papers; for the accelerators that those name."""
+"""As in the papers; for the accelerators that those name. `kimg` counts G's updates: 100,000 for WGAN-GP, 50,000 for SNGAN,
+125,000 for BigGAN on CIFAR-10 (500 epochs of D's images, as the authors' PyTorch code counts), 165,000 on ImageNet, 1,000,000 for
+SAGAN."""
 
 
 def configs() -> dict[str, Config]:

@@ -29,7 +29,8 @@ PRESETS = {
     "biggan_256": ({"z_dim": 140}, {}),
 }
 """name -> fields of the generator and of the discriminator; `sagan_128` is for the SAGAN pair. 32 and 64 are not in the
-papers but in the BigGAN authors' PyTorch code (32: with hierarchical z here, without it there)."""
+papers but in the BigGAN authors' PyTorch code (32: with hierarchical z and orthogonal first weights here; there without, and
+N(0, 0.02))."""
 
 
 class SAGANGenerator(resnet.Generator):

@@ -151,7 +151,7 @@ class Generator(nn.Module):
     channel_max: int = 512
     architecture: str = "skip"
     mixing: float = 0.9
-    w_average: float = 0.998
+    w_average: float = 0.995
     clamp: float | None = 256.0
     taps: tuple = TAPS
     fused: bool = False
