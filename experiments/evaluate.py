@@ -51,13 +51,14 @@ def real_images(args: Arguments, config: dict | None, update):
 
     if not args.against and config is None:
         raise UserError(f"{args.what}: what should it be compared with? give --against, the real images")
-    settings = config["settings"] if config and not args.against else {}
+    settings = config["settings"] if config else {}
+    where = {} if args.against else settings  # of another set the run only says how images are made alike
     shape = config["data"]["shape"] if config else None
     size = args.size or (tuple(shape[:2]) if shape else None)
     return open_source(
         args.against or settings["data"],
-        data_dir=args.data_dir or settings.get("data_dir", ""),
-        split=args.split or settings.get("split", "train"),
+        data_dir=args.data_dir or where.get("data_dir", ""),
+        split=args.split or where.get("split", "train"),
         size=size,
         channels=shape[2] if shape else None,
         background=settings.get("background", "white"),
@@ -68,12 +69,14 @@ def real_images(args: Arguments, config: dict | None, update):
 
 def generated(args: Arguments, config: dict | None, source, n: int, update):
     """Generated images, a piece at a time, and how many there are (0: any number); and what it is of."""
-    from jaxgan import restore
+    from jaxgan import label_vectors, restore
     from jaxgan.data import open_source
 
     if config is not None:
         trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
-        images = trained.stream(n, seed=args.seed, psi=args.psi)
+        classes = trained.generator.classes if trained.vectors is None else 0
+        label = label_vectors.to_measure(source, classes, args.seed, n)
+        images = trained.stream(n, seed=args.seed, psi=args.psi, label=label)
         return images, args.n, {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
     fakes = open_source(args.what, channels=source.shape[2], progress=update)
     if fakes.shape != source.shape:
@@ -83,7 +86,8 @@ def generated(args: Arguments, config: dict | None, source, n: int, update):
         )
     import numpy as np
 
-    pieces = (fakes.read(np.arange(i, min(i + 1024, fakes.n))) for i in range(0, fakes.n, 1024))
+    order = np.random.RandomState(0).permutation(fakes.n)  # the first of a folder may all be of its first class
+    pieces = (fakes.read(order[i : i + 1024]) for i in range(0, fakes.n, 1024))
     return pieces, min(args.n or fakes.n, fakes.n), {"images": args.what}
 
 

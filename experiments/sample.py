@@ -83,9 +83,11 @@ def main() -> None:
     options = {"seed": args.seed, "psi": args.psi, "noise": args.noise}
     if args.mix:
         images, label, columns = trained.mix(args.mix, args.mix_layers, label=args.label, **options), args.label, args.mix[1] + 1
+        n = images.shape[0] * images.shape[1]
     else:
         n, label, columns = asked(args, trained.generator.classes if trained.vectors is None else 0)
-        images = trained.sample(n, label=label, threshold=args.threshold, **options)
+        options |= {"label": label, "threshold": args.threshold}
+        images = trained.sample(n, **options) if out.suffix.lower() in (".png", ".npz") else None
     try:
         if out.suffix.lower() == ".png":
             watch.write_picture(watch.grid(images.reshape(-1, *images.shape[-3:]), columns=columns), out)
@@ -94,11 +96,14 @@ def main() -> None:
             label = {} if label is None else {"labels": np.broadcast_to(np.int32(label), images.shape[:-3])}
             np.savez_compressed(out, images=images, **label)
         else:
-            for i, image in enumerate(images):
+            update, close = watch.counter("writing images", n > 1000)
+            for i, image in enumerate(image for piece in trained.stream(n, **options) for image in piece):
                 watch.write_picture(watch.grid(image[None], pad=0, least=1), out / f"seed{args.seed}_{i:06d}.png")
+                update(i + 1, n)
+            close()
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
-    made = f"a table of {args.mix[0]} x {args.mix[1]}" if args.mix else f"{len(images)} images"
+    made = f"a table of {args.mix[0]} x {args.mix[1]}" if args.mix else f"{n} images"
     print(f"{made} of {args.run} at step {trained.step}: {out}")
 
 
@@ -111,7 +116,9 @@ def translated(args: Arguments, trained, out: Path) -> None:
     if args.n < 1:
         raise UserError(f"--n {args.n}: ask for at least one image")
     try:
-        n = translate.write(trained, args.source, out, resize=args.resize, seed=args.seed, n=args.n)
+        background = trained.config.get("settings", {}).get("background", "white")
+        how = {"resize": args.resize, "seed": args.seed, "background": background}
+        n = translate.write(trained, args.source, out, n=args.n, **how)
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"{n} images of {args.source} by {args.run} at step {trained.step}: {out}")

@@ -13,13 +13,13 @@ PIECE = 64
 """Images read, translated and written at once."""
 
 
-def write(trained: restore.Trained, source: str, out: Path, *, resize: bool, seed: int, n: int) -> int:
+def write(trained: restore.Trained, source: str, out: Path, *, resize: bool, seed: int, n: int, background: str = "white") -> int:
     """Translate every image of a file, folder or archive.
 
     Args:
       out: a .png gets a grid of the first n images, each beside its source; an .npz the arrays `images`, `sources` and `names`;
         anything else is a folder of images with the sources' names, as .png.
-      resize, seed: as `open_loose` and `translate.translate`.
+      resize, background, seed: as `open_loose` and `translate.translate`.
     Returns:
       How many.
     Raises:
@@ -28,7 +28,7 @@ def write(trained: restore.Trained, source: str, out: Path, *, resize: bool, see
     generator = trained.generator
     if generator.z_dim:
         raise UserError("--source: this run makes images from noise, not from images; leave it out")
-    names, read = open_loose(source, (*generator.shape[:2], generator.source_channels), resize=resize)
+    names, read = open_loose(source, (*generator.shape[:2], generator.source_channels), resize=resize, background=background)
     if out.suffix.lower() not in (".png", ".npz"):
         files = as_png(names)
         for first, _, images in pieces(trained, read, len(names), seed):

@@ -110,7 +110,7 @@ def load_safetensors(path: str | os.PathLike) -> tuple[nn.Module, dict]:
         weights.check(module, variables, where)
     except UserError as e:
         raise UserError(f"{where}: {str(e).removeprefix(where + ': ')}") from None
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
         said = "weights alone, and not what model they belong to; give one that jaxgan.convert.save_safetensors wrote"
         raise UserError(f"{where}: it holds {said}") from None
     return module, variables

@@ -18,9 +18,16 @@ def some_of(source: Source, seed: int) -> np.ndarray | None:
     return source.labels[np.random.default_rng(seed).permutation(source.n)[:KEPT]]
 
 
-def drawn(vectors: np.ndarray, seed: int, n: int) -> np.ndarray:
-    """n of them, [n, K]: row i is a function of (seed, i), whatever n is."""
-    return vectors[np.random.default_rng(seed).integers(0, len(vectors), n)]
+def drawn(labels: np.ndarray, seed: int, n: int) -> np.ndarray:
+    """n of these labels, vectors or classes, as often as they are there: row i is a function of (seed, i), whatever n is."""
+    return labels[np.random.default_rng(seed).integers(0, len(labels), n)]
+
+
+def to_measure(source: Source, classes: int, seed: int, n: int) -> np.ndarray | None:
+    """Classes int32 [n] for a generator of so many, as frequent as in the data that its images are compared with; None where that
+    data has no such classes. (StyleGAN2-ADA's metrics draw them so; `sample` draws each class as often.)"""
+    fits = classes and source.labels is not None and source.labels.ndim == 1 and source.classes == classes
+    return drawn(source.labels, seed, n) if fits else None
 
 
 def write(directory: Path, vectors: np.ndarray | None) -> None:
@@ -47,5 +54,5 @@ def read(directory: Path) -> np.ndarray | None:
         if vectors.ndim != 2 or vectors.dtype != np.float32 or not len(vectors):
             raise ValueError
         return vectors
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):
         raise UserError(f"{path}: not label vectors, float32 [m, K]; remove it to give labels by hand") from None

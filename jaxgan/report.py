@@ -77,7 +77,11 @@ class Report:
             row |= found
             score = next(iter(found.values()))
             if self.run.meter:
-                measured = self._measured(kimg, generator, variables)
+                try:
+                    measured = self._measured(kimg, generator, variables)
+                except UserError as e:  # the checkpoint is worth more
+                    measured = {}
+                    self.bar.say(f"note: not measured at {kimg:g} kimg: {e}")
                 row |= measured
                 score = next(iter(measured.values()), None)
         if snapshot or last:
@@ -102,7 +106,7 @@ class Report:
     def _pictures(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
         n, seed = len(self.reference), self.run.settings.seed
-        images = sample.sample(generator, variables, max(n, 64), seed=seed, label=self._labels(max(n, 64)))
+        images = sample.sample(generator, variables, max(n, 64), seed=seed, label=self._labels(generator, max(n, 64)))
         shown, columns = images[:64], 8
         if 1 < generator.classes <= 16 and self.vectors is None:  # a column for each class
             columns = generator.classes
@@ -111,9 +115,11 @@ class Report:
         watch.write_picture(watch.grid(shown, columns=columns), path)
         return {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
 
-    def _labels(self, n: int) -> np.ndarray | None:
-        """What n images are drawn for: label vectors as the data has them; None where classes are drawn, or there are none."""
-        return None if self.vectors is None else label_vectors.drawn(self.vectors, self.run.settings.seed, n)
+    def _labels(self, generator, n: int) -> np.ndarray | None:
+        """What n images are drawn for: classes or label vectors as the data has them; None where there are none."""
+        if self.vectors is None:
+            return label_vectors.to_measure(self.run.source, generator.classes, self.run.settings.seed, n)
+        return label_vectors.drawn(self.vectors, self.run.settings.seed, n)
 
     def _measured(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The run's metrics by name; none where it is not their time."""
@@ -125,7 +131,7 @@ class Report:
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
         limit = 0 if meter.fakes else n
         if self.inputs is None:
-            images = sample.stream(generator, variables, n, seed=settings.seed, label=self._labels(n))
+            images = sample.stream(generator, variables, n, seed=settings.seed, label=self._labels(generator, n))
         else:
             index = translate.held_out(self.run.source, settings.hold_out, n, settings.seed)
             images = translate.of_source(generator, variables, self.run.source.inputs, index, seed=settings.seed)

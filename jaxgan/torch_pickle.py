@@ -146,6 +146,7 @@ def _reader(budget, storage) -> Reader:
             return Pending(lambda state: _network(dotted, state))
         if dotted not in _BUILD:
             raise ValueError(f"refused: it calls {dotted}, which is not data")
+        budget.take(sum(len(a) for a in args if isinstance(a, _SIZED)))  # the memo may give one large argument to many calls
         return _BUILD[dotted](*args)
 
     return Reader(_named, build, persistent)
@@ -271,6 +272,7 @@ def _device(kind, index=None):
 _DICTS = ("collections.OrderedDict", "dnnlib.util.EasyDict", "dnnlib.EasyDict")
 _LOAD, _TYPED = "torch.storage._load_from_bytes", "torch._tensor._rebuild_from_type_v2"
 _PLAIN = tuple(f"builtins.{name}" for name in ("object", "dict", "list", "tuple", "int", "float", "str", "bool"))
+_SIZED = (str, bytes, bytearray, tuple, list, dict, set, frozenset)
 _NAMES = ("torch.Tensor", "numpy.ndarray", *_PLAIN, _LOAD, _TYPED)  # of the plain types only the name is of use
 _BUILD: dict[str, Any] = {
     **{name: lambda items=(): as_dict(items) for name in _DICTS},

@@ -193,6 +193,7 @@ def test_safetensors_that_do_not_fit(tmp_path):
         ("[" * 100_000, "weights alone"),
         (json.dumps({"family": "os", "class": "system", "fields": {}}), "no model os.system"),
         (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8, 1], "rooms": 3}}), "weights alone"),
+        (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8]}}), "weights alone"),
         (json.dumps(description.describe(module)), r"params/basis has the shape \(4, 4, 5\)"),
     ]:
         tensors.write_safetensors(path, arrays, {convert.KEY: text} if text else None)

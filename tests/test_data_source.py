@@ -142,6 +142,76 @@ def test_links_are_followed_once(tmp_path):
     assert open_source(f"{tmp_path}/set").class_names == ("x", "y")
 
 
+def test_a_folder_under_two_names_is_two_classes(tmp_path):
+    for i in range(4):
+        save(f"{tmp_path}/set/{'ab'[i % 2]}/{i}.png", picture(i))
+    os.symlink(f"{tmp_path}/set/b", f"{tmp_path}/set/again")
+    os.symlink(f"{tmp_path}/set/a", f"{tmp_path}/set/b/a")  # a and b lead to one another, which would have no end
+    os.symlink(f"{tmp_path}/set/b", f"{tmp_path}/set/a/b")
+    source = open_source(f"{tmp_path}/set")
+    assert source.class_names == ("a", "again", "b") and list(np.bincount(source.labels)) == [4, 4, 4]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    for i in range(4):
+        save(f"{tmp_path}/set/{'ab'[i % 2]}/{i}.png", picture(i))
+    scandir = os.scandir
+
+    def forbid(path):
+        if str(path).endswith("/b"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbid)
+    refused("set/b: the folder cannot be read .Permission denied", tmp_path / "set")
+
+
+@pytest.mark.parametrize("suffix", (".tar", ".tar.gz"))
+def test_links_in_an_archive(tmp_path, suffix):
+    save(f"{tmp_path}/set/a/0.png", picture(0))
+    save(f"{tmp_path}/set/b/1.png", picture(1))
+    os.link(f"{tmp_path}/set/a/0.png", f"{tmp_path}/set/b/hard.png")
+    os.symlink("../a/0.png", f"{tmp_path}/set/b/soft.png")
+    os.symlink("soft.png", f"{tmp_path}/set/b/twice.png")
+    source, folder = open_source(pack(tmp_path / "set", f"{tmp_path}/set{suffix}")), open_source(f"{tmp_path}/set")
+    assert source.fingerprint == folder.fingerprint and source.n == 5
+    np.testing.assert_array_equal(read_all(source), read_all(folder))
+    os.symlink("nowhere.png", f"{tmp_path}/set/a/x.png")
+    refused("a/x.png is a link to a/nowhere.png, which is no image in it", pack(tmp_path / "set", f"{tmp_path}/x{suffix}"))
+    os.remove(f"{tmp_path}/set/a/x.png")
+    os.symlink("y.png", f"{tmp_path}/set/a/x.png")
+    os.symlink("x.png", f"{tmp_path}/set/a/y.png")
+    refused("leads back to itself", pack(tmp_path / "set", f"{tmp_path}/y{suffix}"))
+
+
+@pytest.mark.parametrize("form", ("folder", "x.tar"))
+def test_a_change_in_the_middle_of_a_large_file_changes_the_fingerprint(tmp_path, form):
+    """An uncompressed picture whose margins stay."""
+    found = []
+    for middle in (10, 200):
+        large = np.full((128, 128, 3), 255, np.uint8)
+        large[60:68, 60:68] = middle
+        for name in "ab":
+            save(f"{tmp_path}/set/{name}.bmp", large)
+        at = f"{tmp_path}/set" if form == "folder" else pack(tmp_path / "set", f"{tmp_path}/{form}")
+        found.append(open_source(at).fingerprint)
+    assert found[0] != found[1]
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path):
+    images = np.zeros((4, 6, 8, 1), np.uint8)
+    for i, (labels, says) in enumerate(
+        (
+            (np.array([2**32, 1, 1, 0]), "whole numbers from 0 to"),
+            (np.array([2**63, 1, 1, 0], np.uint64), "whole numbers from 0 to"),
+            (np.float32([[0, np.nan]] * 4), "label vector of image 0 has NaN or infinity .4 do"),
+            (np.float64([[0, 1], [0, 1], [1e60, 0], [0, 1]]), "label vector of image 2 has NaN or infinity .1 do"),
+        )
+    ):
+        np.savez(tmp_path / f"{i}.npz", images=images, labels=labels)
+        refused(says, tmp_path / f"{i}.npz")
+
+
 def test_splits_of_a_folder(tmp_path):
     for i, name in enumerate(("train/a/0", "train/a/1", "train/b/0", "test/a/0", "test/b/0")):
         save(f"{tmp_path}/set/{name}.png", picture(i))
@@ -162,6 +232,11 @@ def test_dataset_json(tmp_path, suffix):
         return open_source(pack(tmp_path / "s", f"{tmp_path}/a{suffix}") if suffix else f"{tmp_path}/s")
 
     names = [f"00000/img{i}.png" for i in range(5)]
+    for large in (2**31, 10**30):
+        with pytest.raises(UserError, match="give whole numbers from 0 to"):
+            opened([[name, large] for name in names])
+    with pytest.raises(UserError, match="label vector of image 0 has NaN"):
+        opened([[name, [0.5, float("nan")]] for name in names])
     source = opened([[name, label] for name, label in zip(names, (3, 0, 1, 1, 3), strict=True)])
     np.testing.assert_array_equal(source.labels, [3, 0, 1, 1, 3])
     assert source.classes == 4 and source.labels.dtype == np.int32

@@ -31,9 +31,10 @@ def test_some_are_kept_with_a_run_and_drawn_whatever_their_number(tmp_path):
 
 
 def test_another_file_of_that_name_is_one_line(tmp_path):
-    (tmp_path / label_vectors.NAME).write_text("no array")
-    with pytest.raises(UserError, match="not label vectors, float32"):
-        label_vectors.read(tmp_path)
+    for text in ("no array", ""):
+        (tmp_path / label_vectors.NAME).write_text(text)
+        with pytest.raises(UserError, match="not label vectors, float32"):
+            label_vectors.read(tmp_path)
 
 
 @pytest.fixture(scope="module")

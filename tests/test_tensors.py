@@ -305,6 +305,10 @@ def test_pickles_that_would_take_for_ever():
         tensors.read(inner)
     with pytest.raises(UserError):
         tensors.read(b"\x80\x02" + b"(" * 10**5 + b"t" * 10**5)
+    text = b"X" + struct.pack("<I", 10**4) + b"a" * 10**4 + b"q\x000]("
+    for call in (b"ctorch\nSize\nh\x00\x85R", b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"):
+        with pytest.raises(UserError, match="claims more"):  # one argument for each of many calls
+            tensors.read(b"\x80\x02" + text + 200 * call + b"e.")
 
 
 def load_twice(inner):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgan.data.images import Look
-from jaxgan.data.source import Items, Source, Stored, finish, prepare
+from jaxgan.data.source import Items, Source, Stored, finish, finite, prepare
 from jaxgan.errors import UserError
 
 IMAGE_KEYS = ("x", "images", "x_train", "arr_0")
@@ -69,11 +69,11 @@ def _as_labels(labels, n, where):
     described = f"{labels.dtype} {list(labels.shape)}"
     if labels.shape == (n, 1) and labels.dtype.kind in "iu":
         labels = labels[:, 0]
-    if labels.shape == (n,) and labels.dtype.kind in "iu" and labels.min() >= 0:
+    if labels.shape == (n,) and labels.dtype.kind in "iu" and 0 <= labels.min() <= labels.max() < 2**31:
         return labels.astype(np.int32)
     if labels.ndim == 2 and len(labels) == n and labels.shape[1] > 0 and labels.dtype.kind in "iufb":
-        return labels.astype(np.float32)
-    raise UserError(f"{where} is {described}; labels must be {n} whole numbers from 0, or [{n}, K] vectors")
+        return finite(labels, where)
+    raise UserError(f"{where} is {described}; labels must be {n} whole numbers from 0 to 2^31 - 1, or [{n}, K] vectors")
 
 
 def digits(size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -130,11 +130,11 @@ def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, s
     as_it_is = channels == depth or (channels is None and depth != 4)
     if n >= 2 and as_it_is and (size is None or tuple(size) == (height, width)):
         look = Look((height, width), depth, rest["background"])
-        stamps = [items.stamp(i) for i in range(n)]
+        stamps = [items.stamp(i, True) for i in range(n)]
         return finish(items, np.arange(n), look, Stored(np.ascontiguousarray(images)), rest["name"], stamps)
     return prepare(items, size=size, channels=channels, **rest)
 
 
-def _stamp(images: np.ndarray) -> Callable[[int], str]:
+def _stamp(images: np.ndarray) -> Callable[[int, bool], str]:
     digest = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
-    return lambda i: digest if i == 0 else ""
+    return lambda i, whole: digest if i == 0 else ""

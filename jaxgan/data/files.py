@@ -14,13 +14,13 @@ from contextlib import contextmanager
 import numpy as np
 
 from jaxgan.data.images import SUFFIXES, open_image
-from jaxgan.data.source import Items
+from jaxgan.data.source import Items, finite
 from jaxgan.errors import UserError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 SPLITS = ("train", "test", "val", "valid", "validation")
 SMALL = 256 * 1024  # bytes; PIL reads headers in many small pieces, so a small file is read at once
-ENDS = 16 * 1024  # bytes at a file's start and end that tell it from a changed one
+ENDS = 16 * 1024  # bytes at a file's start and end that tell it from a changed one, in sets too large to read whole
 
 
 def folder(path: str, split: str = "train") -> Items:
@@ -43,9 +43,9 @@ def folder(path: str, split: str = "train") -> Items:
 
     names, shown, labels, class_names = arrange(found, split, path, read)
 
-    def stamp(i):
+    def stamp(i, whole):
         with open(os.path.join(path, names[i]), "rb") as file:
-            return _stamp(file, os.fstat(file.fileno()).st_size)
+            return _stamp(file, os.fstat(file.fileno()).st_size, whole)
 
     def file(i):
         opened = open(os.path.join(path, names[i]), "rb")
@@ -76,7 +76,7 @@ def _zip(path, split):
     if any(members[name].flag_bits & 1 for name in names):
         raise UserError(f"{path}: is encrypted; pack it again without a password")
 
-    def stamp(i):
+    def stamp(i, whole):
         return f"{members[names[i]].file_size}:{members[names[i]].CRC}"
 
     return _items(path, shown, labels, class_names, lambda i: _member(path, members[names[i]]), stamp)
@@ -98,13 +98,22 @@ def _member(path, info):
 def _tar(path, split):
     compressed = not path.lower().endswith(".tar")
     with tarfile.open(path) as file:
-        held, members = {}, {}
+        held, members, links = {}, {}, {}
         for m in file:
             name = _tidy(m.name)
+            if m.islnk() or m.issym():  # a hard link names a member, a symbolic one a path from its own folder
+                links[name] = _tidy(m.linkname if m.islnk() else posixpath.join(posixpath.dirname(name), m.linkname))
             if m.isreg() and (_is_image(name) or posixpath.basename(name) == "dataset.json"):
                 members[name] = (m.offset_data, m.size)
                 if compressed:
                     held[name] = file.extractfile(m).read()
+        for name in filter(_is_image, links):
+            real = _linked(name, links, path)
+            if real not in members:
+                raise UserError(f"{path}: {name} is a link to {real}, which is no image in it; pack it with tar --dereference")
+            members[name] = members[real]
+            if compressed:
+                held[name] = held[real]
 
     def read(name):
         if compressed:
@@ -115,10 +124,19 @@ def _tar(path, split):
 
     names, shown, labels, class_names = arrange(members, split, path, read)
 
-    def stamp(i):
-        return _stamp(io.BytesIO(read(names[i])), members[names[i]][1])
+    def stamp(i, whole):
+        return _stamp(io.BytesIO(read(names[i])), members[names[i]][1], whole)
 
     return _items(path, shown, labels, class_names, lambda i: io.BytesIO(read(names[i])), stamp)
+
+
+def _linked(name, links, path):
+    """What a link of an archive leads to at last."""
+    for _ in links:
+        name = links.get(name, name)
+    if name in links:
+        raise UserError(f"{path}: the link {name} leads back to itself; pack it again without")
+    return name
 
 
 def _items(path, shown, labels, class_names, open_file, stamp):
@@ -130,24 +148,25 @@ def _items(path, shown, labels, class_names, open_file, stamp):
     return Items(path, shown, image, stamp, labels, class_names)
 
 
-def _stamp(file, size):
-    """Tells a file from a changed one without reading all of it: size and CRC of both ends. A copy has the same."""
-    crc = zlib.crc32(file.read(ENDS))
-    if size > ENDS:
+def _stamp(file, size, whole):
+    """Tells a file from a changed one: size and CRC of all of it, or else of both ends. A copy has the same."""
+    crc = zlib.crc32(file.read() if whole else file.read(ENDS))
+    if size > ENDS and not whole:
         file.seek(max(size - ENDS, ENDS))
         crc = zlib.crc32(file.read(ENDS), crc)
     return f"{size}:{crc}"
 
 
 def _walk(path):
-    found, seen = [], set()
-    for at, folders, files in os.walk(path, followlinks=True):
-        real = os.path.realpath(at)
-        if real in seen:  # a link that leads back up
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [f for f in folders if not _hidden(f)]
+    found, above = [], {path: {os.path.realpath(path)}}  # folder -> what it and those it was reached through really are
+
+    def refuse(e):
+        raise UserError(f"{e.filename}: the folder cannot be read ({e.strerror}); allow it, or move it away")
+
+    for at, folders, files in os.walk(path, followlinks=True, onerror=refuse):
+        real = {f: os.path.realpath(os.path.join(at, f)) for f in folders if not _hidden(f)}
+        folders[:] = [f for f in real if real[f] not in above[at]]  # a link that leads back up would have no end
+        above |= {os.path.join(at, f): above[at] | {real[f]} for f in folders}
         inside = os.path.relpath(at, path).replace(os.sep, "/")
         found += files if inside == "." else [f"{inside}/{f}" for f in files]
     return found
@@ -226,10 +245,10 @@ def _listed(text, names, where):
     if missing:
         raise UserError(f"{where}: no label for {missing[0]} ({len(missing)} of {len(names)} are missing)")
     values = [known[name] for name in names]
-    if all(type(v) is int and v >= 0 for v in values):
+    if all(type(v) is int and 0 <= v < 2**31 for v in values):
         return np.array(values, np.int32), tuple(str(i) for i in range(max(values) + 1))
     for name, v in zip(names, values, strict=True):
         if not (isinstance(v, list) and v and all(type(e) in (int, float) for e in v) and len(v) == len(values[0])):
-            raise UserError(f"{where}: the label of {name} is {v!r}; give whole numbers from 0, or vectors alike")
-    vectors = np.array(values, np.float32)
+            raise UserError(f"{where}: the label of {name} is {v!r}; give whole numbers from 0 to 2^31 - 1, or vectors alike")
+    vectors = finite(np.array(values, np.float64), where)
     return vectors, tuple(str(i) for i in range(vectors.shape[1]))

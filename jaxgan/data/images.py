@@ -91,10 +91,12 @@ def header(im: Image.Image) -> Header:
     """Size and colour of an image that was opened and not loaded yet.
 
     Raises:
-      UserError: a mode that has no meaning as 8-bit grey or RGB (floating point, Lab).
+      UserError: a mode that has no meaning as 8-bit grey or RGB (floating point, Lab, a TIFF of 32-bit integers).
     """
     if im.mode not in GREY + COLOUR:
         raise UserError(f"its pixels have PIL's mode {im.mode}, which is refused; save it as 8-bit grey or RGB")
+    if im.mode == "I" and im.format == "TIFF":
+        raise UserError("its pixels have 32 bits, of which nothing says what is white; save it with 8 or 16 bits")
     width, height = im.size
     size = (width, height) if _orientation(im) in (5, 6, 7, 8) else (height, width)
     return Header(size, im.mode in GREY)
@@ -148,7 +150,11 @@ def _eight_bit(im):
     values = np.asarray(im).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise UserError(f"it has values from {values.min()} to {values.max()}; save it with 8 or 16 bits")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))  # round(v / 257), 65535 -> 255
+    grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # round(v / 257), 65535 -> 255
+    if "transparency" not in im.info:
+        return grey
+    opaque = Image.fromarray(np.where(values == im.info["transparency"], 0, 255).astype(np.uint8))
+    return Image.merge("LA", (grey, opaque))
 
 
 def _cover(im, size):

@@ -124,7 +124,7 @@ def _chosen(items, order):
         items.where,
         [items.names[i] for i in order],
         lambda i: items.image(int(order[i])),
-        lambda i: items.stamp(int(order[i])),
+        lambda i, whole: items.stamp(int(order[i]), whole),
         None,
         (),
     )

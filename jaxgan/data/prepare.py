@@ -124,7 +124,8 @@ def _label_feature(source, tfds):
     if source.labels.ndim == 2:
         return tfds.features.Tensor(shape=(source.labels.shape[1],), dtype=np.float32)
     # TFDS keeps the names one a line, so they must be of one line and differ.
-    names = [" ".join(name.split()) or f"class {i}" for i, name in enumerate(source.class_names)]
+    readable = [name.encode("utf-8", "replace").decode() for name in source.class_names]  # file systems have other bytes too
+    names = [" ".join(name.split()) or f"class {i}" for i, name in enumerate(readable)]
     if len(set(names)) < len(names):
         names = [f"{i} {name}" for i, name in enumerate(names)]
     return tfds.features.ClassLabel(names=names)

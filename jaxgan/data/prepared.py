@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgan.data.images import open_image
-from jaxgan.data.source import IN_MEMORY, Items, Progress
+from jaxgan.data.source import IN_MEMORY, Items, Progress, finite
 from jaxgan.errors import UserError
 
 NAME = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(/(?P<config>[\w.\-+]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -148,8 +148,8 @@ def items(path: str, split: str, progress: Progress) -> Items:
             yield Image.fromarray(value[..., 0] if value.ndim == 3 and value.shape[-1] == 1 else value)
 
     stamp = _stamp(files, split)
-    labels, class_names = _labels(labels, features[label] if label else None, tfds)
-    return Items(f"{path} {split}", range(len(records)), picture, lambda i: stamp if i == 0 else "", labels, class_names)
+    labels, class_names = _labels(labels, features[label] if label else None, tfds, path)
+    return Items(f"{path} {split}", range(len(records)), picture, lambda i, whole: stamp if i == 0 else "", labels, class_names)
 
 
 def _read(records, image, label, hold, progress, path):
@@ -186,7 +186,7 @@ def _label_feature(features, tfds):
     return next((k for k, f in features.items() if isinstance(f, tfds.features.ClassLabel)), None)
 
 
-def _labels(values, feature, tfds):
+def _labels(values, feature, tfds, where):
     """(labels, class names); labels that are neither classes nor vectors count as none."""
     if values is None:
         return None, ()
@@ -194,12 +194,12 @@ def _labels(values, feature, tfds):
         labels = np.asarray(values)
     except ValueError:  # of different lengths
         return None, ()
-    if labels.ndim == 1 and labels.dtype.kind in "iu" and labels.min() >= 0:
+    if labels.ndim == 1 and labels.dtype.kind in "iu" and 0 <= labels.min() <= labels.max() < 2**31:
         named = isinstance(feature, tfds.features.ClassLabel) and feature.num_classes
         names = feature.names if named else [str(i) for i in range(labels.max() + 1)]
         return labels.astype(np.int32), tuple(names)
     if labels.ndim == 2 and labels.dtype.kind in "iuf":
-        return labels.astype(np.float32), tuple(str(i) for i in range(labels.shape[1]))
+        return finite(labels, where), tuple(str(i) for i in range(labels.shape[1]))
     return None, ()
 
 

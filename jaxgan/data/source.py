@@ -43,9 +43,19 @@ class Items(NamedTuple):
     where: str  # the folder, archive, ..., for messages
     names: Sequence[str]  # [n], for messages and the fingerprint
     image: Callable[[int], AbstractContextManager[Image.Image]]  # thread-safe; opens, does not decode
-    stamp: Callable[[int], str]  # cheap; another content has another stamp
+    stamp: Callable[[int, bool], str]  # another content has another stamp: nearly surely by a cheap look, surely by a whole one
     labels: np.ndarray | None
     class_names: tuple[str, ...]
+
+
+def finite(vectors: np.ndarray, where: str) -> np.ndarray:
+    """Label vectors [n, K] as float32. Raises UserError where one is not a number, or beyond what float32 holds."""
+    with np.errstate(over="ignore"):
+        vectors = vectors.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(1))
+    if len(bad):
+        raise UserError(f"{where}: the label vector of image {bad[0]} has NaN or infinity ({len(bad)} do); mend or remove these")
+    return vectors
 
 
 class _Broken(NamedTuple):
@@ -145,7 +155,9 @@ def shuffled(source: Source, seed: int) -> Source:
     order = np.random.default_rng(seed).permutation(source.n)
     labels = None if source.labels is None else source.labels[order]
     inputs = None if source.inputs is None else shuffled(source.inputs, seed)
-    return source._replace(read=lambda indices: source.read(order[indices]), labels=labels, inputs=inputs)
+    digest = hashlib.sha256(f"shuffled {seed} {source.fingerprint}".encode()).hexdigest()[:16]
+    read = lambda indices: source.read(order[indices])
+    return source._replace(read=read, labels=labels, inputs=inputs, fingerprint=digest)
 
 
 def read_all(source: Source, progress: Progress | None = None) -> np.ndarray:
@@ -205,7 +217,8 @@ def _pass(items, look, size, skip_broken, progress):
     def work(start):
         # Without a size the pixels are made like the first image's, which is a copy where sizes agree; else it raises.
         seen = [(i, *_examine(items, i, look)) for i in range(start, min(start + CHUNK, n))]
-        return [(i, head, array, "" if isinstance(head, _Broken) else items.stamp(i)) for i, head, array in seen]
+        stamp = lambda i, head: "" if isinstance(head, _Broken) else items.stamp(i, look is not None)
+        return [(i, head, array, stamp(i, head)) for i, head, array in seen]
 
     for i, head, array, stamp in itertools.chain.from_iterable(_ahead(work, range(0, n, CHUNK))):
         headers.append(head)

@@ -134,7 +134,8 @@ def inception_of(state: dict[str, np.ndarray], *, way: str = "tf1") -> Extractor
       UserError: not that network's arrays.
     """
     params = inception_v3.weights(state)
-    hash = fingerprint(f"inception-2015-12-05 {way} 1", params)
+    version = 2 if way == "clean-fid" else 1  # of what the network is fed: another one has other features
+    hash = fingerprint(f"inception-2015-12-05 {way} {version}", params)
     classes = params["fc"]["kernel"].shape[1]
     name = f"inception-{way}"
     return Extractor(name, hash, 2048, classes, 3, jax.device_put(params), partial(_inception, way))

@@ -49,14 +49,16 @@ def prepare(images, way="tf1"):
     Args:
       images: uint8 [B, H, W, 3].
       way: "tf1": TensorFlow 1's bilinear and (x - 128) / 128, as the original graph, torch-fidelity and NVIDIA's file.
-        "pytorch-fid": half-pixel bilinear and 2 x / 255 - 1. "clean-fid": Pillow's bicubic and (x - 128) / 128.
+        "pytorch-fid": half-pixel bilinear and 2 x / 255 - 1. "clean-fid": Pillow's bicubic, cut to
+        0..255, and (x - 128) / 128.
     Returns:
       float32 [B, 299, 299, 3], about [-1, 1].
     """
     if way == "pytorch-fid":
         return resize.half_pixel_bilinear(images, (SIZE, SIZE)) * (2 / 255) - 1
-    resized = resize.tf1_bilinear if way == "tf1" else resize.pil_bicubic
-    return (resized(images, (SIZE, SIZE)) - 128) / 128
+    if way == "clean-fid":  # cuts what the cubic overshoots (its version 0.1.35; the first ones did not)
+        return (jnp.clip(resize.pil_bicubic(images, (SIZE, SIZE)), 0, 255) - 128) / 128
+    return (resize.tf1_bilinear(images, (SIZE, SIZE)) - 128) / 128
 
 
 def network(params, x):

@@ -1,5 +1,8 @@
 """One pass over generated images, all metrics: features once for each extractor, real statistics kept for the next time."""
 
+import contextlib
+import os
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -119,11 +122,9 @@ def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, ro
     name = f"{source.fingerprint}-{which.hash}-{n}{'-mirror' * mirror}-{'rows' if rows else 'moments'}.npz"
     path = cache_directory() / "reals" / name
     if path.is_file():
-        try:
-            with np.load(path) as found:
+        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut off, not ours: taken again
+            with path.open("rb") as file, np.load(file) as found:
                 return found["rows"] if rows else frechet.Moments(int(found["n"]), found["mean"], found["scatter"])
-        except (OSError, ValueError, KeyError):  # cut off, or not ours: taken again
-            pass
     total = min(n or source.n, source.n) * (2 if mirror else 1)
     moments, kept, done = frechet.start_moments(which.size), [], 0
     for x in _pieces(source, n, mirror, 1024):
@@ -134,10 +135,14 @@ def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, ro
         if progress:
             progress(done, total)
     kept = np.concatenate(kept) if rows else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
-    np.savez(part, **({"rows": kept} if rows else moments._asdict()))
-    part.replace(path)
+    part = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")  # several processes may measure at once
+    with contextlib.suppress(OSError):  # the cache is a help, not a condition
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            np.savez(part, **({"rows": kept} if rows else moments._asdict()))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     return kept if rows else moments
 
 
@@ -223,7 +228,7 @@ def measure(
     Raises:
       UserError: too few images, NaN features.
     """
-    protocols = {name: _limited(p, limit) for name, p in meter.protocols.items()}
+    protocols = {name: _fitted(p, limit, meter.source.n) for name, p in meter.protocols.items()}
     kinds = list(meter.extractors)
     need = max((p.fakes for p in protocols.values()), default=0)
     need = 0 if any(p.fakes == 0 for p in protocols.values()) else need
@@ -245,17 +250,19 @@ def measure(
         few = frechet.warning(n, e.size) if p.metric == "fid" else None
         if p.fakes != meter.protocols[name].fakes and meter.protocols[name].fakes:
             notes = (*notes, f"of {n} images: not comparable with {name} of {meter.protocols[name].fakes}")
+        elif p.options != meter.protocols[name].options:
+            notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: comparable only with such")
         results.append(Result(name, values, n, real, (*notes, *([few] if few else [])), pictures))
     return results
 
 
-def _limited(p: Protocol, limit: int) -> Protocol:
-    if not limit or (p.fakes and p.fakes <= limit):
-        return p
-    options = dict(p.options)
-    if p.metric == "kid":
-        options["size"] = min(options.get("size", 1000), limit)
-    return p._replace(fakes=limit, options=options)
+def _fitted(p: Protocol, limit: int, n: int) -> Protocol:
+    """The protocol for at most `limit` generated images (0: any number) and n real ones: KID's subsets are no larger."""
+    fakes = limit if limit and not 0 < p.fakes <= limit else p.fakes
+    few = min(p.reals or n, n) * (2 if p.mirror else 1)
+    few = min(few, fakes) if fakes else few
+    small = p.metric == "kid" and few < p.options.get("size", 1000)
+    return p._replace(fakes=fakes, options=p.options | {"size": few} if small else p.options)
 
 
 def _remembered(batches, kept: list, n: int):

@@ -71,7 +71,8 @@ def _project(x, u):
 
 
 def _shrink(x, side: int) -> np.ndarray:
-    n, h, w, c = x.shape
+    _, h, w, c = x.shape
     kh, kw = max(h // side, 1), max(w // side, 1)
-    x = x[:, : h // kh * kh, : w // kw * kw].astype(np.float64)
-    return x.reshape(n, h // kh, kh, w // kw, kw, c).mean((2, 4))
+    x = x[:, : h // kh * kh, : w // kw * kw]
+    mean = lambda x: x.reshape(-1, h // kh, kh, w // kw, kw, c).mean((2, 4), dtype=np.float64)
+    return np.concatenate([mean(x[i : i + 64]) for i in range(0, len(x), 64)])
