@@ -1,5 +1,6 @@
 """The evaluate command as a user runs it: on a run, a folder and an .npz; and a run that measures while it trains."""
 
+import dataclasses
 import json
 import os
 
@@ -7,6 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.configs import CONFIGS
+from jaxgan import plan, run
+from jaxgan.errors import UserError
+from jaxgan.metrics import measure
 from tests import commands
 
 pytestmark = pytest.mark.slow
@@ -41,6 +46,18 @@ def test_a_run_measures_itself_and_keeps_averages(trained):
     assert {line["metric"] for line in lines(trained / "metrics.jsonl")} == {"swd2k", "random10k"}
     code, out, err = commands.run("sample", trained, "--average", "0.08", "--n", "4", "--out", trained / "s.png")
     assert code == 0 and (trained / "s.png").is_file(), err
+
+
+def test_a_measurement_that_fails_costs_no_checkpoint(tmp_path, cache, monkeypatch, capsys):
+    def fail(*_, **__):
+        raise UserError("features are NaN")
+
+    monkeypatch.setattr(measure, "measure", fail)
+    short = {"batch": 4, "kimg": 0.02, "tick_kimg": 0.02, "snapshot_kimg": 0.02, "metrics": ("swd2k",)}
+    settings = dataclasses.replace(CONFIGS["gan"], **short, run_dir=str(tmp_path / "run"))
+    assert run.train(plan.prepare("gan", settings, settings.design)) == 0
+    assert "not measured at 0.02 kimg: features are NaN" in capsys.readouterr().out
+    assert (tmp_path / "run" / "checkpoints" / "5").is_dir() and lines(tmp_path / "run" / "log.jsonl")[0]["step"] == 5
 
 
 def test_a_run_a_folder_and_an_npz(trained, tmp_path):
