@@ -43,7 +43,7 @@ def parse(kind: type, args: list[str] | None = None, default=None, *, prog: str,
 
 def _one_line(panel: str, prog: str) -> str:
     """tyro's boxed complaint without its box: the complaint, and the nearest field's name."""
-    rows = [re.sub(r"[│╭╮╰╯─]+", " ", row).strip() for row in panel.splitlines()[1:]]
+    rows = [re.sub(r"[│╭╮╰╯─]+|[|+]?-{4,}[|+]?|^[|]|[|]$", " ", row.strip()).strip() for row in panel.splitlines()[1:]]
     text = re.sub(r"\s+", " ", " ".join(rows)).strip()
     text, _, rest = text.partition("Perhaps you meant:")
     text = re.split(r"Argument helptext:|Got errors:|For full helptext", text)[0].strip().rstrip(".")
@@ -65,8 +65,9 @@ def run_command(main: Callable[[], int | None]) -> None:
         print(f"error: {e}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        code = 130
+        print("stopped", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(130)  # JAX's threads, in the middle of what they do, may crash an orderly exit
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         code = 128 + signal.SIGPIPE

@@ -113,7 +113,7 @@ def train(options: Options, name: str) -> str:
 
 def scores(options: Options, name: str, what: str) -> list[str]:
     """A number of the run's log at thirds of the budget; dashes where it did not get so far."""
-    rows = watch.read_log(Path(options.out) / name / "log.jsonl")
+    rows = watch.read_lines(Path(options.out) / name / "log.jsonl")
     return ([f"{row[what]:.1f}" for row in rows if what in row] + ["–"] * 3)[:3]
 
 
@@ -122,7 +122,7 @@ def row(options: Options, name: str, complaint: str) -> str:
     given = OF[options.of][name]
     usual = " ".join(part for part in given if not part.startswith("--") and not part.isdigit() or options.of == "families")
     swd = scores(options, name, "swd")[-1]
-    rates = [row["img_per_s"] for row in watch.read_log(Path(options.out) / name / "log.jsonl") if "img_per_s" in row]
+    rates = [row["img_per_s"] for row in watch.read_lines(Path(options.out) / name / "log.jsonl") if "img_per_s" in row]
     minutes = f"{options.kimg * 1000 / np.median(rates) / 60:.1f}" if rates else "–"
     return f"| `{name}` | {usual} | {' | '.join(scores(options, name, 'fd2k'))} | {swd} | {minutes} | {complaint} |"
 

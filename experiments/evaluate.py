@@ -101,9 +101,10 @@ def main() -> None:
         print("short names:", ", ".join(f"{short} = {name}" for short, name in protocols.SHORT.items()))
         return
     protocols.named(args.metrics)
-    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdigit():
+    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
         raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
     from jaxgan import parallel, restore, watch
+    from jaxgan.data import shuffled
     from jaxgan.metrics.measure import CHUNK, as_json, measure, ready
 
     parallel.share_cores(0, parallel.MOST * CHUNK, 1)
@@ -119,6 +120,10 @@ def main() -> None:
     update, close = watch.counter("reading images", True)
     source = real_images(args, config, update)
     close()
+    if config is not None and not (args.against or args.data_dir or args.split or args.size):
+        seen = shuffled(source, config["settings"]["seed"]) if config["settings"]["hold_out"] else source
+        if seen.fingerprint != config["data"]["fingerprint"]:
+            print(f"note: {source.name} has changed since the run was trained on it")
     names = args.metrics or (
         ("fd10k", "pr10k", "swd10k") if source.classes and source.labels.ndim == 1 else ("random10k", "swd10k")
     )

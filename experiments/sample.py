@@ -72,10 +72,16 @@ def main() -> None:
 
     if args.mix and (out.suffix.lower() not in (".png", ".npz") or args.threshold is not None):
         raise UserError("--mix writes one table, a .png or an .npz, and takes no --threshold")
+    if not args.out:
+        raise UserError("--out is empty; give a .png, an .npz or a folder")
+    if args.rows < 0:
+        raise UserError(f"--rows {args.rows}: ask for at least one row")
+    if args.rows and (args.mix or args.source):
+        raise UserError(f"--rows {args.rows} is of a grid of images from noise, without --mix or --source; leave it out")
     if args.mix_layers and not args.mix:
         raise UserError("--mix-layers is of a table of style mixing; give --mix ROWS COLUMNS too")
     which = args.checkpoint
-    if which not in ("latest", "best") and not which.isdigit():
+    if which not in ("latest", "best") and not which.isdecimal():
         raise UserError(f"--checkpoint {which}: it is latest, best or a step")
     trained = restore.load(args.run, checkpoint_step=which, average=args.average)
     if args.source:
@@ -92,9 +98,8 @@ def main() -> None:
         if out.suffix.lower() == ".png":
             watch.write_picture(watch.grid(images.reshape(-1, *images.shape[-3:]), columns=columns), out)
         elif out.suffix.lower() == ".npz":
-            out.parent.mkdir(parents=True, exist_ok=True)
             label = {} if label is None else {"labels": np.broadcast_to(np.int32(label), images.shape[:-3])}
-            np.savez_compressed(out, images=images, **label)
+            watch.write_arrays(out, images=images, **label)
         else:
             update, close = watch.counter("writing images", n > 1000)
             for i, image in enumerate(image for piece in trained.stream(n, **options) for image in piece):
@@ -115,6 +120,9 @@ def translated(args: Arguments, trained, out: Path) -> None:
         raise UserError("--source: --label, --psi and --threshold are for images from noise; leave them out")
     if args.n < 1:
         raise UserError(f"--n {args.n}: ask for at least one image")
+    inside, source = out.resolve(), Path(args.source).expanduser().resolve()
+    if out.suffix.lower() not in (".png", ".npz") and source.is_dir() and (inside == source or source in inside.parents):
+        raise UserError(f"--out {args.out} lies in --source {args.source}, whose images it would replace; give another folder")
     try:
         background = trained.config.get("settings", {}).get("background", "white")
         how = {"resize": args.resize, "seed": args.seed, "background": background}

@@ -39,8 +39,7 @@ def write(trained: restore.Trained, source: str, out: Path, *, resize: bool, see
     found = list(pieces(trained, read, count, seed))
     sources, images = (np.concatenate([piece[k] for piece in found]) for k in (1, 2))
     if out.suffix.lower() == ".npz":
-        out.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(out, images=images, sources=sources, names=np.array(names))
+        watch.write_arrays(out, images=images, sources=sources, names=np.array(names))
     else:
         columns = 2 * max(1, round(len(images) ** 0.5 / 2**0.5))
         watch.write_picture(watch.grid(translate.side_by_side(sources, images), columns=columns), out)

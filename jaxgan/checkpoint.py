@@ -5,8 +5,10 @@ match is named and the one before is taken. What is saved is one copy of the sta
 another number of devices. Two items: `generator` (all that sampling needs) and `training` (the rest).
 """
 
+import json
 import logging
 import shutil
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -33,8 +35,15 @@ class Store(NamedTuple):
 
 
 def _quiet() -> None:
-    """Orbax logs, with stack traces, what it raises as well: one line of ours says it."""
+    """Orbax logs, with stack traces, what it raises as well, and its readers outlive a failed read: one line of ours says it."""
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _unless_closed
+
+
+def _unless_closed(what) -> None:
+    if not (what.exc_type is RuntimeError and "Event loop is closed" in str(what.exc_value)):
+        sys.__unraisablehook__(what)
 
 
 def open_store(directory: str | Path, keep: int = 2) -> Store:
@@ -46,6 +55,7 @@ def open_store(directory: str | Path, keep: int = 2) -> Store:
     """
     _quiet()
     directory = Path(directory).absolute()
+    _mend_scores(directory)
     options = ocp.CheckpointManagerOptions(
         preservation_policy=AnyPreservationPolicy(
             [LatestN(keep), BestN(get_metric_fn=lambda m: -m[SCORE], n=1, keep_checkpoints_without_metrics=False)]
@@ -173,7 +183,7 @@ def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState
     Returns:
       The state (host arrays), or None if there is none; and a line for each damaged checkpoint that was passed over.
     Raises:
-      UserError: there are checkpoints, and none is whole.
+      UserError: there are checkpoints, and none is whole; or the newest whole one is of another config.
     """
     damaged = []
     for step in sorted(store.manager.all_steps(), reverse=True):
@@ -191,13 +201,31 @@ def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState
             tree = {"generator": found["generator"], "training": found["training"]}
             wrong = _mismatch(tree, found["meta"]["checksums"])
         except Exception as e:  # whatever a damaged file makes the reader say
+            if _whole(store.directory, step):
+                raise UserError(f"{store.directory}/{step}: {OTHER}") from None
             wrong = f"cannot be read: {str(e).splitlines()[0][:160] if str(e) else type(e).__name__}"
         if not wrong:
+            alike = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), tree, template)
+            if not all(jax.tree.leaves(alike)):
+                raise UserError(f"{store.directory}/{step}: {OTHER}")
             return from_tree(tree, state), damaged
         damaged.append(f"{store.directory}/{step}: the checkpoint is damaged ({wrong})")
     if damaged:
         raise UserError(f"{damaged[0]}, and there is no whole one before it; move the run directory away to start anew")
     return None, []
+
+
+OTHER = "its networks or optimisers are not those of this config; give the run's own config, or another --run-dir"
+
+
+def _whole(directory: Path, step: int) -> bool:
+    """Whether the arrays of a checkpoint have their checksums, whatever structure they are in."""
+    try:
+        trees = [_read(directory / str(step) / item) for item in ("generator", "training")]
+        recorded = _meta(directory, step)["checksums"]
+    except Exception:  # whatever a damaged file makes the reader say
+        return False
+    return sorted(checksums(trees).values()) == sorted(recorded.values())
 
 
 def _mismatch(tree, recorded: dict[str, int], *, part: str = "") -> str:
@@ -247,7 +275,9 @@ def open_averages(directory: str | Path) -> Store:
     """Open (or create) the averages of a run, in its `averages/`: all that are saved are kept."""
     _quiet()
     directory = Path(directory).absolute()
-    options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
+    # The checkpoints are saved at the same time, by threads that would take these for their own.
+    apart = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix="averages")
+    options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True, multiprocessing_options=apart)
     return Store(directory, ocp.CheckpointManager(directory, options=options, item_names=("averages", "meta")))
 
 
@@ -291,18 +321,45 @@ def _steps(directory: Path) -> list[int]:
 def _read_item(directory: Path, step: int, item: str):
     """One item of a checkpoint, checked; UserError where it is damaged."""
     try:
-        with ocp.CheckpointManager(directory, item_names=(item, "meta")) as manager:
-            args = ocp.args.Composite(**{item: ocp.args.StandardRestore(), "meta": ocp.args.JsonRestore()})
-            found = manager.restore(step, args=args)
-        wrong = _mismatch({item: found[item]}, found["meta"]["checksums"], part=f"['{item}']")
-    except Exception as e:
-        wrong = f"cannot be read: {str(e).splitlines()[0][:160]}"
+        found = _read(directory / str(step) / item)
+        wrong = _mismatch({item: found}, _meta(directory, step)["checksums"], part=f"['{item}']")
+    except Exception as e:  # whatever a damaged file makes the reader say
+        wrong = f"cannot be read: {str(e).splitlines()[0][:160] if str(e) else type(e).__name__}"
     if wrong:
         others = [s for s in _steps(directory) if s != step]
         raise UserError(f"{directory}/{step}: the checkpoint is damaged ({wrong}); try another of {others}")
-    return found[item]
+    return found
+
+
+def _read(path: Path):
+    """An item as it is on disk: dicts and lists of host arrays."""
+    with ocp.StandardCheckpointer() as reader:
+        return jax.tree.map(np.asarray, reader.restore(path))
+
+
+def _meta(directory: Path, step: int) -> dict[str, Any]:
+    return json.loads((directory / str(step) / "meta" / "metadata").read_text())
 
 
 def _score(directory: Path, step: int) -> float | None:
-    with ocp.CheckpointManager(directory, item_names=("meta",)) as manager:
-        return manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"][SCORE]
+    try:
+        return _meta(directory, step).get(SCORE)
+    except (OSError, ValueError, AttributeError):  # damaged: no rival for the best
+        return None
+
+
+def _mend_scores(directory: Path) -> None:
+    """Orbax reads the score of every checkpoint when it opens a directory, and stops at a damaged one; `meta` has it too."""
+    for step in _steps(directory):
+        path = directory / str(step) / "metrics" / "metrics"
+        try:
+            whole = isinstance(json.loads(path.read_text())[SCORE], int | float)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, TypeError, KeyError):
+            whole = False
+        score = None if whole else _score(directory, step)
+        if score is not None:
+            path.write_text(json.dumps({SCORE: score}))
+        elif not whole:
+            path.unlink(missing_ok=True)

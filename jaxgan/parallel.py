@@ -28,6 +28,8 @@ def start_processes(coordinator: str, processes: int, process: int) -> None:
       UserError: they do not fit together, or the others cannot be reached.
     """
     if not coordinator:
+        if (processes, process) != (1, 0):
+            raise UserError(f"--processes {processes} --process {process}: where do they meet? give --coordinator HOST:PORT too")
         return
     try:
         if coordinator == "auto":
@@ -78,13 +80,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_batch(batch: int, accum: int, devices: int) -> None:
-    """Raise UserError, naming the nearest sizes, if the global batch does not divide evenly."""
-    unit = accum * devices
+def check_batch(batch: int, accum: int, devices: int, share: int = 1) -> None:
+    """Raise UserError, naming the nearest sizes, if the global batch does not divide evenly; `share` as in `step.Term`."""
+    unit = accum * devices * share
     if batch < 1 or batch % unit:
         below, above = max(batch // unit, 1) * unit, (batch // unit + 1) * unit
         nearest = f"{below} or {above}" if below < above else str(above)
         by = f"{devices} devices" + (f" x {accum} micro-batches" if accum > 1 else "")
+        by += f" x {share}, as a penalty takes one of {share} images" if share > 1 else ""
         raise UserError(f"--batch {batch} does not divide by {by}; the nearest sizes are {nearest}")
 
 

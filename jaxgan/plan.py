@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Callable
 from functools import partial
@@ -18,9 +19,12 @@ from jaxgan.data import Source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import Meter, ready
-from jaxgan.settings import WHERE, Design, Settings
+from jaxgan.settings import WHERE, Design, Settings, check_numbers
 from jaxgan.state import TrainState, create
 from jaxgan.step import Recipe
+
+LOCK = "lock"
+"""A file in the run directory that the process which trains there has locked."""
 
 
 class Run(NamedTuple):
@@ -54,18 +58,16 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     Raises:
       UserError: whatever is wrong with the data, the settings or the run directory.
     """
-    for field in ("kimg", "tick_kimg", "snapshot_kimg", "batch", "accum", "keep"):
-        if not getattr(settings, field) > 0:
-            raise UserError(f"--{field.replace('_', '-')} {getattr(settings, field)}: it must be above 0")
-    if settings.jitter < 0:
-        raise UserError(f"--jitter {settings.jitter}: it must be 0 or more pixels")
-    if not 0 <= settings.seed < 2**32:
+    check_numbers(settings)
+    if settings.seed >= 2**32:
         raise UserError(f"--seed {settings.seed}: it must be in [0, 2^32)")
     if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UserError('--tensorboard needs tensorboardX: pip install "jaxgan[tensorboard]"')
     protocols.named(settings.metrics)
     for width in settings.posthoc:
         average.power_exponent(width)
+    if len(set(settings.posthoc)) == 1:
+        raise UserError(f"--posthoc {settings.posthoc[0]:g}: an average is made of two; give two widths, such as 0.05 0.1")
     directory = Path(settings.run_dir or f"runs/{name}")
     found = _check_directory(directory, settings.resume)
     parallel.check_batch(settings.batch, settings.accum, jax.device_count())
@@ -76,12 +78,14 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     stages = (made,) if isinstance(made, Design) else made
     stages = tuple(s._replace(recipe=s.recipe._replace(posthoc=settings.posthoc)) for s in stages)
     _check_recipes([s.recipe for s in stages], settings, pairs=source.inputs is not None)
+    share = math.lcm(*(term.share for s in stages for turn in s.recipe.turns for phase in turn.phases for term in phase.terms))
+    parallel.check_batch(settings.batch, settings.accum, jax.device_count(), share)
     streamed = settings.resident == "no" or (settings.resident == "auto" and not feed.fits(source))
     calls.check(settings.steps_per_call, stages[-1].recipe, streamed)
     names = tuple(sorted({name for s in stages for name in trace(s, source)}))
     meter = ready(settings.metrics, whole, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
     config = _described(name, settings, stages, source)
-    if found:
+    if found and any(path.name.isdigit() for path in directory.glob("checkpoints/*")):  # else nothing was trained yet
         changes = _changes(found, config)
         if changes and settings.resume != "force":
             raise UserError(
@@ -168,6 +172,8 @@ def _open(settings: Settings) -> Source:
         close()
     if not 0 <= settings.hold_out < source.n:
         raise UserError(f"--hold-out {settings.hold_out}: {settings.data} has {source.n} images; leave some to train on")
+    if settings.jitter > min(source.shape[:2]):
+        raise UserError(f"--jitter {settings.jitter}: the images are {source.shape[0]}x{source.shape[1]}; give less than that")
     if settings.batch > (source.n - settings.hold_out) * (2 if settings.mirror else 1):
         raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images")
     return source
@@ -175,7 +181,9 @@ def _open(settings: Settings) -> Source:
 
 def _with_labels_as_asked(source: Source, conditional: str) -> Source:
     if conditional == "yes" and source.labels is None:
-        raise UserError(f"--conditional yes: {source.name} has no labels; put each class in a folder of its own")
+        raise UserError(
+            f"--conditional yes: {source.name} has no labels; put each image in the folder of its class, none beside these"
+        )
     return source if conditional != "no" else source._replace(labels=None, classes=0, class_names=())
 
 
@@ -188,14 +196,18 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
         raise UserError(f"--run-dir {directory}: {parent} is a file, not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"--run-dir {directory}: {parent} is not writable; give another --run-dir")
-    if not directory.exists() or not any(directory.iterdir()):
+    ours = (LOCK, "config.json.part")  # all that a start leaves which was killed at once
+    if not directory.exists() or all(path.name in ours for path in directory.iterdir()):
         return None
     try:
         found = restore.read_config(directory)
     except UserError:
-        raise UserError(
-            f"--run-dir {directory}: the folder is not empty and not a run of jaxgan; give another --run-dir"
-        ) from None
+        what = "the folder is not empty and not a run of jaxgan; give another --run-dir"
+        if (directory / "checkpoints").is_dir():
+            if resume == "force":
+                return None
+            what = "its config.json is damaged; --resume force goes on from its checkpoints with the config given now"
+        raise UserError(f"--run-dir {directory}: {what}") from None
     if resume == "never":
         raise UserError(f"--run-dir {directory} holds a run already, and --resume is never; give another --run-dir")
     return found
@@ -217,10 +229,16 @@ def _changes(old: dict, new: dict) -> list[str]:
 
 def write_config(directory: Path, config: dict) -> None:
     """Make the run directory and its config.json. Raises UserError where that cannot be."""
+    path, text = directory / "config.json", json.dumps(config, indent=2) + "\n"
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if path.exists() and path.read_text() == text:
+            return
         part = directory / "config.json.part"
-        part.write_text(json.dumps(config, indent=2) + "\n")
-        part.replace(directory / "config.json")
+        with part.open("w") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(path)
     except OSError as e:
         raise UserError(f"--run-dir {directory}: it cannot be written ({e.strerror}); give another --run-dir") from e

@@ -18,8 +18,8 @@ from jaxgan.state import TrainState, generator_variables
 class Report:
     """What happens at a tick, on the host: log, curves, pictures, score, checkpoint. A class: it keeps the time."""
 
-    def __init__(self, run: Run, store: checkpoint.Store, rows: list[dict], bar: watch.Progress):
-        self.run, self.store, self.rows, self.bar = run, store, rows, bar
+    def __init__(self, run: Run, store: checkpoint.Store, rows: list[dict], bar: watch.Progress, every: int):
+        self.run, self.store, self.rows, self.bar, self.every = run, store, rows, bar, every  # steps from snapshot to snapshot
         self.directory, self.batch, self.main = run.directory, run.settings.batch, parallel.is_main()
         self.last_step, self.last_time = None, time.perf_counter()
         self.start_seconds = rows[-1]["seconds"] if rows else 0.0
@@ -31,9 +31,7 @@ class Report:
         self.inputs = pairs.read(index) if pairs and self.main else None
         self.vectors = label_vectors.some_of(run.source, seed)
         self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
-        done = rows[-1]["kimg"] if rows else 0.0
-        every = run.settings.metrics_kimg
-        self.measured, self.said = math.floor(done / every + 0.01) if every else None, False
+        self.said = False
         self.draw_curves = watch.seldom(watch.draw_curves)  # a GPU may train from tick to tick while one is drawn
         self.tensorboard = None
         if run.settings.tensorboard and self.main:
@@ -78,17 +76,21 @@ class Report:
             score = next(iter(found.values()))
             if self.run.meter:
                 try:
-                    measured = self._measured(kimg, generator, variables)
+                    measured = self._measured(at, generator, variables)
                 except UserError as e:  # the checkpoint is worth more
                     measured = {}
                     self.bar.say(f"note: not measured at {kimg:g} kimg: {e}")
                 row |= measured
                 score = next(iter(measured.values()), None)
+        if self.main:  # before the checkpoint: a run that resumes leaves out what was said after it, but makes up for nothing
+            self.rows.append(row)
+            watch.add_to_log(self.directory / "log.jsonl", row)
+        if snapshot and one.averages:
+            checkpoint.save_averages(self.averages, one)
+            checkpoint.wait(self.averages)  # for the same reason
         if snapshot or last:
             self._save(one, kimg, score)
         if self.main:
-            self.rows.append(row)
-            watch.add_to_log(self.directory / "log.jsonl", row)
             self.draw_curves(self.rows, self.directory / "curves.png", anyway=last)
             self.bar.losses(row)
             self.bar.tick(f"{kimg:g} kimg  d {row.get('d/adv', 0):.3f}  g {row.get('g/adv', 0):.3f}  {row['img_per_s']} img/s")
@@ -121,13 +123,13 @@ class Report:
             return label_vectors.to_measure(self.run.source, generator.classes, self.run.settings.seed, n)
         return label_vectors.drawn(self.vectors, self.run.settings.seed, n)
 
-    def _measured(self, kimg: float, generator, variables: dict) -> dict[str, float]:
-        """The run's metrics by name; none where it is not their time."""
+    def _measured(self, at: int, generator, variables: dict) -> dict[str, float]:
+        """The run's metrics by name; none where no multiple of --metrics-kimg has passed since the snapshot before."""
         every, settings = self.run.settings.metrics_kimg, self.run.settings
-        turn = math.floor(kimg / every + 0.01) if every else None  # steps do not end on whole kimg
-        if every and turn <= self.measured and kimg < settings.kimg:
+        kimg, before = (step * self.batch / 1000 for step in (at, (at - 1) // self.every * self.every))
+        turns = lambda kimg: math.floor(kimg / every + 0.01)  # steps do not end on whole kimg
+        if every and turns(kimg) <= turns(before) and kimg < settings.kimg:
             return {}
-        self.measured = turn
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
         limit = 0 if meter.fakes else n
         if self.inputs is None:
@@ -152,8 +154,6 @@ class Report:
         if floats:
             self._stop_not_finite(kimg, floats[0])
         checkpoint.save(self.store, state, score=score, meta={"kimg": kimg})
-        if state.averages:
-            checkpoint.save_averages(self.averages, state)
 
     def _stop_not_finite(self, kimg: float, what: str = "a loss") -> None:
         checkpoint.wait(self.store)

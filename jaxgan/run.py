@@ -1,5 +1,6 @@
 """The training loop and the signals that stop it. What is trained comes as a `plan.Run`."""
 
+import contextlib
 import math
 import os
 import signal
@@ -7,16 +8,18 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
 
 import jax
 import jax.numpy as jnp
 
 from jaxgan import ahead, calls, checkpoint, grow, label_vectors, parallel, step, watch
 from jaxgan.data import Source
+from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed
 from jaxgan.meter import add_to_meter, start_meter
-from jaxgan.plan import Run, first_state, write_config
+from jaxgan.plan import LOCK, Run, first_state, write_config
 from jaxgan.profiling import Tracer
 from jaxgan.report import Report
 from jaxgan.settings import Design, Settings
@@ -129,25 +132,69 @@ class Signals:
         os.write(2, STOPPING)  # not print, which a signal may interrupt and which then refuses
 
 
+def start_directory(run: Run) -> TextIO:
+    """Make the run directory, with what the run is where there is none; returns the file that keeps other processes out."""
+    try:
+        run.directory.mkdir(parents=True, exist_ok=True)
+        lock = lock_file(run.directory / LOCK)
+    except OSError as e:
+        raise UserError(f"--run-dir {run.directory}: it cannot be written ({e.strerror}); give another --run-dir") from e
+    if not (run.directory / "config.json").exists():
+        describe(run)
+    return lock
+
+
+def describe(run: Run) -> None:
+    """What `sample` needs beside the checkpoints. Of a run that goes on: once it is sure that it can, with this config."""
+    write_config(run.directory, run.config)
+    label_vectors.write(run.directory, label_vectors.some_of(run.source, run.settings.seed))
+
+
+def lock_file(path: Path) -> TextIO:
+    """An open file that no other process has locked; the lock ends with the process, however that ends.
+
+    Raises:
+      UserError: another process has it.
+    """
+    file = path.open("a")
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{path.parent}: another process is training here; wait for it, or give another --run-dir") from None
+    return file
+
+
 def train(run: Run) -> int:
     """Train to the end, or until a signal. Returns the exit code; raises UserError where the run cannot go on."""
+    with contextlib.ExitStack() as held:
+        if parallel.is_main():
+            held.enter_context(start_directory(run))
+        parallel.barrier()
+        return _train(run)
+
+
+def _train(run: Run) -> int:
     settings, main = run.settings, parallel.is_main()
     directory, batch = run.directory, settings.batch
     total = math.ceil(settings.kimg * 1000 / batch)
     tick = max(1, round(settings.tick_kimg * 1000 / batch))
     snapshot = tick * max(1, round(settings.snapshot_kimg / settings.tick_kimg))
-    if main:
-        write_config(directory, run.config)
-        label_vectors.write(directory, label_vectors.some_of(run.source, settings.seed))
-    parallel.barrier()
-
     store = checkpoint.open_store(directory / "checkpoints", settings.keep)
     made_by = lambda done: run.stages[run.stage(done - 1)]  # the state after so many steps is of the last one's stage
     restored, damaged = checkpoint.restore(store, lambda done: shapes(settings, made_by(done)))
     done = int(restored.step) if restored else 0
     if damaged:
         checkpoint.drop_newer(store, done)
-    rows = watch.cut_log(directory / "log.jsonl", done) if main else []
+    rows = []
+    if main:
+        describe(run)
+        rows = watch.cut_lines(directory / "log.jsonl", lambda row: row.get("step", done + 1) <= done)
+        kimg = done * batch / 1000 + 1e-9  # of what `evaluate` measured the file says the step, not the kimg
+        watch.cut_lines(directory / "metrics.jsonl", lambda line: line.get("of", {}).get("kimg", 0.0) <= kimg)
     bar = watch.Progress(total * batch / 1000, done * batch / 1000, main)
     for line in damaged:
         bar.say(f"{line}; going on from step {done}")
@@ -165,7 +212,7 @@ def train(run: Run) -> int:
         if run.stage(done) == run.stage(done - 1):
             machine = started(machine, settings, made_by(done), done, total)
         state = restored or fresh(settings, run.stages[0])
-        report = Report(run, store, rows, bar)
+        report = Report(run, store, rows, bar, snapshot)
         if main and not done:
             report.reals()
         with Signals() as signals, bar:

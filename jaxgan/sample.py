@@ -1,6 +1,7 @@
 """Images of a generator: of seeds, labels, truncation and noise, and with mixed styles."""
 
 import inspect
+import math
 from collections.abc import Iterator
 
 import jax
@@ -15,8 +16,8 @@ from jaxgan.game import normal
 from jaxgan.style import NOISE
 
 CHUNK = 64
-"""Images the generator makes at once on a device. Always this many: image i of a seed then is the same to the bit
-whatever n and the number of devices are."""
+"""Images the generator makes at once on a device. Always this many: image i of a seed then is the same to the bit whatever n
+is. (On a CPU another number of devices or cores may round a pixel in a hundred thousand to its neighbour.)"""
 
 
 def _drawn(generator: nn.Module, key, index, threshold):
@@ -96,10 +97,12 @@ def _held(generator: nn.Module, variables, seed: int, psi: float, threshold: flo
     """What every chunk is made with. UserError where an option is wrong, or not one of this generator's."""
     if not generator.z_dim:
         raise UserError("this generator makes images from source images: give them, as --source FOLDER or translate(images)")
-    if psi < 0:
-        raise UserError(f"psi is {psi}; it must be at least 0")
-    if threshold is not None and threshold <= 0:
+    if not 0 <= psi < math.inf:
+        raise UserError(f"psi is {psi}; it must be a number of at least 0")
+    if threshold is not None and not threshold > 0:
         raise UserError(f"threshold is {threshold}; it must be above 0")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}; it must be in [0, 2^32)")
     if noise not in (None, *NOISE):
         raise UserError(f"noise is {noise!r}; it must be one of {', '.join(NOISE)}")
     if noise and "noise" not in inspect.signature(generator.__call__).parameters:

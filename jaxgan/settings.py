@@ -1,10 +1,12 @@
 """What every run has, whatever it trains; and what a config must say of what it trains."""
 
 import dataclasses
+import math
 from typing import Any, Literal, NamedTuple
 
 from jaxgan.data import Source, open_source
 from jaxgan.data.source import Progress
+from jaxgan.errors import UserError
 from jaxgan.step import Game, Recipe
 
 
@@ -76,7 +78,7 @@ class Settings:
     to be fastest when the run starts. Another number rounds otherwise: a run that resumes to the bit has always the same."""
     cpu_devices: int = 0
     """On a CPU, devices that the cores are shared by, each with a part of the batch; 0: one a core, up to 8, where each then
-    has 8 images. Another number changes the last bits of the run."""
+    has 8 images. Another number, or other cores, change the last bits of the run."""
     compile_cache: str = "auto"
     """Where compiled programs are kept for the next start: auto is JAX_COMPILATION_CACHE_DIR if set, else jaxgan's cache; a
     folder; or off."""
@@ -108,6 +110,31 @@ WHERE = {
 }
 """Settings that say where and how to run, not what is computed: these may change between a run and its resumption. The
 data is compared by its fingerprint, not by where it lies."""
+
+
+ABOVE_0 = {
+    *("kimg", "tick_kimg", "snapshot_kimg", "batch", "accum", "keep", "processes"),
+    *("width", "width_max", "z_dim", "group", "patch", "every", "share"),
+}
+"""Fields, of whichever config, that must be more than 0. The other numbers must be 0 or more, but for `ema_kimg`, where -1 may
+have a meaning."""
+
+
+def check_numbers(settings: Settings) -> None:
+    """UserError for a number that no config has a meaning for."""
+    for field in dataclasses.fields(settings):
+        name, value = f"--{field.name.replace('_', '-')}", getattr(settings, field.name)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                continue
+            if not math.isfinite(number):
+                raise UserError(f"{name} {number}: give a finite number")
+            if field.name in ABOVE_0 and number <= 0:
+                raise UserError(f"{name} {number}: it must be above 0")
+            if number < (-1 if field.name == "ema_kimg" else 0):
+                raise UserError(f"{name} {number}: it must be 0 or more")
+            if field.name in ("b1", "b2") and number >= 1:
+                raise UserError(f"{name} {number}: it must be below 1")
 
 
 class Design(NamedTuple):

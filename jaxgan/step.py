@@ -95,6 +95,8 @@ class Term(NamedTuple):
     """round -> loss [], new carry entries, log entries"""
     every: int = 1
     """Lazy: counted in every `every`-th step alone, times `every`. A phase none of whose terms is due does not move."""
+    share: int = 1
+    """It looks at every `share`-th image, as it slices them itself: this divides the images of a device."""
 
 
 class Phase(NamedTuple):
@@ -154,8 +156,8 @@ def check(recipe: Recipe) -> None:
             names = [term.name for term in phase.terms]
             if not names or len(set(names)) != len(names):
                 raise ValueError(f"a phase needs terms with names of their own; this one has {names}")
-            if any(term.every < 1 for term in phase.terms):
-                raise ValueError(f"every must be at least 1 in the terms {names}")
+            if any(term.every < 1 or term.share < 1 for term in phase.terms):
+                raise ValueError(f"every and share must be at least 1 in the terms {names}")
     used = {s for turn in recipe.turns for s in (*turn.slots, *turn.extra)}
     if any(s in recipe.held_slots for turn in recipe.turns for s in turn.slots):
         raise ValueError(f"no turn may play on the held-out slots {recipe.held_slots}; its terms see them by `extra`")

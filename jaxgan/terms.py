@@ -84,7 +84,7 @@ def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int =
         key = (r.keys[::share],) if drawn else ()
         return jnp.mean(fn(*key, _critic(r, of), images)), {}, {}
 
-    return Term(name, weight, term, every)
+    return Term(name, weight, term, every, share)
 
 
 def mixed_gradient_penalty(name: str, weight, *, every: int = 1, share: int = 1) -> Term:
@@ -94,7 +94,7 @@ def mixed_gradient_penalty(name: str, weight, *, every: int = 1, share: int = 1)
     def term(r: Round):
         return jnp.mean(fn(r.keys[::share], _critic(r), r.real[::share], r.fake[::share])), {}, {}
 
-    return Term(name, weight, term, every)
+    return Term(name, weight, term, every, share)
 
 
 def drift(weight) -> Term:
@@ -122,7 +122,7 @@ def path_length(weight, *, every: int = 1, share: int = 1, **options) -> Term:
         value, new = regularizers.path_length(keys, r.S, w, r.carry["pl_mean"], mean=mean, **options)
         return jnp.mean(value), {"pl_mean": new}, {}
 
-    return Term("path_length", weight, term, every)
+    return Term("path_length", weight, term, every, share)
 
 
 def cr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
@@ -132,7 +132,7 @@ def cr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
         value = regularizers.cr(r.keys[::share], _critic(r), r.real[::share], augment=lambda key, x: augment(key, x, 1.0))
         return jnp.mean(value), {}, {}
 
-    return Term("cr", weight, term, every)
+    return Term("cr", weight, term, every, share)
 
 
 def bcr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
@@ -142,7 +142,7 @@ def bcr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
         fn = partial(regularizers.bcr, augment=lambda key, x: augment(key, x, 1.0), real_weight=1.0, fake_weight=1.0)
         return jnp.mean(fn(r.keys[::share], _critic(r), r.real[::share], r.fake[::share])), {}, {}
 
-    return Term("bcr", weight, term, every)
+    return Term("bcr", weight, term, every, share)
 
 
 def zcr_d(weight, *, every: int = 1, share: int = 1, **options) -> Term:
@@ -152,7 +152,7 @@ def zcr_d(weight, *, every: int = 1, share: int = 1, **options) -> Term:
         value = regularizers.zcr_d(r.keys[::share], _critic(r, "fake"), r.S, r.w[::share], **options)
         return jnp.mean(value), {}, {}
 
-    return Term("zcr_d", weight, term, every)
+    return Term("zcr_d", weight, term, every, share)
 
 
 def zcr_g(weight, *, every: int = 1, share: int = 1, **options) -> Term:
@@ -161,7 +161,7 @@ def zcr_g(weight, *, every: int = 1, share: int = 1, **options) -> Term:
     def term(r: Round):
         return jnp.mean(regularizers.zcr_g(r.keys[::share], r.S, r.w[::share], **options)), {}, {}
 
-    return Term("zcr_g", weight, term, every)
+    return Term("zcr_g", weight, term, every, share)
 
 
 def orthogonal(player: str, weight, **options) -> Term:

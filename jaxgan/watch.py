@@ -1,5 +1,6 @@
 """What a person watches: the log, curves, grids of samples, one progress line."""
 
+import contextlib
 import json
 import math
 import time
@@ -35,27 +36,40 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
 
 
 def write_picture(picture: Image.Image, path: Path) -> None:
-    """Save as PNG under its final name only when whole."""
+    """Save as PNG, whole or not at all."""
+    _write_whole(path, lambda file: picture.save(file, "png"))
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Save as .npz, whole or not at all."""
+    _write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def _write_whole(path: Path, write: Callable) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    picture.save(part, "png")
-    part.replace(path)
+    try:
+        with part.open("wb") as file:
+            write(file)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a half-written last line is left out."""
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a .jsonl; those that are none, such as one that a kill left half-written, are left out."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        with contextlib.suppress(ValueError):
             rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
+    return [row for row in rows if isinstance(row, dict)]
 
 
-def cut_log(path: Path, step: int) -> list[dict[str, Any]]:
-    """Drop what was logged after `step`, so that a resumed run does not say it twice; returns what stays."""
-    rows = [row for row in read_log(path) if row["step"] <= step]
+def cut_lines(path: Path, keep: Callable[[dict], bool]) -> list[dict[str, Any]]:
+    """Drop the lines of a .jsonl that `keep` refuses: a resumed run does not say twice what came after its checkpoint."""
+    rows = [row for row in read_lines(path) if keep(row)]
+    if not path.exists():
+        return rows
     part = path.with_name(path.name + ".part")
     part.write_text("".join(json.dumps(row) + "\n" for row in rows))
     part.replace(path)

@@ -102,6 +102,44 @@ def test_a_truncated_checkpoint_is_passed_over(tmp_path, first):
     store.manager.close()
 
 
+@pytest.mark.parametrize("held", ["", '{"sxore": 3.0}', "null", "\0\0"])
+def test_a_damaged_score_is_read_from_beside_the_checksums(tmp_path, first, held):
+    filled(tmp_path, first, [(1, 2.0), (2, 1.0), (3, 5.0)]).manager.close()
+    for step in (1, 2, 3):
+        path = tmp_path / str(step) / "metrics" / "metrics"
+        if path.exists():
+            path.write_text(held)
+    assert checkpoint.load_generator(tmp_path, "best")[1] == 2 and checkpoint.load_generator(tmp_path, 3)[1] == 3
+    store = filled(tmp_path, first, [(4, 4.0), (5, 3.0)])
+    assert int(checkpoint.restore(store, lambda step: first)[0].step) == 5
+    store.manager.close()
+    assert steps(tmp_path) == [2, 4, 5]
+
+
+def test_a_score_that_is_nowhere_is_no_rival_for_the_best(tmp_path, first):
+    filled(tmp_path, first, [(1, 2.0), (2, 1.0), (3, 5.0)], keep=3).manager.close()
+    (tmp_path / "2" / "meta" / "metadata").write_text("")
+    (tmp_path / "2" / "metrics" / "metrics").write_text("")
+    assert checkpoint.load_generator(tmp_path, "best")[1] == 1
+    store = checkpoint.open_store(tmp_path)
+    assert int(checkpoint.restore(store, lambda step: first)[0].step) == 3
+    store.manager.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_state_of_another_config_is_not_called_damaged(tmp_path, first):
+    store = filled(tmp_path, first, [(1, None), (2, None)])
+    wider = first.replace(d=first.d.replace(params={"v": jnp.ones((2, 3), jnp.bfloat16)}))
+    plain = first.replace(averages={})
+    for like in (wider, plain):
+        with pytest.raises(UserError, match=f"{tmp_path}/2: its networks or optimisers are not those of this config"):
+            checkpoint.restore(store, lambda step, like=like: like)
+    damage(tmp_path / "2")
+    with pytest.raises(UserError, match=f"{tmp_path}/1: its networks"):
+        checkpoint.restore(store, lambda step: plain)
+    store.manager.close()
+
+
 def test_every_leaf_counts_in_the_checksums(first):
     tree = jax.device_get(checkpoint.to_tree(first))
     before = checkpoint.checksums(tree)

@@ -202,8 +202,8 @@ def test_labels_that_do_not_fit_are_refused(tmp_path):
     images = np.zeros((4, 6, 8, 1), np.uint8)
     for i, (labels, says) in enumerate(
         (
-            (np.array([2**32, 1, 1, 0]), "whole numbers from 0 to"),
-            (np.array([2**63, 1, 1, 0], np.uint64), "whole numbers from 0 to"),
+            (np.array([2**32, 1, 1, 0]), "classes from 0 to"),
+            (np.array([2**63, 1, 1, 0], np.uint64), "classes from 0 to"),
             (np.float32([[0, np.nan]] * 4), "label vector of image 0 has NaN or infinity .4 do"),
             (np.float64([[0, 1], [0, 1], [1e60, 0], [0, 1]]), "label vector of image 2 has NaN or infinity .1 do"),
         )
@@ -233,8 +233,10 @@ def test_dataset_json(tmp_path, suffix):
 
     names = [f"00000/img{i}.png" for i in range(5)]
     for large in (2**31, 10**30):
-        with pytest.raises(UserError, match="give whole numbers from 0 to"):
+        with pytest.raises(UserError, match="give 0 to 1048575"):
             opened([[name, large] for name in names])
+    with pytest.raises(UserError, match="00000/img0.png is listed with two labels"):
+        opened([[name, 0] for name in names] + [[names[0], 1]])
     with pytest.raises(UserError, match="label vector of image 0 has NaN"):
         opened([[name, [0.5, float("nan")]] for name in names])
     source = opened([[name, label] for name, label in zip(names, (3, 0, 1, 1, 3), strict=True)])

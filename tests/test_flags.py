@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import flags
-from experiments.cli import run_command
+from experiments.cli import _one_line
 from jaxgan import compile_cache
 from jaxgan.errors import UserError
 
@@ -105,13 +105,24 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     assert compile_cache.use("auto") is None  # the cache is a help, not a condition
 
 
-def test_ctrl_c_outside_the_loop_is_one_line(capsys):
-    def main():
-        raise KeyboardInterrupt
+INTERRUPTED = """
+from experiments.cli import run_command
+def main():
+    print("something", end="")
+    raise KeyboardInterrupt
+run_command(main)
+"""
 
-    with pytest.raises(SystemExit) as stopped:
-        run_command(main)
-    assert stopped.value.code == 130 and capsys.readouterr().err == "stopped\n"
+
+def test_ctrl_c_outside_the_loop_is_one_line():
+    made = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (made.returncode, made.stdout, made.stderr) == (130, "something", "stopped\n")
+
+
+def test_a_framed_complaint_is_one_line_without_its_frame():
+    for corner, side, row in (("╭", "│", "─"), ("+", "|", "-")):
+        panel = f"{corner}{row} Error {row * 9}{corner}\n{side} there is no --kmig {side}\n{corner}{row * 17}{corner}"
+        assert _one_line(panel, "train") == "there is no --kmig (train --help lists the fields)"
 
 
 COMPILES = """

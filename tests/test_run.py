@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import time
 from functools import partial
 
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxgan.plan import LOCK
+from jaxgan.run import lock_file
 from tests import commands
 from tests.commands import TINY, assert_equal, final_state
 
@@ -102,6 +105,62 @@ def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(finishe
     assert log(directory)[-1]["step"] == 50
 
 
+def test_a_forced_config_that_does_not_fit_leaves_the_run_as_it_was(finished, tmp_path):
+    directory = tmp_path / "wider"
+    shutil.copytree(finished[0], directory)
+    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    more = ["--posthoc", "0.05", "0.1", "--kimg", "0.2", "--resume", "force"]
+    code, _, err = run("train", *TINY, *more, "--run-dir", directory)
+    assert code == 2 and "not those of this config" in err and len(err.strip().splitlines()) == 1, err
+    assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
+
+
+def test_a_directory_is_one_processs(finished, tmp_path):
+    directory = tmp_path / "held"
+    shutil.copytree(finished[0], directory)
+    with lock_file(directory / LOCK):
+        code, _, err = run("train", *TINY, "--run-dir", directory)
+        assert code == 2 and "another process is training here" in err and len(err.strip().splitlines()) == 1, err
+    assert run("train", *TINY, "--run-dir", directory)[0] == 0
+
+
+def test_a_start_that_was_killed_at_once_can_be_made_again(tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("lock", "config.json.part"):
+        (tmp_path / "run" / name).write_text("{")
+    args = ["gan", "--batch", "4", "--kimg", "0.02", "--tick-kimg", "0.02", "--run-dir", tmp_path / "run"]
+    code, out, err = run("train", *args)
+    assert code == 0 and "done" in out, err
+    (tmp_path / "run" / "config.json").write_text("")
+    code, _, err = run("train", *args)
+    assert code == 2 and "its config.json is damaged; --resume force" in err, err
+    code, out, err = run("train", *args, "--resume", "force")
+    assert code == 0 and "complete" in out and (tmp_path / "run" / "config.json").read_text(), err
+
+
+def test_a_stop_changes_no_measurement_and_no_average(tmp_path):
+    """Interrupted between two snapshots: what is measured and averaged is as without."""
+    args = ["gan", "--batch", "4", "--tick-kimg", "0.02", "--snapshot-kimg", "0.04", "--posthoc", "0.05", "0.1"]
+    args += ["--metrics", "swd2k", "--metrics-kimg", "0.06", "--kimg"]
+    for name, stops in (("whole", ["0.2"]), ("stopped", ["0.06", "0.2"])):
+        for kimg in stops:  # a run with a shorter --kimg ends with a measurement of its own, whose line says its kimg
+            code, _, err = run("train", *args, kimg, "--resume", "force", "--run-dir", tmp_path / name)
+            assert code == 0, err
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    measured = lambda d: [json.loads(line)["of"]["kimg"] for line in (d / "metrics.jsonl").read_text().splitlines()]
+    assert measured(whole) == [0.08, 0.12, 0.2] and measured(stopped) == [0.06, 0.08, 0.12, 0.2]
+    averages = lambda d: sorted(int(p.name) for p in (d / "averages").iterdir() if p.name.isdigit())
+    assert averages(whole) == [10, 20, 30, 40, 50] and set(averages(stopped)) == {15, *averages(whole)}
+
+
+def test_a_config_that_trained_nothing_yet_may_be_mended(finished, tmp_path):
+    (tmp_path / "run").mkdir()
+    shutil.copy(finished[0] / "config.json", tmp_path / "run")
+    code, out, err = run("train", *TINY, "--lr", "3e-4", "--kimg", "0.02", "--run-dir", tmp_path / "run")
+    assert code == 0 and "done" in out, err
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["lr"] == 3e-4
+
+
 def test_several_devices_train_the_same_network(finished, tmp_path):
     four = (*TINY, "--cpu-devices", "4", "--run-dir", tmp_path / "four")  # the config says 1, whatever the environment says
     code, out, err = run("train", *four)
@@ -116,6 +175,24 @@ def test_several_devices_train_the_same_network(finished, tmp_path):
     code, out, err = run("train", *four)
     assert code == 0 and "resuming at" in out and "on 4 x" in out, err
     assert_equal(whole, final_state(tmp_path / "four"))
+
+
+def test_two_processes_train_one_run_with_averages_and_stop_and_resume_together(tmp_path):
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        port = s.getsockname()[1]
+    args = ["gan", "--batch", "4", "--tick-kimg", "0.02", "--snapshot-kimg", "0.04", "--posthoc", "0.05", "0.1"]
+    args += ["--run-dir", tmp_path / "run", "--coordinator", f"localhost:{port}", "--processes", "2"]
+    for kimg in ("0.08", "0.16"):
+        both = [start("train", *args, "--kimg", kimg, "--resume", "force", "--process", i) for i in range(2)]
+        try:
+            said = [process.communicate(timeout=120) for process in both]
+        finally:
+            [process.kill() for process in both]
+        assert [process.returncode for process in both] == [0, 0], said
+    assert "on 2 x" in said[0][0] and "resuming at 0.08 kimg" in said[0][0]
+    assert sorted(int(p.name) for p in (tmp_path / "run" / "averages").iterdir() if p.name.isdigit()) == [10, 20, 30, 40]
+    assert [row["step"] for row in log(tmp_path / "run")] == list(range(5, 41, 5))
 
 
 def test_a_run_on_another_number_of_devices_resumes(finished, tmp_path):
@@ -158,6 +235,11 @@ def test_samples(finished, tmp_path):
         (["--out", "a.jpg"], "write a .png"),
         (["--checkpoint", "7"], "no checkpoint of step 7"),
         (["--psi", "-1"], "psi"),
+        (["--psi", "nan"], "psi is nan"),
+        (["--seed", "99999999999999999999"], "seed is 99999999999999999999"),
+        (["--rows", "-1"], "--rows -1"),
+        (["--out", ""], "--out is empty"),
+        (["--checkpoint", "²"], "latest, best or a step"),
     ):
         code, _, err = run("sample", directory, *args)
         assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
@@ -184,6 +266,19 @@ def test_samples(finished, tmp_path):
         (["digits-seed", "--size", "32", "32"], "28x28x1"),
         (["digits", "--augment", "twist"], "twist"),
         (["digits", "--augment-p", "1.5"], "augmentation probability"),
+        (["digits", "--width", "0"], "--width 0: it must be above 0"),
+        (["digits", "--every", "0"], "--every 0: it must be above 0"),
+        (["digits", "--lr", "nan"], "--lr nan: give a finite number"),
+        (["digits", "--kimg", "inf", "--tick-kimg", "inf"], "inf: give a finite number"),
+        (["digits", "--b2", "1.5"], "--b2 1.5: it must be below 1"),
+        (["sngan_cnn", "--standing", "-1"], "--standing -1: it must be 0 or more"),
+        (["digits", "--jitter", "29"], "the images are 28x28"),
+        (["digits", "--posthoc", "0.05"], "give two widths"),
+        (["digits", "--processes", "2"], "give --coordinator HOST:PORT"),
+        (
+            ["digits", "--batch", "34", "--cpu-devices", "2"],
+            "takes one of 2 images; the nearest sizes are 32 or 36",
+        ),
         (["digits", "--cpu-devices", "3"], "does not divide by 3 devices; the nearest sizes are 30 or 33"),
         (["gan", "--level", "0"], "--level 0: it must be between 0 and 1"),
     ],

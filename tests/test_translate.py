@@ -108,6 +108,9 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
         (["--source", given], "c.png has 8x24, the generator takes 16x24; pass --resize"),
         (["--source", given, "--psi", "0.5"], "leave them out"),
         (["--source", given / "nothing"], "no such image"),
+        (["--source", given, "--out", given], "whose images it would replace"),
+        (["--source", given, "--out", given / "sub" / "made"], "whose images it would replace"),
+        (["--source", given, "--rows", "2"], "--rows 2"),
     ):
         code, _, err = run("sample", facades / "run", *args)
         assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err

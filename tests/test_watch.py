@@ -1,5 +1,9 @@
 """What a person watches does not hold up what is watched."""
 
+import numpy as np
+import pytest
+from PIL import Image
+
 from jaxgan import watch
 
 
@@ -18,3 +22,26 @@ def test_curves_are_drawn_in_a_fiftieth_of_the_time_and_whenever_pictures_are():
     curves(200, anyway=True)
     curves(201)
     assert drawn[4:] == [(190.0, 200)]
+
+
+def test_lines_that_cannot_be_read_are_left_out_and_those_after_a_checkpoint_cut(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"st\xff": 2}\n{"step": 3\n[4]\n{"step": 5}\n{"step": 6}\n{"ste')
+    kept = [{"step": 1}, {"step": 5}]
+    assert watch.cut_lines(path, lambda row: row.get("step", 9) <= 5) == kept
+    assert watch.read_lines(path) == kept and path.read_text() == '{"step": 1}\n{"step": 5}\n'
+    assert watch.cut_lines(tmp_path / "none", lambda row: True) == [] and not (tmp_path / "none").exists()
+
+
+def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
+    watch.write_arrays(tmp_path / "in" / "a.npz", images=np.arange(3))
+    np.testing.assert_array_equal(np.load(tmp_path / "in" / "a.npz")["images"], np.arange(3))
+
+    def full(self, file, kind):
+        file.write(b"some of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        watch.write_picture(Image.new("L", (4, 4)), tmp_path / "out" / "a.png")
+    assert not list((tmp_path / "out").iterdir())

@@ -234,12 +234,9 @@ def check(config: Config, shape, classes) -> None:
         raise UserError("--augment-target steers the augmentation, and --augment is empty; name one")
     if config.weight_decay and config.optimizer not in ("adamw", "lion"):
         raise UserError(f"--weight-decay: {config.optimizer} has none; give --optimizer adamw or lion")
-    if config.penalty and micro % config.share:
-        raise UserError(f"--share {config.share} does not divide the {micro} images of a (micro-)batch")
     if config.loss.startswith("mmd") and micro < 2:
         raise UserError(f"--loss {config.loss} compares images, and a (micro-)batch is 1; give a larger --batch")
-    for name in ("n_critic", "every", "share"):
-        if getattr(config, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(config, name)}: give 1 or more")
+    if config.n_critic < 1:
+        raise UserError(f"--n-critic {config.n_critic}: give 1 or more")
     if not 0 <= config.augment_p <= 1:
         raise UserError(f"--augment-p {config.augment_p:g}: a probability; give 0 to 1")

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgan.data.images import Look
-from jaxgan.data.source import Items, Source, Stored, finish, finite, prepare
+from jaxgan.data.source import MOST_CLASSES, Items, Source, Stored, finish, finite, prepare
 from jaxgan.errors import UserError
 
 IMAGE_KEYS = ("x", "images", "x_train", "arr_0")
@@ -69,11 +69,11 @@ def _as_labels(labels, n, where):
     described = f"{labels.dtype} {list(labels.shape)}"
     if labels.shape == (n, 1) and labels.dtype.kind in "iu":
         labels = labels[:, 0]
-    if labels.shape == (n,) and labels.dtype.kind in "iu" and 0 <= labels.min() <= labels.max() < 2**31:
+    if labels.shape == (n,) and labels.dtype.kind in "iu" and 0 <= labels.min() <= labels.max() < MOST_CLASSES:
         return labels.astype(np.int32)
     if labels.ndim == 2 and len(labels) == n and labels.shape[1] > 0 and labels.dtype.kind in "iufb":
         return finite(labels, where)
-    raise UserError(f"{where} is {described}; labels must be {n} whole numbers from 0 to 2^31 - 1, or [{n}, K] vectors")
+    raise UserError(f"{where} is {described}; labels must be {n} classes from 0 to {MOST_CLASSES - 1}, or [{n}, K] vectors")
 
 
 def digits(size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:

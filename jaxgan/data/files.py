@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from jaxgan.data.images import SUFFIXES, open_image
-from jaxgan.data.source import Items, finite
+from jaxgan.data.source import MOST_CLASSES, Items, finite
 from jaxgan.errors import UserError
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
@@ -237,18 +237,21 @@ def _listed(text, names, where):
     try:
         pairs = json.loads(text)["labels"]
         known = {name.replace("\\", "/"): label for name, label in pairs} if pairs is not None else {}
+        twice = next((name for name, label in pairs or () if known[name.replace("\\", "/")] != label), None)
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise UserError(f'{where}: not of the form {{"labels": [[name, label], ...]}} ({e!r})') from None
+    if twice is not None:
+        raise UserError(f"{where}: {twice} is listed with two labels; keep one of them")
     if not known:
         return None, ()
     missing = [name for name in names if name not in known]
     if missing:
         raise UserError(f"{where}: no label for {missing[0]} ({len(missing)} of {len(names)} are missing)")
     values = [known[name] for name in names]
-    if all(type(v) is int and 0 <= v < 2**31 for v in values):
+    if all(type(v) is int and 0 <= v < MOST_CLASSES for v in values):
         return np.array(values, np.int32), tuple(str(i) for i in range(max(values) + 1))
     for name, v in zip(names, values, strict=True):
         if not (isinstance(v, list) and v and all(type(e) in (int, float) for e in v) and len(v) == len(values[0])):
-            raise UserError(f"{where}: the label of {name} is {v!r}; give whole numbers from 0 to 2^31 - 1, or vectors alike")
+            raise UserError(f"{where}: the label of {name} is {v!r}; give 0 to {MOST_CLASSES - 1}, or vectors alike")
     vectors = finite(np.array(values, np.float64), where)
     return vectors, tuple(str(i) for i in range(vectors.shape[1]))

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgan.data.images import open_image
-from jaxgan.data.source import IN_MEMORY, Items, Progress, finite
+from jaxgan.data.source import IN_MEMORY, MOST_CLASSES, Items, Progress, finite
 from jaxgan.errors import UserError
 
 NAME = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(/(?P<config>[\w.\-+]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -194,7 +194,7 @@ def _labels(values, feature, tfds, where):
         labels = np.asarray(values)
     except ValueError:  # of different lengths
         return None, ()
-    if labels.ndim == 1 and labels.dtype.kind in "iu" and 0 <= labels.min() <= labels.max() < 2**31:
+    if labels.ndim == 1 and labels.dtype.kind in "iu" and 0 <= labels.min() <= labels.max() < MOST_CLASSES:
         named = isinstance(feature, tfds.features.ClassLabel) and feature.num_classes
         names = feature.names if named else [str(i) for i in range(labels.max() + 1)]
         return labels.astype(np.int32), tuple(names)

@@ -16,6 +16,7 @@ from jaxgan.data.images import Header, Look, header, pixels
 from jaxgan.errors import UserError
 
 IN_MEMORY = 2 * 1024**3  # bytes of uint8 pixels; a set up to this size is decoded once, when it is opened
+MOST_CLASSES = 2**20  # larger numbers are no classes: names and weights for each would fill the memory
 CHUNK = 64  # images in one piece of work for a thread
 
 Progress = Callable[[int, int], None]  # (images done, images in all); a set may be gone through more than once

@@ -49,8 +49,8 @@ PROTOCOLS = {
     "modes26k": Protocol("modes", "stacked", 26_000, 0, "StackedMNIST: modes of 1,000 and KL, as VEEGAN and PacGAN count"),
     "auth10k": Protocol("authenticity", "classifier", 10_000, 0, "share not closer to a training image than its fellow is"),
     "random10k": Protocol("fid", "random", 10_000, 0, "Frechet distance of random convolutional features, for any set"),
-    "swd10k": Protocol("swd", "pixels", 10_000, 10_000, "sliced Wasserstein distance of the pixels, +- over directions"),
-    "swd2k": Protocol("swd", "pixels", 2_000, 2_000, "the same of 2,000 images"),
+    "swd10k": Protocol("swd", "pixels", 10_000, 10_000, "sliced Wasserstein distance of the pixels in 0..1, +- over directions"),
+    "swd2k": Protocol("swd", "pixels", 2_000, 2_000, "sliced Wasserstein distance of the pixels in 0..1, of 2,000 images"),
 }
 
 SHORT = {
