@@ -111,6 +111,7 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
         (["--source", given, "--out", given], "whose images it would replace"),
         (["--source", given, "--out", given / "sub" / "made"], "whose images it would replace"),
         (["--source", given, "--rows", "2"], "--rows 2"),
+        (["--source", facades / "one.npz"], "arrays are not read here"),
     ):
         code, _, err = run("sample", facades / "run", *args)
         assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
@@ -123,6 +124,7 @@ def test_mistakes_before_a_run_on_pairs(tmp_path):
     for args, says in (
         (["--degrade", "mosk"], "the nearest is mask"),
         (["--layers", "4"], "0 to 3 layers"),
+        (["--degrade", "blur", "--side-by-side", "left"], "leave it out"),
         (["--jitter", "-1"], "0 or more"),
         (["--conditional", "yes"], "leave it at no"),
         (["--target", "nowhere", "--data", "nothing"], "nothing: no such folder"),

@@ -70,6 +70,8 @@ class Config(Settings):
     """Of the networks' arithmetic; weights and statistics are float32."""
 
     def open_data(self, progress) -> Source:
+        if (self.target or self.side_by_side) and self.degrade != Config.degrade:
+            raise UserError(f"--degrade {' '.join(self.degrade)}: the pairs come from --target or --side-by-side; leave it out")
         return open_pairs(
             self.data,
             target=self.target,

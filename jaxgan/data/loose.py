@@ -55,6 +55,8 @@ def _items(path, said, split) -> Items:
         return files.folder(path, split)
     if not os.path.isfile(path):
         raise UserError(f"{said}: no such image, folder or archive")
+    if path.lower().endswith((".npz", ".npy")):
+        raise UserError(f"{said}: arrays are not read here; give an image, or a folder or archive of images")
     if path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
         return files.archive(path, split)
 
