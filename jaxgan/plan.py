@@ -23,7 +23,7 @@ from jaxgan.settings import WHERE, Design, Settings, check_numbers
 from jaxgan.state import TrainState, create
 from jaxgan.step import Recipe
 
-LOCK = "lock"
+LOCK = ".lock"
 """A file in the run directory that the process which trains there has locked."""
 
 

@@ -126,7 +126,7 @@ def test_a_directory_is_one_processs(finished, tmp_path):
 
 def test_a_start_that_was_killed_at_once_can_be_made_again(tmp_path):
     (tmp_path / "run").mkdir()
-    for name in ("lock", "config.json.part"):
+    for name in (LOCK, "config.json.part"):
         (tmp_path / "run" / name).write_text("{")
     args = ["gan", "--batch", "4", "--kimg", "0.02", "--tick-kimg", "0.02", "--run-dir", tmp_path / "run"]
     code, out, err = run("train", *args)
