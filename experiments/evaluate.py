@@ -67,6 +67,14 @@ def real_images(args: Arguments, config: dict | None, update):
     )
 
 
+def changed(config: dict, source) -> bool:
+    """Whether a run's data is not what it was trained on."""
+    from jaxgan.data import shuffled
+
+    seen = shuffled(source, config["settings"]["seed"]) if config["settings"]["hold_out"] else source  # as the run did
+    return seen.fingerprint != config["data"]["fingerprint"]
+
+
 def generated(args: Arguments, config: dict | None, source, n: int, update):
     """Generated images, a piece at a time, and how many there are (0: any number); and what it is of."""
     from jaxgan import label_vectors, restore
@@ -104,7 +112,6 @@ def main() -> None:
     if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
         raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
     from jaxgan import parallel, restore, watch
-    from jaxgan.data import shuffled
     from jaxgan.metrics.measure import CHUNK, as_json, measure, ready
 
     parallel.share_cores(0, parallel.MOST * CHUNK, 1)
@@ -120,10 +127,8 @@ def main() -> None:
     update, close = watch.counter("reading images", True)
     source = real_images(args, config, update)
     close()
-    if config is not None and not (args.against or args.data_dir or args.split or args.size):
-        seen = shuffled(source, config["settings"]["seed"]) if config["settings"]["hold_out"] else source
-        if seen.fingerprint != config["data"]["fingerprint"]:
-            print(f"note: {source.name} has changed since the run was trained on it")
+    if config is not None and not (args.against or args.data_dir or args.split or args.size) and changed(config, source):
+        print(f"note: {source.name} has changed since the run was trained on it")
     names = args.metrics or (
         ("fd10k", "pr10k", "swd10k") if source.classes and source.labels.ndim == 1 else ("random10k", "swd10k")
     )

@@ -97,6 +97,13 @@ def test_generated_classes_are_as_frequent_as_the_datas():
         assert label_vectors.to_measure(data, classes, 0, 5) is None
 
 
+def test_data_that_changed_since_the_run_is_noticed(digits):
+    for held, seen in ((0, digits), (5, shuffled(digits, 3))):
+        config = {"settings": {"seed": 3, "hold_out": held}, "data": {"fingerprint": seen.fingerprint}}
+        assert not evaluate.changed(config, digits)
+        assert evaluate.changed(config, digits._replace(fingerprint="another"))
+
+
 def test_another_set_is_made_alike_as_the_runs(tmp_path):
     for i in range(3):
         clear = np.full((6, 6, 4), 40 * i, np.uint8)
