@@ -173,7 +173,8 @@ def _open(settings: Settings) -> Source:
     if not 0 <= settings.hold_out < source.n:
         raise UserError(f"--hold-out {settings.hold_out}: {settings.data} has {source.n} images; leave some to train on")
     if settings.jitter > min(source.shape[:2]):
-        raise UserError(f"--jitter {settings.jitter}: the images are {source.shape[0]}x{source.shape[1]}; give less than that")
+        h, w, _ = source.shape
+        raise UserError(f"--jitter {settings.jitter}: the images are {h}x{w}; give {min(h, w)} or less")
     if settings.batch > (source.n - settings.hold_out) * (2 if settings.mirror else 1):
         raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images")
     return source

@@ -120,7 +120,7 @@ def biggan(
     Source: Brock et al. 2019, section 3 and appendix C (Adam, betas 0, 0.999). Deviation: the batch is of one forward pass
       on all devices; `accum` > 1 gives batch norm a micro-batch's statistics.
     """
-    half_life = batch / 1000 * math.log(0.5) / math.log(0.9999) if ema_kimg is None else ema_kimg
+    half_life = _half_life(batch) if ema_kimg is None else ema_kimg
     g = [adversarial("g", "hinge")] + ([terms.orthogonal("g", orthogonal)] if orthogonal else [])
     tx = _adams(lr_g, lr_d, 0.0, 0.999, None)
     return _alternating([adversarial("d", "hinge")], g, tx, n_critic, batch, accum, half_life)
@@ -133,7 +133,7 @@ def reacgan(
 
     Source: Kang et al. 2021, its CIFAR-10 configuration on BigGAN's pair (Adam, betas 0.5, 0.999; average of 0.9999 a step).
     """
-    half_life = batch / 1000 * math.log(0.5) / math.log(0.9999) if ema_kimg is None else ema_kimg
+    half_life = _half_life(batch) if ema_kimg is None else ema_kimg
     with_classes = lambda player: [
         adversarial(player, "hinge"),
         terms.d2d_ce(player, weight, proxies=heads.proxies, temperature=0.5, m_p=0.98),
@@ -150,10 +150,15 @@ def multi_hinge(
     Source: Kavalerov et al. 2021; weights of StudioGAN's CIFAR-10 configuration (feature matching 1, hinge of G 0.05; average of
       0.9999 a step).
     """
-    half_life = batch / 1000 * math.log(0.5) / math.log(0.9999) if ema_kimg is None else ema_kimg
+    half_life = _half_life(batch) if ema_kimg is None else ema_kimg
     g = [terms.multi_hinge("g", weight_g), terms.feature_matching(norm="l1")]
     tx = _adams(lr, lr, 0.5, 0.999, None)
     return _alternating([terms.multi_hinge("d")], g, tx, n_critic, batch, accum, half_life)
+
+
+def _half_life(batch):
+    """In kimg, of an average of 0.9999 a step."""
+    return batch / 1000 * math.log(0.5) / math.log(0.9999)
 
 
 def _adams(lr_g, lr_d, b1, b2, kimg):
