@@ -1,6 +1,5 @@
 """python -m experiments.prepare SOURCE DEST: write any set of images as a prepared TFDS directory."""
 
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -9,7 +8,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from experiments.cli import parse, run_command
-from jaxgan.data import open_source
+from jaxgan.data import open_source, summary
 from jaxgan.data.prepare import check_destination, dataset_name, write
 
 
@@ -60,11 +59,7 @@ def main(args: list[str] | None = None) -> int:
             split=how.split.partition("[")[0],
             progress=lambda done, total: bar.update(writing, completed=done),
         )
-    if source.skipped:
-        print(f"left out {len(source.skipped)} broken images: {', '.join(source.skipped)}", file=sys.stderr)
-    shape = "x".join(map(str, source.shape))
-    kinds = f", {source.classes} {'classes' if source.labels.ndim == 1 else 'label values'}" if source.classes else ""
-    print(f"{source.n} images of {shape}{kinds} in {path}; train on them with --data {path}")
+    print(f"{path}: {summary(source)}; train on them with --data {path}")
     return 0
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 import jaxgan.data.files
 import jaxgan.data.source
-from jaxgan.data import open_source, read_all
+from jaxgan.data import open_source, read_all, summary
 from jaxgan.errors import UserError
 
 
@@ -306,6 +306,24 @@ def test_broken_images(tmp_path, how, suffix):
     assert source.skipped == ("0/2.png",) and source.n == 4
     np.testing.assert_array_equal(read_all(source), noise[[0, 4, 1, 3]])
     np.testing.assert_array_equal(source.labels, [0, 0, 1, 1])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_named_pipe_is_a_broken_image_and_nobody_waits_for_its_writer(classes):
+    os.mkfifo(classes / "cat" / "9.png")
+    refused("cat/9.png is broken .the file is empty", classes)
+    assert open_source(str(classes), skip_broken=True).n == 5
+
+
+def test_what_a_person_is_told_of_a_set(classes, tmp_path):
+    source = open_source(str(classes))
+    assert summary(source) == "5 images of 6x8x3, 2 classes"
+    save(classes / "beside.png", picture(7))  # then its sub-folders are no classes
+    assert summary(open_source(str(classes))) == "6 images of 6x8x3, no labels"
+    assert summary(source._replace(inputs=source, labels=None, skipped=tuple("abcdef"))) == (
+        "5 pairs, 6x8x3 to 6x8x3; 6 broken left out: a, b, c, d, e, ..."
+    )
+    assert summary(source._replace(labels=np.zeros((5, 4), np.float32), classes=4)) == "5 images of 6x8x3, 4 label values"
 
 
 def test_the_first_image_may_be_broken(classes):

@@ -253,7 +253,7 @@ def test_command_skips_broken_images_and_says_so(tmp_path, capsys):
     (tmp_path / "s/1.png").write_bytes(b"")
     refused("1.png is broken", main, [f"{tmp_path}/s", f"{tmp_path}/out"])
     assert main([f"{tmp_path}/s", f"{tmp_path}/out", "--skip-broken"]) == 0
-    assert "left out 1 broken images: 1.png" in capsys.readouterr().err
+    assert "2 images of 4x4x1, no labels; 1 broken left out: 1.png;" in capsys.readouterr().out
     assert read_all(open_source(f"{tmp_path}/out"))[:, 0, 0, 0].tolist() == [0, 2]
 
 

@@ -44,17 +44,22 @@ def folder(path: str, split: str = "train") -> Items:
     names, shown, labels, class_names = arrange(found, split, path, read)
 
     def stamp(i, whole):
-        with open(os.path.join(path, names[i]), "rb") as file:
+        with _opened(os.path.join(path, names[i])) as file:
             return _stamp(file, os.fstat(file.fileno()).st_size, whole)
 
     def file(i):
-        opened = open(os.path.join(path, names[i]), "rb")
+        opened = _opened(os.path.join(path, names[i]))
         if os.fstat(opened.fileno()).st_size > SMALL:
             return opened
         with opened:
             return io.BytesIO(opened.read())
 
     return _items(path, shown, labels, class_names, file, stamp)
+
+
+def _opened(path):
+    """A file to read. A named pipe has nothing in it, and is a broken image: it does not wait for somebody to write."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
 
 
 def archive(path: str, split: str = "train") -> Items:

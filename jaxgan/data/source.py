@@ -49,6 +49,19 @@ class Items(NamedTuple):
     class_names: tuple[str, ...]
 
 
+def summary(source: Source) -> str:
+    """A line for people: how many images, their shape, their labels, what was left out."""
+    shape = "x".join(map(str, source.shape))
+    if source.inputs is not None:
+        line = f"{source.n} pairs, {'x'.join(map(str, source.inputs.shape))} to {shape}"
+    elif source.labels is None:
+        line = f"{source.n} images of {shape}, no labels"
+    else:
+        line = f"{source.n} images of {shape}, {source.classes} {'classes' if source.labels.ndim == 1 else 'label values'}"
+    names = ", ".join(source.skipped[:5]) + ", ..." * (len(source.skipped) > 5)
+    return line + f"; {len(source.skipped)} broken left out: {names}" * bool(source.skipped)
+
+
 def finite(vectors: np.ndarray, where: str) -> np.ndarray:
     """Label vectors [n, K] as float32. Raises UserError where one is not a number, or beyond what float32 holds."""
     with np.errstate(over="ignore"):
