@@ -111,7 +111,9 @@ def main() -> None:
         raise UserError(f"--out {args.out}: name a .png")
     if not 1 <= args.n <= 100:
         raise UserError(f"--n {args.n}: must be in [1, 100]")
-    size = args.size or (28 if args.data == "digits" else None)
+    if args.rows is not None and args.rows < 1:
+        raise UserError(f"--rows {args.rows}: must be at least 1")
+    size = 28 if args.size is None and args.data == "digits" else args.size
     source = open_source(args.data, size=None if size is None else (size, size))
     if source.shape[0] < 8 or source.shape[1] < 8:
         raise UserError(f"--size: the images are {source.shape[0]} by {source.shape[1]}; give at least 8")

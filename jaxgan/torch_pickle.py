@@ -136,6 +136,10 @@ def _reader(budget, storage) -> Reader:
             raise ValueError("damaged: a storage without a name or a length")
         return _Storage(storage(STORAGES[pid[1].dotted], pid[2], pid[4]))
 
+    def take(args):
+        """The memo may give one large argument to many calls."""
+        budget.take(sum(len(a) for a in args if isinstance(a, _SIZED)))
+
     def build(dotted, args):
         if dotted == _LOAD:
             budget.take(len(_raw(args[0])))
@@ -146,8 +150,11 @@ def _reader(budget, storage) -> Reader:
             return Pending(lambda state: _network(dotted, state))
         if dotted not in _BUILD:
             raise ValueError(f"refused: it calls {dotted}, which is not data")
-        budget.take(sum(len(a) for a in args if isinstance(a, _SIZED)))  # the memo may give one large argument to many calls
-        return _BUILD[dotted](*args)
+        take(args)
+        made = _BUILD[dotted](*args)
+        if not isinstance(made, Pending):
+            return made
+        return Pending(lambda state: (take(state), made.finish(state))[1])
 
     return Reader(_named, build, persistent)
 

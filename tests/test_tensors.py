@@ -309,6 +309,11 @@ def test_pickles_that_would_take_for_ever():
     for call in (b"ctorch\nSize\nh\x00\x85R", b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"):
         with pytest.raises(UserError, match="claims more"):  # one argument for each of many calls
             tensors.read(b"\x80\x02" + text + 200 * call + b"e.")
+    make, arguments, state = np.zeros(2500, ">f4").__reduce__()
+    alike = [Reduce(make, arguments, state) for _ in range(200)]  # the same bytes for each; another byte order is a copy
+    with pytest.raises(UserError, match="claims more"):
+        tensors.read(pickle.dumps(alike, 2))
+    same(tensors.read(pickle.dumps(alike[0], 2)), np.zeros(2500), np.float32)
 
 
 def load_twice(inner):
