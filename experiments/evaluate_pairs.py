@@ -68,3 +68,7 @@ def pairs(args, config: dict, update) -> tuple[Source, np.ndarray, str]:
         return source, np.arange(source.n), "pairs"
     source = shuffled(source, run["seed"])  # as the run did
     return source, translate.held_out(source, run["hold_out"], source.n, run["seed"]), "held-out pairs"
+
+
+if __name__ == "__main__":
+    raise SystemExit("error: this is a part of python -m experiments.evaluate RUN")

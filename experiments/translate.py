@@ -57,3 +57,7 @@ def as_png(names: list[str]) -> list[str]:
     """The names with the suffix .png in place of their own, or after it where two would be the same."""
     files = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
     return files if len(set(files)) == len(files) else [f"{name}.png" for name in names]
+
+
+if __name__ == "__main__":
+    raise SystemExit("error: this is a part of python -m experiments.sample RUN --source IMAGES")

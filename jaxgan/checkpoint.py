@@ -1,49 +1,24 @@
-"""The training state on disk, by Orbax: asynchronous, atomic, the latest few and the best.
+"""The training state on disk: asynchronous, atomic, the latest few and the best.
 
-Orbax does not notice flipped bytes in its data files, so every leaf's CRC-32 is kept beside it: a checkpoint that does not
-match is named and the one before is taken. What is saved is one copy of the state as host arrays, so a run may go on with
-another number of devices. Two items: `generator` (all that sampling needs) and `training` (the rest).
+A checkpoint that does not match its checksums is named and the one before is taken. What is saved is one copy of the state as
+host arrays, so a run may go on with another number of devices. Two items: `generator` (all that sampling needs) and
+`training` (the rest).
 """
 
 import json
-import logging
-import shutil
-import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
-from jaxgan import average
+from jaxgan import average, disk
+from jaxgan.disk import SCORE, Store
 from jaxgan.errors import UserError
 from jaxgan.state import TrainState
-
-SCORE = "score"
-"""The metric by which the best is kept, lower is better."""
-
-
-class Store(NamedTuple):
-    """A directory of checkpoints."""
-
-    directory: Path
-    manager: ocp.CheckpointManager
-
-
-def _quiet() -> None:
-    """Orbax logs, with stack traces, what it raises as well, and its readers outlive a failed read: one line of ours says it."""
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    if sys.unraisablehook is sys.__unraisablehook__:
-        sys.unraisablehook = _unless_closed
-
-
-def _unless_closed(what) -> None:
-    if not (what.exc_type is RuntimeError and "Event loop is closed" in str(what.exc_value)):
-        sys.__unraisablehook__(what)
 
 
 def open_store(directory: str | Path, keep: int = 2) -> Store:
@@ -53,7 +28,7 @@ def open_store(directory: str | Path, keep: int = 2) -> Store:
       directory: its `checkpoints/`.
       keep: how many of the latest to keep, beside the best.
     """
-    _quiet()
+    disk.quiet()
     directory = Path(directory).absolute()
     _mend_scores(directory)
     options = ocp.CheckpointManagerOptions(
@@ -97,12 +72,6 @@ def from_tree(tree: dict, like: TrainState) -> TrainState:
     )
 
 
-def checksums(tree) -> dict[str, int]:
-    """CRC-32 of each leaf's bytes, by its path."""
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(a).tobytes()) for path, a in leaves}
-
-
 def not_finite(tree) -> list[str]:
     """Paths of the float leaves with a NaN or an infinity."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
@@ -122,55 +91,7 @@ def save(store: Store, state: TrainState, *, score: float | None = None, meta: d
       UserError: the disk is full, or this or the save before failed; earlier checkpoints are untouched.
     """
     tree = jax.tree.map(np.asarray, jax.device_get(to_tree(state)))
-    _write(store, int(tree["training"]["step"]), tree, {SCORE: score, **(meta or {})}, score)
-
-
-def _write(store: Store, step: int, tree: dict, meta: dict, score: float | None = None) -> None:
-    """Begin to write the items of a tree, and 'meta' with their checksums, as one step."""
-    if step in store.manager.all_steps():
-        return
-    size, free = sum(a.nbytes for a in jax.tree.leaves(tree)), shutil.disk_usage(store.directory).free
-    if free < size * 1.1 + 1e6:
-        raise UserError(
-            f"{store.directory}: no room for a checkpoint ({size / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free); "
-            f"free some space and start again; {_last(store)}"
-        )
-    items = {name: ocp.args.StandardSave(item) for name, item in tree.items()}
-    items["meta"] = ocp.args.JsonSave({"checksums": checksums(tree), **meta})
-    try:
-        metrics = None if score is None else {SCORE: float(score)}
-        store.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
-    except Exception as e:
-        raise _failed(store, e) from e
-
-
-def check(store: Store) -> None:
-    """Raise UserError if the save under way has failed already; returns at once."""
-    try:
-        store.manager.check_for_errors()
-    except Exception as e:
-        raise _failed(store, e) from e
-
-
-def wait(store: Store) -> None:
-    """Return when all is on disk. Raises UserError if it could not be written."""
-    try:
-        store.manager.wait_until_finished()
-        store.manager.check_for_errors()
-    except Exception as e:
-        raise _failed(store, e) from e
-
-
-def _failed(store: Store, e: Exception) -> UserError:
-    reason = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)[:200]
-    if "No space left" in str(e):
-        reason = "the disk is full; free some space and start again"
-    return UserError(f"{store.directory}: a checkpoint could not be written ({reason}); {_last(store)}")
-
-
-def _last(store: Store) -> str:
-    steps = _steps(store.directory)
-    return f"the last good checkpoint is step {steps[-1]}" if steps else "no checkpoint has been written yet"
+    disk.write(store, int(tree["training"]["step"]), tree, {SCORE: score, **(meta or {})}, score)
 
 
 def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState | None, list[str]]:
@@ -199,7 +120,7 @@ def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState
                 ),
             )
             tree = {"generator": found["generator"], "training": found["training"]}
-            wrong = _mismatch(tree, found["meta"]["checksums"])
+            wrong = disk.mismatch(tree, found["meta"]["checksums"])
         except Exception as e:  # whatever a damaged file makes the reader say
             if _whole(store.directory, step):
                 raise UserError(f"{store.directory}/{step}: {OTHER}") from None
@@ -221,19 +142,11 @@ OTHER = "its networks or optimisers are not those of this config; give the run's
 def _whole(directory: Path, step: int) -> bool:
     """Whether the arrays of a checkpoint have their checksums, whatever structure they are in."""
     try:
-        trees = [_read(directory / str(step) / item) for item in ("generator", "training")]
-        recorded = _meta(directory, step)["checksums"]
+        trees = [disk.read(directory / str(step) / item) for item in ("generator", "training")]
+        recorded = disk.meta(directory, step)["checksums"]
     except Exception:  # whatever a damaged file makes the reader say
         return False
-    return sorted(checksums(trees).values()) == sorted(recorded.values())
-
-
-def _mismatch(tree, recorded: dict[str, int], *, part: str = "") -> str:
-    """What of a restored tree differs from its recorded checksums, or ''."""
-    recorded = {path: crc for path, crc in recorded.items() if path.startswith(part)}
-    found = checksums(tree)
-    wrong = sorted(path for path in recorded.keys() | found.keys() if recorded.get(path) != found.get(path))
-    return f"{wrong[0]} does not match its checksum" + f", nor do {len(wrong) - 1} more" * (len(wrong) > 1) if wrong else ""
+    return sorted(disk.checksums(trees).values()) == sorted(recorded.values())
 
 
 def drop_newer(store: Store, step: int) -> None:
@@ -253,9 +166,9 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
     Raises:
       UserError: no such checkpoint, or a damaged one.
     """
-    _quiet()
+    disk.quiet()
     directory = Path(directory).absolute()
-    steps = _steps(directory)
+    steps = disk.steps(directory)
     if not steps:
         raise UserError(f"{directory}: there is no checkpoint here yet")
     if which == "latest":
@@ -267,13 +180,13 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
         step = int(which)
     else:
         raise UserError(f"{directory}: there is no checkpoint of step {which}; there are {', '.join(map(str, steps))}")
-    found = _read_item(directory, step, "generator")
+    found = disk.read_item(directory, step, "generator")
     return {"params": found["params"], **(found.get("stats") or {})}, step
 
 
 def open_averages(directory: str | Path) -> Store:
     """Open (or create) the averages of a run, in its `averages/`: all that are saved are kept."""
-    _quiet()
+    disk.quiet()
     directory = Path(directory).absolute()
     # The checkpoints are saved at the same time, by threads that would take these for their own.
     apart = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix="averages")
@@ -284,7 +197,7 @@ def open_averages(directory: str | Path) -> Store:
 def save_averages(store: Store, state: TrainState) -> None:
     """Begin to save `state.averages`; returns and raises as `save`."""
     step, averages = jax.tree.map(np.asarray, jax.device_get((state.step, state.averages)))
-    _write(store, int(step), {"averages": averages}, {})
+    disk.write(store, int(step), {"averages": averages}, {})
 
 
 def load_average(directory: str | Path, width: float, step: int | None = None) -> tuple[dict, int]:
@@ -300,57 +213,30 @@ def load_average(directory: str | Path, width: float, step: int | None = None) -
       UserError: the run saved no averages, or a damaged one; a width or step out of range.
     Source: Karras et al. 2024 (EDM2), section 3.2.
     """
-    _quiet()
+    disk.quiet()
     directory = Path(directory).absolute()
-    steps = _steps(directory)
+    steps = disk.steps(directory)
     if not steps:
         raise UserError(f"{directory}: the run saved no averages to choose from; train with --posthoc 0.05 0.1")
     step = steps[-1] if step is None else step
     used = [s for s in steps if s <= step] or steps[:1]
-    names = sorted(_read_item(directory, used[0], "averages"))
+    names = sorted(disk.read_item(directory, used[0], "averages"))
     snapshots = [(s, name) for s in used for name in names]
     weights = average.posthoc_weights([(s, float(name)) for s, name in snapshots], min(step, used[-1]), width)
-    trees = (tree[name] for tree in (_read_item(directory, s, "averages") for s in used) for name in names)
+    trees = (tree[name] for tree in (disk.read_item(directory, s, "averages") for s in used) for name in names)
     return average.weighted_sum(trees, weights), min(step, used[-1])
-
-
-def _steps(directory: Path) -> list[int]:
-    return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
-
-
-def _read_item(directory: Path, step: int, item: str):
-    """One item of a checkpoint, checked; UserError where it is damaged."""
-    try:
-        found = _read(directory / str(step) / item)
-        wrong = _mismatch({item: found}, _meta(directory, step)["checksums"], part=f"['{item}']")
-    except Exception as e:  # whatever a damaged file makes the reader say
-        wrong = f"cannot be read: {str(e).splitlines()[0][:160] if str(e) else type(e).__name__}"
-    if wrong:
-        others = [s for s in _steps(directory) if s != step]
-        raise UserError(f"{directory}/{step}: the checkpoint is damaged ({wrong}); try another of {others}")
-    return found
-
-
-def _read(path: Path):
-    """An item as it is on disk: dicts and lists of host arrays."""
-    with ocp.StandardCheckpointer() as reader:
-        return jax.tree.map(np.asarray, reader.restore(path))
-
-
-def _meta(directory: Path, step: int) -> dict[str, Any]:
-    return json.loads((directory / str(step) / "meta" / "metadata").read_text())
 
 
 def _score(directory: Path, step: int) -> float | None:
     try:
-        return _meta(directory, step).get(SCORE)
+        return disk.meta(directory, step).get(SCORE)
     except (OSError, ValueError, AttributeError):  # damaged: no rival for the best
         return None
 
 
 def _mend_scores(directory: Path) -> None:
     """Orbax reads the score of every checkpoint when it opens a directory, and stops at a damaged one; `meta` has it too."""
-    for step in _steps(directory):
+    for step in disk.steps(directory):
         path = directory / str(step) / "metrics" / "metrics"
         try:
             whole = isinstance(json.loads(path.read_text())[SCORE], int | float)

@@ -7,7 +7,7 @@ import time
 import jax
 import numpy as np
 
-from jaxgan import checkpoint, label_vectors, parallel, sample, translate, watch
+from jaxgan import checkpoint, disk, label_vectors, parallel, sample, translate, watch
 from jaxgan.errors import UserError
 from jaxgan.metrics import measure
 from jaxgan.metrics.sliced import sliced_wasserstein
@@ -18,7 +18,7 @@ from jaxgan.state import TrainState, generator_variables
 class Report:
     """What happens at a tick, on the host: log, curves, pictures, score, checkpoint. A class: it keeps the time."""
 
-    def __init__(self, run: Run, store: checkpoint.Store, rows: list[dict], bar: watch.Progress, every: int):
+    def __init__(self, run: Run, store: disk.Store, rows: list[dict], bar: watch.Progress, every: int):
         self.run, self.store, self.rows, self.bar, self.every = run, store, rows, bar, every  # steps from snapshot to snapshot
         self.directory, self.batch, self.main = run.directory, run.settings.batch, parallel.is_main()
         self.last_step, self.last_time = None, time.perf_counter()
@@ -53,7 +53,7 @@ class Report:
         Raises:
           UserError: something is not finite, or a checkpoint could not be written.
         """
-        checkpoint.check(self.store)
+        disk.check(self.store)
         found = jax.device_get(parallel.first(meter))  # the one wait: everything sent is done after it
         now = time.perf_counter()
         kimg = at * self.batch / 1000
@@ -87,7 +87,7 @@ class Report:
             watch.add_to_log(self.directory / "log.jsonl", row)
         if snapshot and one.averages:
             checkpoint.save_averages(self.averages, one)
-            checkpoint.wait(self.averages)  # for the same reason
+            disk.wait(self.averages)  # for the same reason
         if snapshot or last:
             self._save(one, kimg, score)
         if self.main:
@@ -156,7 +156,7 @@ class Report:
         checkpoint.save(self.store, state, score=score, meta={"kimg": kimg})
 
     def _stop_not_finite(self, kimg: float, what: str = "a loss") -> None:
-        checkpoint.wait(self.store)
+        disk.wait(self.store)
         if self.main:
             self.draw_curves(self.rows, self.directory / "curves.png", anyway=True)
         kept = self.store.manager.latest_step()

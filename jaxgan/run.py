@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 import jax
 import jax.numpy as jnp
 
-from jaxgan import ahead, calls, checkpoint, grow, label_vectors, parallel, step, watch
+from jaxgan import ahead, calls, checkpoint, disk, grow, label_vectors, parallel, step, watch
 from jaxgan.data import Source, summary
 from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed
@@ -267,9 +267,9 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
         report.tick(at, meter, state, snapshot=at % snapshot == 0 or at == total, last=bool(stop) or at == total)
         meter = parallel.replicate(machine.meter)
         if stop and at != total:
-            checkpoint.wait(report.store)
+            disk.wait(report.store)
             report.bar.say(f"stopped at {at * batch / 1000:g} kimg, saved; the same command resumes")
             return 128 + (signals.caught or signal.SIGTERM)
-    checkpoint.wait(report.store)
+    disk.wait(report.store)
     report.bar.say(f"done: {report.directory}/samples, {report.directory}/curves.png")
     return 0

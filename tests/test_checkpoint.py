@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import average, checkpoint, optim, state
+from jaxgan import average, checkpoint, disk, optim, state
 from jaxgan.errors import UserError
 
 Recipe = namedtuple("Recipe", "tx carry posthoc")
@@ -26,7 +26,7 @@ def filled(directory, first, scores, keep=2):
     for step, score in scores:
         params = jax.tree.map(lambda a, s=step: a + s, first.g.params)
         checkpoint.save(store, first.replace(step=jnp.int32(step), g=first.g.replace(params=params)), score=score)
-    checkpoint.wait(store)
+    disk.wait(store)
     return store
 
 
@@ -142,10 +142,10 @@ def test_a_state_of_another_config_is_not_called_damaged(tmp_path, first):
 
 def test_every_leaf_counts_in_the_checksums(first):
     tree = jax.device_get(checkpoint.to_tree(first))
-    before = checkpoint.checksums(tree)
+    before = disk.checksums(tree)
     tree["training"]["d"]["params"]["v"] = np.array(tree["training"]["d"]["params"]["v"])
     tree["training"]["d"]["params"]["v"][1, 1] += 1
-    changed = [k for k, v in checkpoint.checksums(tree).items() if v != before[k]]
+    changed = [k for k, v in disk.checksums(tree).items() if v != before[k]]
     assert changed == ["['training']['d']['params']['v']"]
 
 
@@ -177,7 +177,7 @@ def test_the_average_of_another_width_is_that_of_training_with_it(tmp_path, firs
         if k % 8 == 0:
             averages = {"0.05": kept[0.05], "0.1": kept[0.1]}
             checkpoint.save_averages(store, first.replace(step=jnp.int32(k), averages=averages))
-    checkpoint.wait(store)
+    disk.wait(store)
     made, step = checkpoint.load_average(tmp_path, 0.08)
     error = np.abs(made["w"] - kept[0.08]["w"]).mean() / np.abs(kept[0.08]["w"]).mean()
     assert step == n and error < 0.02 < np.abs(kept[0.05]["w"] - kept[0.08]["w"]).mean() / np.abs(kept[0.08]["w"]).mean()

@@ -11,7 +11,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.configs import growing
-from jaxgan import calls, checkpoint, description, game, grow, plan, restore, run, sample, state, step
+from jaxgan import calls, checkpoint, description, disk, game, grow, plan, restore, run, sample, state, step
 from jaxgan.errors import UserError
 from tests.commands import assert_equal, final_state
 
@@ -125,7 +125,7 @@ def test_a_checkpoint_comes_back_at_the_stage_of_its_step(tmp_path, grown):
     of = {10: first.replace(step=jnp.int32(10)), 11: grown[1].replace(step=jnp.int32(11))}
     for saved in of.values():
         checkpoint.save(store, saved)
-    checkpoint.wait(store)
+    disk.wait(store)
     like = lambda at: jax.eval_shape(lambda: of[at])
     for at in (11, 10):
         back, damaged = checkpoint.restore(store, like)

@@ -26,6 +26,7 @@ NEVER = {
     "data/*": {"jax", "flax"},
     "feed.py": {"jaxgan.models"},
     "checkpoint.py": {"jaxgan.models", "jaxgan.step"},
+    "disk.py": {"jaxgan.models", "jaxgan.step", "jaxgan.state"},
     "metrics/*": {"jaxgan.step", "jaxgan.recipes"},
     "sample.py": {"jaxgan.optim"},
 }

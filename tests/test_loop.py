@@ -96,7 +96,7 @@ def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
         tick=lambda at, meter, state, **_: states.append(state),
         **{"store": None, "directory": tmp_path},
     )
-    monkeypatch.setattr(run.checkpoint, "wait", lambda store: None)
+    monkeypatch.setattr(run.disk, "wait", lambda store: None)
     go = partial(run._loop, made, report, SimpleNamespace(caught=0), Tracer(None, 0, 1, print))
     go(states[-1], (0, warm, warm, warm))
     last = states[-1].g.params

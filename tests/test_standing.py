@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.sample import Arguments, asked
-from jaxgan import checkpoint, description, optim, restore, sample, state
+from jaxgan import checkpoint, description, disk, optim, restore, sample, state
 from jaxgan.models import resnet
 from jaxgan.step import Recipe
 
@@ -44,7 +44,7 @@ def test_a_run_samples_with_them_and_not_with_the_moving_ones(tmp_path, variable
     now = state.create(0, moved, {"params": {"v": np.ones(2, np.float32)}}, recipe)
     store = checkpoint.open_store(tmp_path / "checkpoints")
     checkpoint.save(store, now)
-    checkpoint.wait(store)
+    disk.wait(store)
     store.manager.close()
 
     def images(standing, **options):

@@ -1,0 +1,129 @@
+"""Trees of arrays on disk, by Orbax: what checkpoints and averages have in common.
+
+Orbax does not notice flipped bytes in its data files, so every leaf's CRC-32 is kept beside it.
+"""
+
+import json
+import logging
+import shutil
+import sys
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxgan.errors import UserError
+
+SCORE = "score"
+"""The metric by which the best is kept, lower is better."""
+
+
+class Store(NamedTuple):
+    """A directory of checkpoints."""
+
+    directory: Path
+    manager: ocp.CheckpointManager
+
+
+def quiet() -> None:
+    """Orbax logs, with stack traces, what it raises as well, and its readers outlive a failed read: one line of ours says it."""
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _unless_closed
+
+
+def _unless_closed(what) -> None:
+    if not (what.exc_type is RuntimeError and "Event loop is closed" in str(what.exc_value)):
+        sys.__unraisablehook__(what)
+
+
+def write(store: Store, step: int, tree: dict, meta: dict, score: float | None = None) -> None:
+    """Begin to write the items of a tree, and 'meta' with their checksums, as one step."""
+    if step in store.manager.all_steps():
+        return
+    size, free = sum(a.nbytes for a in jax.tree.leaves(tree)), shutil.disk_usage(store.directory).free
+    if free < size * 1.1 + 1e6:
+        raise UserError(
+            f"{store.directory}: no room for a checkpoint ({size / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free); "
+            f"free some space and start again; {_last(store)}"
+        )
+    items = {name: ocp.args.StandardSave(item) for name, item in tree.items()}
+    items["meta"] = ocp.args.JsonSave({"checksums": checksums(tree), **meta})
+    try:
+        metrics = None if score is None else {SCORE: float(score)}
+        store.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
+    except Exception as e:
+        raise _failed(store, e) from e
+
+
+def check(store: Store) -> None:
+    """Raise UserError if the save under way has failed already; returns at once."""
+    try:
+        store.manager.check_for_errors()
+    except Exception as e:
+        raise _failed(store, e) from e
+
+
+def wait(store: Store) -> None:
+    """Return when all is on disk. Raises UserError if it could not be written."""
+    try:
+        store.manager.wait_until_finished()
+        store.manager.check_for_errors()
+    except Exception as e:
+        raise _failed(store, e) from e
+
+
+def _failed(store: Store, e: Exception) -> UserError:
+    reason = next((line for line in str(e).splitlines() if line.strip()), type(e).__name__)[:200]
+    if "No space left" in str(e):
+        reason = "the disk is full; free some space and start again"
+    return UserError(f"{store.directory}: a checkpoint could not be written ({reason}); {_last(store)}")
+
+
+def _last(store: Store) -> str:
+    found = steps(store.directory)
+    return f"the last good checkpoint is step {found[-1]}" if found else "no checkpoint has been written yet"
+
+
+def checksums(tree) -> dict[str, int]:
+    """CRC-32 of each leaf's bytes, by its path."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(a).tobytes()) for path, a in leaves}
+
+
+def mismatch(tree, recorded: dict[str, int], *, part: str = "") -> str:
+    """What of a restored tree differs from its recorded checksums, or ''."""
+    recorded = {path: crc for path, crc in recorded.items() if path.startswith(part)}
+    found = checksums(tree)
+    wrong = sorted(path for path in recorded.keys() | found.keys() if recorded.get(path) != found.get(path))
+    return f"{wrong[0]} does not match its checksum" + f", nor do {len(wrong) - 1} more" * (len(wrong) > 1) if wrong else ""
+
+
+def steps(directory: Path) -> list[int]:
+    return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
+
+
+def read_item(directory: Path, step: int, item: str):
+    """One item of a checkpoint, checked; UserError where it is damaged."""
+    try:
+        found = read(directory / str(step) / item)
+        wrong = mismatch({item: found}, meta(directory, step)["checksums"], part=f"['{item}']")
+    except Exception as e:  # whatever a damaged file makes the reader say
+        wrong = f"cannot be read: {str(e).splitlines()[0][:160] if str(e) else type(e).__name__}"
+    if wrong:
+        others = [s for s in steps(directory) if s != step]
+        raise UserError(f"{directory}/{step}: the checkpoint is damaged ({wrong}); try another of {others}")
+    return found
+
+
+def read(path: Path):
+    """An item as it is on disk: dicts and lists of host arrays."""
+    with ocp.StandardCheckpointer() as reader:
+        return jax.tree.map(np.asarray, reader.restore(path))
+
+
+def meta(directory: Path, step: int) -> dict[str, Any]:
+    return json.loads((directory / str(step) / "meta" / "metadata").read_text())
