@@ -7,6 +7,7 @@ OUT/samples.png has a row for each.
 """
 
 import dataclasses
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -98,11 +99,13 @@ def command(options: Options, name: str) -> list[str]:
     return [sys.executable, "-m", "experiments.train", *what, *fields, *ticks, *where]
 
 
-def train(options: Options, name: str) -> str:
-    """Train one; '' or the last line of its complaint, which may be that it diverged."""
+def train(options: Options, name: str, children: list) -> str:
+    """Train one, a process that joins `children`; '' or the last line of its complaint, which may be that it diverged."""
     log = Path(options.out) / f"{name}.log"
-    with log.open("w") as f:
-        code = subprocess.run(command(options, name), stdout=f, stderr=subprocess.STDOUT).returncode
+    with log.open("a") as f:
+        child = subprocess.Popen(command(options, name), stdout=f, stderr=subprocess.STDOUT)
+    children.append(child)
+    code = child.wait()
     if code == 0:
         return ""
     if code in (130, 143, -2, -15):
@@ -112,9 +115,14 @@ def train(options: Options, name: str) -> str:
 
 
 def scores(options: Options, name: str, what: str) -> list[str]:
-    """A number of the run's log at thirds of the budget; dashes where it did not get so far."""
-    rows = watch.read_lines(Path(options.out) / name / "log.jsonl")
-    return ([f"{row[what]:.1f}" for row in rows if what in row] + ["–"] * 3)[:3]
+    """A number of the run's log near each third of the budget; dashes where there is none."""
+    rows = [row for row in watch.read_lines(Path(options.out) / name / "log.jsonl") if what in row]
+    found = []
+    for third in (1, 2, 3):
+        away = lambda row, kimg=third * options.kimg / 3: abs(row["kimg"] - kimg)
+        near = min(rows, key=away, default=None)
+        found.append(f"{near[what]:.1f}" if near and away(near) <= options.kimg / 6 else "–")
+    return found
 
 
 def row(options: Options, name: str, complaint: str) -> str:
@@ -163,10 +171,20 @@ def main() -> int:
     Path(options.out).mkdir(parents=True, exist_ok=True)
     done, complaints = 0, {}
     update, close = watch.counter(f"comparing {len(contenders)} {options.of}", True)
+    children = []
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with ThreadPoolExecutor(max(options.jobs, 1)) as pool:
-        for name, complaint in zip(contenders, pool.map(lambda name: train(options, name), contenders), strict=True):
-            done, complaints = done + 1, complaints | {name: complaint}
-            update(done, len(contenders))
+        try:
+            for name, complaint in zip(
+                contenders, pool.map(lambda name: train(options, name, children), contenders), strict=True
+            ):
+                done, complaints = done + 1, complaints | {name: complaint}
+                update(done, len(contenders))
+        except BaseException as e:  # those that train save; Ctrl-C has reached them already, as it goes to all on a terminal
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in children if isinstance(e, SystemExit) else ():
+                child.terminate()
+            raise
     close()
     at = [f"fd2k at {options.kimg * k / 3:g} kimg" for k in (1, 2, 3)]
     head = f"| | with | {' | '.join(at)} | swd | minutes | |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
@@ -177,7 +195,7 @@ def main() -> int:
             print(f"{name}: {complaint}")
     watch.write_picture(picture(options, contenders), table.with_name("samples.png"))
     print(f"the table: {table}; the picture: samples.png beside it")
-    return 0
+    return int(any(complaints.values()))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,13 @@ def real_images(args: Arguments, config: dict | None, update):
     )
 
 
+def default_metrics(source) -> tuple[str, ...]:
+    """What there is for any set like this one, offline."""
+    if source.shape[2] == 4:  # no features are of images with alpha
+        return ("swd10k",)
+    return ("fd10k", "pr10k", "swd10k") if source.classes and source.labels.ndim == 1 else ("random10k", "swd10k")
+
+
 def changed(config: dict, source) -> bool:
     """Whether a run's data is not what it was trained on."""
     from jaxgan.data import shuffled
@@ -109,6 +116,8 @@ def main() -> None:
         print("short names:", ", ".join(f"{short} = {name}" for short, name in protocols.SHORT.items()))
         return
     protocols.named(args.metrics)
+    if args.n < 0:
+        raise UserError(f"--n {args.n}: ask for at least one image, or 0 for as many as the metrics take")
     if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
         raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
     from jaxgan import parallel, restore, watch
@@ -129,9 +138,7 @@ def main() -> None:
     close()
     if config is not None and not (args.against or args.data_dir or args.split or args.size) and changed(config, source):
         print(f"note: {source.name} has changed since the run was trained on it")
-    names = args.metrics or (
-        ("fd10k", "pr10k", "swd10k") if source.classes and source.labels.ndim == 1 else ("random10k", "swd10k")
-    )
+    names = args.metrics or default_metrics(source)
     weights = {"inception": args.inception, "dinov2": args.dinov2}
     meter = ready(names, source, weights={k: v for k, v in weights.items() if v})
     update, close = watch.counter("measuring", True)

@@ -32,7 +32,7 @@ def evaluate(args, config: dict) -> None:
     inputs = source.inputs
     wanted = (*trained.generator.shape, trained.generator.source_channels)
     if (*source.shape, inputs.shape[2]) != wanted:
-        raise UserError(f"--against {args.against}: its pairs are {source.shape} from {inputs.shape}; the run's {wanted}")
+        raise UserError(f"{source.name}: its pairs are {source.shape} from {inputs.shape}; the run's {wanted}")
     made = translate.of_source(trained.generator, trained.variables, inputs, index, seed=args.seed)
     fakes = np.concatenate(list(made))
     found = translate.distance(source.read(index), fakes)
@@ -56,6 +56,8 @@ def evaluate(args, config: dict) -> None:
 
 def pairs(args, config: dict, update) -> tuple[Source, np.ndarray, str]:
     """The pairs, which of them to take, and what these are: those the run held out, or all of another set or split."""
+    from experiments.evaluate import changed
+
     run = config["settings"]
     if args.against and run["target"]:
         raise UserError("--against: this run's pairs come from two folders; leave it out, or give --split")
@@ -66,8 +68,12 @@ def pairs(args, config: dict, update) -> tuple[Source, np.ndarray, str]:
     source = open_pairs(now["data"], **{name: now[name] for name in names}, progress=update)
     if args.against or args.split or not run["hold_out"]:
         return source, np.arange(source.n), "pairs"
+    same = not changed(config, source)
     source = shuffled(source, run["seed"])  # as the run did
-    return source, translate.held_out(source, run["hold_out"], source.n, run["seed"]), "held-out pairs"
+    if not same:
+        print(f"note: {source.name} has changed since the run was trained on it: it may have seen these pairs")
+    which = "held-out pairs" if same else "pairs"
+    return source, translate.held_out(source, run["hold_out"], source.n, run["seed"]), which
 
 
 if __name__ == "__main__":

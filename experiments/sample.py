@@ -30,7 +30,7 @@ class Arguments:
     """The class of all of them; by default drawn, where the run was trained on labels. Of a run on label vectors, the place of
     a 1 among zeros; drawn ones are vectors of the data."""
     psi: float = 1.0
-    """Truncation: below 1 nearer to the middle of the distribution."""
+    """Truncation: below 1 nearer to the middle of the distribution; of a StyleGAN with classes that is of all of them."""
     threshold: float | None = None
     """BigGAN's truncation: numbers of z beyond +- this are drawn again."""
     noise: Literal["random", "const", "none"] | None = None
@@ -78,6 +78,8 @@ def main() -> None:
         raise UserError(f"--rows {args.rows}: ask for at least one row")
     if args.rows and (args.mix or args.source):
         raise UserError(f"--rows {args.rows} is of a grid of images from noise, without --mix or --source; leave it out")
+    if args.resize and not args.source:
+        raise UserError("--resize is of source images; give --source too")
     if args.mix_layers and not args.mix:
         raise UserError("--mix-layers is of a table of style mixing; give --mix ROWS COLUMNS too")
     which = args.checkpoint
@@ -116,13 +118,21 @@ def translated(args: Arguments, trained, out: Path) -> None:
     """The images that the generator makes of --source."""
     from experiments import translate
 
-    if args.label is not None or args.psi != 1 or args.threshold is not None:
-        raise UserError("--source: --label, --psi and --threshold are for images from noise; leave them out")
+    noisy = {"label": None, "psi": 1.0, "threshold": None, "noise": None, "mix": None}
+    given = [name for name, default in noisy.items() if getattr(args, name) != default]
+    if given:
+        raise UserError(f"--source: --{given[0]} is for images from noise; leave it out")
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
     if args.n < 1:
         raise UserError(f"--n {args.n}: ask for at least one image")
     inside, source = out.resolve(), Path(args.source).expanduser().resolve()
-    if out.suffix.lower() not in (".png", ".npz") and source.is_dir() and (inside == source or source in inside.parents):
-        raise UserError(f"--out {args.out} lies in --source {args.source}, whose images it would replace; give another folder")
+    if out.suffix.lower() in (".png", ".npz"):
+        replaces = inside == source
+    else:
+        replaces = source in (inside, *inside.parents) if source.is_dir() else inside == source.parent
+    if replaces:
+        raise UserError(f"--out {args.out} is where --source {args.source} lies, whose images it would replace; give another")
     try:
         background = trained.config.get("settings", {}).get("background", "white")
         how = {"resize": args.resize, "seed": args.seed, "background": background}

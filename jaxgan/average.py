@@ -22,10 +22,14 @@ def ema(average, params, beta):
     Returns:
       The new average; exactly `params` at beta 0, exactly `average` at beta 1. Leaves that are not floats are those of
       `params`.
+    Raises:
+      ValueError: trees of other structures or shapes.
     Source: Karras et al. 2018 (ProGAN), section 6; Yazici et al. 2019.
     """
 
     def step(a, p):
+        if jnp.shape(a) != jnp.shape(p):
+            raise ValueError(f"ema: an average of shape {jnp.shape(a)} for parameters {jnp.shape(p)}; give trees alike")
         if not _is_float(a):
             return p
         rate = 1 - jnp.asarray(beta, jnp.promote_types(a.dtype, jnp.float32))

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import UserError
-from jaxgan.step import Due, Recipe, due
+from jaxgan.method import Recipe
+from jaxgan.step import Due, due, period
 
 SHORT = 0.005
 """Seconds. The host sends a step in some tenths of a millisecond while the device works on the one before: a longer one hides
@@ -25,18 +26,15 @@ GAIN = 0.97
 """More steps a call are taken if they take less than this share of the time of single ones."""
 
 
-def period(recipe: Recipe) -> int:
-    """After how many steps the sets of due terms repeat."""
-    return math.lcm(*(term.every for turn in recipe.turns for phase in turn.phases for term in phase.terms))
-
-
-def check(n: int, recipe: Recipe, streamed: bool) -> None:
+def check(n: int, recipe: Recipe, streamed: bool, tick: int, stages: int = 1) -> None:
     """Raise UserError unless n steps can go into one call; 0 leaves the choice to `measured`.
 
     Args:
       n: steps a call. Each window of n steps with other due terms is a program of its own, so n and the period must divide.
       recipe: what is trained.
       streamed: the images are sent to the device batch by batch: such a call has one step.
+      tick: steps from one look at the numbers to the next, at which a call ends.
+      stages: of networks that grow; these take one step a call.
     """
     every = period(recipe)
     if n < 0:
@@ -44,8 +42,12 @@ def check(n: int, recipe: Recipe, streamed: bool) -> None:
     if n > 1 and streamed:
         raise UserError(f"--steps-per-call {n}: the images are streamed, a batch a call; leave it out, or give --resident yes")
     if n > 1 and n % every and every % n:
-        near = f"{max(n // every, 1) * every} or {(n // every + 1) * every}"
-        raise UserError(f"--steps-per-call {n}: the lazy terms of this recipe repeat every {every} steps; give {near}")
+        below, above = next(k for k in range(n, 0, -1) if every % k == 0 or k % every == 0), (n // every + 1) * every
+        raise UserError(f"--steps-per-call {n}: this recipe's lazy terms repeat every {every} steps; give {below} or {above}")
+    if n > 1 and stages > 1:
+        raise UserError(f"--steps-per-call {n}: networks that grow take one step a call; leave it out")
+    if n > tick:
+        raise UserError(f"--steps-per-call {n}: there are {tick} steps from tick to tick; give fewer, or a larger --tick-kimg")
 
 
 def length(at: int, n: int, end: int, every: int) -> int:

@@ -55,11 +55,10 @@ def same_images(real, fake):
 
 def one_logit_an_image(logits, x):
     """Logits by `floats`; an error unless there is one for each image of `x`."""
-    if logits.shape != x.shape[:1]:
-        raise ValueError(
-            f"critic: {x.shape[0]} images gave logits of shape {logits.shape}; return one logit an image, [B] "
-            "(sum or average patch logits)"
-        )
+    shape = getattr(logits, "shape", None)  # a tuple, of a discriminator with a class head, has none
+    if shape != x.shape[:1]:
+        gave = f"logits of shape {shape}" if shape is not None else f"a {type(logits).__name__}"
+        raise ValueError(f"critic: {x.shape[0]} images gave {gave}; return one logit an image, [B] (sum or average patch logits)")
     return floats("logits", logits)
 
 

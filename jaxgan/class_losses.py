@@ -111,7 +111,7 @@ def multi_hinge_d(real_logits, fake_logits, labels):
     """
     real, fake = pair(real_logits, fake_logits)
     last = jnp.full(fake.shape[:1], fake.shape[-1] - 1)
-    return _lead(real, labels) + _lead(fake, last)
+    return _lead(real, _not_fake(labels, fake)) + _lead(fake, last)
 
 
 def multi_hinge_g(real_logits, fake_logits, labels):
@@ -129,11 +129,20 @@ def multi_hinge_g(real_logits, fake_logits, labels):
       ValueError: shapes differ, float labels or integer logits.
     Source: Kavalerov et al. 2021 (MHingeGAN), which adds feature matching (`feature_matching`).
     """
-    return _lead(fake_alone(real_logits, fake_logits), labels)
+    fake = fake_alone(real_logits, fake_logits)
+    return _lead(fake, _not_fake(labels, fake))
+
+
+def _not_fake(labels, logits):
+    """The labels; -1, which no class has, for the K that stands for "fake"."""
+    labels = labels_of(labels, len(_matrix("logits", logits)), logits.shape[1] - 1)
+    return jnp.where(labels < logits.shape[1] - 1, labels.astype(jnp.int32), -1)
 
 
 def _lead(logits, labels):
-    own = _pick(_matrix("logits", logits), labels)
+    if _matrix("logits", logits).shape[1] < 2:
+        raise ValueError(f"logits: shape {logits.shape}; the multi-class hinge needs [B, K + 1], the last for fakes")
+    own = _pick(logits, labels)
     mine = jnp.arange(logits.shape[1])[None] == jnp.asarray(labels)[:, None]
     return jax.nn.relu(1 - own + jnp.max(jnp.where(mine, -jnp.inf, logits), axis=1))
 

@@ -80,8 +80,10 @@ def save_safetensors(path: str | os.PathLike, module: nn.Module, variables: dict
       module: of `jaxgan.models`.
       variables: its {'params': ..., **stats}.
     Raises:
-      UserError: variables that are not the module's, or the file cannot be written.
+      UserError: a module that `load_safetensors` could not build, variables that are not the module's, or the file cannot
+        be written.
     """
+    build(describe(module))
     weights.check(module, variables, os.fspath(path))
     arrays = {name: np.asarray(value) for name, value in flatten_dict(variables, sep=".").items()}
     text = {KEY: json.dumps(describe(module)), "format": "flax"}

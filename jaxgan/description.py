@@ -9,10 +9,12 @@ from flax import linen as nn
 
 from jaxgan.errors import UserError
 
+MODELS = "jaxgan.models."
+
 
 def describe(module: nn.Module) -> dict[str, Any]:
-    """A model as JSON: its family, class and fields. The inverse of `build`. Initialisers are left out: the parameters
-    are saved."""
+    """A model as JSON: its family (of a model from elsewhere its module), class and fields. The inverse of `build`.
+    Initialisers are left out: the parameters are saved."""
     fields = {}
     for field in dataclasses.fields(module):
         value = getattr(module, field.name)
@@ -21,7 +23,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
         elif field.name not in ("parent", "name") and not any(map(callable, value if isinstance(value, tuple) else (value,))):
             fields[field.name] = value
     kind = type(module)
-    return {"family": kind.__module__.rpartition(".")[2], "class": kind.__name__, "fields": fields}
+    return {"family": kind.__module__.removeprefix(MODELS), "class": kind.__name__, "fields": fields}
 
 
 def build(description: dict[str, Any]) -> nn.Module:
@@ -30,11 +32,13 @@ def build(description: dict[str, Any]) -> nn.Module:
     try:
         if not family.isidentifier():
             raise ImportError
-        cls = getattr(importlib.import_module(f"jaxgan.models.{family}"), kind)
-        if not issubclass(cls, nn.Module) or cls.__module__ != f"jaxgan.models.{family}":
+        cls = getattr(importlib.import_module(MODELS + family), kind)
+        if not issubclass(cls, nn.Module) or cls.__module__ != MODELS + family:
             raise ImportError
     except (ImportError, AttributeError, TypeError):
-        raise UserError(f"this version of jaxgan has no model {family}.{kind}") from None
+        raise UserError(
+            f"this version of jaxgan has no model {family}.{kind}; one of your own is for `jaxgan.load(run, generator=module)`"
+        ) from None
     tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in description["fields"].items()}
     if "dtype" in tuples:
         tuples["dtype"] = jnp.dtype(tuples["dtype"])

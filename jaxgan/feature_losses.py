@@ -82,6 +82,8 @@ def perceptual(features, real, fake, *, weights=None):
 
 
 def _layers(real, fake):
+    if not all(isinstance(layers, list | tuple) and layers for layers in (real, fake)):
+        raise ValueError("features: give a list of layers, [f] for a single one")
     if len(real) != len(fake):
         raise ValueError(f"features: {len(real)} real and {len(fake)} fake layers; give both of the same network")
     return [pair(x, y, "features") for x, y in zip(real, fake, strict=True)]

@@ -8,8 +8,8 @@ from flax import linen as nn
 
 from jaxgan import weights
 from jaxgan.augment import saliency
+from jaxgan.method import Game, Verdict
 from jaxgan.remat import forgetful
-from jaxgan.step import Game, Verdict
 
 Array = jax.Array
 
@@ -27,19 +27,21 @@ def game(
 ) -> Game:
     """The game of a generator `(z, c, keys=, train=, axis=) -> x` and a discriminator `(x, c, ...) -> logits`.
 
+    What they draw comes from keys, one an image (`layers.Dropout`); linen's own rngs are not given.
+
     Args:
-      generator: has the fields `z_dim` and `shape` (H, W, C). With z_dim = 0 it is called with c, the source images, in
-        place of z. One in two halves has the methods `mapping` (z -> w) and
-        `synthesis` (w -> x), called alike.
-      discriminator: returns logits [B] (or of patches [B, h, w]), or (logits, class logits [B, K] or None, features
-        [B, ...] or None).
+      generator: has the fields `z_dim`, `shape` (H, W, C) and `classes`, 0 without labels. With z_dim = 0 it is called with c,
+        the source images, in place of z. One in two halves has the methods `mapping` (z -> w) and `synthesis` (w -> x),
+        called alike.
+      discriminator: has the field `shape`; returns logits [B] (or of patches [B, h, w]), or (logits, class logits [B, K]
+        or None, features [B, ...] or None).
       augment: (keys [B], x, p) -> x, as in `jaxgan.augment`.
       p: its probability: a number, or a function of (carry, kimg).
       guided: augment takes a fourth argument, the saliency map [B, H, W] of the discriminator on x
         (`augment.saliency`).
       remat: the networks' parts keep only their inputs for the backward pass and are computed again there (`jaxgan.remat`).
       scheduled: kimg -> more keyword arguments of both networks, such as {'alpha': [], the fade of a grown stage}.
-      reals: (x, kimg) -> x, as `step.Game` has it.
+      reals: (x, kimg) -> x, as `method.Game` has it.
     """
     halves = ("mapping", "synthesis") if hasattr(generator, "mapping") else (None, "__call__")
 

@@ -40,7 +40,7 @@ def base_size(shape):
         return base, k
     near = _nearest_sizes(height, width)
     raise UserError(
-        f"image size {height}x{width}: the networks need 4, 5, 6 or 7 times a power of two (the longer side any "
+        f"image size {height}x{width}: the networks need 4, 5, 6 or 7 times 2, 4, 8, ... (the longer side any "
         f"multiple of that power); crop or resize to {' or '.join(f'{h}x{w}' for h, w in near)}"
     )
 

@@ -81,7 +81,7 @@ def cores() -> int:
 
 
 def check_batch(batch: int, accum: int, devices: int, share: int = 1) -> None:
-    """Raise UserError, naming the nearest sizes, if the global batch does not divide evenly; `share` as in `step.Term`."""
+    """Raise UserError, naming the nearest sizes, if the global batch does not divide evenly; `share` as in `method.Term`."""
     unit = accum * devices * share
     if batch < 1 or batch % unit:
         below, above = max(batch // unit, 1) * unit, (batch // unit + 1) * unit

@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from jaxgan import average, calls, description, feed, game, parallel, provenance, restore, step, watch
-from jaxgan.data import Source, shuffled
+from jaxgan import average, calls, description, feed, game, method, parallel, provenance, restore, step, watch
+from jaxgan.data import Source, check_source, shuffled
 from jaxgan.errors import UserError
+from jaxgan.method import Recipe
 from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import Meter, ready
-from jaxgan.settings import WHERE, Design, Settings, check_numbers
+from jaxgan.settings import WHERE, Design, Settings, check_numbers, steps_a_tick
 from jaxgan.state import TrainState, create
-from jaxgan.step import Recipe
 
 LOCK = ".lock"
 """A file in the run directory that the process which trains there has locked."""
@@ -81,12 +81,17 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     share = math.lcm(*(term.share for s in stages for turn in s.recipe.turns for phase in turn.phases for term in phase.terms))
     parallel.check_batch(settings.batch, settings.accum, jax.device_count(), share)
     streamed = settings.resident == "no" or (settings.resident == "auto" and not feed.fits(source))
-    calls.check(settings.steps_per_call, stages[-1].recipe, streamed)
+    calls.check(settings.steps_per_call, stages[-1].recipe, streamed, steps_a_tick(settings), len(stages))
     names = tuple(sorted({name for s in stages for name in trace(s, source)}))
     meter = ready(settings.metrics, whole, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
     config = _described(name, settings, stages, source)
     if found and any(path.name.isdigit() for path in directory.glob("checkpoints/*")):  # else nothing was trained yet
         changes = _changes(found, config)
+        if (was := found["settings"].get("batch", settings.batch)) != settings.batch:
+            raise UserError(
+                f"--batch {settings.batch}: {directory} counts its progress in steps of {was} images; give --batch {was}, or "
+                "another --run-dir"
+            )
         if changes and settings.resume != "force":
             raise UserError(
                 f"{directory} holds a run of another config: {'; '.join(changes)}. Give another --run-dir, or "
@@ -121,13 +126,16 @@ def _described(name: str, settings: Settings, stages: tuple[Design, ...], source
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-    return json.loads(json.dumps(config))
+    return json.loads(json.dumps(config, default=repr))  # networks from elsewhere may have any fields
 
 
 def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> None:
     """What must be so of the recipes of all stages; pairs hold some out for the pictures and the score alone."""
     for recipe in recipes:
-        step.check(recipe)
+        method.check(recipe)
+        if (recipe.batch, recipe.accum) != (settings.batch, settings.accum):
+            said, run = (recipe.batch, recipe.accum), (settings.batch, settings.accum)
+            raise ValueError(f"the recipe's batch and accum are {said}, the settings' {run}; the design takes them from these")
     if len({(r.batch, r.accum, r.slots, r.held_slots) for r in recipes}) > 1:
         raise ValueError("the stages of a run have one batch, and use the same slots")
     held = recipes[0].held_slots
@@ -170,6 +178,9 @@ def _open(settings: Settings) -> Source:
         source = settings.open_data(update)
     finally:
         close()
+    for one in (source, source.inputs):
+        if one is not None:
+            check_source(one)
     if not 0 <= settings.hold_out < source.n:
         raise UserError(f"--hold-out {settings.hold_out}: {settings.data} has {source.n} images; leave some to train on")
     if settings.jitter > min(source.shape[:2]):

@@ -6,7 +6,7 @@ from jaxgan import optim, schedules, terms
 from jaxgan.augment import ada_update
 from jaxgan.errors import UserError
 from jaxgan.heads import proxies
-from jaxgan.step import Phase, Recipe, Turn
+from jaxgan.method import Phase, Recipe, Turn
 from jaxgan.terms import adversarial, gradient_penalty
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxgan import heads, optim, schedules, terms
-from jaxgan.step import Phase, Recipe, Turn
+from jaxgan.method import Phase, Recipe, Turn
 from jaxgan.terms import adversarial
 
 

@@ -2,7 +2,7 @@
 
 from jaxgan import feature_losses, optim, schedules, terms
 from jaxgan.errors import UserError, nearest
-from jaxgan.step import Phase, Recipe, Turn
+from jaxgan.method import Phase, Recipe, Turn
 from jaxgan.terms import adversarial
 
 WEIGHTS = {"non_saturating": (0.5, 1.0), "least_squares": (1.0, 2.0)}

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxgan import recipes, schedules
-from jaxgan.step import Recipe
+from jaxgan.method import Recipe
 
 
 class Preset(NamedTuple):

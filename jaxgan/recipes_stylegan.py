@@ -2,7 +2,7 @@
 
 from jaxgan import optim, schedules
 from jaxgan.errors import UserError
-from jaxgan.step import Phase, Recipe, Turn
+from jaxgan.method import Phase, Recipe, Turn
 from jaxgan.terms import CARRY, ac_gan, adversarial, drift, gradient_penalty, mixed_gradient_penalty, path_length
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -44,6 +45,10 @@ class Report:
             images, columns = translate.side_by_side(self.inputs[:32], images[:32]), 8
         watch.write_picture(watch.grid(images, columns=columns), self.directory / "samples" / "reals.png")
 
+    def waited(self, seconds: float) -> None:
+        """Time that no step took, such as compiling: it is not in the images per second."""
+        self.last_time += seconds
+
     def tick(self, at: int, meter, state, *, snapshot: bool, last: bool) -> None:
         """Log the steps since the last tick; with `snapshot` also a grid, a score and a checkpoint, which is there if `last` too.
 
@@ -76,12 +81,11 @@ class Report:
             score = next(iter(found.values()))
             if self.run.meter:
                 try:
-                    measured = self._measured(at, generator, variables)
+                    measured, score = self._measured(at, generator, variables, score)
                 except UserError as e:  # the checkpoint is worth more
-                    measured = {}
+                    measured, score = {}, None
                     self.bar.say(f"note: not measured at {kimg:g} kimg: {e}")
                 row |= measured
-                score = next(iter(measured.values()), None)
         if self.main:  # before the checkpoint: a run that resumes leaves out what was said after it, but makes up for nothing
             self.rows.append(row)
             watch.add_to_log(self.directory / "log.jsonl", row)
@@ -93,16 +97,24 @@ class Report:
         if self.main:
             self.draw_curves(self.rows, self.directory / "curves.png", anyway=last)
             self.bar.losses(row)
-            self.bar.tick(f"{kimg:g} kimg  d {row.get('d/adv', 0):.3f}  g {row.get('g/adv', 0):.3f}  {row['img_per_s']} img/s")
+            shown = "".join(f"  {name} {row[name]:.3g}" for name in ("swd", "psnr") if name in row)
+            losses = f"d {row.get('d/adv', 0):.3f}  g {row.get('g/adv', 0):.3f}"
+            self.bar.tick(f"{kimg:g} kimg  {losses}{shown}  {row['img_per_s']} img/s")
             if self.tensorboard:
                 self.tensorboard(row)
         self.last_step, self.last_time = at, time.perf_counter()
+
+    def _path(self, kimg: float) -> Path:
+        """Where the grid goes: by whole kimg, and to three places where an earlier grid has that name."""
+        earlier = {f"{row['kimg']:06.0f}" for row in self.rows if row.keys() & {"swd", "psnr"}}
+        name = f"{kimg:06.0f}"
+        return self.directory / "samples" / f"kimg{f'{kimg:010.3f}' if name in earlier else name}.png"
 
     def _pairs(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The grid of source, generated image, target; returns how far the generated images are from their targets."""
         fakes = translate.translate(generator, variables, self.inputs, seed=self.run.settings.seed)
         shown = translate.side_by_side(self.inputs[:24], fakes[:24], self.reference[:24])
-        watch.write_picture(watch.grid(shown, columns=12), self.directory / "samples" / f"kimg{kimg:06.0f}.png")
+        watch.write_picture(watch.grid(shown, columns=12), self._path(kimg))
         return {name: round(value, 4) for name, value in translate.distance(self.reference, fakes)._asdict().items()}
 
     def _pictures(self, kimg: float, generator, variables: dict) -> dict[str, float]:
@@ -113,8 +125,7 @@ class Report:
         if 1 < generator.classes <= 16 and self.vectors is None:  # a column for each class
             columns = generator.classes
             shown = sample.sample(generator, variables, 8 * columns, seed=seed, label=np.arange(8 * columns) % columns)
-        path = self.directory / "samples" / f"kimg{kimg:06.0f}.png"
-        watch.write_picture(watch.grid(shown, columns=columns), path)
+        watch.write_picture(watch.grid(shown, columns=columns), self._path(kimg))
         return {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
 
     def _labels(self, generator, n: int) -> np.ndarray | None:
@@ -123,13 +134,14 @@ class Report:
             return label_vectors.to_measure(self.run.source, generator.classes, self.run.settings.seed, n)
         return label_vectors.drawn(self.vectors, self.run.settings.seed, n)
 
-    def _measured(self, at: int, generator, variables: dict) -> dict[str, float]:
-        """The run's metrics by name; none where no multiple of --metrics-kimg has passed since the snapshot before."""
+    def _measured(self, at: int, generator, variables: dict, score: float) -> tuple[dict[str, float], float | None]:
+        """The run's metrics by name, and the score by them, `score` where they have none. Neither where no multiple of
+        --metrics-kimg has passed since the snapshot before."""
         every, settings = self.run.settings.metrics_kimg, self.run.settings
         kimg, before = (step * self.batch / 1000 for step in (at, (at - 1) // self.every * self.every))
         turns = lambda kimg: math.floor(kimg / every + 0.01)  # steps do not end on whole kimg
         if every and turns(kimg) <= turns(before) and kimg < settings.kimg:
-            return {}
+            return {}, None
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
         limit = 0 if meter.fakes else n
         if self.inputs is None:
@@ -147,7 +159,10 @@ class Report:
             for r in results:
                 line = measure.as_json(r, meter.protocols[r.name]) | {"of": {"kimg": kimg}}
                 f.write(json.dumps(line) + "\n")
-        return {f"{r.name}{name and '/'}{name}": round(e.value, 6) for r in results for name, e in r.values.items()}
+        found = {f"{r.name}{name and '/'}{name}": round(e.value, 6) for r in results for name, e in r.values.items()}
+        self.bar.say(f"{kimg:g} kimg  " + "  ".join(f"{name} {value:.4g}" for name, value in found.items()))
+        by_them = measure.score(results, meter.protocols)
+        return found, score if by_them is None else by_them
 
     def _save(self, state: TrainState, kimg: float, score: float | None) -> None:
         floats = checkpoint.not_finite(jax.device_get(checkpoint.to_tree(state)))

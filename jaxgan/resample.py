@@ -32,7 +32,7 @@ def upfirdn(x, taps, *, up=1, down=1, pad=(0, 0), gain=1.0):
     u is x with up - 1 zeros after every pixel (and zeros outside), h = taps / sum(taps): a true convolution.
 
     Args:
-      x: [B, H, W, C].
+      x: [B, H, W, C], float.
       taps: the filter of one axis, numbers whose sum is not 0.
       up, down: ints >= 1, one of them 1.
       pad: (low, high) zeros on both axes after the insertion; negative ones crop.
@@ -40,10 +40,12 @@ def upfirdn(x, taps, *, up=1, down=1, pad=(0, 0), gain=1.0):
     Returns:
       [B, (H up + low + high - len(taps)) // down + 1, ..., C], x's dtype.
     Raises:
-      ValueError: options that do not fit.
+      ValueError: options that do not fit, integers.
     Source: Karras et al. 2020 (StyleGAN2), appendix B, `upfirdn2d` of its code; scipy.signal.upfirdn in one dimension.
     """
     taps = _taps(taps)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"upfirdn: x is {x.dtype}; convert images to floats first")
     if x.ndim != 4 or min(up, down) != 1:
         raise ValueError(f"upfirdn: x {x.shape} must be [B, H, W, C], and one of up={up}, down={down} must be 1")
     sizes = [(n * up + pad[0] + pad[1] - len(taps)) // down + 1 for n in x.shape[1:3]]
@@ -69,6 +71,8 @@ def downsample(x, taps=TAPS):
 
 def blur(x, taps=(1, 2, 1)):
     """The same size: `upfirdn` with an odd number of taps, centred; zeros outside."""
+    if len(taps) % 2 == 0:
+        raise ValueError(f"blur: {len(taps)} taps have no middle; give an odd number")
     return upfirdn(x, taps, pad=(len(taps) // 2, len(taps) // 2))
 
 

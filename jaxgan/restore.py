@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import checkpoint, convert, description, label_vectors, sample, translate
+from jaxgan import checkpoint, convert, description, label_vectors, sample, translate, weights
 from jaxgan.errors import UserError
 
 
@@ -53,7 +53,13 @@ class Trained(NamedTuple):
         return translate.translate(self.generator, self.variables, images, seed=seed, first=first)
 
 
-def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: float | None = None) -> Trained:
+def load(
+    run: str | Path,
+    *,
+    checkpoint_step: str | int = "latest",
+    average: float | None = None,
+    generator: nn.Module | None = None,
+) -> Trained:
     """The averaged generator of a run directory, or of a file.
 
     Args:
@@ -62,6 +68,7 @@ def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: flo
       checkpoint_step: 'latest', 'best' or a step.
       average: relative width of another weight average, in (0, 0.2887), for a run with --posthoc; None for its own. It
         is made of the averages saved up to the checkpoint's step.
+      generator: the network itself, of a run directory whose network is not of `jaxgan.models`.
     Raises:
       UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not kept.
     """
@@ -73,7 +80,11 @@ def load(run: str | Path, *, checkpoint_step: str | int = "latest", average: flo
     if average is not None:
         params, step = checkpoint.load_average(Path(run) / "averages", average, step)
         variables = variables | {"params": params}
-    generator, batches = description.build(_described(config, step)), config.get("settings", {}).get("standing", 0)
+    if generator is None:
+        generator = description.build(_described(config, step))
+    else:
+        weights.check(generator, variables, f"{run}")
+    batches = config.get("settings", {}).get("standing", 0)
     vectors = label_vectors.read(Path(run))
     variables = sample.standing(generator, jax.tree.map(jnp.asarray, variables), batches, vectors=vectors)
     return Trained(generator, variables, config, step, batches, vectors)

@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +20,12 @@ from jaxgan.data import Source, summary
 from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed
 from jaxgan.meter import add_to_meter, start_meter
+from jaxgan.method import Recipe
 from jaxgan.plan import LOCK, Run, first_state, write_config
 from jaxgan.profiling import Tracer
 from jaxgan.report import Report
-from jaxgan.settings import Design, Settings
+from jaxgan.settings import Design, Settings, steps_a_tick
 from jaxgan.state import TrainState
-from jaxgan.step import Recipe
 
 
 def train_steps(state, meter, held, dues, *, axis, game, recipe, take):
@@ -180,8 +181,8 @@ def train(run: Run) -> int:
 def _train(run: Run) -> int:
     settings, main = run.settings, parallel.is_main()
     directory, batch = run.directory, settings.batch
-    total = math.ceil(settings.kimg * 1000 / batch)
-    tick = max(1, round(settings.tick_kimg * 1000 / batch))
+    total = math.ceil(round(settings.kimg * 1000, 6) / batch)
+    tick = steps_a_tick(settings)
     snapshot = tick * max(1, round(settings.snapshot_kimg / settings.tick_kimg))
     store = checkpoint.open_store(directory / "checkpoints", settings.keep)
     made_by = lambda done: run.stages[run.stage(done - 1)]  # the state after so many steps is of the last one's stage
@@ -241,17 +242,23 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
     at, total, tick, snapshot = span
     run, stage, batch = report.run, report.run.stage(at - 1), report.run.settings.batch
     meter, sent = parallel.replicate(machine.meter), deque()
-    several, together = jax.process_count() > 1, 1
+    several, together, seen = jax.process_count() > 1, 1, set()
     if len(run.stages) == 1:  # networks that grow take one step a call
         together = steps_per_call(machine, run.stages[0].recipe, state, meter, tick, run.settings.steps_per_call)
     while at < total:
         if stage != run.stage(at):
+            began, seen = time.perf_counter(), set()
             stage = run.stage(at)
             machine, state = grown(machine, run.settings, run.stages[stage], state, at, total)
             report.bar.say(f"grown to stage {stage + 1} of {len(run.stages)} at {at * batch / 1000:g} kimg")
+            report.waited(time.perf_counter() - began)
         recipe = run.stages[stage].recipe
         n = calls.length(at, together, min(total, (at // tick + 1) * tick), calls.period(recipe))
-        state, meter, token = machine.run(state, meter, machine.feed.at(at), calls.dues(recipe, at, n))
+        dues, began = calls.dues(recipe, at, n), time.perf_counter()
+        state, meter, token = machine.run(state, meter, machine.feed.at(at), dues)
+        if dues not in seen:  # it was compiled, or waited for
+            report.waited(time.perf_counter() - began)
+            seen.add(dues)
         sent.append(token)
         if len(sent) > max(8 // together, 1):  # so that a signal is never more than some steps away from being obeyed
             jax.block_until_ready(sent.popleft())

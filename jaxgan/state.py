@@ -47,7 +47,7 @@ def create(seed: int, g: dict, d: dict, recipe) -> TrainState:
     Args:
       seed: the run's seed.
       g, d: linen variables of the generator and the discriminator.
-      recipe: a `jaxgan.step.Recipe`; its `tx` makes the optimisers' states, its `carry` is copied.
+      recipe: a `jaxgan.method.Recipe`; its `tx` makes the optimisers' states, its `carry` is copied.
     """
     return TrainState(
         step=jnp.zeros((), jnp.int32),

@@ -7,165 +7,16 @@ Randomness belongs to the image: image i of the global batch draws from keys mad
 whichever device holds it, so the number of devices does not change the run.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import math
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxgan import average
-from jaxgan.schedules import half_life_beta
+from jaxgan.method import Array, Game, Recipe, Round, Term, Tree, checked, same_carry
+from jaxgan.schedules import as_schedule, half_life_beta
 from jaxgan.state import TrainState
-
-Tree, Array = Any, jax.Array
-Schedule = Callable[[Array], Array]
-
-
-class Verdict(NamedTuple):
-    """What a discriminator says of images."""
-
-    logits: Array
-    """[B], or [B, h, w] of patches."""
-    classes: Array | None = None
-    """[B, K], logits of an auxiliary class head."""
-    features: Array | None = None
-    """[B, ...], a hidden layer, for losses that compare features."""
-
-
-class Game(NamedTuple):
-    """The two networks as pure functions; each returns its output and the complete new statistics.
-
-    variables: `{'params': ..., **stats}`; keys: typed keys [B], one an image; c: labels [B], label vectors [B, K], source
-    images, or None; axis: the device axis by name, or None; refresh: static, True in the one call a turn that brings up
-    to date what follows from the weights alone (spectral norm's vectors).
-    """
-
-    latent: Callable[..., tuple[Tree, Tree]]
-    """(variables, keys, c, kimg, axis, refresh) -> w [B, ...], stats"""
-    synthesize: Callable[..., tuple[Array, Tree]]
-    """(variables, keys, w, c, kimg, axis, refresh) -> x [B, H, W, C], stats"""
-    judge: Callable[..., tuple[Verdict, Tree]]
-    """(variables, keys, x, c, kimg, axis, refresh) -> verdict, stats"""
-    augment: Callable[[Array, Array, Array, Callable], Array] = lambda keys, x, p, critic: x
-    """(keys, x, p, critic) -> x: differentiable, inside every call of the discriminator; critic: x -> logits, that very
-    discriminator with fixed parameters, on images that are not augmented"""
-    p: Callable[[dict, Array], Any] = lambda carry, kimg: 0.0
-    """(carry, kimg) -> augmentation probability []"""
-    reals: Callable[[Array, Array], Array] = lambda x, kimg: x
-    """(x [..., H, W, C], kimg) -> x: what stands for the real images at a time, before any augmentation"""
-
-
-class Round(NamedTuple):
-    """All that a term may see of one (micro-)batch on one device."""
-
-    real: Array
-    """[B, H, W, C] in [-1, 1]"""
-    fake: Array
-    """[B, H, W, C]"""
-    c: Tree
-    w: Tree
-    real_out: Verdict
-    fake_out: Verdict
-    extra: tuple[tuple[Array, Tree], ...]
-    """(x, c) of the turn's extra slots."""
-    D: Callable[..., Verdict]
-    """(x, of='real' | 'fake', c=the batch's) -> Verdict: the discriminator with the augmentation draws that `of` had. Given
-    B / k images it takes them for every k-th of the batch (x[::k], which is the same set on any number of devices)."""
-    S: Callable[[Tree], Array]
-    """w -> x: the generator, differentiable in its parameters too; w[::k] as for D."""
-    gather: Callable[[Array], Array]
-    """[B, ...] -> [global B, ...]: over all devices, for losses that compare images with one another."""
-    params: dict[str, Tree]
-    """{'g': ..., 'd': ...}; differentiable in the moving player's."""
-    carry: dict
-    keys: Array
-    """[B], one an image, this term's own."""
-    key: Array
-    """[], this term's own, the same on every device."""
-    kimg: Array
-
-
-class Term(NamedTuple):
-    """One summand of a player's loss."""
-
-    name: str
-    weight: float | Schedule
-    fn: Callable[[Round], tuple[Array, dict, dict]]
-    """round -> loss [], new carry entries, log entries"""
-    every: int = 1
-    """Lazy: counted in every `every`-th step alone, times `every`. A phase none of whose terms is due does not move."""
-    share: int = 1
-    """It looks at every `share`-th image, as it slices them itself: this divides the images of a device."""
-
-
-class Phase(NamedTuple):
-    """One optimiser update of one player ('g' or 'd')."""
-
-    player: str
-    terms: tuple[Term, ...]
-
-
-class Turn(NamedTuple):
-    """Phases that move together, from the same parameters, noise and forward passes: one player's, or both."""
-
-    phases: tuple[Phase, ...]
-    slots: tuple[int, ...] = (0,)
-    """Which of the step's real batches it plays on, one update each: n_critic is len(slots)."""
-    extra: tuple[int, ...] = ()
-    """More real batches that its terms see, as `Round.extra`."""
-
-
-class Recipe(NamedTuple):
-    """A training method."""
-
-    turns: tuple[Turn, ...]
-    tx: dict[str, optax.GradientTransformationExtraArgs]
-    """{'g': ..., 'd': ...}; update(grads, opt, params, kimg=) -> updates, opt"""
-    batch: int
-    """Global images a step."""
-    accum: int = 1
-    """Micro-batches that the batch is cut into; gradients are averaged. What compares images of a batch with one another
-    (batch norm, minibatch stddev, relativistic pairs, MMD) sees a micro-batch, so for those it is not the large batch."""
-    ema_kimg: Schedule = lambda kimg: jnp.float32(10.0)
-    """Half-life of the generator's average, in kimg."""
-    posthoc: tuple[float, ...] = ()
-    """Relative widths of more averages, in (0, 0.2887): two of them, saved now and then, make any (`jaxgan.average`)."""
-    carry: dict[str, float] = {}
-    """First values of what the terms and `adapt` keep."""
-    adapt: Callable[[dict, dict], dict] = lambda carry, log: carry
-    """(carry, log) -> carry, after all turns (the ADA controller); may read only logs of terms with every=1."""
-    held_slots: tuple[int, ...] = ()
-    """Slots whose images are held out: no other slot ever has them."""
-
-    def __hash__(self):  # tx and carry are dicts; equal recipes have equal hashes
-        return hash((self.turns, tuple(self.tx), self.batch, self.accum))
-
-    @property
-    def slots(self) -> int:
-        return 1 + max(s for turn in self.turns for s in (*turn.slots, *turn.extra))
-
-
-def check(recipe: Recipe) -> None:
-    """Raise ValueError where a recipe is not one."""
-    for turn in recipe.turns:
-        players = [phase.player for phase in turn.phases]
-        if not set(players) <= {"g", "d"} or len(set(players)) != len(players):
-            raise ValueError(f"a turn moves 'g', 'd' or both, once each; this one moves {players}")
-        for phase in turn.phases:
-            names = [term.name for term in phase.terms]
-            if not names or len(set(names)) != len(names):
-                raise ValueError(f"a phase needs terms with names of their own; this one has {names}")
-            if any(term.every < 1 or term.share < 1 for term in phase.terms):
-                raise ValueError(f"every and share must be at least 1 in the terms {names}")
-    used = {s for turn in recipe.turns for s in (*turn.slots, *turn.extra)}
-    if any(s in recipe.held_slots for turn in recipe.turns for s in turn.slots):
-        raise ValueError(f"no turn may play on the held-out slots {recipe.held_slots}; its terms see them by `extra`")
-    if used != set(range(recipe.slots)):
-        raise ValueError(f"slots must be 0, 1, ... without a gap; the turns use {sorted(used)}")
-    if recipe.accum < 1 or recipe.batch % recipe.accum:
-        raise ValueError(f"batch {recipe.batch} does not divide into {recipe.accum} micro-batches")
-
 
 Due = tuple[tuple[tuple[int, ...], ...], ...]
 
@@ -178,13 +29,21 @@ def due(recipe: Recipe, step: int) -> Due:
     )
 
 
+def period(recipe: Recipe) -> int:
+    """After how many steps the sets of due terms repeat."""
+    return math.lcm(*(term.every for turn in recipe.turns for phase in turn.phases for term in phase.terms))
+
+
 def programs(recipe: Recipe) -> dict[Due, int]:
     """Every different `due` of the recipe with the first step that has it; step 0 has all terms."""
-    intervals = {t.every for turn in recipe.turns for phase in turn.phases for t in phase.terms}
     first = {}
-    for step in sorted({0, 1} | {k for e in intervals for k in range(0, 8 * e, e)}):
+    for step in range(period(recipe)):
         first.setdefault(due(recipe, step), step)
     return first
+
+
+OWN = object()
+"""In place of labels, of which None are some: those that the images have."""
 
 
 def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
@@ -199,7 +58,10 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
         return jax.tree.map(lambda a: a[::k], tree)
 
     def synthesize(params, stats, w, refresh=False):
-        k = len(keys) // len(jax.tree.leaves(w)[0])
+        n = len(jax.tree.leaves(w)[0])
+        if not n or len(keys) % n:
+            raise ValueError(f"S makes B / k of the {len(keys)} images, not {n}")
+        k = len(keys) // n
         return game.synthesize({"params": params, **stats}, ks[::k], w, of_every(k, c), kimg, axis, refresh)
 
     def generate(params):
@@ -207,12 +69,15 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
         fake, stats = synthesize(params, stats, w, refresh=True)
         return (w, fake), stats
 
-    def judge(params, stats, x, of, c=c, refresh=False):
+    def judge(params, stats, x, of, given=OWN, refresh=False):
+        if of not in ("real", "fake") or not len(x) or len(keys) % len(x):
+            raise ValueError(f"D judges B / k of the {len(keys)} images of 'real' or 'fake', not {len(x)} of {of!r}")
         ka, kj = {"real": (kr, jr), "fake": (kf, jf)}[of]
         k = len(keys) // len(x)
+        labels = of_every(k, c) if given is OWN else given
 
         def verdict(params, x, refresh):
-            return game.judge({"params": params, **stats}, kj[::k], x, of_every(k, c), kimg, axis, refresh)
+            return game.judge({"params": params, **stats}, kj[::k], x, labels, kimg, axis, refresh)
 
         critic = lambda x: verdict(jax.lax.stop_gradient(params), x, False)[0].logits
         return verdict(params, game.augment(ka[::k], x, p, critic), refresh)
@@ -227,6 +92,9 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
     compiler to merge two `value_and_grad`s instead costs 26 convolutions for 21 on the tutorial's step.
     """
     (x, c), extra = batch
+    if axis:  # else shard_map, with its check of replication on, adds gradients up by itself
+        vary = lambda player: player.replace(params=jax.lax.pcast(player.params, axis, to="varying"))
+        state = state.replace(g=vary(state.g), d=vary(state.d))
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 7))(index)
     generate, synthesize, judge = _networks(game, state, c, keys[:, :6], kimg, axis)
 
@@ -251,7 +119,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
                 real_out=outs[0],
                 fake_out=outs[1],
                 extra=extra,
-                D=lambda x, of="real", c=c: judge(params["d"], d_stats, x, of, c)[0],
+                D=lambda x, of="real", c=OWN: judge(params["d"], d_stats, x, of, c)[0],
                 S=lambda w: synthesize(params["g"], g_stats, w)[0],
                 gather=lambda a: jax.lax.all_gather(a, axis, tiled=True) if axis else a,
                 params=params,
@@ -260,7 +128,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
                 key=jax.random.fold_in(term_key, i),
                 kimg=kimg,
             )
-            value, new, notes = term.fn(r)
+            value, new, notes = checked(f"{player}/{term.name}", term.fn(r), state.carry)
             weight = term.weight(kimg) if callable(term.weight) else term.weight
             total += weight * term.every * value
             fresh, log = fresh | new, log | {f"{player}/{term.name}": value} | notes
@@ -327,10 +195,16 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
       axis: name of the mapped axis over devices; None on one device.
     Returns:
       The next state, and {name: float32 []}: each term that was due, unweighted, averaged over the global batch.
+    Raises:
+      ValueError: images that are not the recipe's batch; a term that returns something else than it should.
     """
+    lead = recipe.slots, recipe.accum, recipe.batch // recipe.accum // (jax.lax.axis_size(axis) if axis else 1)
+    if x.ndim != 6 or x.shape[:3] != lead:
+        raise ValueError(f"x is {x.shape}; this recipe takes [slots, accum, B, H, W, C] with the first three {lead} on a device")
     kimg = state.step.astype(jnp.float32) * (recipe.batch / 1000)
     step_key = jax.random.fold_in(state.key, state.step)
-    x, c = jax.tree.map(lambda a: a.astype(jnp.float32) / 127.5 - 1 if a.dtype == jnp.uint8 else a, (x, c))
+    pixels = lambda a: a.astype(jnp.float32) / 127.5 - 1
+    x, c = jax.tree.map(lambda a: pixels(a) if a.dtype == jnp.uint8 and a.ndim == x.ndim else a, (x, c))
     x, log = game.reals(x, kimg), {}
     for t, (turn, indices) in enumerate(zip(recipe.turns, due, strict=True)):
         terms = {
@@ -343,14 +217,17 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
             real, *extra = (jax.tree.map(lambda a, s=s: a[s], (x, c)) for s in (slot, *turn.extra))
             state, notes = _move(game, recipe, state, terms, (real, tuple(extra)), key, kimg, axis)
             log |= notes
-    beta = half_life_beta(recipe.batch, recipe.ema_kimg(kimg))
+    lazy = {f"{p.player}/{t.name}" for turn in recipe.turns for p in turn.phases for t in p.terms if t.every > 1}
+    beta = half_life_beta(recipe.batch, as_schedule(recipe.ema_kimg)(kimg))
     step = state.step + 1
     averages = {
         name: average.ema(state.averages[name], state.g.params, average.power_beta(step, width))
         for name, width in ((f"{width:g}", width) for width in recipe.posthoc)
     }
     ema = jax.tree.map(lambda e, p: p + beta * (e - p), state.ema, state.g.params)
-    return state.replace(step=step, ema=ema, averages=averages, carry=recipe.adapt(state.carry, log)), log
+    carry = recipe.adapt(state.carry, {name: value for name, value in log.items() if name not in lazy})
+    same_carry("adapt", carry, state.carry)
+    return state.replace(step=step, ema=ema, averages=averages, carry=carry), log
 
 
 traced = jax.jit(update, static_argnames=("game", "recipe", "due", "axis"))

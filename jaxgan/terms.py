@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxgan import class_losses, feature_losses, losses, penalties, regularizers
 from jaxgan.augment import apa, r_t, r_v
-from jaxgan.step import Round, Term
+from jaxgan.method import Round, Term
 
 LOSSES = (
     *("minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic", "relativistic_average"),

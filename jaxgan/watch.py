@@ -105,10 +105,10 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     for axes, (title, chosen) in zip(np.ravel(figure.subplots(len(panels), sharex=True)), panels.items(), strict=True):
         for name in chosen:
             points = [(row["kimg"], row[name]) for row in rows if name in row]
-            axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2)
+            axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, marker="." if len(points) == 1 else None)
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
-        if len(chosen) > 1:
+        if len(chosen) > 1 or title.startswith("penalties"):  # of the others the title is the name
             axes.legend(fontsize=7)
     axes.set_xlabel("kimg")
     figure.savefig(path, dpi=100, format="png")

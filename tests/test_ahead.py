@@ -11,7 +11,7 @@ import pytest
 
 from experiments.configs import CONFIGS
 from jaxgan import ahead, calls, parallel, plan, run
-from jaxgan.step import Term
+from jaxgan.method import Term
 from tests.test_calls import recipe
 
 

@@ -128,5 +128,7 @@ def test_mistakes():
     for wrong in ([], [*kept, kept[0]], [(0.0, 0.1)]):
         with pytest.raises(UserError, match="snapshots: give"):
             average.posthoc_weights(wrong, 100, 0.1)
+    with pytest.raises(ValueError, match=r"an average of shape .1,. for parameters .4, 1."):
+        average.ema({"w": np.ones(1)}, {"w": np.ones((4, 1))}, 0.5)
     with pytest.raises(UserError, match="trees: 1 averages for 2 weights"):
         average.weighted_sum([{"w": np.ones(2)}], np.ones(2))

@@ -7,7 +7,7 @@ import pytest
 
 from jaxgan import calls, parallel
 from jaxgan.errors import UserError
-from jaxgan.step import Phase, Recipe, Term, Turn
+from jaxgan.method import Phase, Recipe, Term, Turn
 
 
 def recipe(*every):
@@ -34,13 +34,17 @@ def test_a_number_that_the_recipe_cannot_have_is_one_line():
     for n, r, streamed, says in (
         (-1, recipe(), False, "0 to have it measured"),
         (6, recipe(4), False, "give 4 or 8"),
+        (7, recipe(16), False, "give 4 or 16"),
+        (24, recipe(4), False, "there are 20 steps from tick to tick"),
         (8, recipe(4), True, "--resident yes"),
     ):
         with pytest.raises(UserError, match=says):
-            calls.check(n, r, streamed)
+            calls.check(n, r, streamed, 20)
+    with pytest.raises(UserError, match="networks that grow take one step a call"):
+        calls.check(2, recipe(), False, 20, stages=3)
     for n in (0, 1, 2, 4, 12):
-        calls.check(n, recipe(4), False)
-    calls.check(0, recipe(), True)
+        calls.check(n, recipe(4), False, 20)
+    calls.check(0, recipe(), True, 20, stages=3)
 
 
 @pytest.mark.parametrize("sequence", ["A", "AA", "ABBB", "ABBBABBB", "CABBABB", "DBBBCBBBCBBBCBBB" * 2])

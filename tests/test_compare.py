@@ -1,5 +1,13 @@
 """The comparisons: their commands are ones that the training command takes."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from experiments import compare
@@ -30,3 +38,44 @@ def test_an_unknown_name_is_one_line(monkeypatch):
     monkeypatch.setattr("sys.argv", ["compare", "out", "--of", "families", "--only", "hinge"])
     with pytest.raises(UserError, match="--only hinge: of families there are gan, "):
         compare.main()
+
+
+def test_numbers_stand_under_the_kimg_that_they_are_of(tmp_path):
+    options = compare.Options(out=str(tmp_path), kimg=0.3)
+    rows = [{"kimg": 0.16, "fd2k": 7.0}, {"kimg": 0.2}, {"kimg": 0.304, "fd2k": 5.0, "swd": 2.0}]
+    (tmp_path / "hinge").mkdir()
+    (tmp_path / "hinge" / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert compare.scores(options, "hinge", "fd2k") == ["–", "7.0", "5.0"]
+    assert compare.scores(options, "hinge", "swd") == ["–", "–", "2.0"]
+    assert compare.scores(options, "wasserstein", "swd") == ["–", "–", "–"]
+    assert "| – | 7.0 | 5.0 | 2.0 |" in compare.row(options, "hinge", "")
+
+
+CHILD = """
+import signal, sys, time
+def stop(*_):
+    open("stopped", "w").close()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, stop)
+open("started", "w").close()
+time.sleep(100)
+"""
+PARENT = """
+import sys
+from experiments import compare
+compare.command = lambda options, name: [sys.executable, "child.py"]
+sys.argv = ["compare", "out", "--only", "hinge", "minimax"]
+compare.main()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+def test_a_comparison_that_is_told_to_end_ends_what_it_started(tmp_path):
+    (tmp_path / "child.py").write_text(CHILD)
+    path = {**os.environ, "PYTHONPATH": str(Path(compare.__file__).parents[1])}
+    comparing = subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env=path)
+    until = time.monotonic() + 60
+    while not (tmp_path / "started").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    comparing.send_signal(signal.SIGTERM)
+    assert comparing.wait(60) == 143 and (tmp_path / "stopped").exists()

@@ -15,7 +15,7 @@ from PIL import Image
 
 import jaxgan.data.files
 import jaxgan.data.source
-from jaxgan.data import open_source, read_all, summary
+from jaxgan.data import check_source, open_source, read_all, summary
 from jaxgan.errors import UserError
 
 
@@ -313,6 +313,23 @@ def test_a_named_pipe_is_a_broken_image_and_nobody_waits_for_its_writer(classes)
     os.mkfifo(classes / "cat" / "9.png")
     refused("cat/9.png is broken .the file is empty", classes)
     assert open_source(str(classes), skip_broken=True).n == 5
+
+
+def test_a_set_of_ones_own_is_checked(classes):
+    source = open_source(str(classes))
+    check_source(source)
+    check_source(source._replace(labels=np.zeros((5, 3), np.float32), classes=3))
+    for change, says in (
+        ({"read": lambda i: source.read(i) / 255}, "read as float64 .6, 8, 3., not as uint8"),
+        ({"shape": (6, 8, 1)}, "read as uint8 .6, 8, 3., not as uint8 .6, 8, 1."),
+        ({"labels": np.zeros(4, np.int32)}, "labels int32 .4,.; give int .5."),
+        ({"labels": np.full(5, 2, np.int32)}, "in .0, 2."),
+        ({"labels": np.zeros(5)}, "labels float64"),
+        ({"labels": [0] * 5}, "labels list .5,."),
+        ({"labels": np.zeros((5, 3), np.float32)}, "labels float32 .5, 3."),
+    ):
+        with pytest.raises(UserError, match=says):
+            check_source(source._replace(**change))
 
 
 def test_what_a_person_is_told_of_a_set(classes, tmp_path):

@@ -99,6 +99,7 @@ def test_devices_do_not_change_the_numbers(trained, tmp_path):
         (["FOLDER"], "--against"),
         (["FOLDER", "--against", "digits", "--metrics", "swd"], "--size 9 9"),
         (["RUN", "--n", "1", "--metrics", "random10k"], "too few"),
+        (["RUN", "--n", "-1"], "--n -1: ask for at least one image"),
     ],
 )
 def test_mistakes_are_one_line(trained, tmp_path, args, says):

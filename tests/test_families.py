@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import families, stacked
-from jaxgan import description, game, state, step
+from jaxgan import description, game, method, state, step
 from jaxgan.errors import UserError
 from tests.test_loop import SAME_RECIPE
 
@@ -41,7 +41,7 @@ def test_the_config_traces(name):
     config = families.configs()[name]
     shape, classes = sizes(config)
     design = config.design(shape, classes)
-    step.check(design.recipe)
+    method.check(design.recipe)
     first = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
     counts = tuple(sum(int(np.prod(a.shape)) for a in jax.tree.leaves(p.params)) for p in (first.g, first.d))
     assert counts == PAPERS.get(name, counts)

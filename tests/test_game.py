@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxgan import augment, game, optim, spectral, state, step
-from jaxgan.step import Phase, Recipe, Turn
+from jaxgan.method import Phase, Recipe, Turn
 from jaxgan.terms import adversarial, gradient_penalty
 
 SHAPE, B = (8, 8, 1), 4

@@ -11,7 +11,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.configs import growing
-from jaxgan import calls, checkpoint, description, disk, game, grow, plan, restore, run, sample, state, step
+from jaxgan import calls, checkpoint, description, disk, game, grow, method, plan, restore, run, sample, state, step
 from jaxgan.errors import UserError
 from tests.commands import assert_equal, final_state
 
@@ -156,7 +156,7 @@ def test_the_config_traces(name):
     shape, classes = (*made.size, 1 if made.size == (28, 28) else 3), 10 if made.conditional == "auto" else 0
     designs = made.design(shape, classes)
     design = designs[-1] if name.startswith("progan") else designs
-    step.check(design.recipe)
+    method.check(design.recipe)
     first = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
     counts = tuple(round(sum(a.size for a in jax.tree.leaves(p.params)) / 1e6, 1) for p in (first.g, first.d))
     assert counts == PAPERS.get(name, counts)

@@ -231,6 +231,12 @@ def test_a_label_out_of_range_is_nan():
         for fn in (losses.class_cross_entropy, partial(losses.multi_hinge_g, None)):
             assert list(np.isnan(jax.jit(fn)(x, labels))) == [False, True]
         assert list(np.isnan(jax.jit(losses.d2d_ce)(x + 1, jnp.ones((3, 3)), labels))) == [False, True]
+    labels = jnp.array([1, 2])  # of three outputs the last is "fake", which no image's class is
+    assert (
+        list(np.isnan(losses.multi_hinge_d(x, x, labels))) == list(np.isnan(losses.multi_hinge_g(x, x, labels))) == [False, True]
+    )
+    with pytest.raises(ValueError, match=r"logits: shape .2, 1.; the multi-class hinge needs"):
+        losses.multi_hinge_d(x[:, :1], x[:, :1], jnp.zeros(2, int))
 
 
 def test_feature_distances():
@@ -248,6 +254,13 @@ def test_feature_distances():
         losses.perceptual(layers, r, f, weights=[1.0])
     with pytest.raises(ValueError, match="1 real and 2 fake layers"):
         losses.feature_l1([r], [f, f])
+    for call in (
+        lambda: losses.feature_l1(r, f),
+        lambda: losses.perceptual(lambda x: x, r, f),
+        lambda: losses.feature_l1([], []),
+    ):
+        with pytest.raises(ValueError, match="give a list of layers"):  # the images are no layers
+            call()
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE + KERNEL)

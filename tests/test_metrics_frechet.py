@@ -139,6 +139,8 @@ def bad(x, row=3):
         (lambda x, m: frechet.add(m, bad(x)), UserError, "1 of 50 rows hold NaN or infinity, the first is row 3"),
         (lambda x, m: frechet.add(m, np.ones((4, 5))), ValueError, "rows of 5, but these moments are of 24"),
         (lambda x, m: frechet.add(m, np.ones(24)), ValueError, r"give numbers \[n, F\]"),
+        (lambda x, m: frechet.moments_of(x[0]), ValueError, r"give .n, F."),
+        (lambda x, m: frechet.merge(frechet.moments_of(x), frechet.moments_of(x[:, :1])), ValueError, "of 24 and of 1 features"),
         (lambda x, m: frechet.mean_cov(frechet.moments_of(x[:1])), UserError, "1 images are too few.*at least 2"),
         (lambda x, m: frechet.frechet(m, frechet.moments_of(x)), UserError, "0 images are too few"),
         (lambda x, m: frechet.frechet_distance(x[0], np.eye(24), x[0], np.eye(23)), ValueError, "do not fit"),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import description, game, recipes_paired, sample, state, step
+from jaxgan import description, game, method, recipes_paired, sample, state, step
 from jaxgan.errors import UserError
 from jaxgan.models.pix2pix import Discriminator, Generator, receptive_field
 from tests.golden import pix2pix_rule
@@ -116,7 +116,7 @@ def test_bfloat16_is_near_and_the_model_can_be_rebuilt():
 def test_a_step_moves_both_players_and_weighs_the_terms():
     g, d = pair("instance", (6, 8, 1))
     recipe = recipes_paired.pix2pix(batch=2)
-    step.check(recipe)
+    method.check(recipe)
     first = state.create(0, *jit(lambda: game.init(g, d, 0))(), recipe)
     rng = np.random.default_rng(0)
     x, c = (jnp.asarray(rng.integers(0, 256, (1, 1, 2, 6, 8, n), np.uint8)) for n in (1, 3))
@@ -140,7 +140,7 @@ def test_both_losses_are_the_authors():
     x, y = rng.uniform(-1, 1, (2, 3, 4, 4, 1))
     for loss, values in want.items():
         for turn, value in zip(recipes_paired.pix2pix(loss=loss).turns, values, strict=True):
-            r = SimpleNamespace(real_out=step.Verdict(real), fake_out=step.Verdict(fake), real=x, fake=y)
+            r = SimpleNamespace(real_out=method.Verdict(real), fake_out=method.Verdict(fake), real=x, fake=y)
             terms = turn.phases[0].terms
             np.testing.assert_allclose(terms[0].weight * terms[0].fn(r)[0], value, rtol=1e-5)
     assert terms[1].weight == 100 and abs(terms[1].fn(r)[0] - np.abs(x - y).mean()) < 1e-6

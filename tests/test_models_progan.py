@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import game, grow, recipes_stylegan, state, step
+from jaxgan import game, grow, method, recipes_stylegan, state
 from jaxgan.errors import UserError
 from jaxgan.models.progan import Discriminator, Generator, mean, repeat
 from tests.reference import progan as reference
@@ -136,7 +136,7 @@ def test_labels_reach_both_networks():
     assert logits.shape == (8,) and classes.shape == (8, 3) and features is None
     recipe = recipes_stylegan.progan(batch=8, class_weight=1.0)
     assert [t.name for t in recipe.turns[1].phases[0].terms] == ["adv", "classes"]
-    step.check(recipe)
+    method.check(recipe)
 
 
 def test_a_stage_that_cannot_be_is_named():

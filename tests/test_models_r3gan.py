@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgan import convert_r3gan, recipes, recipes_r3gan, schedules, state, step, weights
+from jaxgan import convert_r3gan, method, recipes, recipes_r3gan, schedules, state, step, weights
 from jaxgan.errors import UserError
 from jaxgan.models.r3gan import Block, Discriminator, Generator, double, halve, plan
 from jaxgan.recipes_r3gan import PRESETS
@@ -71,10 +71,10 @@ def test_gradients_of_a_full_update_are_the_official_training_codes(case):
     turns = [r3gan_rule.inputs(case, turn) for turn in (0, 1)]
     z, real, c = (jnp.asarray(np.stack(pair))[:, None] for pair in zip(*turns, strict=True))
     label = lambda given: given["c"] if g.classes else None
-    game = step.Game(  # noise comes with the labels, so that it is theirs
+    game = method.Game(  # noise comes with the labels, so that it is theirs
         latent=lambda v, keys, c, kimg, axis, refresh: (c["z"], {}),
         synthesize=lambda v, keys, w, c, kimg, axis, refresh: (g.apply(v, w, label(c)), {}),
-        judge=lambda v, keys, x, c, kimg, axis, refresh: (step.Verdict(d.apply(v, x, label(c))), {}),
+        judge=lambda v, keys, x, c, kimg, axis, refresh: (method.Verdict(d.apply(v, x, label(c))), {}),
     )
     recipe = recipes.r3gan(batch=4, lr=1e-3, b2=0.95, gamma=20.0)
     recipe = recipe._replace(tx={name: keeping_gradients(tx) for name, tx in recipe.tx.items()})

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import game, recipes_stylegan, step
+from jaxgan import game, method, recipes_stylegan
 from jaxgan.models.stylegan import Discriminator, Epilogue, Generator
 from tests.reference import progan as reference
 
@@ -93,6 +93,6 @@ def test_lower_precision_is_near():
 
 def test_the_recipe_is_one():
     recipe = recipes_stylegan.stylegan(batch=8)
-    step.check(recipe)
+    method.check(recipe)
     names = [[term.name for phase in turn.phases for term in phase.terms] for turn in recipe.turns]
     assert names == [["adv", "r1"], ["adv"]]

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgan import convert_stylegan2, game, recipes, recipes_stylegan, regularizers, state, step, style, terms
+from jaxgan import convert_stylegan2, game, method, recipes, recipes_stylegan, regularizers, state, step, style, terms
 from jaxgan.errors import UserError
 from jaxgan.models.stylegan2 import Discriminator, Generator
 from tests.golden import stylegan2_rule
@@ -116,7 +116,7 @@ def test_gradients_of_the_four_phases_are_the_authors(drawn, phase, turn):
     turns = recipes_stylegan.stylegan2(batch=4).turns
     chosen = turns[turn]
     if phase == "Greg":  # the golden phase holds the running mean: we pass no gradient through it
-        chosen = step.Turn((step.Phase("g", (terms.path_length(2.0, every=4, share=2, decay=0.0),)),))
+        chosen = method.Turn((method.Phase("g", (terms.path_length(2.0, every=4, share=2, decay=0.0),)),))
     ours, after = drawn(chosen)
     if phase == "Gmain":
         assert off(after.g.stats["w_avg"]["mapping_network"]["mean"], GOLD["plain.w_avg"]) < 1e-5
@@ -169,7 +169,7 @@ def test_presets_have_the_authors_parameter_counts(name, side, classes):
     assert tuple(sum(leaf.size for leaf in jax.tree.leaves(v["params"])) for v in made) == COUNTS[name, side, classes]
     recipe = recipes_stylegan.stylegan2(**chosen["recipe"])
     assert len(recipe.turns) == (3 if name == "cifar" else 4)
-    step.check(recipe)
+    method.check(recipe)
 
 
 def test_the_automatic_preset():
@@ -177,7 +177,7 @@ def test_the_automatic_preset():
     assert chosen["recipe"]["batch"] == 32 and chosen["d"]["group"] == 4
     assert chosen["recipe"]["gamma"] == pytest.approx(0.4096) and float(chosen["recipe"]["ema_kimg"](1e6)) == 10
     with_ada = recipes.adaptive(recipes_stylegan.stylegan2(**chosen["recipe"]))
-    step.check(with_ada)
+    method.check(with_ada)
     assert [len(turn.phases[0].terms) for turn in with_ada.turns] == [1, 1, 2, 1]  # ADA watches D's own phase
     with pytest.raises(UserError, match="no preset"):
         recipes_stylegan.preset("best", 32)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import game, recipes_classic, schedules, state, step
+from jaxgan import game, method, recipes_classic, schedules, state, step
 from jaxgan.models import mlp
 
 SHAPE, B = (4, 4, 1), 6
@@ -22,7 +22,7 @@ def run(name, **options):
     quiet = {"dropout": 0.0, "dropout_image": 0.0}
     d = mlp.Discriminator(SHAPE, 3, widths=(6,), pieces=2, head=HEADS.get(name, ""), spread=0.5, **quiet)
     first = jax.jit(lambda: state.create(0, *game.init(g, d, 0), recipe))()
-    step.check(recipe)
+    method.check(recipe)
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.integers(0, 256, (recipe.slots, 1, B, *SHAPE), np.uint8))
     c = jnp.asarray(rng.integers(0, 3, (recipe.slots, 1, B)))

@@ -137,6 +137,8 @@ def test_misuse_is_named():
     x, k = jnp.ones((1, 4, 5, 2)), jnp.ones((2, 2, 2, 2))
     for call, words in (
         (lambda: resample.upfirdn(x[0], TAPS), "B, H, W, C"),
+        (lambda: resample.upsample(x.astype(jnp.uint8)), "x is uint8; convert images to floats"),
+        (lambda: resample.blur(x, (1, 1)), "2 taps have no middle"),
         (lambda: resample.upfirdn(x, TAPS, up=2, down=2), "must be 1"),
         (lambda: resample.upfirdn(x, (1, -1)), "sum"),
         (lambda: resample.upfirdn(x, np.ones(7)), "do not fit"),

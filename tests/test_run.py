@@ -99,6 +99,8 @@ def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(finishe
     assert code == 2 and "lr was 0.0001, is 0.0003" in err and "--resume force" in err
     code, _, err = run("train", *TINY, "--dtype", "bfloat16", "--run-dir", directory)
     assert code == 2 and "generator.fields.dtype was float32, is bfloat16" in err and "{" not in err, err
+    code, _, err = run("train", *TINY, "--batch", "8", "--kimg", "1", "--resume", "force", "--run-dir", directory)
+    assert code == 2 and "counts its progress in steps of 4 images; give --batch 4" in err, err
     assert (directory / "config.json").read_text() == before
     code, out, err = run("train", *TINY, "--lr", "3e-4", "--kimg", "0.2", "--resume", "force", "--run-dir", directory)
     assert code == 0 and "lr was 0.0001, is 0.0003" in out, err
@@ -281,6 +283,10 @@ def test_samples(finished, tmp_path):
         ),
         (["digits", "--cpu-devices", "3"], "does not divide by 3 devices; the nearest sizes are 30 or 33"),
         (["gan", "--level", "0"], "--level 0: it must be between 0 and 1"),
+        (["objective", "--penalty", "r1", "r1"], "--penalty r1 r1: one stands there twice"),
+        (["objective", "--augment-heuristic", "r_v"], "is what --augment-target steers by"),
+        (["objective", "--augment-target", "3"], "--augment-target 3: the heuristic is at most 1"),
+        (["progan", "--steps-per-call", "2"], "networks that grow take one step a call"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(args, says, tmp_path):

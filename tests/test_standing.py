@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from experiments.sample import Arguments, asked
-from jaxgan import checkpoint, description, disk, optim, restore, sample, state
+from jaxgan import checkpoint, convert, description, disk, optim, restore, sample, state
+from jaxgan.errors import UserError
+from jaxgan.method import Recipe
 from jaxgan.models import resnet
-from jaxgan.step import Recipe
 
 GENERATOR = resnet.Generator((8, 8, 1), classes=3, z_dim=4, width=2)
 
@@ -57,6 +58,35 @@ def test_a_run_samples_with_them_and_not_with_the_moving_ones(tmp_path, variable
     assert (images(0) != with_them).any()
     truncated = sample.standing(GENERATOR, variables, 2, psi=0.5)
     np.testing.assert_array_equal(images(2, psi=0.5), sample.sample(GENERATOR, truncated, 8, label=1, psi=0.5))
+
+
+class Generator(resnet.Generator):
+    """A network from elsewhere, whose file and class are called as one of ours."""
+
+    __module__ = "own.resnet"
+
+    def __call__(self, *args, **options):
+        return -super().__call__(*args, **options)
+
+
+def test_a_run_on_a_network_from_elsewhere_is_not_taken_for_one_of_ours(tmp_path, variables):
+    own = Generator((8, 8, 1), classes=3, z_dim=4, width=2)
+    made = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
+    recipe = Recipe((), {name: optim.adam(1e-3) for name in "gd"}, 4)
+    store = checkpoint.open_store(tmp_path / "checkpoints")
+    checkpoint.save(store, state.create(0, made, {"params": {"v": np.ones(2, np.float32)}}, recipe))
+    disk.wait(store)
+    store.manager.close()
+    (tmp_path / "config.json").write_text(json.dumps({"jaxgan": "0", "generator": description.describe(own)}))
+    with pytest.raises(UserError, match="no model own.resnet.Generator; .*generator=module"):
+        restore.load(tmp_path)
+    with pytest.raises(UserError, match="no model own.resnet.Generator"):
+        convert.save_safetensors(tmp_path / "x.safetensors", own, made)
+    images = restore.load(tmp_path, generator=own).sample(8, label=1)
+    np.testing.assert_array_equal(images, sample.sample(own, made, 8, label=1))
+    assert (images != sample.sample(GENERATOR, made, 8, label=1)).any()
+    with pytest.raises(UserError, match="has the shape"):
+        restore.load(tmp_path, generator=Generator((8, 8, 1), classes=4, z_dim=4, width=2))
 
 
 def test_a_grid_has_a_column_for_each_class():

@@ -10,11 +10,11 @@ import optax
 import pytest
 from flax import linen as nn
 
-from jaxgan import game, optim, parallel, penalties, recipes, state, step, terms
+from jaxgan import game, method, optim, parallel, penalties, recipes, state, step, terms
 from jaxgan.augment import pipeline
 from jaxgan.meter import add_to_meter, start_meter
+from jaxgan.method import Game, Phase, Recipe, Term, Turn, Verdict
 from jaxgan.models import dcgan
-from jaxgan.step import Game, Phase, Recipe, Term, Turn, Verdict
 from tests.golden import seed_rule
 
 SHAPE = (4, 4, 1)
@@ -140,10 +140,10 @@ def test_penalties_are_of_the_image_before_the_augmentation():
 
 
 def test_ema_has_its_half_life():
-    recipe = Recipe((Turn((D,)),), sgd(0.0), batch=500, ema_kimg=lambda k: jnp.float32(2.0))
+    recipe = Recipe((Turn((D,)),), sgd(0.0), batch=8, ema_kimg=0.032)
     s, (x, c) = linear_state(recipe), linear_batch()
     s = s.replace(ema=jax.tree.map(jnp.zeros_like, s.ema))
-    for k in range(4):  # 4 * 500 images = one half-life
+    for k in range(4):  # 4 * 8 images = one half-life
         s, _ = one(recipe, s, x, c, k=k)
     np.testing.assert_allclose(s.ema["M"], s.g.params["M"] / 2, rtol=1e-5)
 
@@ -154,11 +154,11 @@ def test_carry_and_adapt():
 
     phase = Phase("d", (Term("count", 1.0, count),))
     adapt = lambda carry, log: carry | {"p": carry["p"] + log["note"]}
-    recipe = Recipe((Turn((phase,), slots=(0, 1)),), sgd(0.0), batch=500, carry={"seen": 0.0, "p": 0.0}, adapt=adapt)
+    recipe = Recipe((Turn((phase,), slots=(0, 1)),), sgd(0.0), batch=8, carry={"seen": 0.0, "p": 0.0}, adapt=adapt)
     s, (x, c) = linear_state(recipe), linear_batch(slots=2)
     for k in range(3):
         s, _ = one(recipe, s, x, c, k=k)
-    assert float(s.carry["seen"]) == 6 and float(s.carry["p"]) == 0 + 0.5 + 1.0
+    assert float(s.carry["seen"]) == 6 and float(s.carry["p"]) == pytest.approx(0 + 0.008 + 0.016)
 
 
 def small_pair():
@@ -236,16 +236,114 @@ def test_meter_sums_and_marks_the_first_bad_step():
 @pytest.mark.parametrize(
     "recipe, says",
     [
-        (Recipe((Turn((D, D)),), {}, 8), "once each"),
-        (Recipe((Turn((Phase("x", D.terms),)),), {}, 8), "moves"),
-        (Recipe((Turn((Phase("d", ()),)),), {}, 8), "needs terms"),
-        (Recipe((Turn((D,), slots=(1,)),), {}, 8), "without a gap"),
-        (Recipe((Turn((D,)),), {}, 8, accum=3), "does not divide"),
+        (Recipe((Turn((D, D)),), sgd(0.1), 8), "once each"),
+        (Recipe((Turn((Phase("x", D.terms),)),), sgd(0.1), 8), "moves"),
+        (Recipe((Turn((Phase("d", ()),)),), sgd(0.1), 8), "Phase.terms is a tuple of Term"),
+        (Recipe((Turn((Phase("d", D.terms[0]),)),), sgd(0.1), 8), "Phase.terms is a tuple of Term"),
+        (Recipe((Turn((Phase("d", D.terms * 2),)),), sgd(0.1), 8), "names of their own"),
+        (Recipe((Turn(D),), sgd(0.1), 8), "Turn.phases is a tuple of Phase"),
+        (Recipe([Turn((D,))], sgd(0.1), 8), "Recipe.turns is a tuple of Turn"),
+        (Recipe((), sgd(0.1), 8), "Recipe.turns is a tuple of Turn"),
+        (Recipe((Turn((D,), slots=1),), sgd(0.1), 8), "Turn.slots is a tuple of int"),
+        (Recipe((Turn((D,)),), {"g": None}, 8), "one for 'd'"),
+        (Recipe((Turn((D,), slots=(1,)),), sgd(0.1), 8), "without a gap"),
+        (Recipe((Turn((D,)),), sgd(0.1), 8, accum=3), "does not divide"),
     ],
 )
 def test_check_refuses(recipe, says):
     with pytest.raises(ValueError, match=says):
-        step.check(recipe)
+        method.check(recipe)
+
+
+def returning(*out, every=1):
+    return Phase("d", (Term("own", 1.0, lambda r: out, every=every), *D.terms))
+
+
+@pytest.mark.parametrize(
+    "phase, options, says",
+    [
+        (returning(0.0), {}, "d/own: a term returns .loss"),
+        (Phase("d", (Term("own", 1.0, lambda r: 0.0),)), {}, "d/own: a term returns .loss"),
+        (returning(np.zeros(8, np.float32), {}, {}), {}, r"d/own: its loss has the shape .8,.; average it"),
+        (returning(0.0, {}, {"note": np.zeros(8)}), {}, r"d/own: note has the shape .8,."),
+        (returning(0.0, {"seen": 1.0}, {}), {}, r"d/own: the carry holds .'seen'., and Recipe.carry has first values of .."),
+        (returning(0.0, {"seen": 1}, {}), {"carry": {"seen": 0.0}}, "d/own: 'seen' was float32 .* and became int32"),
+        (returning(0.0, {}, {}), {"carry": {"p": 0.0}, "adapt": lambda carry, log: {}}, "adapt: the carry holds"),
+    ],
+)
+def test_what_a_term_gives_back_is_checked_when_it_is_traced(phase, options, says):
+    recipe = Recipe((Turn((phase,)),), sgd(0.1), 8, **options)
+    x, c = linear_batch()
+    with pytest.raises(ValueError, match=says):
+        one(recipe, linear_state(recipe), x, c)
+
+
+def test_adapt_does_not_see_lazy_terms_not_even_in_the_steps_that_have_them():
+    seen = []
+    lazy = returning(0.0, {}, {}, every=2)
+    recipe = Recipe((Turn((lazy,)),), sgd(0.1), 8, adapt=lambda carry, log: seen.append(sorted(log)) or carry)
+    x, c = linear_batch()
+    _, log = one(recipe, linear_state(recipe), x, c, k=0)
+    assert "d/own" in log and seen == [["d/adv", "logits/fake", "logits/real"]]
+
+
+def test_a_batch_that_is_not_the_recipes_is_refused():
+    recipe = Recipe((Turn((D,), slots=(0, 1)),), sgd(0.1), batch=8)
+    s, (x, c) = linear_state(recipe), linear_batch(slots=2)
+    for wrong in (x[:1], x[:, :, :4], x[:, 0], jnp.concatenate([x, x], 1)):
+        with pytest.raises(ValueError, match=r"this recipe takes .slots, accum, B, H, W, C. with the first three .2, 1, 8."):
+            one(recipe, s, wrong, c)
+
+
+def test_labels_of_eight_bits_are_labels_and_not_pixels():
+    def fn(r):
+        assert r.c.dtype == jnp.uint8 and r.real.dtype == jnp.float32
+        return jnp.float32(0), {}, {"sum": r.c.sum().astype(jnp.float32)}
+
+    recipe = Recipe((Turn((Phase("d", (Term("own", 1.0, fn),)),)),), sgd(0.1), batch=8)
+    played = linear_game()._replace(latent=lambda v, keys, c, kimg, axis, refresh: (jnp.ones((8, 3)), {}))
+    x = jnp.zeros((1, 1, 8, *SHAPE), jnp.uint8)
+    assert float(one(recipe, linear_state(recipe), x, jnp.full((1, 1, 8), 3, jnp.uint8), played=played)[1]["sum"]) == 24
+
+
+def test_a_term_may_judge_some_images_with_the_labels_that_it_gives():
+    """D(x, c) = c: every second image has every second label, its own where none is given."""
+
+    def fn(r):
+        half = r.D(r.real[::2]).logits, r.D(r.real[::2], "real", r.c[::2]).logits, r.D(r.real[:4], "real", r.c[4:]).logits
+        return jnp.float32(0), {}, {str(i): logits @ jnp.array([1.0, 10.0, 100.0, 1000.0]) for i, logits in enumerate(half)}
+
+    played = linear_game()._replace(
+        latent=lambda v, keys, c, kimg, axis, refresh: (jnp.ones((len(c), 3)), {}),
+        judge=lambda v, keys, x, c, kimg, axis, refresh: (Verdict(c + 0 * (x.reshape(len(x), -1) @ v["params"]["a"])), {}),
+    )
+    recipe = Recipe((Turn((Phase("d", (Term("own", 1.0, fn),)),)),), sgd(0.1), batch=8)
+    s, (x, _) = linear_state(recipe), linear_batch()
+    _, log = one(recipe, s, x, jnp.arange(8.0)[None, None], played=played)
+    assert [float(log[k]) for k in "012"] == [6420, 6420, 7654]
+    for bad in (lambda r: r.D(r.real[:3]), lambda r: r.D(jnp.concatenate([r.real] * 2)), lambda r: r.D(r.real, "mixed")):
+        wrong = Recipe((Turn((Phase("d", (Term("own", 1.0, bad),)),)),), sgd(0.1), batch=8)
+        with pytest.raises(ValueError, match="D judges B / k of the 8 images"):
+            one(wrong, s, x, jnp.arange(8.0)[None, None], played=played)
+    wrong = Recipe((Turn((Phase("d", (Term("own", 1.0, lambda r: r.S(r.w[:3])),)),)),), sgd(0.1), batch=8)
+    with pytest.raises(ValueError, match="S makes B / k of the 8 images, not 3"):
+        one(wrong, s, x, jnp.arange(8.0)[None, None], played=played)
+
+
+def test_shard_map_that_checks_replication_gives_the_gradients_of_one_device():
+    recipe = Recipe((Turn((D, G)),), sgd(0.1), batch=8)
+    s, (x, c) = linear_state(recipe), linear_batch()
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("dev",))
+    whole, halves = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(None, None, "dev")
+    mapped = jax.shard_map(
+        lambda s, x, c: step.update(s, x, c, game=PLAYED, recipe=recipe, due=step.due(recipe, 0), axis="dev")[0],
+        mesh=mesh,
+        in_specs=(whole, halves, halves),
+        out_specs=whole,
+    )
+    expected, found = one(recipe, s, x, c)[0], jax.jit(mapped)(s, x, c)
+    for a, b in zip(jax.tree.leaves(expected.replace(key=None)), jax.tree.leaves(found.replace(key=None)), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
 def test_the_tutorials_step_is_keras_own():

@@ -14,9 +14,9 @@ import optax
 import pytest
 
 from experiments.configs import objective
-from jaxgan import augment, class_losses, feature_losses, game, losses, optim, penalties, recipes, state, step, terms
+from jaxgan import augment, class_losses, feature_losses, game, losses, method, optim, penalties, recipes, state, step, terms
 from jaxgan.errors import UserError
-from jaxgan.step import Game, Phase, Recipe, Round, Turn, Verdict
+from jaxgan.method import Game, Phase, Recipe, Round, Turn, Verdict
 
 SHAPE, B = (8, 8, 3), 8
 PIXELS = 8 * 8 * 3
@@ -107,7 +107,7 @@ def test_every_loss_traces_with_every_penalty(loss):
     for i in range(3):
         chosen = dict.fromkeys(recipes.PENALTIES[i::3], 1.0)
         recipe = make(loss=loss, penalties=chosen, simultaneous=i == 1, every=1 + i, share=1 + i % 2, **OPTIONS)
-        step.check(recipe)
+        method.check(recipe)
         ((new, log),) = traced(recipe, 1)
         assert new.g.params["hidden"]["kernel"].shape == (6, PIXELS) and {"d/adv", "g/adv"} <= log.keys()
     both = make(loss=loss, penalties=dict.fromkeys(recipes.PENALTIES, 1.0), n_critic=2, every=2, pseudo=True, **OPTIONS)
@@ -160,7 +160,7 @@ def test_every_augmentation_runs(name):
 
 def config_step(config, shape, classes=0):
     design = config.design(shape, classes)
-    step.check(design.recipe)
+    method.check(design.recipe)
     s = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
     x = jax.ShapeDtypeStruct((design.recipe.slots, 1, config.batch, *shape), jnp.uint8)
     c = jax.ShapeDtypeStruct(x.shape[:3], jnp.int32) if classes else None
@@ -207,7 +207,7 @@ def test_class_losses_and_spectral_norm_of_the_config_run(class_loss):
 def test_r_v_compares_with_images_that_are_held_out():
     recipe = recipes.adaptive(make(loss="hinge"), heuristic="r_v", target=0.5)
     assert recipe.held_slots == (recipe.slots - 1,) and recipe.turns[0].extra == recipe.held_slots
-    step.check(recipe)
+    method.check(recipe)
     fn = jax.jit(partial(step.update, game=tiny_game(), recipe=recipe, due=step.due(recipe, 0)))
     x = images(recipe.slots)
     _, log = fn(start(recipe), x, None)
@@ -215,7 +215,7 @@ def test_r_v_compares_with_images_that_are_held_out():
     gap = outs[0].logits.mean() - log["logits/fake"]
     np.testing.assert_allclose(log["d/overfitting"], (outs[0].logits.mean() - outs[-1].logits.mean()) / gap, rtol=1e-4)
     with pytest.raises(ValueError, match="held-out"):
-        step.check(recipe._replace(held_slots=(0,)))
+        method.check(recipe._replace(held_slots=(0,)))
 
 
 @pytest.mark.parametrize(

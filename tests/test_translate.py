@@ -106,7 +106,13 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
     for args, says in (
         ([], "--source FOLDER"),
         (["--source", given], "c.png has 8x24, the generator takes 16x24; pass --resize"),
-        (["--source", given, "--psi", "0.5"], "leave them out"),
+        (["--source", given, "--psi", "0.5"], "--psi is for images from noise"),
+        (["--source", given, "--mix", "2", "2"], "--mix is for images from noise"),
+        (["--source", given, "--noise", "const"], "--noise is for images from noise"),
+        (["--source", given, "--seed", "-1"], "--seed -1"),
+        (["--source", given / "a.bmp", "--out", given], "whose images it would replace"),
+        (["--source", given / "sub" / "b.png", "--out", given / "sub" / "b.png"], "whose images it would replace"),
+        (["--resize"], "--resize is of source images"),
         (["--source", given / "nothing"], "no such image"),
         (["--source", given, "--out", given], "whose images it would replace"),
         (["--source", given, "--out", given / "sub" / "made"], "whose images it would replace"),
@@ -123,6 +129,7 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
 def test_mistakes_before_a_run_on_pairs(tmp_path):
     for args, says in (
         (["--degrade", "mosk"], "the nearest is mask"),
+        (["--degrade"], "--degrade is empty"),
         (["--layers", "4"], "0 to 3 layers"),
         (["--degrade", "blur", "--side-by-side", "left"], "leave it out"),
         (["--jitter", "-1"], "0 or more"),

@@ -1,10 +1,13 @@
 """What a person watches does not hold up what is watched."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxgan import watch
+from jaxgan.report import Report
 
 
 def test_curves_are_drawn_in_a_fiftieth_of_the_time_and_whenever_pictures_are():
@@ -31,6 +34,13 @@ def test_lines_that_cannot_be_read_are_left_out_and_those_after_a_checkpoint_cut
     assert watch.cut_lines(path, lambda row: row.get("step", 9) <= 5) == kept
     assert watch.read_lines(path) == kept and path.read_text() == '{"step": 1}\n{"step": 5}\n'
     assert watch.cut_lines(tmp_path / "none", lambda row: True) == [] and not (tmp_path / "none").exists()
+
+
+def test_grids_of_less_than_a_kimg_do_not_replace_one_another(tmp_path):
+    rows = [{"kimg": 0.16, "swd": 1.0}, {"kimg": 0.9}]
+    of = SimpleNamespace(rows=rows, directory=tmp_path)
+    names = [Report._path(of, kimg).name for kimg in (0.304, 0.9, 39.68)]
+    assert names == ["kimg000000.304.png", "kimg000001.png", "kimg000040.png"]
 
 
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):

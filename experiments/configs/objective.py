@@ -236,6 +236,14 @@ def check(config: Config, shape, classes) -> None:
         raise UserError(f"--weight-decay: {config.optimizer} has none; give --optimizer adamw or lion")
     if config.loss.startswith("mmd") and micro < 2:
         raise UserError(f"--loss {config.loss} compares images, and a (micro-)batch is 1; give a larger --batch")
+    if len(set(config.penalty)) < len(config.penalty):
+        raise UserError(f"--penalty {' '.join(config.penalty)}: one stands there twice; its weight is a field of its own")
+    if config.augment_heuristic != "r_t" and not config.augment_target:
+        raise UserError(
+            f"--augment-heuristic {config.augment_heuristic} is what --augment-target steers by; give one, such as 0.5"
+        )
+    if not 0 <= config.augment_target < 1:
+        raise UserError(f"--augment-target {config.augment_target:g}: the heuristic is at most 1; give 0 to 1, 0 for none")
     if config.n_critic < 1:
         raise UserError(f"--n-critic {config.n_critic}: give 1 or more")
     if not 0 <= config.augment_p <= 1:

@@ -2,6 +2,6 @@
 
 from jaxgan.data.open import open_source
 from jaxgan.data.pairs import open_pairs
-from jaxgan.data.source import Source, read_all, shuffled, summary
+from jaxgan.data.source import Source, check_source, read_all, shuffled, summary
 
-__all__ = ["Source", "open_pairs", "open_source", "read_all", "shuffled", "summary"]
+__all__ = ["Source", "check_source", "open_pairs", "open_source", "read_all", "shuffled", "summary"]

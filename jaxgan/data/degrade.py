@@ -16,21 +16,21 @@ FILL = 128
 
 
 def mask(images, share, draws):
-    """A box at a random place is FILL; its sides are between half of `share` and `share` of the image's."""
+    """A box at a random place is FILL and opaque; its sides are between half of `share` and `share` of the image's."""
     out, (h, w) = images.copy(), images.shape[1:3]
     for image, rng in zip(out, draws, strict=True):
         a, b = (max(1, round(n * share * rng.uniform(0.5, 1.0))) for n in (h, w))
         y, x = rng.randint(h - a + 1), rng.randint(w - b + 1)
-        image[y : y + a, x : x + b] = FILL
+        image[y : y + a, x : x + b] = (FILL, FILL, FILL, 255) if image.shape[2] == 4 else FILL
     return out
 
 
 def centre(images, share, draws):
-    """The box in the middle whose sides are `share` of the image's is FILL (Pathak et al. 2016: 0.5)."""
+    """The box in the middle whose sides are `share` of the image's is FILL and opaque (Pathak et al. 2016: 0.5)."""
     out, (h, w) = images.copy(), images.shape[1:3]
     a, b = (max(1, round(n * share)) for n in (h, w))
     y, x = (h - a) // 2, (w - b) // 2
-    out[:, y : y + a, x : x + b] = FILL
+    out[:, y : y + a, x : x + b] = (FILL, FILL, FILL, 255) if images.shape[3] == 4 else FILL
     return out
 
 
@@ -39,11 +39,11 @@ def blur(images, sigma, draws):
     reach = max(1, round(3 * sigma))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     taps /= taps.sum()
-    out = images.astype(np.float64)
+    out = _premultiplied(images)
     for axis in (1, 2):
         wide = np.pad(out, [(reach, reach) if a == axis else (0, 0) for a in range(4)], mode="edge")
         out = sum(tap * np.take(wide, np.arange(i, i + images.shape[axis]), axis) for i, tap in enumerate(taps))
-    return _bytes(out)
+    return _bytes(_straight(out))
 
 
 def noise(images, sigma, draws):
@@ -60,10 +60,21 @@ def grey(images, _, draws):
 def lowres(images, factor, draws):
     """Means over squares of factor x factor pixels in the place of each of their pixels; squares at the border may be cut."""
     n, (h, w) = int(factor), images.shape[1:3]
-    wide = np.pad(images.astype(np.float64), ((0, 0), (0, -h % n), (0, -w % n), (0, 0)), mode="edge")
+    wide = np.pad(_premultiplied(images), ((0, 0), (0, -h % n), (0, -w % n), (0, 0)), mode="edge")
     k, rows, columns, c = wide.shape
     small = wide.reshape(k, rows // n, n, columns // n, n, c).mean((2, 4))
-    return _bytes(small.repeat(n, 1).repeat(n, 2)[:, :h, :w])
+    return _bytes(_straight(small).repeat(n, 1).repeat(n, 2)[:, :h, :w])
+
+
+def _premultiplied(images):
+    """float64; colours times alpha, so that an average has nothing of the colour under transparent pixels."""
+    x = images.astype(np.float64)
+    return np.concatenate([x[..., :3] * x[..., 3:] / 255, x[..., 3:]], -1) if x.shape[-1] == 4 else x
+
+
+def _straight(x):
+    """The inverse."""
+    return np.concatenate([x[..., :3] * 255 / np.maximum(x[..., 3:], 1e-9), x[..., 3:]], -1) if x.shape[-1] == 4 else x
 
 
 def _bytes(x):
@@ -87,6 +98,8 @@ def parse(names: Sequence[str]) -> tuple[tuple[str, float], ...]:
     Raises:
       UserError: no names, one that is unknown, or an amount out of bounds.
     """
+    if not names:
+        raise UserError(f"--degrade is empty, and each image would be its own source; there are {', '.join(KINDS)}")
     found = []
     for text in names:
         name, _, amount = text.partition(":")
@@ -144,5 +157,6 @@ def degraded(source: Source, names: Sequence[str]) -> Source:
         class_names=(),
         planes=None,
     )
-    digest = hashlib.sha256(f"1 {said} {source.fingerprint}".encode()).hexdigest()  # 1: the version of the rules above
+    rules = 2 if c == 4 else 1  # their version, of images with alpha and without
+    digest = hashlib.sha256(f"{rules} {said} {source.fingerprint}".encode()).hexdigest()
     return source._replace(inputs=inputs, fingerprint=digest[: len(source.fingerprint)])

@@ -88,7 +88,8 @@ def partners(given: Items, made: Items, *, sized: bool) -> tuple[Items, Items]:
         if len(sizes) == 2 and sizes[0] != sizes[1]:
             (a, b), (c, d) = sizes
             if not sized or a * d != b * c:
-                fix = "scale one of them" if sized else "pass --size H W to scale both, or scale one of them"
+                alike = a * d == b * c
+                fix = "pass --size H W to scale both, or scale one of them" if alike else "scale or cut one of them"
                 raise UserError(f"{given.where}: {given.names[i]} has {a}x{b}, its partner in {made.where} {c}x{d}; {fix}")
     return given, made
 

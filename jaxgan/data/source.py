@@ -49,6 +49,24 @@ class Items(NamedTuple):
     class_names: tuple[str, ...]
 
 
+def check_source(source: Source) -> None:
+    """UserError where a set is not what it says: for those that do not come from `open_source`."""
+    ends = source.read(np.array([0, source.n - 1]))
+    if ends.dtype != np.uint8 or ends.shape != (2, *source.shape):
+        raise UserError(f"{source.name}: its images are read as {ends.dtype} {ends.shape[1:]}, not as uint8 {source.shape}")
+    labels, classes = source.labels, source.classes
+    if labels is None:
+        return
+    whole = isinstance(labels, np.ndarray) and len(labels) == source.n and labels.ndim in (1, 2)
+    if whole and labels.ndim == 1:
+        whole = np.issubdtype(labels.dtype, np.integer) and labels.min() >= 0 and labels.max() < classes
+    elif whole:
+        whole = labels.dtype == np.float32 and labels.shape[1] == classes
+    if not whole:
+        said = f"{getattr(labels, 'dtype', type(labels).__name__)} {np.shape(labels)}"
+        raise UserError(f"{source.name}: labels {said}; give int [{source.n}] in [0, {classes}), or float32 [n, {classes}]")
+
+
 def summary(source: Source) -> str:
     """A line for people: how many images, their shape, their labels, what was left out."""
     shape = "x".join(map(str, source.shape))

@@ -89,7 +89,7 @@ def notes(extractor: Extractor, shape: tuple[int, int, int]) -> tuple[str, ...]:
     if extractor.channels and channels != extractor.channels and (extractor.channels, channels) != (3, 1):
         raise UserError(
             f"{extractor.name}: takes {'colour' if extractor.channels == 3 else 'grey'} images, and these have "
-            f"{channels} channels; open them with channels={extractor.channels}"
+            f"{channels} channels; measure the pixels (swd10k), or open images with channels={extractor.channels}"
         )
     grey = f"{extractor.name}: grey images, the one channel repeated to three"
     said = (extractor.about,) if extractor.about else ()

@@ -55,6 +55,8 @@ def add(moments: Moments, features) -> Moments:
 
 def merge(a: Moments, b: Moments) -> Moments:
     """Moments of two sets together: S = S_a + S_b + d d^T n_a n_b / n, d the difference of the means."""
+    if a.mean.shape != b.mean.shape:
+        raise ValueError(f"moments: of {len(a.mean)} and of {len(b.mean)} features; give those of the same features")
     n = a.n + b.n
     if not n:
         return a
@@ -65,6 +67,8 @@ def merge(a: Moments, b: Moments) -> Moments:
 def moments_of(features, *, block: int = 4096) -> Moments:
     """Moments of a whole array [n, F], `block` rows at a time."""
     features = np.asarray(features)
+    if features.ndim != 2:
+        raise ValueError(f"features: shape {features.shape}; give [n, F]")
     moments = start_moments(features.shape[1])
     for i in range(0, len(features), block):
         moments = add(moments, features[i : i + block])

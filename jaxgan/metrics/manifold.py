@@ -53,8 +53,9 @@ def manifold(
       density: mean number of real balls a fake is in, / k. coverage: share of real balls that hold a fake.
 
     Args:
-      real, fake: features [n, F] and [m, F], more than max(ks) of each. The values move with n and m (precision and recall
-        up, coverage up with m): compare at equal numbers. Published: 50,000 of each (pr50k3), or 10,000.
+      real, fake: features [n, F] and [m, F], more than max(ks) of each. The values move with n and m: the balls of more
+        images are smaller, so recall falls as m grows beyond n where the fakes vary less than the reals, while coverage
+        grows. Compare at equal numbers. Published: 50,000 of each (pr50k3), or 10,000.
       ks: k of precision and recall, k of density and coverage: 3 and 5 as published.
       strict: must the distance be below the radius, or may it equal it: for precision and recall (published: may equal),
         for density and coverage (published: below). It matters only for copies. clovaai's `prdc` is strict for all four.

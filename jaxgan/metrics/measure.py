@@ -182,6 +182,20 @@ METRICS: dict[str, Callable[..., dict[str, Estimate]]] = {
 """(protocol, extractor, source, features of the fakes, progress) -> the numbers by name, '' where there is one."""
 
 
+QUALITY = {"fid": ("", 1), "kid": ("", 1), "swd": ("", 1), "modes": ("kl", 1), "is": ("", -1), "manifold": ("coverage", -1)}
+"""metric -> which of its numbers says how good a generator is, and 1 where lower is better, -1 where higher is. Authenticity is
+not there: noise has all of it. Nor are precision and recall: one good image has all of the first."""
+
+
+def score(results: list[Result], protocols: dict[str, Protocol]) -> float | None:
+    """How good a generator is by the first of its results that says so, lower is better; None where none does."""
+    for r in results:
+        if protocols[r.name].metric in QUALITY:
+            name, sign = QUALITY[protocols[r.name].metric]
+            return sign * r.values[name].value
+    return None
+
+
 class Meter(NamedTuple):
     """Protocols made ready for one data set: extractors are built once, and used at every snapshot of a run."""
 
@@ -257,9 +271,11 @@ def measure(
 
 
 def _fitted(p: Protocol, limit: int, n: int) -> Protocol:
-    """The protocol for at most `limit` generated images (0: any number) and n real ones: KID's subsets are no larger."""
+    """The protocol for at most `limit` generated images (0: any number) and n real ones: KID's subsets are no larger, and
+    precision and recall are of as many generated images, as recall falls with more (`manifold.manifold`)."""
     fakes = limit if limit and not 0 < p.fakes <= limit else p.fakes
     few = min(p.reals or n, n) * (2 if p.mirror else 1)
+    fakes = min(fakes, few) if p.metric == "manifold" else fakes
     few = min(few, fakes) if fakes else few
     small = p.metric == "kid" and few < p.options.get("size", 1000)
     return p._replace(fakes=fakes, options=p.options | {"size": few} if small else p.options)

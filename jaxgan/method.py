@@ -1,0 +1,195 @@
+"""A training method as data: what a step is made of, and what each part may see and must give back."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Tree, Array = Any, jax.Array
+Schedule = Callable[[Array], Array]
+
+
+class Verdict(NamedTuple):
+    """What a discriminator says of images."""
+
+    logits: Array
+    """[B], or [B, h, w] of patches."""
+    classes: Array | None = None
+    """[B, K], logits of an auxiliary class head."""
+    features: Array | None = None
+    """[B, ...], a hidden layer, for losses that compare features."""
+
+
+class Game(NamedTuple):
+    """The two networks as pure functions; each returns its output and the complete new statistics.
+
+    variables: `{'params': ..., **stats}`; keys: typed keys [B], one an image; c: labels [B], label vectors [B, K], source
+    images, or None; axis: the device axis by name, or None; refresh: static, True in the one call a turn that brings up
+    to date what follows from the weights alone (spectral norm's vectors).
+    """
+
+    latent: Callable[..., tuple[Tree, Tree]]
+    """(variables, keys, c, kimg, axis, refresh) -> w [B, ...], stats"""
+    synthesize: Callable[..., tuple[Array, Tree]]
+    """(variables, keys, w, c, kimg, axis, refresh) -> x [B, H, W, C], stats"""
+    judge: Callable[..., tuple[Verdict, Tree]]
+    """(variables, keys, x, c, kimg, axis, refresh) -> verdict, stats"""
+    augment: Callable[[Array, Array, Array, Callable], Array] = lambda keys, x, p, critic: x
+    """(keys, x, p, critic) -> x: differentiable, inside every call of the discriminator; critic: x -> logits, that very
+    discriminator with fixed parameters, on images that are not augmented"""
+    p: Callable[[dict, Array], Any] = lambda carry, kimg: 0.0
+    """(carry, kimg) -> augmentation probability []"""
+    reals: Callable[[Array, Array], Array] = lambda x, kimg: x
+    """(x [..., H, W, C], kimg) -> x: what stands for the real images at a time, before any augmentation"""
+
+
+class Round(NamedTuple):
+    """All that a term may see of one (micro-)batch on one device."""
+
+    real: Array
+    """[B, H, W, C] in [-1, 1]"""
+    fake: Array
+    """[B, H, W, C]"""
+    c: Tree
+    w: Tree
+    real_out: Verdict
+    fake_out: Verdict
+    extra: tuple[tuple[Array, Tree], ...]
+    """(x, c) of the turn's extra slots."""
+    D: Callable[..., Verdict]
+    """(x, of='real' | 'fake', c=theirs) -> Verdict: the discriminator with the augmentation draws that `of` had. Given
+    B / k images it takes them for every k-th of the batch (x[::k], which is the same set on any number of devices); a c that is
+    given is that of these images."""
+    S: Callable[[Tree], Array]
+    """w -> x: the generator, differentiable in its parameters too; w[::k] as for D."""
+    gather: Callable[[Array], Array]
+    """[B, ...] -> [global B, ...]: over all devices, for losses that compare images with one another."""
+    params: dict[str, Tree]
+    """{'g': ..., 'd': ...}; differentiable in the moving player's."""
+    carry: dict
+    keys: Array
+    """[B], one an image, this term's own."""
+    key: Array
+    """[], this term's own, the same on every device."""
+    kimg: Array
+
+
+class Term(NamedTuple):
+    """One summand of a player's loss."""
+
+    name: str
+    weight: float | Schedule
+    fn: Callable[[Round], tuple[Array, dict, dict]]
+    """round -> loss [], new carry entries, log entries"""
+    every: int = 1
+    """Lazy: counted in every `every`-th step alone, times `every`. A phase none of whose terms is due does not move."""
+    share: int = 1
+    """It looks at every `share`-th image, as it slices them itself: this divides the images of a device."""
+
+
+class Phase(NamedTuple):
+    """One optimiser update of one player ('g' or 'd')."""
+
+    player: str
+    terms: tuple[Term, ...]
+
+
+class Turn(NamedTuple):
+    """Phases that move together, from the same parameters, noise and forward passes: one player's, or both."""
+
+    phases: tuple[Phase, ...]
+    slots: tuple[int, ...] = (0,)
+    """Which of the step's real batches it plays on, one update each: n_critic is len(slots)."""
+    extra: tuple[int, ...] = ()
+    """More real batches that its terms see, as `Round.extra`."""
+
+
+class Recipe(NamedTuple):
+    """A training method."""
+
+    turns: tuple[Turn, ...]
+    tx: dict[str, optax.GradientTransformationExtraArgs]
+    """{'g': ..., 'd': ...}; update(grads, opt, params, kimg=) -> updates, opt"""
+    batch: int
+    """Global images a step."""
+    accum: int = 1
+    """Micro-batches that the batch is cut into; gradients are averaged. What compares images of a batch with one another
+    (batch norm, minibatch stddev, relativistic pairs, MMD) sees a micro-batch, so for those it is not the large batch."""
+    ema_kimg: float | Schedule = 10.0
+    """Half-life of the generator's average, in kimg."""
+    posthoc: tuple[float, ...] = ()
+    """Relative widths of more averages, in (0, 0.2887): two of them, saved now and then, make any (`jaxgan.average`)."""
+    carry: dict[str, float] = {}
+    """First values of what the terms and `adapt` keep."""
+    adapt: Callable[[dict, dict], dict] = lambda carry, log: carry
+    """(carry, log) -> carry, after all turns (the ADA controller); may read only logs of terms with every=1."""
+    held_slots: tuple[int, ...] = ()
+    """Slots whose images are held out: no other slot ever has them."""
+
+    def __hash__(self):  # tx and carry are dicts; equal recipes have equal hashes
+        return hash((self.turns, tuple(self.tx), self.batch, self.accum))
+
+    @property
+    def slots(self) -> int:
+        return 1 + max(s for turn in self.turns for s in (*turn.slots, *turn.extra))
+
+
+def check(recipe: Recipe) -> None:
+    """Raise ValueError where a recipe is not one."""
+    _tuple_of(Turn, recipe.turns, "Recipe.turns")
+    for turn in recipe.turns:
+        _tuple_of(Phase, turn.phases, "Turn.phases")
+        _tuple_of(int, turn.slots, "Turn.slots")
+        for phase in turn.phases:
+            _tuple_of(Term, phase.terms, "Phase.terms")
+        players = [phase.player for phase in turn.phases]
+        if not set(players) <= {"g", "d"} or len(set(players)) != len(players):
+            raise ValueError(f"a turn moves 'g', 'd' or both, once each; this one moves {players}")
+        for phase in turn.phases:
+            names = [term.name for term in phase.terms]
+            if len(set(names)) != len(names):
+                raise ValueError(f"a phase needs terms with names of their own; this one has {names}")
+            if any(term.every < 1 or term.share < 1 for term in phase.terms):
+                raise ValueError(f"every and share must be at least 1 in the terms {names}")
+    used = {s for turn in recipe.turns for s in (*turn.slots, *turn.extra)}
+    if any(s in recipe.held_slots for turn in recipe.turns for s in turn.slots):
+        raise ValueError(f"no turn may play on the held-out slots {recipe.held_slots}; its terms see them by `extra`")
+    if used != set(range(recipe.slots)):
+        raise ValueError(f"slots must be 0, 1, ... without a gap; the turns use {sorted(used)}")
+    if recipe.accum < 1 or recipe.batch % recipe.accum:
+        raise ValueError(f"batch {recipe.batch} does not divide into {recipe.accum} micro-batches")
+    if set(recipe.tx) != {"g", "d"}:
+        raise ValueError(f"tx has optimisers for {sorted(recipe.tx)}; give one for 'g' and one for 'd'")
+
+
+def _tuple_of(kind: type, found, name: str) -> None:
+    if type(found) is not tuple or not found or not all(isinstance(one, kind) for one in found):
+        raise ValueError(f"{name} is a tuple of {kind.__name__}, as in (one,); this one is {found!r:.80}")
+
+
+def checked(name: str, out, carry: dict):
+    """What a term returned; ValueError, which names it, where that is not (loss, carry entries, log entries)."""
+    if not (isinstance(out, tuple) and len(out) == 3 and all(isinstance(part, dict) for part in out[1:])):
+        raise ValueError(f"{name}: a term returns (loss [], new carry entries, log entries), the last two dicts")
+    value, new, notes = out
+    _scalars(name, {"its loss": value} | notes)
+    same_carry(name, carry | new, carry)
+    return out
+
+
+def _scalars(name: str, arrays: dict) -> None:
+    for entry, array in arrays.items():
+        if jnp.shape(array):
+            raise ValueError(f"{name}: {entry} has the shape {jnp.shape(array)}; average it, as it must be []")
+
+
+def same_carry(name: str, new: dict, old: dict) -> None:
+    """ValueError where the carry's entries are no longer the same: the next step would be another program, or fail."""
+    if new.keys() != old.keys():
+        raise ValueError(f"{name}: the carry holds {sorted(new)}, and Recipe.carry has first values of {sorted(old)}")
+    for entry, was in old.items():
+        now = jnp.asarray(new[entry])
+        if (now.shape, now.dtype) != (was.shape, was.dtype):
+            raise ValueError(f"{name}: {entry!r} was {was.dtype} {was.shape} and became {now.dtype} {now.shape}")
