@@ -116,6 +116,13 @@ def test_each_transform_is_drawn_with_its_probability():
     assert np.abs(together - np.eye(len(together))).max() < 4.5 / np.sqrt(MANY)  # independent of one another
 
 
+def test_the_rarest_uniform_numbers_are_finite_normal_ones():
+    """JAX's uniform numbers are multiples of 2^-23 and may be 0, whose normal value would be minus infinity."""
+    ends = np.asarray(as_normal(jnp.array([0.0, 2.0**-23, 1 - 2.0**-22, 1 - 2.0**-23], jnp.float32)))
+    np.testing.assert_allclose(ends, -ends[::-1], rtol=1e-3)
+    np.testing.assert_allclose(ends[:2], stats.norm.ppf([2.0**-24, 3 * 2.0**-24]), rtol=1e-3)
+
+
 def test_drawn_values_have_the_papers_distributions():
     def maps(name):
         one = {name: 1.0}
@@ -144,6 +151,56 @@ def test_drawn_values_have_the_papers_distributions():
     assert is_from(np.log2(contrast[:, 1, 1]) / 0.5, normal)
     brightness = np.asarray(color_matrices(draws(), 1.0, PAPER, {"brightness": 1.0})[0])
     assert is_from(brightness[:, 2, 3] / 0.2, normal)
+
+
+def test_geometric_maps_are_the_papers_products():
+    """Flip, quarter turn, whole pixels, size, turn, stretch, turn again, fractions of a pixel: the first stands leftmost."""
+    count, p, (h, w) = 60, np.float32(0.6), (12, 10)
+    u = {name: values[:, :count] for name, values in draws().items()}
+    value = {name: np.asarray(u["ada_" + name], np.float64) for name in ADA_TRANSFORMS}
+    normal = {name: np.asarray(as_normal(u["ada_" + name]), np.float64) for name in ADA_TRANSFORMS}
+    turn = lambda a: np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]])
+    moved = lambda x, y: np.array([[1, 0, -x], [0, 1, -y], [0, 0, 1]])
+    for i, ours in enumerate(np.asarray(MAPS(u, p))):
+        on = lambda name, gate=0, p=p, i=i: value[name][gate, i] < p
+        either = 1 - np.sqrt(1 - p)
+        half_turns = [np.pi * (2 * value["rotate"][k + 1, i] - 1) * on("rotate", k, either) for k in (0, 2)]
+        size, stretch = (2 ** (-0.2 * normal[name][1, i] * on(name)) for name in ("scale", "aniso"))
+        whole = np.round((2 * value["xint"][1:3, i] - 1) * 0.125 * (w, h)) * on("xint")
+        parts = [np.diag([-1 if on("xflip") and value["xflip"][1, i] < 0.5 else 1, 1, 1])]
+        parts += [turn(np.pi / 2 * np.floor(4 * value["rotate90"][1, i]) * on("rotate90")), moved(*whole)]
+        parts += [np.diag([size, size, 1]), turn(half_turns[0]), np.diag([stretch, 1 / stretch, 1]), turn(half_turns[1])]
+        parts += [moved(*(0.125 * normal["xfrac"][1:3, i] * (w, h) * on("xfrac")))]
+        np.testing.assert_allclose(ours, np.linalg.multi_dot(parts), atol=2e-5)
+
+
+def test_all_geometric_maps_of_an_image_are_resampled_once():
+    """By the wavelet; images that drew blits alone are moved by whole pixels."""
+    x, keys = images((12, 12, 10, 3)), image_keys(KEY, 12)
+    u = {name: values[:, :12] for name, values in draws().items()}
+    both = {**ADA_PRESETS["blit"], **ADA_PRESETS["geom"]}
+    ours = quick(lambda x: augment.ada(keys, x, 0.4, transforms=both))(x)
+    general = np.stack(DRAWN(u, 0.4)[1]).any(0)
+    assert 0 < general.sum() < 12
+    blits = quick(lambda u: compose(blit_maps(u, 0.4, (12, 10), PAPER, EVERYTHING)[0]))(u)
+    smooth, exact = quick(augment.wavelet_affine)(x, MAPS(u, 0.4)), quick(augment.affine)(x, blits)
+    np.testing.assert_allclose(ours, np.where(general[:, None, None, None], smooth, exact), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ADA_TRANSFORMS)
+def test_a_transform_is_drawn_as_often_as_its_multiplier_says(name):
+    """Half of p for this one alone: the others are drawn where they would be."""
+    u, keys, x = {n: values[:, :200] for n, values in draws().items()}, image_keys(KEY, 200), images((200, 8, 6, 3))
+    changed = np.asarray(quick(lambda x: augment.ada(keys, x, 0.8, transforms={name: 0.5}))(x) != x).any((1, 2, 3))
+    rows, p = np.asarray(u["ada_" + name]), np.float32(0.8) * np.float32(0.5)
+    drawn = rows[0] < p
+    if name == "rotate":
+        drawn = (rows[[0, 2]] < 1 - np.sqrt(1 - p)).any(0)
+    if name == "imgfilter":
+        drawn = (rows[:4] < p).any(0)
+    assert not changed[~drawn].any()
+    coins = {"xflip": 0.5, "lumaflip": 0.5, "rotate90": 0.25, "xint": 0.3}  # drawn, and yet nothing may happen
+    assert changed[drawn].mean() > 1 - coins.get(name, 0.02) - 0.2 * (name in coins)
 
 
 @pytest.mark.parametrize("p", [0.4, 1.0])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgan import augment
-from jaxgan.augment.draws import image_keys
+from jaxgan.augment.draws import SALTS, image_keys, salted, uniforms
 from jaxgan.errors import UserError
 
 KEY = jax.random.key(3)
@@ -174,3 +174,15 @@ def test_a_pipeline_works_under_vmap_over_keys():
     x = images()
     mapped = quick(jax.vmap(lambda k: EVERY["pipeline"](k, x, 1.0)))(keys)
     np.testing.assert_allclose(mapped[1], jitted("pipeline")(keys[1], x, 1.0), atol=2e-6)
+
+
+def test_every_name_has_draws_of_its_own():
+    """The noise and the places drawn besides the uniform numbers come from the same key as those, another for each name."""
+    keys, seen = jax.random.split(KEY, 3), set()
+    for name in SALTS:
+        drawn = jax.vmap(lambda key: jax.random.uniform(key, (8,)))(salted(keys, name))
+        np.testing.assert_array_equal(uniforms(keys, [name])[name], drawn.T)
+        seen.add(bytes(np.asarray(drawn)))
+    assert len(seen) == len(SALTS)
+    numbers = {"rotate": 0, "brightness": 4, "ada_xflip": 9, "ada_cutout": 23, "apa": 24, "attentive_cutmix": 28}
+    assert {name: SALTS[name] for name in numbers} == numbers  # as saved runs have them

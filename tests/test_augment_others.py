@@ -62,6 +62,19 @@ def test_cutout_hides_a_square_of_half_the_side_anywhere(side):
     assert rows.any(0).all() and cols.any(0).all()
 
 
+@pytest.mark.parametrize("side, size", [(8, 4), (9, 5)])
+def test_the_centre_of_a_cutout_is_as_often_everywhere(side, size):
+    """At the side + 1 corners of the pixels for an even size, on the side pixels for an odd one, as DiffAugment's code has it."""
+    hidden = np.asarray(quick(augment.cutout)(KEY, jnp.ones((1000, side, side, 1)), 1.0))[..., 0] == 0
+    for spans in (hidden.any(2), hidden.any(1)):
+        ends = [(rows.argmax(), side - rows[::-1].argmax()) for rows in spans]
+        found, counts = np.unique(ends, axis=0, return_counts=True)
+        centres = np.arange(side + (size % 2 == 0))
+        wanted = np.stack([np.maximum(centres - size // 2, 0), np.minimum(centres - size // 2 + size, side)], 1)
+        np.testing.assert_array_equal(found, np.unique(wanted, axis=0))
+        assert np.abs(counts - 1000 / len(centres)).max() < 4.5 * (1000 / len(centres)) ** 0.5
+
+
 def test_diffaugment_is_its_policy():
     x = images()
     ours = quick(lambda k, x: augment.diffaugment(k, x, 0.7, policy=("cutout", "color")))(KEY, x)
@@ -183,6 +196,14 @@ def test_attentive_cutmix_pastes_the_most_telling_patches():
     patches = out.reshape(2, 7, 2, 7, 2).mean((2, 4)).reshape(2, 49)
     np.testing.assert_array_equal(patches[0], np.arange(49) >= 43)
     np.testing.assert_array_equal(patches[1], np.arange(49) < 6)
+
+
+def test_attentive_cutmix_pastes_the_patches_of_the_largest_means():
+    means = np.random.default_rng(0).permuted(np.tile(np.arange(16.0), (5, 1)), axis=1).reshape(5, 4, 4)
+    s = jnp.asarray(means.repeat(3, 1).repeat(2, 2), jnp.float32)  # patches of 3 x 2 pixels
+    x, other = jnp.zeros((5, 12, 8, 1)), jnp.ones((5, 12, 8, 1))
+    mixed = augment.attentive_cutmix(KEY, x, other, s, 1.0, grid=4, patches=5)
+    np.testing.assert_array_equal(mixed[..., 0], s >= 11)
 
 
 def test_equal_maps_still_place_something():

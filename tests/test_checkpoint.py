@@ -47,6 +47,18 @@ def test_a_state_comes_back_to_the_bit(tmp_path, first):
     store.manager.close()
 
 
+def test_images_are_made_with_the_averaged_weights_and_the_statistics_of_g(tmp_path, first):
+    averaged = first.replace(ema={"w": -first.g.params["w"]})
+    store = checkpoint.open_store(tmp_path)
+    checkpoint.save(store, averaged.replace(step=jnp.int32(4)))
+    disk.wait(store)
+    store.manager.close()
+    for variables in (state.generator_variables(averaged), checkpoint.load_generator(tmp_path, "latest")[0]):
+        assert variables.keys() == {"params", "batch_stats"}
+        np.testing.assert_array_equal(variables["params"]["w"], averaged.ema["w"])
+        np.testing.assert_array_equal(variables["batch_stats"]["m"], np.ones(3))
+
+
 def test_an_empty_directory_has_nothing(tmp_path, first):
     store = checkpoint.open_store(tmp_path)
     assert checkpoint.restore(store, lambda step: first) == (None, [])

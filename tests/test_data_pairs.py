@@ -146,6 +146,13 @@ def test_each_damage_is_what_it_says():
     assert degrade(parse(("grey", "mask")), x, index).shape == (400, 12, 10, 1)
 
 
+def test_a_blur_leaves_a_plain_image_as_it_is_and_repeated_noise_is_drawn_anew():
+    plain = np.full((40, 12, 10, 3), 200, np.uint8)
+    np.testing.assert_array_equal(degrade(parse(("blur:2",)), plain, np.arange(40)), plain)  # its border goes on beyond
+    noisy = degrade(parse(("noise:8", "noise:6")), np.full_like(plain, 128), np.arange(40)).astype(np.float64)
+    assert abs(noisy.std() - 10) < 0.2  # sqrt(8^2 + 6^2); of one and the same noise it were 14
+
+
 def test_loose_images_come_with_their_names(tmp_path):
     x = draw(tmp_path / "in" / "sub" / "a.png", 6, 4)
     names, read = open_loose(str(tmp_path / "in" / "sub" / "a.png"), (6, 4, 3))

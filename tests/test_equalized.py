@@ -15,7 +15,7 @@ def draw(seed, *shape):
 
 def test_leaky_keeps_the_second_moment_nearly_and_clamps():
     np.testing.assert_allclose(leaky(jnp.array([-2.0, 0.0, 3.0])), np.sqrt(2) * np.array([-0.4, 0, 3]), rtol=1e-6)
-    np.testing.assert_allclose(leaky(jnp.array([-2.0, 3.0]), gain=10, clamp=5), [-4, 5])
+    np.testing.assert_allclose(leaky(jnp.array([-2.0, 3.0, -9.0]), gain=10, clamp=5), [-4, 5, -5])
     assert abs(jnp.mean(leaky(draw(0, 100_000)) ** 2) - 1.04) < 0.02  # gain^2 (1 + 0.2^2) / 2
 
 

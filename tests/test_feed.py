@@ -103,6 +103,16 @@ def test_held_out_images_are_never_trained_on(resident, monkeypatch):
     assert set(np.bincount(trained)[:7]) <= {34, 35}  # 240 draws of 7 images, each epoch all of them
 
 
+def test_held_out_images_are_drawn_in_an_order_of_their_own():
+    """As many as are trained on: with one seed for both, each would always meet the same partner."""
+    layout = feed.Layout(seed=1, n=32, slots=2, accum=1, micro=16, held=16, held_slots=(1,))
+    drawn = lambda step: lambda seed, n, per_step, offsets: stream.indices(seed, step, per_step, n)[offsets]
+    for step in range(2):
+        index, _ = feed.chosen(layout, 16, 0, drawn(step), np)
+        trained, held = index[:, 0]
+        assert set(trained) == set(range(16)) and set(held) == set(range(16, 32)) and (held - 16 == trained).sum() < 8
+
+
 def pairs(n=10):
     """Targets with the source images 255 - target, so that what moves one alone is seen."""
     targets = source(n, labels=False)

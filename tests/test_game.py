@@ -8,6 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxgan import augment, game, optim, spectral, state, step
+from jaxgan.layers import BatchNorm
 from jaxgan.method import Phase, Recipe, Turn
 from jaxgan.terms import adversarial, gradient_penalty
 
@@ -69,6 +70,31 @@ def test_spectral_vectors_move_once_an_update_of_the_discriminator():
         near = np.max(np.abs(got - v / np.linalg.norm(v))) < 1e-6
         assert near == (n_critic == 1)  # with more updates the weights have moved between them
         assert after.g.stats["w_avg"]["mean"].any()
+
+
+class Normed(nn.Module):
+    """Batch norm and spectral norm in one discriminator."""
+
+    shape: tuple = SHAPE
+    classes: int = 0
+
+    @nn.compact
+    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+        x = BatchNorm(0.9)(x.reshape(len(x), -1), train)
+        return spectral.SpectralDense(6, n_steps=1)(x).sum(1)
+
+
+def test_batch_statistics_move_at_every_pass_and_spectral_vectors_at_one():
+    x, keys = jax.random.normal(jax.random.key(0), (B, *SHAPE)), jax.random.split(jax.random.key(1), B)
+    v = jax.jit(lambda: Normed().init(jax.random.key(2), x))()
+    played = game.game(G(), Normed())
+    for refresh in (True, False):
+        _, stats = played.judge(v, keys, x, None, 0.0, None, refresh)
+        changed = jax.tree.map(lambda a, b: bool((a != b).any()), stats, {name: v[name] for name in stats})
+        moved = {name: any(jax.tree.leaves(tree)) for name, tree in changed.items()}
+        assert moved == {"batch_stats": True, "spectral": refresh}
+        mean = stats["batch_stats"]["BatchNorm_0"]["mean"]
+        np.testing.assert_allclose(mean, 0.1 * x.reshape(B, -1).mean(0), rtol=1e-5, atol=1e-7)
 
 
 def test_scheduled_keywords_reach_both_networks():

@@ -54,6 +54,17 @@ def test_class_logits_and_both():
     assert head.apply(v, X)[1].shape == (4, 3)  # 'classes' does not look at the label
 
 
+def test_features_come_beside_the_default_logit():
+    head, v = make("features")  # with classes the default is the projection
+    logits, classes, features = head.apply(v, X, C)
+    table = np.asarray(v["params"]["class_vectors"]["embedding"], np.float64)
+    close(logits, linear(v["params"], "logit")[:, 0] + (X * table[C]).sum(1))
+    assert classes is None
+    np.testing.assert_array_equal(features, X)
+    head, v = make("features", classes=0)
+    close(head.apply(v, X)[0], linear(v["params"], "logit")[:, 0])
+
+
 def test_multi_hinge_says_how_far_the_best_class_leads_the_fake_one():
     head, v = make("multi_hinge")
     logits, scores, _ = head.apply(v, X)

@@ -30,6 +30,15 @@ def test_some_are_kept_with_a_run_and_drawn_whatever_their_number(tmp_path):
     assert label_vectors.read(tmp_path) is None
 
 
+def test_those_kept_of_many_are_drawn_from_all():
+    """A set may be sorted: the first of it are not like the rest."""
+    n = 3000
+    many = source(np.arange(n, dtype=np.float32)[:, None], 1)._replace(n=n)
+    kept = label_vectors.some_of(many, 0)[:, 0]
+    assert len(set(kept.tolist())) == label_vectors.KEPT and abs(kept.mean() / n - 0.5) < 4.5 / (12 * len(kept)) ** 0.5
+    assert (label_vectors.some_of(many, 1)[:, 0] != kept).any()
+
+
 def test_another_file_of_that_name_is_one_line(tmp_path):
     for text in ("no array", ""):
         (tmp_path / label_vectors.NAME).write_text(text)

@@ -128,6 +128,14 @@ def test_nearest_neighbours(block):
     assert (own.indices != np.arange(30, 60)[:, None]).all() and (np.sort(own.indices, 1)[:, 0] == 0).all()
 
 
+def test_a_point_misses_itself_alone_in_whatever_block():
+    points = cloud(60, 16)
+    d = reference.distances(points, points)
+    np.fill_diagonal(d, np.inf)
+    found = neighbours.nearest(points, points, 20, skip=np.arange(60), block=16)
+    np.testing.assert_array_equal(found.indices, np.argsort(d, axis=1)[:, :20])
+
+
 def test_nearest_of_copies_are_at_zero_and_in_order():
     points = np.repeat(cloud(5, 15), 30, axis=0) + np.float32(77)
     found = neighbours.nearest(points, points, 3, skip=np.arange(150))

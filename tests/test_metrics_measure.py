@@ -1,6 +1,8 @@
 """One pass over generated images: which of them count, what is kept of the real ones, and what is said of few."""
 
 import os
+import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from experiments import evaluate
 from jaxgan import label_vectors
 from jaxgan.data import open_source
 from jaxgan.data.source import shuffled
-from jaxgan.metrics import cache, features, frechet, measure
+from jaxgan.metrics import cache, features, frechet, measure, protocols
 from tests.test_label_vectors import source
 
 
@@ -114,3 +116,84 @@ def test_another_set_is_made_alike_as_the_runs(tmp_path):
     config = {"settings": run, "data": {"shape": [6, 6, 3]}}
     reals = evaluate.real_images(evaluate.Arguments("run", against=str(tmp_path / "set")), config, None)
     assert not reals.read(np.arange(3)).any()
+
+
+def test_mirrored_statistics_are_of_both_and_kept_apart(digits):
+    e, n = features.pixels(digits.shape), digits.n
+    plain = measure.reals(digits, e, 0, False, rows=True)
+    both = measure.reals(digits, e, 0, True, rows=True).reshape(-1, *digits.shape)
+    assert len(plain) == n and len(both) == 2 * n
+    x = plain.reshape(-1, *digits.shape)
+    lines = lambda a: set(map(bytes, a))
+    assert lines(both) == lines(x) | lines(np.ascontiguousarray(x[:, :, ::-1])) > lines(x)  # left and right exchanged
+    moments = measure.reals(digits, e, 0, True, rows=False)
+    assert moments.n == 2 * n
+    np.testing.assert_allclose(moments.mean, both.reshape(2 * n, -1).mean(0), atol=1e-6)
+
+
+def test_a_part_of_the_real_images_is_drawn_from_all_of_them(digits):
+    """A set may be sorted by class: the first ones are no sample of it."""
+    e = features.pixels(digits.shape)
+    part = measure.reals(digits, e, 300, False, rows=True)
+    everything = {bytes(row): i for i, row in enumerate(measure.reals(digits, e, 0, False, rows=True))}
+    taken = np.array([everything[bytes(row)] for row in part])
+    assert len(set(taken)) > 290 and abs(taken.mean() / digits.n - 0.5) < 4.5 / np.sqrt(12 * 300)
+
+
+def one_metric(source, name, **changes):
+    """A meter of one protocol on pixels."""
+    protocol = protocols.PROTOCOLS[name]._replace(features="pixels", **changes)
+    return measure.Meter({name: protocol}, {"pixels": features.pixels(source.shape)}, source)
+
+
+def test_covariances_are_divided_as_the_code_that_a_protocol_is_named_for_does(digits):
+    """NVIDIA's by n, the others' by n - 1."""
+    few = digits._replace(n=40, labels=digits.labels[:40], fingerprint="few")
+    images = digits.read(np.arange(100, 130))
+    pixels = [x.reshape(len(x), -1) / 255.0 for x in (few.read(np.arange(40)), images)]
+    for name, ddof in (("fid50k_full", 0), ("fid10k", 0), ("fid_folder", 1), ("fid_pytorch", 1), ("fd10k", 1)):
+        (found,) = measure.measure(one_metric(few, name, fakes=30), iter([images]))
+        want = frechet.frechet(*map(frechet.moments_of, pixels), ddof=ddof)
+        assert found.values[""].value == pytest.approx(want, rel=1e-4), name
+    assert protocols.PROTOCOLS["fid50k_mirror"] == protocols.PROTOCOLS["fid50k_full"]._replace(
+        mirror=True, about=protocols.PROTOCOLS["fid50k_mirror"].about
+    )
+
+
+def test_a_distance_of_many_images_has_an_error_and_one_of_few_has_none(digits):
+    large = open_source("digits", size=(16, 16))
+    for data, n in ((digits, 200), (large, 200)):  # 64 and 256 features
+        images = data.read(np.arange(n))
+        (found,) = measure.measure(one_metric(data, "fd10k", fakes=n), iter([images]))
+        fake = frechet.moments_of(images.reshape(n, -1) / 255.0)
+        real = frechet.moments_of(data.read(np.arange(data.n)).reshape(data.n, -1) / 255.0)
+        assert found.values[""].value == pytest.approx(frechet.frechet(real, fake), rel=1e-4)  # as it is, bias and all
+        assert np.isfinite(found.values[""].error) == (data is digits)
+
+
+def test_a_protocols_name_says_how_many_images():
+    for name, p in protocols.PROTOCOLS.items():
+        said = re.search(r"(\d+)k", name)
+        assert p.fakes == (1000 * int(said[1]) if said else 50_000 if name == "fd_dinov2" else 0), name
+        assert p.reals == (p.fakes if p.metric in ("manifold", "swd") else 0) and p.mirror == ("mirror" in name), name
+    assert set(protocols.SHORT.values()) < set(protocols.PROTOCOLS)
+
+
+def test_modes_are_compared_with_the_classes_of_the_data():
+    labels = np.repeat(np.int32([0, 2]), (72, 24))
+    seen = measure.Rows(np.zeros((8, 1)), np.eye(3)[[0, 0, 0, 0, 0, 0, 2, 2]])
+    found = measure.METRICS["modes"](None, SimpleNamespace(classes=3), source(labels, 3), seen, None)
+    assert found["count"].value == 2 and abs(found["kl"].value) < 1e-12
+    even = source(np.repeat(np.int32([0, 1, 2]), 32), 3)
+    assert measure.METRICS["modes"](None, SimpleNamespace(classes=3), even, seen, None)["kl"].value > 0.3
+
+
+def test_the_picture_of_authenticity_shows_the_likest_first(digits):
+    few = digits._replace(n=500, labels=digits.labels[:500], fingerprint="few")
+    images = digits.read(np.arange(600, 640))
+    images[[7, 31]] = digits.read(np.array([3, 4]))  # two copies
+    (found,) = measure.measure(one_metric(few, "auth10k", fakes=40), iter([images[:20], images[20:]]))
+    assert found.pictures.shape == (16, 6, *digits.shape)
+    np.testing.assert_array_equal(found.pictures[:2, 0], images[[7, 31]])
+    np.testing.assert_array_equal(found.pictures[:2, 1], found.pictures[:2, 0])
+    assert (found.pictures[2:, 1] != found.pictures[2:, 0]).any((1, 2, 3)).all()

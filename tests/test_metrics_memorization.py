@@ -32,6 +32,13 @@ def test_copies_and_strangers():
     assert found.share.value == pytest.approx(2 / 5)
 
 
+def test_as_far_as_the_fellow_is_not_further():
+    """Of the training images 0 and 2, a fake at -2 is as far from 0 as 2 is; one at -3 is further, one at -1 nearer."""
+    found = authenticity(np.array([[0.0], [2.0]]), np.array([[-2.0], [-3.0], [-1.0]]))
+    np.testing.assert_array_equal(found.ratios, [1, 1.5, 0.5])
+    assert found.share.value == pytest.approx(1 / 3)
+
+
 def test_a_copy_of_a_duplicate_is_a_copy():
     train = np.concatenate([draw(20, 4), draw(20, 4)])
     assert authenticity(train, train[:5]).ratios.tolist() == [0] * 5

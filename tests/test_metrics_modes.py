@@ -63,3 +63,10 @@ def test_bad_input(call, kind, words):
     with pytest.raises(kind, match=words) as caught:
         call()
     assert isinstance(caught.value, UserError) == (kind is UserError)
+
+
+def test_the_expected_divergence_counts_the_free_shares():
+    """Half chi-squared with K - 1 degrees of freedom over n; with one class there is nothing to differ in."""
+    found = modes(np.arange(300) % 10, 10)
+    assert found.perfect_kl == pytest.approx(9 / 600)
+    assert modes(np.zeros(5, int), 1).perfect_kl == 0

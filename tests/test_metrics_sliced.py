@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.sliced import sliced, sliced_wasserstein
+from jaxgan.metrics.sliced import _distances, sliced, sliced_wasserstein
 
 
 def images(n=40, seed=0, shape=(8, 8, 1)):
@@ -64,3 +64,11 @@ def test_bad_input(call, kind, words):
     with pytest.raises(kind, match=words) as caught:
         call()
     assert isinstance(caught.value, UserError) == (kind is UserError)
+
+
+def test_the_error_of_two_directions_is_half_their_difference():
+    """s / sqrt(2) with s^2 = (a - b)^2 / 2."""
+    x, y = images().reshape(40, -1), images(seed=1).reshape(40, -1) // 2
+    a, b = _distances(x, y, 3, 2)
+    found = sliced(x, y, seed=3, directions=2)
+    assert a != b and found.error == pytest.approx(abs(a - b) / 2) and found.value == pytest.approx((a + b) / 2)

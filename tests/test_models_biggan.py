@@ -163,3 +163,14 @@ def test_mistakes_are_named(module, message):
     first = jnp.zeros((1, *module.shape)) if "Discriminator" in type(module).__name__ else jnp.zeros((1, module.z_dim))
     with pytest.raises(UserError, match=message):
         jax.eval_shape(module.init, jax.random.key(0), first)
+
+
+def test_the_preset_for_cifar_is_the_authors_pytorch_codes():
+    """32: 64 channels at full size and 256 in every grid of both, z of 128 cut in four."""
+    (g, d), shape = biggan.PRESETS["biggan_32"], (32, 32, 3)
+    c = jnp.zeros(1, jnp.int32)
+    made = jax.eval_shape(biggan.Generator(shape, 10, **g).init, jax.random.key(0), jnp.zeros((1, 128)), c)["params"]
+    assert made["base"]["kernel"].shape == (32, 16 * 256)
+    assert made["UpBlock_0"]["norm1"]["gain"]["kernel"].shape == (128 + 32, 256)
+    judged = jax.eval_shape(biggan.Discriminator(shape, 10, **d).init, jax.random.key(0), jnp.zeros((1, *shape)), c)["params"]
+    assert judged["head"]["logit"]["kernel"].shape == (256, 1)

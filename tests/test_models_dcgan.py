@@ -1,15 +1,19 @@
 """DCGAN pairs: the tutorial's against Keras's numbers, Radford et al.'s by shape and by property."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxgan.errors import UserError
+from jaxgan.layers import Dropout
 from jaxgan.models.dcgan import Discriminator, Generator, SeedDiscriminator, SeedGenerator
-from tests.golden import seed_rule
+from tests.golden import classic_rule, seed_rule
+from tests.reference import classic
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "seed_models.npz")
 
@@ -83,6 +87,42 @@ def test_any_size(shape, base, grids):
     assert x.shape == (2, *shape) and x.dtype == jnp.float32 and np.abs(x).max() <= 1
     logits = jax.jit(d.apply)(filled(d, x, c), x, c)
     assert logits.shape == (2,) and logits.dtype == jnp.float32
+
+
+def test_the_seed_discriminator_drops_three_in_ten_after_each_convolution():
+    rates = []
+
+    def listen(call, args, kwargs, context):
+        rates.extend([context.module.rate] if isinstance(context.module, Dropout) else [])
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(listen):
+        jax.eval_shape(SeedDiscriminator().init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    assert rates == [0.3, 0.3]
+
+
+def test_radfords_pair_is_numpys():
+    shape = (16, 24, 2)
+    z, x = (jnp.asarray(classic_rule.rule(size, 901), jnp.float32) for size in ((4, 5), (4, *shape)))
+    g, d = Generator(shape, z_dim=5, width=3, max_width=4), Discriminator(shape, width=3, max_width=10)
+    cases = (g, z, partial(classic.dcgan_generator, grid=(4, 6))), (d, x, classic.dcgan_discriminator)
+    for module, given, reference in cases:
+        v = classic_rule.variables(module, given)
+        want = reference(v["params"], given)
+        run = jax.jit(partial(module.apply, train=True, mutable=["batch_stats"]))
+        close(run(v, given)[0], want, 2e-5)
+
+
+def test_radfords_weights_start_at_002_and_gains_around_one():
+    g, d = Generator((16, 16, 1), width=16), Discriminator((16, 16, 1), width=64)
+    for module, given in ((g, jnp.zeros((1, 100))), (d, jnp.zeros((1, 16, 16, 1)))):
+        params = jax.jit(module.init)(jax.random.key(0), given)["params"]
+        leaves = {"kernel": [], "scale": [], "bias": []}
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+            leaves[path[-1].key].append(leaf.ravel())
+        kernels, gains, biases = (np.concatenate(leaves[name]) for name in leaves)
+        assert abs(kernels.mean()) < 1e-3 and abs(kernels.std() - 0.02) < 1e-3 and not biases.any()
+        assert abs(gains.mean() - 1) < 4.5 * 0.02 / len(gains) ** 0.5 and abs(gains.std() - 0.02) < 0.01
 
 
 def test_radford_64_has_the_papers_layers():

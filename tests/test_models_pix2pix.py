@@ -7,10 +7,13 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from flax import linen as nn
 
 from jaxgan import description, game, method, recipes_paired, sample, state, step
 from jaxgan.errors import UserError
+from jaxgan.layers import Dropout
 from jaxgan.models.pix2pix import Discriminator, Generator, receptive_field
 from tests.golden import pix2pix_rule
 from tests.golden.classic_rule import rule, variables
@@ -102,6 +105,21 @@ def test_noise_is_the_images_own_and_only_where_keys_are():
     np.testing.assert_allclose(make(source[1:2], keys[1:2]), made[1:2], atol=1e-5)
 
 
+@pytest.mark.parametrize("dropouts, depth, names", [(0, 4, []), (2, 4, [3, 2]), (3, 4, [3, 2, 1]), (3, 3, [2, 1])])
+def test_dropout_is_after_the_first_doublings_but_not_after_the_last(dropouts, depth, names):
+    g = Generator((16, 16, 1), source_channels=1, width=2, depth=depth, dropouts=dropouts)
+    seen = []
+
+    def listen(call, args, kwargs, context):
+        seen.extend([context.module.name] * isinstance(context.module, Dropout))
+        return call(*args, **kwargs)
+
+    with nn.intercept_methods(listen):
+        keys = jax.random.split(jax.random.key(0), 1)
+        jax.eval_shape(lambda: g.init(jax.random.key(0), jnp.zeros((1, 16, 16, 1)), keys=keys))
+    assert seen == [f"up{i}_dropout" for i in names]
+
+
 def test_bfloat16_is_near_and_the_model_can_be_rebuilt():
     for module in pair("instance"):
         exact, rough = module, module.clone(dtype=jnp.bfloat16)
@@ -126,6 +144,16 @@ def test_a_step_moves_both_players_and_weighs_the_terms():
     for player in ("g", "d"):
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), getattr(first, player).params, getattr(now, player).params)
         assert min(m for path, m in jax.tree_util.tree_leaves_with_path(moved) if path[-1].key == "kernel") > 0
+
+
+def test_adam_is_the_authors():
+    recipe = recipes_paired.pix2pix()
+    assert [[phase.player for phase in turn.phases] for turn in recipe.turns] == [["d"], ["g"]] and recipe.batch == 1
+    for tx in recipe.tx.values():
+        one = jnp.ones(())
+        moved, opt = tx.update(2 * one, tx.init(one), one, kimg=jnp.float32(0))
+        found = moved, optax.tree.get(opt, "mu"), optax.tree.get(opt, "nu")
+        np.testing.assert_allclose(found, (-2e-4, 2 * 0.5, 4 * 0.001), rtol=1e-4)
 
 
 def test_both_losses_are_the_authors():

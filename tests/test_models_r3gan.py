@@ -231,3 +231,26 @@ def test_the_five_schedules():
         np.testing.assert_allclose(moved["a"], -at(2e-4, 5e-5), rtol=1e-4)  # Adam's first step is lr long
         np.testing.assert_allclose(optax.tree.get(new, "nu")["a"], 4 * (1 - at(0.9, 0.99)), rtol=1e-4)
     assert schedules.half_life_beta(64, recipe.ema_kimg(0.0)) == 0  # no average before the first image
+
+
+@pytest.mark.parametrize(  # of the official training script: R1's gamma, half-life, augmentation, kimg of the decay, batch
+    "name, numbers",
+    [
+        ("cifar10", ((0.05, 0.005), (0, 5000), (0, 0.55), 20_000, 512)),
+        ("ffhq64", ((2, 0.2), (0, 500), (0, 0.3), 20_000, 256)),
+        ("ffhq256", ((150, 15), (0, 500), (0, 0.3), 20_000, 256)),
+        ("imagenet32", ((0.5, 0.05), (0, 50_000), (0, 0.5), 200_000, 4096)),
+        ("imagenet64", ((1, 0.1), (0, 50_000), (0, 0.4), 200_000, 4096)),
+    ],
+)
+def test_presets_have_the_official_numbers(name, numbers):
+    preset = PRESETS[name]
+    assert (preset.gamma, preset.ema_kimg, preset.augment_p, preset.decay_kimg, preset.batch) == numbers
+    assert (preset.lr, preset.b2, preset.mirror) == ((2e-4, 5e-5), (0.9, 0.99), True)
+    d, g = recipes_r3gan.annealed(preset, every=4, share=2).turns
+    (d,), (g,) = d.phases, g.phases
+    assert [(t.name, t.every, t.share) for t in d.terms] == [("adv", 1, 1), ("r1", 4, 2), ("r2", 4, 2)]
+    assert (d.player, g.player, [t.name for t in g.terms]) == ("d", "g", ["adv"])
+    tx, one = recipes_r3gan.annealed(preset).tx["d"], jnp.ones(())
+    opt = tx.update(one, tx.init(one), one, kimg=jnp.float32(0))[1]
+    assert float(optax.tree.get(opt, "mu")) == 1  # no momentum

@@ -9,6 +9,8 @@ import pytest
 
 from jaxgan.errors import UserError
 from jaxgan.models.residual import Block, Discriminator, Generator
+from jaxgan.ops import downsample2, upsample2
+from tests.reference import classic
 
 SMALL = {"shape": (16, 24, 3), "width": 8}
 
@@ -59,6 +61,40 @@ def test_a_block_starts_as_the_identity_and_moves_by_its_last_layer():
     grads = jax.jit(jax.grad(lambda v: jnp.sum(block.apply(v, x) ** 2)))(v)["params"]
     assert np.abs(grads["Conv_2"]["kernel"]).max() > 0.1
     assert not np.any(grads["Conv_0"]["kernel"]) and not np.any(grads["Conv_1"]["kernel"])
+
+
+def block(p, x):
+    leaky = lambda y: np.where(y > 0, y, 0.2 * y)
+    return x + classic.conv(leaky(classic.conv(leaky(classic.conv(x, p["Conv_0"])), p["Conv_1"])), p["Conv_2"])
+
+
+def test_both_networks_are_numpys():
+    fields = {"shape": (8, 12, 2), "classes": 3, "class_dim": 5, "channels": (3, 4), "blocks": (2, 1)}
+    g, d = Generator(**fields, z_dim=4), Discriminator(**fields)
+    rng, c = np.random.default_rng(1), np.array([2, 0, 2])
+    z, x = rng.normal(size=(3, 4)).astype(np.float32), rng.normal(size=(3, 8, 12, 2)).astype(np.float32)
+    v, w = filled(g, z, c), filled(d, x, c)
+
+    p = classic.f64(v["params"])
+    scale = np.concatenate([z, p["Embed_0"]["embedding"][c]], 1) @ p["Dense_0"]["kernel"]
+    y = block(p["Block_1"], block(p["Block_0"], p["base"] * scale[:, None, None]))
+    y = np.asarray(upsample2(jnp.asarray(classic.conv(y, p["Conv_0"]), jnp.float32)))
+    want = classic.conv(block(p["Block_2"], y), p["Conv_1"])
+    np.testing.assert_allclose(jax.jit(g.apply)(v, z, c), want, atol=2e-5 * np.abs(want).max())
+
+    p = classic.f64(w["params"])
+    y = np.asarray(downsample2(jnp.asarray(block(p["Block_0"], classic.conv(x, p["Conv_0"])), jnp.float32)))
+    y = block(p["Block_2"], block(p["Block_1"], classic.conv(y, p["Conv_1"])))
+    logits = (y * p["base"]).sum((1, 2)) @ p["Dense_0"]["kernel"]
+    want = (logits * p["Embed_0"]["embedding"][c]).sum(1)
+    np.testing.assert_allclose(jax.jit(d.apply)(w, x, c), want, atol=2e-5 * np.abs(want).max())
+
+
+def test_a_spectral_block_has_its_skip_too():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 4, 6))
+    v = jax.jit(Block(depth=3, spectral=True).init)(jax.random.key(1), x)
+    v["params"]["SpectralConv_2"]["kernel"] *= 0
+    np.testing.assert_array_equal(Block(depth=3, spectral=True).apply(v, x), x)
 
 
 def test_initial_scales_are_hes_times_fixups():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxgan import ops
+from jaxgan.conditional_norm import ConditionalBatchNorm
 from jaxgan.errors import UserError
 from jaxgan.models import resnet
 from jaxgan.models.resnet import Discriminator, Generator
@@ -91,6 +92,30 @@ def test_parameter_counts_of_the_presets(name, classes, g_count, d_count):
     shape, (g_fields, d_fields), c = (size, size, 3), resnet.PRESETS[name], jnp.zeros(1, jnp.int32)
     assert count(Generator(shape, classes, **g_fields), jnp.zeros((1, 128)), c) == g_count
     assert count(Discriminator(shape, classes, **d_fields), jnp.zeros((1, *shape)), c) == d_count
+
+
+def test_first_weights_have_the_papers_scales():
+    """Uniform, of variance 2 / (fan in + fan out), and twice that in the 3x3 convolutions of the blocks, which follow a ReLU."""
+    x = jnp.zeros((1, 4, 4, 32))
+    up = resnet.UpBlock(48, partial(ConditionalBatchNorm, 0))
+    for module, given in ((up, (x, None, False)), (resnet.DownBlock(48, 48, norm="none"), (x,))):
+        params = jit(lambda key, module=module, given=given: module.init(key, *given))(jax.random.key(0))["params"]
+        for name, twice in (("conv1", 2), ("conv2", 2), ("skip", 1)):
+            kernel = params[name]["kernel"]
+            limit = (6 * twice / (np.prod(kernel.shape[:-2]) * sum(kernel.shape[-2:]))) ** 0.5
+            assert np.abs(kernel).max() <= limit and abs(kernel.std() / limit * 3**0.5 - 1) < 0.05
+
+
+def test_presets_have_the_papers_norms_and_pooling():
+    """WGAN-GP: mean over the grid at 32, a dense layer on all of it at 64, no spectral norm; SNGAN: spectral norm and a sum."""
+    found = {}
+    for name, (g_fields, d_fields) in resnet.PRESETS.items():
+        size = int(name.split("_")[-1])
+        g, d = Generator((size, size, 3), **g_fields), Discriminator((size, size, 3), **d_fields)
+        assert not g.spectral and not g.attention and not d.attention
+        found[name] = d.norm, d.pool
+    gp = {"wgan_gp_32": ("none", "mean"), "wgan_gp_64": ("layer", "flatten")}
+    assert found == gp | dict.fromkeys(("sngan_32", "sngan_64", "sngan_128"), ("spectral", "sum"))
 
 
 def test_wgan_gp_64_has_the_papers_layers():

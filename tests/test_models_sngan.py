@@ -29,6 +29,17 @@ def test_critic_is_numpys():
     assert np.abs(jit(d.apply)(v, x) - want).max() < 1e-5 * np.abs(want).max()
 
 
+def test_generator_is_numpys():
+    shape, c = (8, 12, 2), np.array([2, 0, 2])
+    z = jnp.asarray(rule((3, 5), 901), jnp.float32)
+    g = Generator(shape, 3, z_dim=5, width=3, max_width=5)
+    v = variables(g, z, c)
+    want = classic.sngan_generator(v["params"], z, c, (4, 6))
+    assert np.abs(want).max() > 0.1
+    made, _ = jit(partial(g.apply, train=True, mutable=["batch_stats"]))(v, z, c)
+    assert np.abs(made - want).max() < 2e-5
+
+
 def test_sizes_of_the_table():
     """32x32x3: D 3x3 and 4x4 to 64, 64, 128, 128, 256, 256, 512 on 4x4; G 512, 256, 128, 64 and 3x3."""
     shape = (32, 32, 3)

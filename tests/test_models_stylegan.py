@@ -74,6 +74,12 @@ def test_adain_sets_mean_and_deviation_of_every_image_and_channel():
     np.testing.assert_allclose(y.std((1, 2)), np.abs(1 + scale), rtol=1e-4)
 
 
+def test_noise_starts_at_zero():
+    x, w = jnp.ones((1, 4, 4, 3)), jnp.ones((1, 2))
+    params = Epilogue().init(jax.random.key(0), x, w, None, "const")["params"]
+    assert not params["noise_strength"].any() and not params["bias"].any() and not params["affine"]["bias"].any()
+
+
 def test_draws_belong_to_images_and_labels_count():
     g, v, z, c, keys = generator(classes=3)
     run = jax.jit(partial(g.apply, train=True))

@@ -12,7 +12,8 @@ import pytest
 
 from jaxgan import convert_stylegan2, game, method, recipes, recipes_stylegan, regularizers, state, step, style, terms
 from jaxgan.errors import UserError
-from jaxgan.models.stylegan2 import Discriminator, Generator
+from jaxgan.models.stylegan2 import Discriminator, DiscriminatorBlock, Generator, StyledConv
+from jaxgan.style import Mapping
 from tests.golden import stylegan2_rule
 
 GOLD = np.load(Path(__file__).parent / "golden" / "stylegan2.npz")
@@ -183,6 +184,39 @@ def test_the_automatic_preset():
         recipes_stylegan.preset("best", 32)
 
 
+def test_the_recipe_has_the_papers_weights_intervals_and_rates():
+    recipe = recipes_stylegan.stylegan2(batch=32)
+    weight = lambda term: float(term.weight(0.0) if callable(term.weight) else term.weight)
+    phases = [phase for turn in recipe.turns for phase in turn.phases]
+    found = [(p.player, t.name, weight(t), t.every, t.share) for p in phases for t in p.terms]
+    wanted = [("g", "adv", 1, 1, 1), ("g", "path_length", 2, 4, 2), ("d", "adv", 1, 1, 1), ("d", "r1", 5, 16, 1)]
+    assert found == wanted and {turn.slots for turn in recipe.turns} == {(0,)}
+    for player, c in (("g", 4 / 5), ("d", 16 / 17)):  # a due regulariser is one more update in every 4 or 16 steps
+        tx, one = recipe.tx[player], jnp.ones(())
+        moved, opt = tx.update(2 * one, tx.init(one), one, kimg=jnp.float32(0))
+        np.testing.assert_allclose([moved, optax.tree.get(opt, "mu")], [-0.002 * c, 2], rtol=1e-5)
+        np.testing.assert_allclose(optax.tree.get(opt, "nu"), 4 * (1 - 0.99**c), rtol=1e-4)
+
+
+@pytest.mark.parametrize(  # of stylegan2-ada-pytorch: batch, group, rate, gamma, the average's half-life late and at 100 kimg
+    "name, numbers",
+    [
+        ("config_e", (32, 4, 0.002, 10, 10, 10)),
+        ("config_f", (32, 4, 0.002, 10, 10, 10)),
+        ("paper256", (64, 8, 0.0025, 1, 20, 20)),
+        ("paper512", (64, 8, 0.0025, 0.5, 20, 20)),
+        ("paper1024", (32, 4, 0.002, 2, 10, 10)),
+        ("cifar", (64, 32, 0.0025, 0.01, 500, 5)),
+    ],
+)
+def test_presets_have_the_authors_numbers(name, numbers):
+    chosen = recipes_stylegan.preset(name, 256)
+    recipe, ema = chosen["recipe"], chosen["recipe"]["ema_kimg"]
+    found = (recipe["batch"], chosen["d"]["group"], recipe["lr"], recipe["gamma"], float(ema(1e6)), float(ema(100.0)))
+    assert found == pytest.approx(numbers)
+    assert (chosen["g"]["mixing"], recipe["path_weight"]) == ((0, 0) if name == "cifar" else (0.9, 2))
+
+
 def filled(model, *inputs, **options):
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(partial(model.init, **options), jax.random.key(0), *inputs)
@@ -250,6 +284,65 @@ def test_truncation_and_noise_modes():
         g.apply(v, w, method="synthesis")
     with pytest.raises(UserError, match="noise='loud'"):
         g.apply(v, w, keys=keys, method="synthesis", noise="loud")
+
+
+def test_the_clamp_shrinks_with_the_gain_of_residual_blocks():
+    """The authors' code clamps before the branches are added, to clamp times sqrt(1/2), so that their sum is as bounded."""
+    for module in (StyledConv(3, gain=0.5, clamp=0.8), StyledConv(3, clamp=0.8)):
+        x, w = 100 * jax.random.normal(jax.random.key(0), (2, 4, 4, 5)), jnp.ones((2, 6))
+        y, _ = module.init_with_output(jax.random.key(1), x, w, None, "none")
+        np.testing.assert_allclose([y.max(), y.min()], [0.8 * module.gain, -0.8 * module.gain], rtol=1e-6)
+    d = DiscriminatorBlock(4, 4, "resnet", 0.8, (1, 3, 3, 1), jnp.float32)
+    x = 100 * jax.random.normal(jax.random.key(0), (2, 8, 8, 4))
+    v = d.init(jax.random.key(1), x, None)
+    v["params"]["skip"]["kernel"] *= 0
+    v["params"]["conv1"]["kernel"] *= 100
+    branch, _ = d.apply(v, x, None)
+    np.testing.assert_allclose(branch.max(), 0.8 * 0.5**0.5, rtol=1e-6)
+
+
+def test_first_weights_are_the_authors():
+    """Kernels of unit variance, a hundredfold in the mapping; styles start at 1, noise and all other biases at 0."""
+    g = Generator((8, 8, 2), z_dim=20, w_dim=20, mapping_layers=1, channel_base=160, channel_max=20)
+    keys = jax.random.split(jax.random.key(1), 1)
+    params = jax.jit(lambda: g.init(jax.random.key(0), jnp.zeros((1, 20)), keys=keys)["params"])()
+    kernels = {True: [], False: []}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        *_, parent, name = ("", *(entry.key for entry in path))
+        if name in ("kernel", "const"):
+            kernels[path[0].key == "mapping_network"].append(leaf.ravel())
+        else:
+            assert name in ("bias", "noise_strength")
+            np.testing.assert_array_equal(leaf, np.full(leaf.shape, float(parent == "affine"), np.float32))
+    for mapping, scale in ((True, 100), (False, 1)):
+        values = np.concatenate(kernels[mapping]) / scale
+        assert abs(values.mean()) < 4.5 / len(values) ** 0.5 and abs(values.std() - 1) < 4.5 / (2 * len(values)) ** 0.5
+
+
+def test_the_longer_side_decides_the_features_of_a_grid():
+    shape, fields = (8, 16, 1), {"channel_base": 64, "channel_max": 1000}
+    g, d = Generator(shape, z_dim=3, w_dim=3, mapping_layers=1, **fields), Discriminator(shape, **fields)
+    keys = jax.random.split(jax.random.key(0), 1)
+    made = jax.eval_shape(lambda: g.init(jax.random.key(0), jnp.zeros((1, 3)), keys=keys))["params"]
+    assert made["b4"]["const"].shape == (4, 8, 8) and made["b8"]["conv1"]["kernel"].shape == (3, 3, 4, 4)
+    judged = jax.eval_shape(lambda: d.init(jax.random.key(0), jnp.zeros((1, *shape))))["params"]
+    assert judged["b8"]["fromrgb"]["kernel"].shape[-1] == 4 and judged["b8"]["conv1"]["kernel"].shape[-2:] == (4, 8)
+
+
+def test_the_mapping_is_hidden_wide_but_at_its_end():
+    z, c = jnp.zeros((2, 3)), jnp.zeros(2, jnp.int32)
+    made = lambda **fields: jax.eval_shape(Mapping(4, 3, 5, 3, **fields).init, jax.random.key(0), z, c)["params"]
+    sizes = lambda params: [params[name]["kernel"].shape for name in ("embed", "fc0", "fc1", "fc2")]
+    assert sizes(made(embed=6, hidden=7)) == [(5, 6), (3 + 6, 7), (7, 7), (7, 4)]
+    assert sizes(made()) == [(5, 4), (3 + 4, 4), (4, 4), (4, 4)]
+
+
+def test_truncation_may_spare_the_later_layers():
+    g, v, z, _ = small()
+    w, half, cut = (g.apply(v, z, method="mapping", **options) for options in ({}, {"psi": 0.5}, {"psi": 0.5, "cutoff": 1}))
+    mean = v["w_avg"]["mapping_network"]["mean"][None, None]
+    np.testing.assert_allclose(half, (w + mean) / 2, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(cut, jnp.concatenate([half[:, :1], w[:, 1:]], 1))
 
 
 def test_noise_planes_are_standard_normal():

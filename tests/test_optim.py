@@ -245,3 +245,12 @@ def test_weights_are_clipped_after_the_step():
     tx = optim.clip_weights(optim.adam(0.3))
     with pytest.raises(ValueError, match="params: clipping needs"):
         tx.update(PARAMS, tx.init(PARAMS))
+
+
+def test_keras_adam_has_kerass_numbers():
+    """Rate 0.001, decays 0.9 and 0.999, eps 1e-7 beside sqrt(v), which the bias correction does not reach."""
+    tx, one = optim.adam_keras(), jnp.ones(())
+    g = 1e-7 / 0.001**0.5  # sqrt(v) = eps after the first step: half a step
+    moved, opt = tx.update(g * one, tx.init(one), one)
+    np.testing.assert_allclose(moved, -0.001 / 2, rtol=1e-4)
+    np.testing.assert_allclose([opt.mu, opt.nu], [0.1 * g, 0.001 * g**2], rtol=1e-4)

@@ -44,3 +44,16 @@ def test_the_environment_has_the_last_word(monkeypatch, name, value):
 def test_fewer_than_none_is_one_line():
     with pytest.raises(UserError, match="--cpu-devices -2: give 1 or more, or 0"):
         parallel.share_cores(-2, 32, 1)
+
+
+def test_a_batch_divides_by_devices_micro_batches_and_shares():
+    for numbers in ((24, 2, 3, 4), (12, 1, 3, 4), (6, 2, 3, 1)):
+        parallel.check_batch(*numbers)
+    for numbers, nearest in (
+        ((12, 2, 3, 4), "24"),  # one image in four of each micro-batch of each device
+        ((32, 2, 3, 4), "24 or 48"),
+        ((7, 2, 3, 1), "6 or 12"),
+        ((0, 1, 1, 1), "1"),
+    ):
+        with pytest.raises(UserError, match=f"the nearest sizes are {nearest}$"):
+            parallel.check_batch(*numbers)

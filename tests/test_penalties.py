@@ -192,6 +192,17 @@ def test_linear_critic_has_closed_forms(scale, dtype):
         np.testing.assert_allclose(got, want[name], rtol=2e-6, atol=2e-7)
 
 
+def test_dragan_has_its_noise_and_its_target():
+    """At noise n of an image of zeros, D(x) = |x|^2 / 2 has the gradient std n; D(x) = <a, x> has a."""
+    real = jnp.zeros((500, *SHAPE))
+    half_square = lambda x: jnp.sum(jnp.square(x), axis=(1, 2, 3)) / 2
+    for options, std in (({}, 0.25), ({"std": 0.5}, 0.5)):
+        squares = penalties.dragan(KEY, half_square, real, target=0.0, **options)
+        assert abs(float(squares.mean()) / (std**2 * PIXELS) - 1) < 4.5 * (2 / squares.size / PIXELS) ** 0.5
+    linear = lambda x: 3 * x[:, 0, 0, 0]
+    np.testing.assert_allclose(penalties.dragan(KEY, linear, real, target=0.5), 2.5**2, rtol=1e-6)
+
+
 def test_finite_difference_tends_to_r1():
     """Mean over 4,000 draws against R1 itself, within 4 standard errors (9 % of it)."""
     d, x = critic(*(v.astype(np.float32) for v in (A, C))), image(REAL.astype(np.float32))

@@ -1,13 +1,16 @@
 """The classic recipes: each makes a step on a small pair, with its paper's structure and numbers."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxgan import game, method, recipes_classic, schedules, state, step
+from experiments.configs import families
+from jaxgan import game, losses, method, recipes, recipes_classic, recipes_stylegan, schedules, state, step
 from jaxgan.models import mlp
 
 SHAPE, B = (4, 4, 1), 6
@@ -73,3 +76,110 @@ def test_rates_fall_to_zero_or_stay():
         tx = recipe.tx["d"]
         update, _ = tx.update(jnp.ones(()), tx.init(jnp.zeros(())), jnp.zeros(()), kimg=jnp.float32(8.0))
         assert abs(abs(float(update)) - end) < 1e-7
+
+
+# recipe -> loss, updates of D, weights of D's and of G's terms, rate of D and of G, Adam's betas: the papers' or the authors'.
+PAPERS = {
+    recipes_classic.wgan_gp: ("wasserstein", 5, {"adv": 1, "wgan_gp": 10}, {"adv": 1}, 2e-4, 2e-4, 0.0, 0.9),
+    recipes_classic.ac_gan: ("non_saturating", 1, {"adv": 1, "classes": 1}, {"adv": 1, "classes": 1}, 2e-4, 2e-4, 0.5, 0.999),
+    recipes_classic.sngan: ("hinge", 5, {"adv": 1}, {"adv": 1}, 2e-4, 2e-4, 0.0, 0.9),
+    recipes_classic.sagan: ("hinge", 1, {"adv": 1}, {"adv": 1}, 4e-4, 1e-4, 0.0, 0.9),
+    recipes_classic.biggan: ("hinge", 2, {"adv": 1}, {"adv": 1, "orthogonal": 1e-4}, 2e-4, 5e-5, 0.0, 0.999),
+    recipes_classic.reacgan: ("hinge", 5, {"adv": 1, "d2d_ce": 0.5}, {"adv": 1, "d2d_ce": 0.5}, 2.8e-4, 2.8e-4, 0.5, 0.999),
+    recipes_classic.multi_hinge: (None, 5, {"adv": 1}, {"adv": 0.05, "feature_matching": 1}, 2e-4, 2e-4, 0.5, 0.999),
+    recipes.dcgan: ("non_saturating", 1, {"adv": 1}, {"adv": 1}, 2e-4, 2e-4, 0.5, 0.999),
+    recipes_stylegan.stylegan: ("non_saturating", 1, {"adv": 1, "r1": 5}, {"adv": 1}, 1e-3, 1e-3, 0.0, 0.99),
+    recipes_stylegan.progan: ("wasserstein", 1, {"adv": 1, "wgan_gp": 10, "drift": 1e-3}, {"adv": 1}, 1e-3, 1e-3, 0.0, 0.99),
+}
+
+
+def weight(term):
+    return float(term.weight(0.0) if callable(term.weight) else term.weight)
+
+
+def is_of(loss, player, term):
+    """Whether a term says of some logits what the loss does."""
+    real, fake = jnp.array([1.5, -0.3, 0.2]), jnp.array([-2.0, 0.4, 0.1])
+    r = SimpleNamespace(real_out=method.Verdict(real), fake_out=method.Verdict(fake))
+    np.testing.assert_allclose(term.fn(r)[0], getattr(losses, f"{loss}_{player}")(real, fake).mean(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", PAPERS, ids=lambda make: make.__name__)
+def test_turns_weights_and_numbers_are_the_papers(make):
+    loss, updates, of_d, of_g, rate_d, rate_g, b1, b2 = PAPERS[make]
+    recipe = make(batch=B)
+    d, g = recipe.turns  # D first
+    assert d.slots == tuple(range(updates)) and g.slots == (0,) and recipe.batch == B and recipe.accum == 1
+    for player, turn, weights, rate in (("d", d, of_d, rate_d), ("g", g, of_g, rate_g)):
+        (phase,) = turn.phases
+        assert phase.player == player and {t.name: pytest.approx(weight(t)) for t in phase.terms} == weights
+        assert all((t.every, t.share) == (1, 1) for t in phase.terms)
+        if loss:
+            is_of(loss, player, phase.terms[0])
+        tx, one = recipe.tx[player], jnp.ones(())
+        moved, opt = tx.update(2 * one, tx.init(one), one, kimg=jnp.float32(0))  # Adam's first step is as long as its rate
+        np.testing.assert_allclose(moved, -rate, rtol=1e-5)
+        means = optax.tree.get(opt, "mu"), optax.tree.get(opt, "nu")
+        np.testing.assert_allclose(means, (2 * (1 - b1), 4 * (1 - b2)), rtol=1e-4)
+
+
+def test_wgan_and_goodfellow_have_the_papers_numbers():
+    d, g = recipes_classic.wgan().turns
+    assert d.slots == (0, 1, 2, 3, 4) and [turn.phases[0].player for turn in (d, g)] == ["d", "g"]
+    for player, turn in (("d", d), ("g", g)):
+        (term,) = turn.phases[0].terms
+        is_of("wasserstein", player, term)
+        tx, one = recipes_classic.wgan().tx[player], jnp.zeros(())
+        moved, _ = tx.update(one + 2, tx.init(one), one, kimg=jnp.float32(0))
+        np.testing.assert_allclose(moved, -5e-5 / 0.1, rtol=1e-5)  # RMSprop's: g / sqrt(0.01 g^2)
+    for phase, share in zip(recipes_classic.goodfellow().turns[0].phases, (0.5, 1.0), strict=True):
+        is_of("non_saturating", phase.player, phase.terms[0])
+        assert phase.terms[0].weight == share  # the authors' D averages its two halves
+
+
+def test_the_proxies_pull_with_reacgans_temperature_and_margin():
+    """One image of another class at a right angle, its own proxy at 60 degrees: log(1 + e^((m_p - 1/2) / t)), m_p 0.98, t 1/2."""
+    features, proxies = jnp.eye(2), jnp.array([[0.5, 0.75**0.5], [0.75**0.5, 0.5]])
+    params, none = {"d": {"head": {"proxies": proxies}}}, {"real_out": None, "fake_out": None}
+    for turn, out in zip(recipes_classic.reacgan().turns, none, strict=True):
+        verdicts = none | {out: method.Verdict(jnp.zeros(2), None, features)}
+        r = SimpleNamespace(**verdicts, gather=lambda a: a, c=jnp.arange(2), params=params)
+        value = turn.phases[0].terms[1].fn(r)[0]
+        np.testing.assert_allclose(value, np.log1p(np.exp((0.98 - 0.5) / 0.5)), rtol=1e-6)
+
+
+RATES_OF_D = ("sagan", "biggan", "biggan_deep")  # of its own
+FIRST_STEP = {"wgan": 10.0, "stylegan2": 4 / 5}  # in units of the rate: RMSprop's, and with the lazy correction
+FIELDS_OF_D = {"wgan": ("norm", False), "wgan_gp": ("norm", "none"), **{n: ("head", h) for n, h in HEADS.items()}}
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_the_options_of_a_family_reach_its_recipe(name):
+    given = {"lr": 3e-3, "lr_d": 4e-3, "n_critic": 3, "class_weight": 0.7, "gamma": 0.6, "ema_kimg": 3.0, "kimg": 8.0}
+    design = families.Config(family=name, batch=4, width=4, **given).design((28, 28, 1), 10)
+    recipe, one = design.recipe, jnp.ones(())
+    for player in "gd":
+        rate = 4e-3 if player == "d" and name in RATES_OF_D else 3e-3
+        share = 16 / 17 if (player, name) == ("d", "stylegan2") else FIRST_STEP.get(name, 1.0)
+        if (name, player) == ("wgan", "d"):
+            continue  # clipped
+        tx = recipe.tx[player]
+        moved, _ = tx.update(2 * one, tx.init(one), one, kimg=jnp.float32(0))
+        np.testing.assert_allclose(moved, -rate * share * (2 if name == "gan" else 1), rtol=1e-4)
+    assert recipe.batch == 4
+    if name != "r3gan":  # whose half-life is a schedule
+        assert float(recipe.ema_kimg(1.0)) == pytest.approx(3.0)
+    alone = ("gan", "ac_gan", "stylegan2", "r3gan")
+    assert recipe.turns[0].slots == ((0,) if name in alone else (0, 1, 2))
+    found = {(p.player, t.name): weight(t) for turn in recipe.turns for p in turn.phases for t in p.terms}
+    wanted = {
+        "ac_gan": {("d", "classes"): 0.7, ("g", "classes"): 0.7},
+        "reacgan": {("d", "d2d_ce"): 0.7, ("g", "d2d_ce"): 0.7},
+        "multi_hinge": {("g", "adv"): 0.7, ("d", "adv"): 1},
+        "stylegan2": {("d", "r1"): 0.3},
+        "r3gan": {("d", "r1"): 0.3, ("d", "r2"): 0.3},
+    }
+    assert {key: pytest.approx(found[key]) for key in wanted.get(name, {})} == wanted.get(name, {})
+    if name in FIELDS_OF_D:  # no batch norm under a gradient penalty or clipping, and the head that the loss looks at
+        field, value = FIELDS_OF_D[name]
+        assert getattr(design.discriminator, field) == value

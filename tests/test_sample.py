@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from PIL import Image
 
 import experiments.sample
@@ -123,3 +124,99 @@ def test_generators_without_styles_or_noise_refuse():
         sample.mix(g, {}, (1, 1))
     with pytest.raises(UserError, match="noise is 'loud'"):
         sample.sample(made(stylegan)[0], {}, 1, noise="loud")
+
+
+class Shown(nn.Module):
+    """What it is given, as pixels: four values of z / 8, the class as a grey level, a draw of the image's key."""
+
+    shape = (1, 6, 1)
+    classes = 5
+    z_dim = 4
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+        own = jax.vmap(lambda key: 2 * jax.random.uniform(key, (1,)) - 1)(keys)
+        return jnp.concatenate([z / 8, c[:, None] / 127.5 - 1, own], 1)[:, None, :, None]
+
+
+def shown(n, **options):
+    x = sample.sample(Shown(), {}, n, **options)[:, 0, :, 0]
+    return (x[:, :4] / 127.5 - 1) * 8, x[:, 4], x[:, 5]
+
+
+def test_each_image_has_its_own_z_class_and_key():
+    n = 600
+    z, c, own = shown(n, seed=3)
+    for few, all_ in zip(shown(7, seed=3), (z, c, own), strict=True):
+        np.testing.assert_array_equal(few, all_[:7])  # whatever n is
+    assert len(np.unique(z, axis=0)) == n and len(np.unique(own)) > 200
+    assert np.abs(z.mean(0)).max() < 4.5 / n**0.5 and np.abs(z.std(0) - 1).max() < 4.5 / (2 * n) ** 0.5
+    shares = np.bincount(c, minlength=5) / n  # every class, the last one too, as often
+    assert len(shares) == 5 and np.abs(shares - 0.2).max() < 4.5 * (0.16 / n) ** 0.5
+    assert (shown(7, seed=4)[0] != z[:7]).any(1).all()
+
+
+def test_psi_scales_z_and_the_threshold_bounds_it():
+    step = 8 / 127.5  # of a grey level
+    z = shown(300)[0]
+    np.testing.assert_allclose(shown(300, psi=0.5)[0], z / 2, atol=step)
+    np.testing.assert_allclose(shown(300, psi=0.0)[0], 0, atol=step)
+    bounded = shown(300, threshold=0.5)[0]
+    assert 0.45 < np.abs(bounded).max() <= 0.5 + step
+
+
+def test_a_label_is_that_of_the_image():
+    for label in (0, 4, np.array([0, 1, 2, 3, 4, 0])):
+        np.testing.assert_array_equal(shown(6, label=label)[1], np.broadcast_to(label, 6))
+    for label in (-1, 5):
+        with pytest.raises(UserError, match="0 to 4"):
+            shown(6, label=label)
+
+
+class Levels(nn.Module):
+    """All grey levels and what lies beyond them, each off by four tenths of a level, upwards or downwards."""
+
+    shape = (2, 258, 1)
+    classes = 0
+    z_dim = 1
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+        levels = jnp.arange(-1, 257.0)[None] + jnp.array([[-0.4], [0.4]])
+        return jnp.broadcast_to(levels[None, :, :, None] / 127.5 - 1, (len(z), *self.shape))
+
+
+def test_grey_levels_are_rounded_and_kept_inside():
+    images = sample.sample(Levels(), {}, 1)[0, :, :, 0]
+    np.testing.assert_array_equal(images, np.clip(np.arange(-1, 257), 0, 255)[None].repeat(2, 0))
+
+
+class Styled(nn.Module):
+    """Its four styles, which are all z / 8, as pixels, and a draw of the image's key."""
+
+    shape = (1, 5, 1)
+    classes = 0
+    z_dim = 1
+    layers = 4
+
+    def mapping(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0):
+        return jnp.repeat(psi * z / 8, self.layers, 1)[:, :, None]
+
+    def synthesis(self, w, c=None, *, keys=None, train=False, axis=None):
+        own = jax.vmap(lambda key: 2 * jax.random.uniform(key, (1,)) - 1)(keys)
+        return jnp.concatenate([w[..., 0], own], 1)[:, None, :, None]
+
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0):
+        return self.synthesis(self.mapping(z, psi=psi), keys=keys)
+
+
+@pytest.mark.parametrize("layers, columns", [(None, [1, 1, 0, 0]), ((1, 4), [0, 1, 1, 1])])
+def test_a_table_mixes_the_coarse_half_and_keeps_the_rows_noise(layers, columns):
+    table = sample.mix(Styled(), {}, (2, 3), layers, seed=4)[:, :, 0, :, 0]
+    heads = sample.sample(Styled(), {}, 5, seed=4)[:, 0, :, 0]
+    np.testing.assert_array_equal(table[1:, 0], heads[:2])
+    np.testing.assert_array_equal(table[0, 1:], heads[2:])
+    for i in range(2):
+        for j in range(3):
+            mixed = [heads[2 + j, k] if theirs else heads[i, k] for k, theirs in enumerate(columns)]
+            assert table[1 + i, 1 + j].tolist() == [*mixed, heads[i, 4]]

@@ -51,6 +51,14 @@ def test_vectors_move_where_they_may():
     np.testing.assert_allclose(state["spectral"]["vectors"]["u"], v @ w / np.linalg.norm(v @ w), atol=1e-6)
 
 
+def test_an_updating_call_divides_by_the_sigma_of_its_new_vectors():
+    norm, kernel, variables = make((20, 7), warmup=0)
+    y, state = norm.apply(variables, kernel, mutable=["spectral"])
+    u, v = (np.asarray(state["spectral"]["vectors"][name], np.float64) for name in "uv")
+    np.testing.assert_allclose(y, kernel / (v @ np.asarray(kernel, np.float64) @ u), rtol=1e-5)
+    np.testing.assert_allclose(y, norm.apply({**variables, **state}, kernel), rtol=1e-6)
+
+
 def test_a_discriminator_called_many_times_in_a_step():
     """D on real, on fake and in a gradient penalty: one call updates, and all see the weights it left."""
 

@@ -3,12 +3,15 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from experiments.sample import Arguments, asked
 from jaxgan import checkpoint, convert, description, disk, optim, restore, sample, state
 from jaxgan.errors import UserError
+from jaxgan.layers import BatchNorm
 from jaxgan.method import Recipe
 from jaxgan.models import resnet
 
@@ -37,6 +40,30 @@ def test_statistics_are_of_the_z_that_is_sampled(variables):
     bounded = first_norm(sample.standing(GENERATOR, variables, 2, threshold=0.1))
     assert (bounded[1] < 0.01 * whole[1]).all()
     assert sample.standing(GENERATOR, variables, 0) is variables
+
+
+class Counted(nn.Module):
+    """Batch norm of the label: one-hot for a class, so that its means are the shares of the classes."""
+
+    classes: int = 4
+    shape = (1, 1, 1)
+    z_dim = 2
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+        c = c if c.ndim == 2 else jax.nn.one_hot(c, self.classes)
+        return BatchNorm(0.9)(c, train).sum(1)[:, None, None, None]
+
+
+def test_statistics_are_of_all_classes_or_of_the_vectors_given():
+    generator = Counted()
+    v = generator.init(jax.random.key(0), jnp.zeros((1, 2)), jnp.zeros(1, jnp.int32))
+    batches = 8
+    mean = lambda **given: np.asarray(sample.standing(generator, v, batches, **given)["batch_stats"]["BatchNorm_0"]["mean"])
+    shares, n = mean(), batches * sample.CHUNK
+    assert np.abs(shares - 1 / 4).max() < 4.5 * (3 / 16 / n) ** 0.5 and abs(shares.sum() - 1) < 1e-5
+    vectors = np.float32([[1, 0, 0, 2], [3, 0, 0, 4]])
+    np.testing.assert_allclose(mean(vectors=vectors), [2, 0, 0, 3], atol=4.5 * n**-0.5)
 
 
 def test_a_run_samples_with_them_and_not_with_the_moving_ones(tmp_path, variables):

@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from jaxgan import game, method, optim, parallel, penalties, recipes, state, step, terms
+from jaxgan import average, game, method, optim, parallel, penalties, recipes, state, step, terms
 from jaxgan.augment import pipeline
 from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Game, Phase, Recipe, Term, Turn, Verdict
@@ -131,6 +131,72 @@ def test_accumulation_is_the_large_batch_for_samplewise_losses():
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+def test_logs_of_micro_batches_are_averaged():
+    x, c = linear_batch(n=8)
+    adv = Turn((Phase("d", (terms.adversarial("d", "wasserstein"),)), Phase("g", (terms.adversarial("g", "wasserstein"),))))
+    logs = []
+    for accum in (1, 4):
+        recipe = Recipe((adv,), sgd(0.1), batch=8, accum=accum)
+        cut = lambda a, accum=accum: a.reshape(1, accum, 8 // accum, *a.shape[3:])
+        logs.append(one(recipe, linear_state(recipe), cut(x), cut(c))[1])
+    assert logs[0].keys() == {"d/adv", "g/adv", "logits/real", "logits/fake"}
+    for name, value in logs[0].items():
+        np.testing.assert_allclose(logs[1][name], value, rtol=1e-5, atol=1e-6)
+
+
+def drawing_game() -> Game:
+    """Every part adds a draw of the image's key, and the networks its label: what is not an image's own is seen."""
+    stats = lambda v: {k: t for k, t in v.items() if k != "params"}
+    draw = lambda keys: jax.vmap(jax.random.uniform)(keys)
+    pixels = lambda v: jnp.broadcast_to(v[:, None, None, None], (len(v), *SHAPE))
+    return Game(
+        latent=lambda v, keys, c, kimg, axis, refresh: (draw(keys) + 10 * c, stats(v)),
+        synthesize=lambda v, keys, w, c, kimg, axis, refresh: (pixels(w + draw(keys) + 10 * c), stats(v)),
+        judge=lambda v, keys, x, c, kimg, axis, refresh: (Verdict(x[:, 0, 0, 0] + draw(keys) + 10 * c), stats(v)),
+        augment=lambda keys, x, p, critic: x + pixels(draw(keys)),
+    )
+
+
+def test_a_share_of_the_images_keeps_their_labels_and_draws():
+    def look(r):
+        notes = {"of": jnp.abs(r.D(r.real).logits - r.D(r.real, "fake").logits).min()}
+        for k in (1, 2, 4):
+            pairs = [(r.S(r.w[::k]), r.fake), (r.D(r.real[::k]).logits, r.real_out.logits)]
+            pairs.append((r.D(r.fake[::k], "fake").logits, r.fake_out.logits))
+            notes[f"every{k}"] = jnp.stack([jnp.abs(a - b[::k]).max() for a, b in pairs]).max()
+        draws = r.real_out.logits - r.real[:, 0, 0, 0] - 10 * r.c
+        return jnp.float32(0), {}, notes | {"keys": jnp.diff(jnp.sort(draws)).min()}
+
+    recipe = Recipe((Turn((Phase("d", (Term("look", 1.0, look),)),), (0, 1)),), sgd(0.0), batch=8)
+    x, _ = linear_batch(slots=2)
+    s, c = linear_state(recipe), jnp.arange(16.0).reshape(2, 1, 8)
+    _, log = one(recipe, s, x, c, played=drawing_game())
+    assert max(float(log[f"every{k}"]) for k in (1, 2, 4)) < 1e-4
+    assert float(log["of"]) > 1e-3 and float(log["keys"]) > 1e-4  # reals and fakes, and images, draw apart
+
+
+def test_every_turn_and_update_draws_anew():
+    seen = lambda r: (jnp.float32(0), {"w": jnp.concatenate([r.carry["w"][1:], r.w[:1]])}, {})
+    phase = lambda who: Phase(who, (Term("seen", 1.0, seen),))
+    recipe = Recipe((Turn((phase("d"),), (0, 1)), Turn((phase("g"),))), sgd(0.0), batch=8)
+    s, (x, _) = linear_state(recipe).replace(carry={"w": jnp.zeros(6)}), linear_batch(slots=2)
+    for _ in range(2):
+        s, _ = one(recipe, s, x, jnp.zeros((2, 1, 8)), played=drawing_game())
+    assert len(set(s.carry["w"].tolist())) == 6  # two updates of D and one of G, in two steps
+
+
+def test_an_image_draws_alike_however_the_batch_is_cut():
+    look = lambda r: (jnp.float32(0), {}, {"w": r.w.mean(), "spread": jnp.square(r.w).mean()})
+    x, _ = linear_batch(n=8)
+    logs = []
+    for accum in (1, 4):
+        recipe = Recipe((Turn((Phase("d", (Term("look", 1.0, look),)),)),), sgd(0.0), batch=8, accum=accum)
+        cut, c = x.reshape(1, accum, 8 // accum, *SHAPE), jnp.zeros((1, accum, 8 // accum))
+        logs.append(one(recipe, linear_state(recipe), cut, c, played=drawing_game())[1])
+    for name, value in logs[0].items():
+        np.testing.assert_allclose(logs[1][name], value, rtol=1e-5, err_msg=name)
+
+
 def test_penalties_are_of_the_image_before_the_augmentation():
     played = linear_game()._replace(augment=lambda keys, x, p, critic: 3 * x, p=lambda carry, kimg: 0.5)
     recipe = Recipe((Turn((Phase("d", (terms.gradient_penalty("r1", "real", 1.0),)),)),), sgd(0.0), batch=8)
@@ -148,6 +214,18 @@ def test_ema_has_its_half_life():
     np.testing.assert_allclose(s.ema["M"], s.g.params["M"] / 2, rtol=1e-5)
 
 
+def test_posthoc_averages_are_of_the_steps_done():
+    """Step k, from 1, keeps (1 - 1/k)^(g + 1) of what was: the first sets the average to the parameters."""
+    recipe = Recipe((Turn((G,)),), sgd(0.3), batch=8, posthoc=(0.1, 0.2))
+    s, (x, c) = linear_state(recipe), linear_batch()
+    want = {width: np.zeros((3, 16)) for width in recipe.posthoc}
+    for k in range(1, 4):
+        s, _ = one(recipe, s, x, c, k=k - 1)
+        for width in want:
+            want[width] += (1 - (1 - 1 / k) ** (average.power_exponent(width) + 1)) * (s.g.params["M"] - want[width])
+            np.testing.assert_allclose(s.averages[f"{width:g}"]["M"], want[width], rtol=1e-5, atol=1e-6)
+
+
 def test_carry_and_adapt():
     def count(r):
         return jnp.float32(0), {"seen": r.carry["seen"] + 1}, {"note": r.kimg}
@@ -159,6 +237,13 @@ def test_carry_and_adapt():
     for k in range(3):
         s, _ = one(recipe, s, x, c, k=k)
     assert float(s.carry["seen"]) == 6 and float(s.carry["p"]) == pytest.approx(0 + 0.008 + 0.016)
+
+
+def test_a_term_sees_what_the_one_before_it_kept():
+    double = lambda r: (jnp.float32(0), {"n": 2 * r.carry["n"] + 1}, {})
+    recipe = Recipe((Turn((Phase("d", (Term("a", 1.0, double), Term("b", 1.0, double))),)),), sgd(0.0), batch=8, carry={"n": 1.0})
+    s, (x, c) = linear_state(recipe), linear_batch()
+    assert float(one(recipe, s, x, c)[0].carry["n"]) == 7  # 1, 3, 7
 
 
 def small_pair():

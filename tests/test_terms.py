@@ -186,6 +186,38 @@ def test_the_config_traces_on_both_pairs():
     assert {"augment/p", "d/overfitting", "g/path_length"} <= config_step(dataclasses.replace(CONFIG, **more), (8, 8, 3))
 
 
+def test_the_config_weighs_penalties_as_its_fields_say():
+    chosen = {"gp_weight": 8.0, "cr_weight": 6.0, "gamma": 3.0}
+    config = dataclasses.replace(CONFIG, **chosen)
+    wanted = dict.fromkeys(("r1", "r2", "finite_difference_r1", "finite_difference_r2"), 1.5)  # gamma / 2
+    wanted |= dict.fromkeys(("wgan_gp", "wgan_lp", "dragan"), 8.0) | dict.fromkeys(("cr", "bcr"), 6.0)
+    wanted |= {"drift": 0.001, "zcr_d": 5.0, "zcr_g": 0.5, "orthogonal": 1e-4, "path_length": 2.0, "feature_matching": 1.0}
+    assert {name: objective.weight(config, name) for name in recipes.PENALTIES if name != "lecam"} == wanted
+    lecam = objective.weight(config, "lecam")  # its averages begin at 0, so it waits for them
+    assert [float(lecam(jnp.float32(kimg))) for kimg in (0, 3.9, 4, 9)] == pytest.approx([0, 0, 0.3, 0.3])
+
+
+def test_the_config_has_a_rate_for_each_player_that_falls():
+    config = dataclasses.replace(CONFIG, lr=2e-3, lr_d=5e-3, lr_end=0.1, kimg=8.0, b1=0.5, b2=0.9)
+    recipe = config.design((8, 8, 1), 0).recipe
+    one = jnp.ones(())
+    for player, rate in (("g", 2e-3), ("d", 5e-3)):
+        tx = recipe.tx[player]
+        for kimg, share in ((0.0, 1.0), (4.0, 0.55), (8.0, 0.1)):
+            moved, opt = tx.update(2 * one, tx.init(one), one, kimg=jnp.float32(kimg))
+            np.testing.assert_allclose(moved, -rate * share, rtol=1e-4)
+        np.testing.assert_allclose([optax.tree.get(opt, "mu"), optax.tree.get(opt, "nu")], [1.0, 0.4], rtol=1e-5)
+    same = dataclasses.replace(config, lr_d=0.0).design((8, 8, 1), 0).recipe.tx["d"]
+    np.testing.assert_allclose(same.update(one, same.init(one), one, kimg=jnp.float32(0))[0], -2e-3, rtol=1e-5)
+
+
+def test_the_config_starts_the_augmentation_where_it_is_told():
+    for more in ({"augment": ("flip",), "augment_target": 0.6}, {"augment": ("apa",)}):
+        design = dataclasses.replace(CONFIG, augment_p=0.2, **more).design((8, 8, 1), 0)
+        assert design.recipe.carry["p"] == 0.2
+        assert design.game.p({"p": 0.7}, 0.0) == (0.7 if "augment_target" in more else 0.2)
+
+
 @pytest.mark.parametrize("class_loss", recipes.CLASS_LOSSES)
 def test_class_losses_and_spectral_norm_of_the_config_run(class_loss):
     """One real step of each: finite, and both players move."""
@@ -320,6 +352,61 @@ def test_terms_are_the_pure_functions():
         np.testing.assert_allclose(value, jnp.mean(wanted), rtol=1e-5, err_msg=term.name)
         expected = {"lecam": {"lecam_real": means[0], "lecam_fake": means[1]}, "path_length": {"pl_mean": pl_mean}}
         assert {k: float(v) for k, v in new.items()} == {k: float(v) for k, v in expected.get(term.name, {}).items()}
+
+
+@pytest.mark.parametrize("name", recipes.PENALTIES)
+def test_a_penalty_of_the_objective_is_the_function_of_its_name(name):
+    """On its own images and player, with the weight, the interval and the share that were asked for."""
+    r, shift = a_round(), augment.pipeline(("translation",))
+    critic, moved = lambda x: r.D(x).logits, lambda key, x: shift(key, x, 1.0)
+    k, real, fake, w = r.keys[::2], r.real[::2], r.fake[::2], r.w[::2]
+    fn = getattr(penalties, name, None)
+    means = (r.carry["lecam_real"], r.carry["lecam_fake"])
+    wanted = {  # player, whether it is lazy, value
+        **{n: ("d", True, lambda x=x: fn(critic, x)) for n, x in (("r1", real), ("r2", fake))},
+        **{f"finite_difference_{n}": ("d", True, lambda x=x: fn(k, critic, x)) for n, x in (("r1", real), ("r2", fake))},
+        **dict.fromkeys(("wgan_gp", "wgan_lp"), ("d", True, lambda: fn(k, critic, real, fake))),
+        "dragan": ("d", True, lambda: fn(k, critic, real)),
+        "drift": ("d", False, lambda: fn(r.real_out.logits)),
+        "lecam": ("d", False, lambda: fn(r.real_out.logits, r.fake_out.logits, means)[0]),
+        "cr": ("d", True, lambda: fn(k, critic, real, augment=moved)),
+        "bcr": ("d", True, lambda: fn(k, critic, real, fake, augment=moved, real_weight=1.0, fake_weight=1.0)),
+        "zcr_d": ("d", True, lambda: fn(k, critic, r.S, w)),
+        "zcr_g": ("g", True, lambda: fn(k, r.S, w)),
+        "orthogonal": ("g", False, lambda: fn(r.params["g"]["hidden"])),
+        "path_length": ("g", True, lambda: fn(k, r.S, w, r.carry["pl_mean"])[0]),
+        "feature_matching": ("g", False, lambda: feature_losses.feature_matching(r.real_out.features, r.fake_out.features)),
+    }
+    player, lazy, value = wanted[name]
+    who, term = recipes.penalty_term(name, 0.7, {"every": 3, "share": 2}, shift)
+    assert (who, term.name, term.weight) == (player, name, 0.7)
+    assert (term.every, term.share) == ((3, 2) if lazy else (1, 1))
+    np.testing.assert_allclose(jax.jit(lambda: term.fn(r)[0])(), jax.jit(lambda: jnp.mean(value()))(), rtol=1e-5)
+
+
+def test_terms_ask_for_the_draws_of_the_images_they_judge():
+    """A penalty of generated images sees them augmented as the loss did, one of real images as those were."""
+    r, asked = a_round(), []
+    r = r._replace(D=lambda x, of="real", c=None, judge=r.D: asked.append(of) or judge(x))
+    shift = augment.pipeline(("translation",))
+    for name in ("r1", "finite_difference_r1", "wgan_gp", "wgan_lp", "dragan", "cr", "r2", "finite_difference_r2", "zcr_d"):
+        asked.clear()
+        jax.eval_shape(lambda name=name: recipes.penalty_term(name, 1.0, {}, shift)[1].fn(r)[0])
+        assert set(asked) == {"fake" if name in ("r2", "finite_difference_r2", "zcr_d") else "real"}, name
+
+
+def test_slots_and_class_losses_of_the_objective():
+    for loss in terms.LOSSES:
+        d, g = make(loss=loss, n_critic=2).turns
+        # Where G's loss looks at reals they are fresh ones, as R3GAN's code has it.
+        assert (d.slots, g.slots) == ((0, 1), (2,) if loss in terms.SEES_REALS else (0,))
+    for name, wanted in (
+        ("ac_gan", [("adv", 1.0), ("classes", 0.3)]),
+        ("d2d_ce", [("adv", 1.0), ("d2d_ce", 0.3)]),
+        ("multi_hinge", [("adv", 1.0)]),  # in place of the adversarial loss
+    ):
+        for turn in make(class_loss=name, class_weight=0.3).turns:
+            assert [(term.name, term.weight) for term in turn.phases[0].terms] == wanted
 
 
 def test_penalties_of_a_linear_game_are_closed_forms():

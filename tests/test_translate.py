@@ -1,11 +1,13 @@
 """A run on pairs as a user makes it: train, look, translate, measure; and translation as a function."""
 
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from PIL import Image
 
 import jaxgan
@@ -139,3 +141,23 @@ def test_mistakes_before_a_run_on_pairs(tmp_path):
         code, _, err = run("train", *SMALL, *args, "--run-dir", tmp_path / "run")
         assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
     assert not list(tmp_path.iterdir())
+
+
+class Drawing(nn.Module):
+    """A translator that shows a draw of each image's key, or nothing where there are no keys."""
+
+    shape = (1, 2, 1)
+    source_channels = 1
+    z_dim = 0
+    classes = 0
+
+    @nn.compact
+    def __call__(self, source, c=None, *, keys=None, train=False, axis=None):
+        return jax.vmap(lambda key: jax.random.uniform(key, self.shape, minval=-1))(keys) + 0 * source
+
+
+def test_the_images_of_a_set_are_numbered_through_its_pieces():
+    inputs = SimpleNamespace(read=lambda index: np.zeros((len(index), 1, 2, 1), np.uint8))
+    made = np.concatenate(list(translate.of_source(Drawing(), {}, inputs, np.arange(600), seed=2)))
+    np.testing.assert_array_equal(made[300:310], translate.translate(Drawing(), {}, inputs.read(range(10)), seed=2, first=300))
+    assert len(np.unique(made.reshape(600, 2), axis=0)) > 580

@@ -19,6 +19,15 @@ def conv(x, layer, stride=1):
     return y + layer.get("bias", 0.0)
 
 
+def deconv(x, layer):
+    """4x4 transposed convolution of stride 2: y[2 i + t - 1] += x[i] kernel[t]."""
+    (b, h, w, _), kernel = x.shape, layer["kernel"]
+    y = np.zeros((b, 2 * h + 2, 2 * w + 2, kernel.shape[-1]))
+    for i, j in np.ndindex(4, 4):
+        y[:, i : i + 2 * h : 2, j : j + 2 * w : 2] += x @ kernel[i, j]
+    return y[:, 1:-1, 1:-1] + layer.get("bias", 0.0)
+
+
 def dense(x, layer):
     return x @ layer["kernel"] + layer["bias"]
 
@@ -77,6 +86,39 @@ def wgan_gp_critic_64(params, x):
         y = conv(relu(norm(y, block["norm2"], (1, 2, 3))), block["conv2"])
         x = conv(down(x), block["skip"]) + down(y)
     return dense(x.reshape(len(x), -1), p["head"]["logit"])[:, 0]
+
+
+def dcgan_generator(params, z, grid):
+    """Radford et al. 2016: batch norm of the batch at hand and ReLU after all but the last transposed convolution."""
+    p = f64(params)
+    x = (np.asarray(z, np.float64) @ p["Dense_0"]["kernel"]).reshape(len(z), *grid, -1)
+    for i in range(sum(name.startswith("ConvTranspose") for name in p)):
+        x = deconv(relu(norm(x, p[f"BatchNorm_{i}"], (0, 1, 2))), p[f"ConvTranspose_{i}"])
+    return np.tanh(x)
+
+
+def dcgan_discriminator(params, x):
+    """Radford et al. 2016: 4x4 convolutions of stride 2, batch norm after all but the first, leaky ReLU of slope 0.2."""
+    p, x = f64(params), np.asarray(x, np.float64)
+    for i in range(sum(name.startswith("Conv_") for name in p)):
+        x = conv(x, p[f"Conv_{i}"], 2)
+        x = norm(x, p[f"BatchNorm_{i - 1}"], (0, 1, 2)) if i else x
+        x = np.where(x > 0, x, 0.2 * x)
+    return dense(x.reshape(len(x), -1), p["head"]["logit"])[:, 0]
+
+
+def sngan_generator(params, z, labels, grid):
+    """Miyato et al. 2018, table 3, with the class in the batch norms (Miyato & Koyama 2018): 1 + W c and V c."""
+    p = f64(params)
+
+    def ready(x, layer):
+        gain, bias = (layer[name]["embedding"][labels][:, None, None] for name in ("gain", "bias"))
+        return relu(norm(x, {"scale": 1 + gain, "bias": bias}, (0, 1, 2)))
+
+    x = (np.asarray(z, np.float64) @ p["Dense_0"]["kernel"]).reshape(len(z), *grid, -1)
+    for i in range(sum(name.startswith("ConvTranspose") for name in p)):
+        x = deconv(ready(x, p[f"ConditionalBatchNorm_{i}"]), p[f"ConvTranspose_{i}"])
+    return np.tanh(conv(ready(x, p[f"ConditionalBatchNorm_{i + 1}"]), p["Conv_0"]))
 
 
 def sngan_critic(params, x):
