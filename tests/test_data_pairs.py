@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxgan.data import open_pairs, open_source, read_all, shuffled
+from jaxgan.data import Source, open_pairs, open_source, read_all, shuffled
 from jaxgan.data.degrade import KINDS, degrade, degraded, parse
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
@@ -74,7 +74,8 @@ def test_halves_side_by_side(tmp_path):
     [
         (lambda at: (at / "a" / "z.png").unlink(), {}, "z.png has no partner of that name in"),
         (lambda at: [(at / "b" / n).unlink() for n in ("x.bmp", "z.png")], {}, r"x.png has no partner .*\(2 of 3 have none\)"),
-        (lambda at: draw(at / "b" / "z.png", 6, 5), {}, "z.png has 6x4, its partner in .* 6x5; pass --size"),
+        (lambda at: draw(at / "b" / "z.png", 6, 5), {}, "z.png has 6x4, its partner in .* 6x5; scale or cut"),
+        (lambda at: draw(at / "b" / "z.png", 12, 8), {}, "z.png has 6x4, its partner in .* 12x8; pass --size"),
         (lambda at: draw(at / "b" / "z.png", 6, 5), {"size": (3, 2)}, "z.png has 6x4, its partner in .* 6x5; scale"),
         (lambda at: draw(at / "b" / "z.bmp", 6, 4), {}, "two suffixes"),
         (lambda at: None, {"target": "nowhere"}, "nowhere: no such folder"),
@@ -151,6 +152,24 @@ def test_a_blur_leaves_a_plain_image_as_it_is_and_repeated_noise_is_drawn_anew()
     np.testing.assert_array_equal(degrade(parse(("blur:2",)), plain, np.arange(40)), plain)  # its border goes on beyond
     noisy = degrade(parse(("noise:8", "noise:6")), np.full_like(plain, 128), np.arange(40)).astype(np.float64)
     assert abs(noisy.std() - 10) < 0.2  # sqrt(8^2 + 6^2); of one and the same noise it were 14
+
+
+def test_what_lies_under_transparent_pixels_is_in_no_average_and_masks_are_opaque():
+    """White on transparent black: where something is to be seen it stays white, as if blurred on any ground."""
+    image = np.zeros((1, 12, 12, 4), np.uint8)
+    image[0, 3:9, 3:9] = 255
+    alone = degrade(parse(("blur:1.5",)), image[..., 3:], np.zeros(1, int))[0, ..., 0]
+    for name, alpha in (("blur:1.5", alone), ("lowres:5", None)):
+        found = degrade(parse((name,)), image, np.zeros(1, int))[0]
+        assert (found[found[..., 3] > 0][:, :3] == 255).all() and 0 < (found[..., 3] % 255 > 0).sum()
+        if alpha is not None:
+            np.testing.assert_array_equal(found[..., 3], alpha)
+    for name in ("mask", "centre"):
+        found = degrade(parse((name,)), image, np.zeros(1, int))[0]
+        box = (found != image[0]).any(-1)
+        assert box.any() and (found[box] == (128, 128, 128, 255)).all()
+    grey = Source("x", (12, 12, 4), 1, lambda i: image[i], None, 0, (), "f" * 32)
+    assert degraded(grey, ("blur",)).fingerprint != degraded(grey._replace(shape=(12, 12, 3)), ("blur",)).fingerprint
 
 
 def test_loose_images_come_with_their_names(tmp_path):

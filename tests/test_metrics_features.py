@@ -83,7 +83,7 @@ def test_grey_images_are_repeated_and_it_is_said():
 
 def test_images_that_an_extractor_cannot_take():
     e = features.random_conv()
-    with pytest.raises(UserError, match="takes colour images, and these have 4 channels; open them with channels=3"):
+    with pytest.raises(UserError, match="takes colour images, and these have 4 channels; measure the pixels .swd10k., or open"):
         features.notes(e, (20, 12, 4))
     with pytest.raises(UserError, match="takes grey images"):
         features.notes(features.pixels((20, 12, 1)), (20, 12, 3))

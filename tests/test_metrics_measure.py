@@ -13,6 +13,7 @@ from jaxgan import label_vectors
 from jaxgan.data import open_source
 from jaxgan.data.source import shuffled
 from jaxgan.metrics import cache, features, frechet, measure, protocols
+from jaxgan.metrics.contract import Estimate
 from tests.test_label_vectors import source
 
 
@@ -77,6 +78,45 @@ def test_kid_of_few_images_has_smaller_subsets_and_says_so(digits):
     assert np.isfinite(found.values[""].value) and found.notes[-1].startswith("kid in subsets of 400")
     (found,) = measure.measure(meter, batches(images), limit=300)
     assert found.fakes == 300 and any("of 300 images: not comparable" in note for note in found.notes)
+
+
+def test_recall_is_of_as_many_generated_images_as_real_ones(digits):
+    for name, wanted in (("pr10k", 1797), ("fd10k", 10_000)):
+        assert measure._fitted(protocols.PROTOCOLS[name], 0, digits.n).fakes == wanted
+    assert measure._fitted(protocols.PROTOCOLS["pr10k"], 0, 20_000).fakes == 10_000
+    assert measure._fitted(protocols.PROTOCOLS["pr10k"], 500, digits.n).fakes == 500
+
+
+@pytest.mark.parametrize("name", protocols.PROTOCOLS)
+def test_a_better_generator_has_the_lower_score(name):
+    """Whichever way the metric goes, and whatever else it says."""
+    high = {"is": "", "manifold": "coverage"}
+    low = {"fid": "", "kid": "", "swd": "", "modes": "kl"}
+    metric = protocols.PROTOCOLS[name].metric
+
+    def score(value, other):
+        names = {"manifold": ("precision", "recall", "density", "coverage"), "modes": ("count", "kl")}.get(metric, ("",))
+        telling = {**high, **low}.get(metric)
+        values = {n: Estimate(value if n == telling else other, 0.0) for n in names}
+        return measure.score([measure.Result(name, values, 1, 1)], protocols.PROTOCOLS)
+
+    if metric == "authenticity":  # of which noise has most
+        assert score(0.5, 0.5) is None
+        after = measure.Result("fd2k", {"": Estimate(3.0, 0.0)}, 1, 1)
+        first = measure.Result(name, {"": Estimate(0.5, 0.0)}, 1, 1)
+        assert measure.score([first, after], protocols.PROTOCOLS) == 3.0
+    elif metric in high:
+        assert score(9.0, 1.0) < score(2.0, 100.0)
+    else:
+        assert score(2.0, 100.0) < score(9.0, 1.0)
+
+
+def test_what_is_measured_where_nothing_is_asked_for():
+    shape = lambda c: SimpleNamespace(shape=(28, 28, c), classes=3, labels=np.zeros(4, np.int32))
+    default_metrics = evaluate.default_metrics
+    assert default_metrics(shape(1)) == ("fd10k", "pr10k", "swd10k")
+    assert default_metrics(SimpleNamespace(shape=(8, 8, 3), classes=0, labels=None)) == ("random10k", "swd10k")
+    assert default_metrics(shape(4)) == ("swd10k",)  # no features are of images with alpha
 
 
 def test_of_many_images_those_measured_are_no_class_of_their_own(digits, tmp_path):

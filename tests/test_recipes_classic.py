@@ -1,5 +1,6 @@
 """The classic recipes: each makes a step on a small pair, with its paper's structure and numbers."""
 
+import dataclasses
 from functools import partial
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import pytest
 
 from experiments.configs import families
 from jaxgan import game, losses, method, recipes, recipes_classic, recipes_stylegan, schedules, state, step
+from jaxgan.errors import UserError
 from jaxgan.models import mlp
 
 SHAPE, B = (4, 4, 1), 6
@@ -155,7 +157,11 @@ FIELDS_OF_D = {"wgan": ("norm", False), "wgan_gp": ("norm", "none"), **{n: ("hea
 
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_the_options_of_a_family_reach_its_recipe(name):
-    given = {"lr": 3e-3, "lr_d": 4e-3, "n_critic": 3, "class_weight": 0.7, "gamma": 0.6, "ema_kimg": 3.0, "kimg": 8.0}
+    given = {"lr": 3e-3, "lr_d": 4e-3, "n_critic": 3, "class_weight": 0.7, "gamma": 0.6}
+    for field in given.keys() - set(families.READS[name]):
+        with pytest.raises(UserError, match=f"--{field.replace('_', '-')}: {name} has none"):
+            families.Config(family=name, batch=4, width=4, **{field: given[field]}).design((28, 28, 1), 10)
+    given = {field: given[field] for field in families.READS[name]} | {"ema_kimg": 3.0, "kimg": 8.0}
     design = families.Config(family=name, batch=4, width=4, **given).design((28, 28, 1), 10)
     recipe, one = design.recipe, jnp.ones(())
     for player in "gd":
@@ -167,8 +173,7 @@ def test_the_options_of_a_family_reach_its_recipe(name):
         moved, _ = tx.update(2 * one, tx.init(one), one, kimg=jnp.float32(0))
         np.testing.assert_allclose(moved, -rate * share * (2 if name == "gan" else 1), rtol=1e-4)
     assert recipe.batch == 4
-    if name != "r3gan":  # whose half-life is a schedule
-        assert float(recipe.ema_kimg(1.0)) == pytest.approx(3.0)
+    assert float(schedules.as_schedule(recipe.ema_kimg)(1.0)) == pytest.approx(3.0)
     alone = ("gan", "ac_gan", "stylegan2", "r3gan")
     assert recipe.turns[0].slots == ((0,) if name in alone else (0, 1, 2))
     found = {(p.player, t.name): weight(t) for turn in recipe.turns for p in turn.phases for t in p.terms}
@@ -183,3 +188,11 @@ def test_the_options_of_a_family_reach_its_recipe(name):
     if name in FIELDS_OF_D:  # no batch norm under a gradient penalty or clipping, and the head that the loss looks at
         field, value = FIELDS_OF_D[name]
         assert getattr(design.discriminator, field) == value
+
+
+def test_a_probability_that_something_else_sets_is_refused():
+    for family, augment, target, says in (("stylegan2", "ada", 0.6, "ADA sets it"), ("r3gan", "ada_r3gan", 0.0, "a schedule")):
+        asked = families.Config(family=family, batch=4, width=4, augment=(augment,), augment_target=target)
+        asked.design((28, 28, 1), 10)
+        with pytest.raises(UserError, match=f"--augment-p 0.3: .*{says}"):
+            dataclasses.replace(asked, augment_p=0.3).design((28, 28, 1), 10)

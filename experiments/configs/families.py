@@ -52,15 +52,20 @@ class Config(Settings):
     augment: tuple[Augment, ...] = ()
     """What reals and fakes go through before each call of D."""
     augment_p: float = 1.0
-    """Probability of each; with --augment-target the first one."""
+    """Probability of each. With --augment-target it begins at 0, and ada_r3gan of r3gan has the paper's schedule."""
     augment_target: float = 0.0
     """ADA: p moves so that the mean sign of D's real logits nears this (0.6); 0 keeps p."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
+        for name in ("lr", "lr_d", "class_weight", "n_critic", "gamma"):
+            if getattr(self, name) and name not in READS[self.family]:
+                raise UserError(f"--{name.replace('_', '-')}: {self.family} has none; leave it out")
         pair, recipe = FAMILIES[self.family](self, shape, classes)
-        augmented = augmentation(self.augment)
-        p = self.augment_p
-        if self.family == "r3gan" and "ada_r3gan" in self.augment:
+        augmented, p = augmentation(self.augment), self.augment_p
+        scheduled = self.family == "r3gan" and "ada_r3gan" in self.augment
+        if p != Config.augment_p and (scheduled or self.augment_target):
+            raise UserError(f"--augment-p {p:g}: {'it has a schedule' if scheduled else 'ADA sets it'} here; leave it out")
+        if scheduled:
             p = recipes_r3gan.augment_p(recipes_r3gan.PRESETS[self.preset or "digits"])
         if self.augment_target:
             recipe = recipes.adaptive(recipe, start=0.0, target=self.augment_target)
@@ -208,7 +213,8 @@ def r3(config, shape, classes):
     of = preset.network | {"dtype": jnp.dtype(config.dtype)}
     pair = r3gan.Generator(shape, classes, **of), r3gan.Discriminator(shape, classes, **of)
     lazy = {} if config.preset else {"every": 4, "share": 2}
-    return pair, recipes_r3gan.annealed(preset, batch=config.batch, accum=config.accum, **lazy)
+    recipe = recipes_r3gan.annealed(preset, batch=config.batch, accum=config.accum, **lazy)
+    return pair, recipe if config.ema_kimg < 0 else recipe._replace(ema_kimg=config.ema_kimg)
 
 
 FAMILIES = {
@@ -217,6 +223,15 @@ FAMILIES = {
     **{"multi_hinge": multi_hinge, "stylegan2": style2, "r3gan": r3},
 }
 """family -> (config, image shape, classes) -> (both networks, recipe)."""
+
+READS = {
+    **{"gan": ("lr",), "wgan": ("lr", "n_critic"), "wgan_gp": ("lr", "n_critic"), "ac_gan": ("lr", "class_weight")},
+    **dict.fromkeys(("sngan", "sngan_cnn"), ("lr", "n_critic")),
+    **dict.fromkeys(("sagan", "biggan", "biggan_deep"), ("lr", "lr_d", "n_critic")),
+    **dict.fromkeys(("reacgan", "multi_hinge"), ("lr", "n_critic", "class_weight")),
+    **dict.fromkeys(("stylegan2", "r3gan"), ("lr", "gamma")),
+}
+"""Which of the fields that are 0 a family has something of."""
 
 SMALL = {
     "gan": Config(family="gan", lr=0.1, kimg=100.0, ema_kimg=0.0, conditional="no", cpu_devices=1),
