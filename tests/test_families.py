@@ -49,7 +49,7 @@ def test_the_config_traces(name):
         again = description.build(description.describe(module))
         assert description.describe(again) == description.describe(module)
     if name in SAME_RECIPE:  # the steps of the others run in tests/test_loop.py
-        x = jax.ShapeDtypeStruct((design.recipe.slots, 1, 4, *shape), jnp.uint8)
+        x = jax.ShapeDtypeStruct((design.recipe.slots, 1, design.recipe.batch, *shape), jnp.uint8)
         c = jax.ShapeDtypeStruct(x.shape[:3], jnp.int32) if classes else None
         update = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))
         assert {"d/adv", "g/adv"} <= jax.eval_shape(update, first, x, c)[1].keys()
