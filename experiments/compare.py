@@ -103,7 +103,8 @@ def train(options: Options, name: str, children: list) -> str:
     """Train one, a process that joins `children`; '' or the last line of its complaint, which may be that it diverged."""
     log = Path(options.out) / f"{name}.log"
     with log.open("a") as f:
-        child = subprocess.Popen(command(options, name), stdout=f, stderr=subprocess.STDOUT)
+        # In a session of its own, so that Ctrl-C is not its business: two signals would end it before it has saved.
+        child = subprocess.Popen(command(options, name), stdout=f, stderr=subprocess.STDOUT, start_new_session=True)
     children.append(child)
     code = child.wait()
     if code == 0:
@@ -111,6 +112,8 @@ def train(options: Options, name: str, children: list) -> str:
     if code in (130, 143, -2, -15):
         return "stopped; the same command goes on"
     lines = [line for line in log.read_text().splitlines() if line.strip()]
+    if lines and "holds a run of another config" in lines[-1]:
+        return f"{options.out} holds a comparison with other options; give another OUT"
     return lines[-1] if lines else f"exit code {code}"
 
 
@@ -121,7 +124,7 @@ def scores(options: Options, name: str, what: str) -> list[str]:
     for third in (1, 2, 3):
         away = lambda row, kimg=third * options.kimg / 3: abs(row["kimg"] - kimg)
         near = min(rows, key=away, default=None)
-        found.append(f"{near[what]:.1f}" if near and away(near) <= options.kimg / 6 else "–")
+        found.append(f"{near[what]:.1f}" if near and away(near) < options.kimg / 6 else "–")
     return found
 
 
@@ -180,9 +183,10 @@ def main() -> int:
             ):
                 done, complaints = done + 1, complaints | {name: complaint}
                 update(done, len(contenders))
-        except BaseException as e:  # those that train save; Ctrl-C has reached them already, as it goes to all on a terminal
+        except BaseException:
+            print("stopping: what is being trained is saved; the same command goes on", file=sys.stderr)
             pool.shutdown(wait=False, cancel_futures=True)
-            for child in children if isinstance(e, SystemExit) else ():
+            for child in children:
                 child.terminate()
             raise
     close()

@@ -22,7 +22,7 @@ class Report:
     def __init__(self, run: Run, store: disk.Store, rows: list[dict], bar: watch.Progress, every: int):
         self.run, self.store, self.rows, self.bar, self.every = run, store, rows, bar, every  # steps from snapshot to snapshot
         self.directory, self.batch, self.main = run.directory, run.settings.batch, parallel.is_main()
-        self.last_step, self.last_time = None, time.perf_counter()
+        self.last_step, self.last_time = None, 0.0
         self.start_seconds = rows[-1]["seconds"] if rows else 0.0
         self.started = time.perf_counter()
         n, seed, pairs = min(1024, run.source.n), run.settings.seed, run.source.inputs
@@ -44,6 +44,10 @@ class Report:
         if self.inputs is not None:
             images, columns = translate.side_by_side(self.inputs[:32], images[:32]), 8
         watch.write_picture(watch.grid(images, columns=columns), self.directory / "samples" / "reals.png")
+
+    def begin(self) -> None:
+        """The first step comes now: from here on its time counts."""
+        self.last_time = time.perf_counter()
 
     def waited(self, seconds: float) -> None:
         """Time that no step took, such as compiling: it is not in the images per second."""

@@ -24,7 +24,7 @@ from jaxgan.method import Recipe
 from jaxgan.plan import LOCK, Run, first_state, write_config
 from jaxgan.profiling import Tracer
 from jaxgan.report import Report
-from jaxgan.settings import Design, Settings, steps_a_tick
+from jaxgan.settings import Design, Settings, steps_a_snapshot, steps_a_tick
 from jaxgan.state import TrainState
 
 
@@ -182,8 +182,7 @@ def _train(run: Run) -> int:
     settings, main = run.settings, parallel.is_main()
     directory, batch = run.directory, settings.batch
     total = math.ceil(round(settings.kimg * 1000, 6) / batch)
-    tick = steps_a_tick(settings)
-    snapshot = tick * max(1, round(settings.snapshot_kimg / settings.tick_kimg))
+    tick, snapshot = steps_a_tick(settings), steps_a_snapshot(settings)
     store = checkpoint.open_store(directory / "checkpoints", settings.keep)
     made_by = lambda done: run.stages[run.stage(done - 1)]  # the state after so many steps is of the last one's stage
     restored, damaged = checkpoint.restore(store, lambda done: shapes(settings, made_by(done)))
@@ -245,6 +244,7 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
     several, together, seen = jax.process_count() > 1, 1, set()
     if len(run.stages) == 1:  # networks that grow take one step a call
         together = steps_per_call(machine, run.stages[0].recipe, state, meter, tick, run.settings.steps_per_call)
+    report.begin()
     while at < total:
         if stage != run.stage(at):
             began, seen = time.perf_counter(), set()
@@ -256,7 +256,9 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
         n = calls.length(at, together, min(total, (at // tick + 1) * tick), calls.period(recipe))
         dues, began = calls.dues(recipe, at, n), time.perf_counter()
         state, meter, token = machine.run(state, meter, machine.feed.at(at), dues)
-        if dues not in seen:  # it was compiled, or waited for
+        if dues not in seen:  # it was compiled, or waited for; with several processes in another one
+            if several:
+                jax.block_until_ready(token)
             report.waited(time.perf_counter() - began)
             seen.add(dues)
         sent.append(token)

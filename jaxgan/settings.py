@@ -143,6 +143,12 @@ def steps_a_tick(settings: Settings) -> int:
     return max(1, round(settings.tick_kimg * 1000 / settings.batch))
 
 
+def steps_a_snapshot(settings: Settings) -> int:
+    """How many steps lie between two grids: a whole number of ticks, as those are in steps."""
+    tick = steps_a_tick(settings)
+    return tick * max(1, round(settings.snapshot_kimg * 1000 / (tick * settings.batch)))
+
+
 class Design(NamedTuple):
     """What a config trains: the two networks, how they play, and the recipe. A config whose networks grow has several."""
 

@@ -8,6 +8,7 @@ import pytest
 from jaxgan import calls, parallel
 from jaxgan.errors import UserError
 from jaxgan.method import Phase, Recipe, Term, Turn
+from jaxgan.settings import Settings, steps_a_snapshot, steps_a_tick
 
 
 def recipe(*every):
@@ -93,3 +94,18 @@ def test_measuring_leaves_the_training_untouched(devices, monkeypatch):
     assert calls.seconds_a_step(run, held, state, meter, recipe(4, 6), 2, 8) > 0
     assert taken == [2] * 6 + [2] * 4  # the first twelve to compile and warm up
     assert np.array_equal(parallel.first(state), np.zeros(3)) and parallel.first(meter)["loss"] == 1
+
+
+@pytest.mark.parametrize(
+    "batch, tick, snapshot, steps",
+    [
+        (32, 2.0, 10.0, (62, 310)),
+        (512, 0.128, 0.512, (1, 1)),
+        (64, 0.005, 0.05, (1, 1)),
+        (2048, 1.0, 10.0, (1, 5)),
+        (4, 2, 1, (500, 500)),
+    ],
+)
+def test_grids_come_as_often_as_asked_where_ticks_are_whole_steps(batch, tick, snapshot, steps):
+    asked = Settings(batch=batch, tick_kimg=tick, snapshot_kimg=snapshot)
+    assert (steps_a_tick(asked), steps_a_snapshot(asked)) == steps

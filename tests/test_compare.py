@@ -41,8 +41,8 @@ def test_an_unknown_name_is_one_line(monkeypatch):
 
 
 def test_numbers_stand_under_the_kimg_that_they_are_of(tmp_path):
-    options = compare.Options(out=str(tmp_path), kimg=0.3)
-    rows = [{"kimg": 0.16, "fd2k": 7.0}, {"kimg": 0.2}, {"kimg": 0.304, "fd2k": 5.0, "swd": 2.0}]
+    options = compare.Options(out=str(tmp_path), kimg=6.0)
+    rows = [{"kimg": 3.0, "swd": 8.0}, {"kimg": 3.2, "fd2k": 7.0}, {"kimg": 4.0}, {"kimg": 6.08, "fd2k": 5.0, "swd": 2.0}]
     (tmp_path / "hinge").mkdir()
     (tmp_path / "hinge" / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert compare.scores(options, "hinge", "fd2k") == ["–", "7.0", "5.0"]
@@ -63,19 +63,21 @@ time.sleep(100)
 PARENT = """
 import sys
 from experiments import compare
+from experiments.cli import run_command
 compare.command = lambda options, name: [sys.executable, "child.py"]
 sys.argv = ["compare", "out", "--only", "hinge", "minimax"]
-compare.main()
+run_command(compare.main)
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
-def test_a_comparison_that_is_told_to_end_ends_what_it_started(tmp_path):
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_comparison_that_is_told_to_end_ends_what_it_started(number, code, tmp_path):
     (tmp_path / "child.py").write_text(CHILD)
     path = {**os.environ, "PYTHONPATH": str(Path(compare.__file__).parents[1])}
     comparing = subprocess.Popen([sys.executable, "-c", PARENT], cwd=tmp_path, env=path)
     until = time.monotonic() + 60
     while not (tmp_path / "started").exists() and time.monotonic() < until:
         time.sleep(0.05)
-    comparing.send_signal(signal.SIGTERM)
-    assert comparing.wait(60) == 143 and (tmp_path / "stopped").exists()
+    comparing.send_signal(number)
+    assert comparing.wait(60) == code and (tmp_path / "stopped").exists()

@@ -94,6 +94,7 @@ def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
         run=SimpleNamespace(settings=CASES[name], stages=(SimpleNamespace(recipe=recipe),), stage=lambda step: 0),
         bar=SimpleNamespace(update=lambda kimg: None, say=lambda line: None),
         tick=lambda at, meter, state, **_: states.append(state),
+        begin=lambda: None,
         waited=lambda seconds: None,
         **{"store": None, "directory": tmp_path},
     )

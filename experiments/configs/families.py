@@ -9,7 +9,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from experiments.configs.objective import augmentation
+from experiments.configs.objective import augmentation, check_target
 from jaxgan import game, recipes, recipes_classic, recipes_r3gan, recipes_stylegan
 from jaxgan.errors import UserError
 from jaxgan.layers import base_size
@@ -60,6 +60,7 @@ class Config(Settings):
         for name in ("lr", "lr_d", "class_weight", "n_critic", "gamma"):
             if getattr(self, name) and name not in READS[self.family]:
                 raise UserError(f"--{name.replace('_', '-')}: {self.family} has none; leave it out")
+        check_target(self)
         pair, recipe = FAMILIES[self.family](self, shape, classes)
         augmented, p = augmentation(self.augment), self.augment_p
         scheduled = self.family == "r3gan" and "ada_r3gan" in self.augment

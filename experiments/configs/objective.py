@@ -207,6 +207,14 @@ def critic_optimizer(config: Config):
     return optim.clip_weights(tx, limit=config.clip_weights) if config.clip_weights else tx
 
 
+def check_target(config) -> None:
+    """UserError where what moves the augmentation has nothing to move, or nowhere to go."""
+    if config.augment_target and not config.augment:
+        raise UserError("--augment-target steers the augmentation, and --augment is empty; name one")
+    if not 0 <= config.augment_target < 1:
+        raise UserError(f"--augment-target {config.augment_target:g}: the heuristic is at most 1; give 0 to 1, 0 for none")
+
+
 def check(config: Config, shape, classes) -> None:
     """UserError where the choices do not go together."""
     channels, micro = shape[2], config.batch // config.accum
@@ -230,8 +238,6 @@ def check(config: Config, shape, classes) -> None:
         raise UserError(f"--augment {coloured[0]} needs 1 or 3 channels, the images have {channels}; give ada_bg")
     if config.update == "simultaneous" and config.n_critic > 1:
         raise UserError(f"--n-critic {config.n_critic}: both players move at once; give --update alternating")
-    if config.augment_target and not config.augment:
-        raise UserError("--augment-target steers the augmentation, and --augment is empty; name one")
     if config.weight_decay and config.optimizer not in ("adamw", "lion"):
         raise UserError(f"--weight-decay: {config.optimizer} has none; give --optimizer adamw or lion")
     if config.loss.startswith("mmd") and micro < 2:
@@ -242,8 +248,7 @@ def check(config: Config, shape, classes) -> None:
         raise UserError(
             f"--augment-heuristic {config.augment_heuristic} is what --augment-target steers by; give one, such as 0.5"
         )
-    if not 0 <= config.augment_target < 1:
-        raise UserError(f"--augment-target {config.augment_target:g}: the heuristic is at most 1; give 0 to 1, 0 for none")
+    check_target(config)
     if config.n_critic < 1:
         raise UserError(f"--n-critic {config.n_critic}: give 1 or more")
     if not 0 <= config.augment_p <= 1:
