@@ -175,7 +175,9 @@ def main() -> int:
     done, complaints = 0, {}
     update, close = watch.counter(f"comparing {len(contenders)} {options.of}", True)
     children = []
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda number, frame: sys.exit(128 + number))
     with ThreadPoolExecutor(max(options.jobs, 1)) as pool:
         try:
             for name, complaint in zip(
