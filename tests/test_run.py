@@ -283,9 +283,6 @@ def test_samples(finished, tmp_path):
         ),
         (["digits", "--cpu-devices", "3"], "does not divide by 3 devices; the nearest sizes are 30 or 33"),
         (["gan", "--level", "0"], "--level 0: it must be between 0 and 1"),
-        (["objective", "--penalty", "r1", "r1"], "--penalty r1 r1: one stands there twice"),
-        (["objective", "--augment-heuristic", "r_v"], "is what --augment-target steers by"),
-        (["objective", "--augment-target", "3"], "--augment-target 3: the heuristic is at most 1"),
         (["progan", "--steps-per-call", "2"], "networks that grow take one step a call"),
     ],
 )

@@ -265,6 +265,9 @@ def test_r_v_compares_with_images_that_are_held_out():
         ({"weight_decay": 0.1}, 3, "weight-decay"),
         ({"batch": 2, "accum": 2, "share": 1, "loss": "mmd_gaussian"}, 3, "larger --batch"),
         ({"augment_p": 1.5}, 3, "probability"),
+        ({"penalty": ("r1", "r1")}, 3, "--penalty r1 r1: one stands there twice"),
+        ({"augment_heuristic": "r_v"}, 3, "is what --augment-target steers by"),
+        ({"augment_target": 3.0}, 3, "--augment-target 3: the heuristic is at most 1"),
     ],
 )
 def test_the_config_refuses(changes, channels, says):

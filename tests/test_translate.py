@@ -11,6 +11,7 @@ from flax import linen as nn
 from PIL import Image
 
 import jaxgan
+from experiments.sample import Arguments, translated
 from jaxgan import translate
 from jaxgan.errors import UserError
 from jaxgan.models import dcgan
@@ -109,11 +110,6 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
         ([], "--source FOLDER"),
         (["--source", given], "c.png has 8x24, the generator takes 16x24; pass --resize"),
         (["--source", given, "--psi", "0.5"], "--psi is for images from noise"),
-        (["--source", given, "--mix", "2", "2"], "--mix is for images from noise"),
-        (["--source", given, "--noise", "const"], "--noise is for images from noise"),
-        (["--source", given, "--seed", "-1"], "--seed -1"),
-        (["--source", given / "a.bmp", "--out", given], "whose images it would replace"),
-        (["--source", given / "sub" / "b.png", "--out", given / "sub" / "b.png"], "whose images it would replace"),
         (["--resize"], "--resize is of source images"),
         (["--source", given / "nothing"], "no such image"),
         (["--source", given, "--out", given], "whose images it would replace"),
@@ -125,6 +121,21 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
         assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
     code, out, err = run("sample", facades / "run", "--source", given, "--resize", "--out", facades / "grid.png")
     assert code == 0 and "3 images" in out, err
+
+
+def test_what_is_asked_of_a_translation_is_checked_before_it_begins(tmp_path):
+    (tmp_path / "a.bmp").write_bytes(b"")
+    (tmp_path / "b.png").write_bytes(b"")
+    for options, out, says in (
+        ({"mix": (2, 2)}, "out", "--mix is for images from noise"),
+        ({"noise": "const"}, "out", "--noise is for images from noise"),
+        ({"seed": -1}, "out", "--seed -1"),
+        ({}, "", "whose images it would replace"),  # one image, into its own folder
+        ({"source": str(tmp_path / "b.png")}, "b.png", "whose images it would replace"),
+    ):
+        args = Arguments("run", **{"source": str(tmp_path / "a.bmp"), "out": out} | options)
+        with pytest.raises(UserError, match=says):
+            translated(args, None, tmp_path / out)
 
 
 @pytest.mark.slow
