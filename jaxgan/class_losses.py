@@ -19,7 +19,7 @@ def class_cross_entropy(class_logits, labels):
     Source: Odena et al. 2017, eq. 3, one of its two terms, negated.
     """
     logits = _matrix("class_logits", floats("class_logits", class_logits))
-    return jax.nn.logsumexp(logits, axis=1) - _pick(logits, labels)
+    return jax.nn.logsumexp(logits, axis=1) - _pick(logits, labels, logits.shape[1])
 
 
 def ac_gan_d(real_classes, fake_classes, labels, *, fake_labels=None):
@@ -110,8 +110,8 @@ def multi_hinge_d(real_logits, fake_logits, labels):
     Source: Kavalerov et al. 2021 (MHingeGAN), after Crammer and Singer 2001.
     """
     real, fake = pair(real_logits, fake_logits)
-    last = jnp.full(fake.shape[:1], fake.shape[-1] - 1)
-    return _lead(real, _not_fake(labels, fake)) + _lead(fake, last)
+    k = fake.shape[-1] - 1
+    return _lead(real, labels, k) + _lead(fake, jnp.full(fake.shape[:1], k), k + 1)
 
 
 def multi_hinge_g(real_logits, fake_logits, labels):
@@ -130,27 +130,22 @@ def multi_hinge_g(real_logits, fake_logits, labels):
     Source: Kavalerov et al. 2021 (MHingeGAN), which adds feature matching (`feature_matching`).
     """
     fake = fake_alone(real_logits, fake_logits)
-    return _lead(fake, _not_fake(labels, fake))
+    return _lead(fake, labels, fake.shape[-1] - 1)
 
 
-def _not_fake(labels, logits):
-    """The labels; -1, which no class has, for the K that stands for "fake"."""
-    labels = labels_of(labels, len(_matrix("logits", logits)), logits.shape[1] - 1)
-    return jnp.where(labels < logits.shape[1] - 1, labels.astype(jnp.int32), -1)
-
-
-def _lead(logits, labels):
+def _lead(logits, labels, classes):
+    """Hinge [B] of how far each image's own output leads the others; NaN for labels outside [0, classes)."""
     if _matrix("logits", logits).shape[1] < 2:
         raise ValueError(f"logits: shape {logits.shape}; the multi-class hinge needs [B, K + 1], the last for fakes")
-    own = _pick(logits, labels)
+    own = _pick(logits, labels, classes)
     mine = jnp.arange(logits.shape[1])[None] == jnp.asarray(labels)[:, None]
     return jax.nn.relu(1 - own + jnp.max(jnp.where(mine, -jnp.inf, logits), axis=1))
 
 
-def _pick(logits, labels):
-    """logits[i, labels[i]], NaN where the label is out of range."""
-    labels = labels_of(labels, *logits.shape)
-    known = (labels >= 0) & (labels < logits.shape[1])
+def _pick(logits, labels, classes):
+    """logits[i, labels[i]], NaN where the label is not in [0, classes)."""
+    labels = labels_of(labels, logits.shape[0], classes)
+    known = (labels >= 0) & (labels < classes)
     value = jnp.take_along_axis(logits, jnp.where(known, labels, 0)[:, None], axis=1)[:, 0]
     return jnp.where(known, value, jnp.nan)
 
