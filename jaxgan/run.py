@@ -1,7 +1,6 @@
 """The training loop and the signals that stop it. What is trained comes as a `plan.Run`."""
 
 import contextlib
-import math
 import os
 import signal
 import time
@@ -24,7 +23,7 @@ from jaxgan.method import Recipe
 from jaxgan.plan import LOCK, Run, first_state, write_config
 from jaxgan.profiling import Tracer
 from jaxgan.report import Report
-from jaxgan.settings import Design, Settings, steps_a_snapshot, steps_a_tick
+from jaxgan.settings import Design, Settings, steps_a_snapshot, steps_a_tick, steps_in_all
 from jaxgan.state import TrainState
 
 
@@ -181,7 +180,7 @@ def train(run: Run) -> int:
 def _train(run: Run) -> int:
     settings, main = run.settings, parallel.is_main()
     directory, batch = run.directory, settings.batch
-    total = math.ceil(round(settings.kimg * 1000, 6) / batch)
+    total = steps_in_all(settings)
     tick, snapshot = steps_a_tick(settings), steps_a_snapshot(settings)
     store = checkpoint.open_store(directory / "checkpoints", settings.keep)
     made_by = lambda done: run.stages[run.stage(done - 1)]  # the state after so many steps is of the last one's stage

@@ -138,6 +138,11 @@ def check_numbers(settings: Settings) -> None:
                 raise UserError(f"{name} {number}: it must be below 1")
 
 
+def steps_in_all(settings: Settings) -> int:
+    """The length of a run: the first whole number of steps that shows as many images."""
+    return math.ceil(round(settings.kimg * 1000, 6) / settings.batch)  # 16.1 * 1000 is a little more than 16,100
+
+
 def steps_a_tick(settings: Settings) -> int:
     """How many steps lie between two lines of the log."""
     return max(1, round(settings.tick_kimg * 1000 / settings.batch))

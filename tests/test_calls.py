@@ -8,7 +8,7 @@ import pytest
 from jaxgan import calls, parallel
 from jaxgan.errors import UserError
 from jaxgan.method import Phase, Recipe, Term, Turn
-from jaxgan.settings import Settings, steps_a_snapshot, steps_a_tick
+from jaxgan.settings import Settings, steps_a_snapshot, steps_a_tick, steps_in_all
 
 
 def recipe(*every):
@@ -109,3 +109,8 @@ def test_measuring_leaves_the_training_untouched(devices, monkeypatch):
 def test_grids_come_as_often_as_asked_where_ticks_are_whole_steps(batch, tick, snapshot, steps):
     asked = Settings(batch=batch, tick_kimg=tick, snapshot_kimg=snapshot)
     assert (steps_a_tick(asked), steps_a_snapshot(asked)) == steps
+
+
+def test_a_run_has_no_step_more_for_rounding():
+    for kimg, batch, steps in ((16.1, 100, 161), (16.12, 8, 2015), (32.24, 16, 2015), (0.1, 32, 4), (300.0, 32, 9375)):
+        assert steps_in_all(Settings(kimg=kimg, batch=batch)) == steps

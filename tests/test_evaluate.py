@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -30,8 +31,9 @@ def trained(tmp_path_factory, cache):
     """A run that measured itself at its snapshots and kept averages."""
     directory = tmp_path_factory.mktemp("runs") / "tiny"
     more = ["--metrics", "swd2k", "random10k", "--metrics-kimg", "0.04", "--posthoc", "0.05", "0.1"]
-    code, _, err = commands.run("train", *TINY, *more, "--run-dir", directory)
+    code, out, err = commands.run("train", *TINY, *more, "--run-dir", directory)
     assert code == 0, err
+    assert re.search(r"0.04 kimg  swd2k [\d.]+  random10k [\d.]+\n", out), out  # what was asked for is told
     return directory
 
 

@@ -88,19 +88,20 @@ def test_the_check_itself(monkeypatch):
 def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     recipe, made, first = machine(CASES[name], fill=0.01)
-    states, warm = [parallel.replicate(first)], calls.period(recipe)
+    states, warm, waits = [parallel.replicate(first)], calls.period(recipe), []
     steps = 200 if name in LONG else 2 * warm + 4
     report = SimpleNamespace(
         run=SimpleNamespace(settings=CASES[name], stages=(SimpleNamespace(recipe=recipe),), stage=lambda step: 0),
         bar=SimpleNamespace(update=lambda kimg: None, say=lambda line: None),
         tick=lambda at, meter, state, **_: states.append(state),
-        begin=lambda: None,
-        waited=lambda seconds: None,
+        begin=lambda: waits.append("begin"),
+        waited=waits.append,
         **{"store": None, "directory": tmp_path},
     )
     monkeypatch.setattr(run.disk, "wait", lambda store: None)
     go = partial(run._loop, made, report, SimpleNamespace(caught=0), Tracer(None, 0, 1, print))
     go(states[-1], (0, warm, warm, warm))
+    assert waits[0] == "begin" and len(waits) == 1 + len(step.programs(recipe))  # compiling is not in the rate, all else is
     last = states[-1].g.params
     with nothing_sent_fetched_or_compiled(monkeypatch) as compiled:
         go(states[-1], (warm, warm + steps, 1000, 1000))

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxgan import watch
@@ -34,6 +35,20 @@ def test_lines_that_cannot_be_read_are_left_out_and_those_after_a_checkpoint_cut
     assert watch.cut_lines(path, lambda row: row.get("step", 9) <= 5) == kept
     assert watch.read_lines(path) == kept and path.read_text() == '{"step": 1}\n{"step": 5}\n'
     assert watch.cut_lines(tmp_path / "none", lambda row: True) == [] and not (tmp_path / "none").exists()
+
+
+def test_one_point_of_a_curve_is_seen_and_a_single_penalty_has_its_name(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    row = {"step": 1, "kimg": 1.0, "seconds": 1.0, "d/adv": 1.0, "g/adv": 1.0, "d/r1": 2.0, "swd": 3.0}
+    watch.draw_curves([row], tmp_path / "curves.png")
+    watch.draw_curves([row, row | {"kimg": 2.0}], tmp_path / "curves.png")
+    marks = [{line.get_marker() for axes in figure.axes for line in axes.lines} for figure in drawn]
+    assert marks == [{"."}, {"None"}]
+    named = {
+        axes.get_title(): axes.get_legend() and [t.get_text() for t in axes.get_legend().get_texts()] for axes in drawn[0].axes
+    }
+    assert named["penalties and other terms"] == ["d/r1"] and named["losses"] == ["d/adv", "g/adv"]
 
 
 def test_grids_of_less_than_a_kimg_do_not_replace_one_another(tmp_path):
