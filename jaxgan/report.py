@@ -109,10 +109,9 @@ class Report:
         self.last_step, self.last_time = at, time.perf_counter()
 
     def _path(self, kimg: float) -> Path:
-        """Where the grid goes: by whole kimg, and to three places where an earlier grid has that name."""
-        earlier = {f"{row['kimg']:06.0f}" for row in self.rows if row.keys() & {"swd", "psnr"}}
-        name = f"{kimg:06.0f}"
-        return self.directory / "samples" / f"kimg{f'{kimg:010.3f}' if name in earlier else name}.png"
+        """Where the grid goes: by whole kimg, or to three places where there is more than one in a kimg."""
+        several = self.every * self.batch < 1000
+        return self.directory / "samples" / (f"kimg{kimg:010.3f}.png" if several else f"kimg{kimg:06.0f}.png")
 
     def _pairs(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The grid of source, generated image, target; returns how far the generated images are from their targets."""

@@ -19,5 +19,5 @@ def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     assert "'d/adv'" in out and "digits: 1797 images of 28x28x1" in out and "noise: 100 images of 28x28x1, no labels" in out
     assert held["images"].shape == (4, 28, 28, 1)
     for name in ("own", "noise"):
-        with Image.open(tmp_path / "runs" / name / "samples" / "kimg000000.png") as picture:
+        with Image.open(tmp_path / "runs" / name / "samples" / "kimg000000.128.png") as picture:
             assert picture.width > 200

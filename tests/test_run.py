@@ -44,7 +44,7 @@ def test_a_run_leaves_pictures_curves_a_log_and_checkpoints(finished):
     assert [row["step"] for row in rows] == list(range(5, 41, 5)) and "img_per_s" in rows[0]
     assert all(np.isfinite(row["d/adv"]) and np.isfinite(row["g/adv"]) for row in rows)
     assert "swd" in rows[-1] and "done" in out
-    for name in ("samples/reals.png", "samples/kimg000000.png", "curves.png"):
+    for name in ("samples/reals.png", "samples/kimg000000.160.png", "curves.png"):
         with Image.open(directory / name) as picture:
             picture.load()
             assert picture.width > 200

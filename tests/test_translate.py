@@ -77,7 +77,7 @@ def facades(tmp_path_factory):
 def test_a_run_on_pairs_shows_and_measures_what_it_held_out(facades):
     rows = [json.loads(line) for line in (facades / "run" / "log.jsonl").read_text().splitlines()]
     assert {"d/adv", "g/adv", "g/l1"} <= rows[0].keys() and rows[-1]["psnr"] > 5 and rows[-1]["l1"] > 0
-    with Image.open(facades / "run" / "samples" / "kimg000000.png") as picture:
+    with Image.open(facades / "run" / "samples" / "kimg000000.080.png") as picture:
         picture.load()
         assert picture.width > 12 * 24
     code, out, err = run("evaluate", facades / "run")

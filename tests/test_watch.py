@@ -52,10 +52,15 @@ def test_one_point_of_a_curve_is_seen_and_a_single_penalty_has_its_name(tmp_path
 
 
 def test_grids_of_less_than_a_kimg_do_not_replace_one_another(tmp_path):
-    rows = [{"kimg": 0.16, "swd": 1.0}, {"kimg": 0.9}]
-    of = SimpleNamespace(rows=rows, directory=tmp_path)
-    names = [Report._path(of, kimg).name for kimg in (0.304, 0.9, 39.68)]
-    assert names == ["kimg000000.304.png", "kimg000001.png", "kimg000040.png"]
+    names = lambda every: [Report._path(of(every), kimg).name for kimg in (0.304, 0.96, 39.68, 40.0)]
+    of = lambda every: SimpleNamespace(every=every, batch=32, directory=tmp_path)
+    assert names(10) == ["kimg000000.304.png", "kimg000000.960.png", "kimg000039.680.png", "kimg000040.000.png"]
+    assert names(310) == [
+        "kimg000000.png",
+        "kimg000001.png",
+        "kimg000040.png",
+        "kimg000040.png",
+    ]  # the last replaces one just before
 
 
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
