@@ -93,8 +93,9 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
                 "another --run-dir"
             )
         if changes and settings.resume != "force":
+            said = "; ".join(changes[:8]) + f"; and {len(changes) - 8} more" * (len(changes) > 8)
             raise UserError(
-                f"{directory} holds a run of another config: {'; '.join(changes)}. Give another --run-dir, or "
+                f"{directory} holds a run of another config: {said}. Give another --run-dir, or "
                 "--resume force to go on with the changed config"
             )
         for change in changes if parallel.is_main() else ():

@@ -99,6 +99,10 @@ def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(finishe
     assert code == 2 and "lr was 0.0001, is 0.0003" in err and "--resume force" in err
     code, _, err = run("train", *TINY, "--dtype", "bfloat16", "--run-dir", directory)
     assert code == 2 and "generator.fields.dtype was float32, is bfloat16" in err and "{" not in err, err
+    code, _, err = run("train", "gan", "--batch", "4", "--run-dir", directory)
+    assert (
+        code == 2 and "config was digits-seed, is gan; " in err and " more. Give another --run-dir" in err and len(err) < 600
+    ), err
     code, _, err = run("train", *TINY, "--batch", "8", "--kimg", "1", "--resume", "force", "--run-dir", directory)
     assert code == 2 and "counts its progress in steps of 4 images; give --batch 4" in err, err
     assert (directory / "config.json").read_text() == before
