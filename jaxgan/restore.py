@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import checkpoint, convert, description, label_vectors, sample, translate, weights
+from jaxgan import checkpoint, convert, description, label_vectors, latents, sample, translate, weights
 from jaxgan.errors import UserError
+from jaxgan.latents import Latents
 
 
 class Trained(NamedTuple):
@@ -41,6 +42,16 @@ class Trained(NamedTuple):
         if label is None and vectors is not None and n > 0:
             label = label_vectors.drawn(vectors, options.get("seed", 0), n)
         return sample.stream(self.generator, variables, n, psi=psi, threshold=threshold, label=label, **options)
+
+    def latents(self, n: int, *, label=None, **options) -> Latents:
+        """The codes of the images of `sample`, to edit; see `jaxgan.latents.draw`."""
+        if label is None and self.vectors is not None and n > 0:
+            label = label_vectors.drawn(self.vectors, options.get("seed", 0), n)
+        return latents.draw(self.generator, self.variables, n, label=label, **options)
+
+    def images(self, codes: Latents, *, noise: str | None = None) -> np.ndarray:
+        """uint8 [n, H, W, C] of latents; see `jaxgan.latents.images`. Batch norm's statistics are those without truncation."""
+        return latents.images(self.generator, self.variables, codes, noise=noise)
 
     def mix(self, grid: tuple[int, int], layers: tuple[int, int] | None = None, **options) -> np.ndarray:
         """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`. Of label vectors all have the first one drawn."""

@@ -1,0 +1,181 @@
+"""The codes behind a generator's images: drawn, changed by whoever likes, and made into images again.
+
+A code is w, a style for each layer, of a generator that has styles (StyleGAN's), else z. `images(draw(n))` are the images of
+`sample.sample(n)`, but for float rounding.
+"""
+
+import inspect
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxgan import parallel
+from jaxgan.errors import UserError
+from jaxgan.game import normal
+from jaxgan.style import NOISE
+
+CHUNK = 64
+"""Images the generator makes at once on a device. Always this many: image i of a seed then is the same to the bit whatever n
+is. (On a CPU another number of devices or cores may round a pixel in a hundred thousand to its neighbour.)"""
+
+
+class Latents(NamedTuple):
+    """What n images are made of, as host arrays with n rows; `_replace(code=...)` gives edited ones."""
+
+    code: np.ndarray
+    """float32: z [n, z_dim], or w [n, layers, w_dim] of a generator with styles."""
+    c: np.ndarray | None
+    """Classes int32 [n] or label vectors float32 [n, classes]; None without labels."""
+    keys: np.ndarray
+    """uint32 [n, words], key data: what else an image draws, such as StyleGAN's noise."""
+
+    def take(self, rows) -> "Latents":
+        """Those of some images: an array of indices or a slice."""
+        return Latents(self.code[rows], None if self.c is None else self.c[rows], self.keys[rows])
+
+
+def has_styles(generator: nn.Module) -> bool:
+    """Whether its code is w."""
+    return hasattr(generator, "mapping")
+
+
+def kind(generator: nn.Module) -> str:
+    """What a complaint calls it."""
+    return f"the generator of {type(generator).__module__.rpartition('.')[2]}"
+
+
+def drawn(generator: nn.Module, key, index, threshold):
+    """z [B, z_dim], classes [B] (None without) and the generator's keys [B] of the images of these indices."""
+    keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 3))(index)
+    bound = jax.vmap(lambda k: jax.random.truncated_normal(k, -threshold, threshold, (generator.z_dim,)))
+    z = jnp.where(jnp.isinf(threshold), normal(keys[:, 0], generator.z_dim), bound(keys[:, 0]))
+    c = jax.vmap(lambda k: jax.random.randint(k, (), 0, generator.classes))(keys[:, 1]) if generator.classes else None
+    return z, c, keys[:, 2]
+
+
+def held(generator: nn.Module, variables, seed: int, psi: float, threshold: float | None, noise: str | None) -> tuple:
+    """What every chunk is made with. UserError where an option is wrong, or not one of this generator's."""
+    if not generator.z_dim:
+        raise UserError("this generator makes images from source images: give them, as --source FOLDER or translate(images)")
+    if not 0 <= psi < math.inf:
+        raise UserError(f"psi is {psi}; it must be a number of at least 0")
+    if threshold is not None and not threshold > 0:
+        raise UserError(f"threshold is {threshold}; it must be above 0")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed is {seed}; it must be in [0, 2^32)")
+    check_noise(generator, noise)
+    threshold = jnp.float32(jnp.inf if threshold is None else threshold)
+    return variables, jax.random.key(seed), jnp.float32(psi), threshold
+
+
+def check_noise(generator: nn.Module, noise: str | None) -> None:
+    """UserError where `noise` is not a kind of noise, or the generator has none."""
+    if noise not in (None, *NOISE):
+        raise UserError(f"noise is {noise!r}; it must be one of {', '.join(NOISE)}")
+    if noise and "noise" not in inspect.signature(generator.__call__).parameters:
+        raise UserError(f"noise {noise}: {kind(generator)} has no noise of its own, as StyleGAN's have; leave it out")
+
+
+def labels_of(label, n: int, classes: int) -> np.ndarray:
+    """The labels that were asked for as int32 [n], -1 for one to be drawn, or float32 [n, classes]. UserError where wrong."""
+    if label is None:
+        return np.full(n, -1, np.int32)
+    if not classes:
+        raise UserError(f"label {label}: this generator was trained without labels")
+    labels = np.asarray(label)
+    if labels.shape in ((n, classes), (classes,)) and np.issubdtype(labels.dtype, np.floating):
+        return np.broadcast_to(labels, (n, classes)).astype(np.float32)
+    if labels.shape not in ((), (n,)) or not np.issubdtype(labels.dtype, np.integer):
+        raise UserError(
+            f"label must be one class or {n}, as integers, or vectors [{n}, {classes}]; it is {labels.dtype} {labels.shape}"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise UserError(f"label {label}: the classes are 0 to {classes - 1}")
+    return np.broadcast_to(labels, n).astype(np.int32)
+
+
+def codes(generator: nn.Module, held: tuple, index, label):
+    """(code, c, keys) of the images of these indices; label as `labels_of` gives it. Traced."""
+    variables, key, psi, threshold = held
+    z, c, keys = drawn(generator, key, index, threshold)
+    if generator.classes:
+        c = jnp.where(label < 0, c, label) if label.ndim == 1 else label
+    if has_styles(generator):
+        return generator.apply(variables, z, c, psi=psi, method="mapping"), c, keys
+    return psi * z, c, keys
+
+
+def render(generator: nn.Module, variables, code, c, keys, noise: str | None = None):
+    """The images of codes, float32 [B, H, W, C], about [-1, 1]; typed keys [B]. Differentiable, and traced."""
+    options = {"noise": noise} if noise else {}
+    if has_styles(generator):
+        return generator.apply(variables, code, c, keys=keys, method="synthesis", **options)
+    return generator.apply(variables, code, c, keys=keys, train=False, **options).astype(jnp.float32)
+
+
+def as_bytes(x):
+    """[-1, 1] -> uint8."""
+    return jnp.clip(jnp.round((x.astype(jnp.float32) + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def draw(
+    generator: nn.Module,
+    variables,
+    n: int,
+    *,
+    seed: int = 0,
+    label=None,
+    psi: float = 1.0,
+    threshold: float | None = None,
+) -> Latents:
+    """The latents of the images that `sample.sample` makes of the same arguments.
+
+    Raises:
+      UserError: what `sample.sample` refuses.
+    """
+    if n < 1:
+        raise UserError(f"n is {n}; ask for at least one image")
+    holds = held(generator, variables, seed, psi, threshold, None)
+    arrays = np.arange(n, dtype=np.int32), labels_of(label, n, generator.classes)
+    pieces = list(parallel.in_chunks(_codes, (generator,), holds, arrays, CHUNK))
+    return Latents(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*pieces, strict=True)))
+
+
+def _codes(generator, held, index, label):
+    code, c, keys = codes(generator, held, index, label)
+    return code, c, jax.random.key_data(keys)
+
+
+def images(generator: nn.Module, variables, latents: Latents, *, noise: str | None = None) -> np.ndarray:
+    """The images of latents.
+
+    Args:
+      generator: a module of `jaxgan.models`. variables: its {'params': ..., **stats}.
+      latents: as `draw` gives them, edited or not; n of them.
+      noise: of a StyleGAN generator: 'random' by `latents.keys` (the default), 'const', 'none'.
+    Returns:
+      uint8 [n, H, W, C].
+    Raises:
+      UserError: no latents, codes or labels of another shape than the generator's, or noise that it does not have.
+    """
+    check_noise(generator, noise)
+    shape = (generator.layers, generator.w_dim) if has_styles(generator) else (generator.z_dim,)
+    code = np.asarray(latents.code, np.float32)
+    if len(code) < 1 or code.shape[1:] != shape:
+        raise UserError(f"latents: the code of {kind(generator)} is [n, {', '.join(map(str, shape))}], not {list(code.shape)}")
+    if latents.keys.shape[0] != len(code):
+        raise UserError(f"latents: {len(latents.keys)} keys for {len(code)} codes; give one for each")
+    if generator.classes and latents.c is None:
+        raise UserError(f"latents: {kind(generator)} has {generator.classes} classes; give c")
+    c = labels_of(latents.c if generator.classes else None, len(code), generator.classes)
+    pieces = parallel.in_chunks(_images, (generator, noise), variables, (code, c, latents.keys), CHUNK)
+    return np.concatenate(list(pieces))
+
+
+def _images(generator, noise, variables, code, c, keys):
+    c = c if generator.classes else None
+    return as_bytes(render(generator, variables, code, c, jax.random.wrap_key_data(keys), noise))

@@ -1,0 +1,83 @@
+"""Codes of images and images of codes: the same as `sample` makes, for every kind of generator."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxgan import latents, sample, weights
+from jaxgan.errors import UserError
+from jaxgan.models import dcgan, residual, stylegan2
+from jaxgan.restore import Trained
+
+STYLES = {"z_dim": 6, "w_dim": 5, "channel_base": 48, "channel_max": 4}
+MADE = {
+    "z and labels": lambda: residual.Generator((8, 8, 1), 3, z_dim=6, width=4),
+    "z and batch norm": lambda: dcgan.Generator((8, 8, 1), z_dim=6),
+    "w and label": lambda: stylegan2.Generator((8, 8, 3), 3, **STYLES),
+}
+
+
+def variables(g):
+    key = jax.random.key(0)
+    return jax.jit(lambda: dict(g.init(key, *weights.example(g), keys=jax.random.split(key, 1))))()
+
+
+@pytest.fixture(scope="module", params=MADE)
+def made(request):
+    g = MADE[request.param]()
+    return g, variables(g)
+
+
+def test_images_of_drawn_codes_are_the_samples(made):
+    g, v = made
+    for options in ({}, {"seed": 3, "psi": 0.6}):
+        codes = latents.draw(g, v, 5, **options)
+        assert codes.code.shape == ((5, g.layers, g.w_dim) if hasattr(g, "mapping") else (5, g.z_dim))
+        expected = sample.sample(g, v, 5, **options).astype(int)  # two programs: up to a grey level
+        np.testing.assert_allclose(latents.images(g, v, codes), expected, atol=1)
+        few = codes.take(np.array([4, 1]))
+        np.testing.assert_array_equal(latents.images(g, v, few), latents.images(g, v, codes)[[4, 1]])
+    if g.classes:
+        np.testing.assert_array_equal(latents.draw(g, v, 3, label=[2, 0, 1]).c, [2, 0, 1])
+        soft = np.float32([[0.5, 0.5, 0], [1, 0, 0]])
+        np.testing.assert_array_equal(latents.draw(g, v, 2, label=soft).c, soft)
+    else:
+        assert codes.c is None
+    with pytest.raises(UserError, match="n is 0"):
+        latents.draw(g, v, 0)
+
+
+def test_another_code_is_another_image_and_the_rest_stays(made):
+    g, v = made
+    codes = latents.draw(g, v, 4)
+    code = codes.code.copy()
+    code[2] = code[0]
+    moved = codes._replace(code=code)
+    before, after = latents.images(g, v, codes), latents.images(g, v, moved)
+    np.testing.assert_array_equal(before[[0, 1, 3]], after[[0, 1, 3]])
+    assert (before[2] != after[2]).any()
+
+
+def test_latents_that_do_not_fit_are_told(made):
+    g, v = made
+    codes = latents.draw(g, v, 2)
+    for wrong, said in (
+        (codes._replace(code=codes.code[..., 1:]), "code of the generator"),
+        (codes._replace(code=codes.code[:0]), "code of the generator"),
+        (codes._replace(keys=codes.keys[:1]), "1 keys for 2 codes"),
+    ):
+        with pytest.raises(UserError, match=said):
+            latents.images(g, v, wrong)
+    if g.classes:
+        with pytest.raises(UserError, match="3 classes; give c"):
+            latents.images(g, v, codes._replace(c=None))
+
+
+def test_a_run_on_label_vectors_draws_from_them():
+    g = MADE["z and labels"]()
+    v = variables(g)
+    vectors = np.float32([[0.2, 0.3, 0.5], [0.9, 0.1, 0]])
+    run = Trained(g, v, {}, 0, vectors=vectors)
+    codes = run.latents(6, seed=1)
+    assert {tuple(c) for c in codes.c} <= {tuple(c) for c in vectors}
+    np.testing.assert_allclose(run.images(codes), run.sample(6, seed=1).astype(int), atol=1)
