@@ -60,6 +60,10 @@ class Config(Settings):
         for name in ("lr", "lr_d", "class_weight", "n_critic", "gamma"):
             if getattr(self, name) and name not in READS[self.family]:
                 raise UserError(f"--{name.replace('_', '-')}: {self.family} has none; leave it out")
+        if self.level != Config.level and self.family != "gan":
+            raise UserError(f"--level {self.level:g}: it is of gan; leave it out")
+        if self.preset and self.width not in (Config.width, SMALL[self.family].width):
+            raise UserError(f"--width {self.width}: the preset {self.preset} has its widths; leave one of the two out")
         check_target(self)
         pair, recipe = FAMILIES[self.family](self, shape, classes)
         augmented, p = augmentation(self.augment), self.augment_p
@@ -315,9 +319,9 @@ def configs() -> dict[str, Config]:
     mnist = {"data": "mnist", "kimg": 300.0, "tick_kimg": 5.0, "snapshot_kimg": 20.0}
     slower = {"lr": 4e-4, "lr_d": 8e-4}  # at the rates of 20 kimg D gives up after 100
     critics = {"n_critic": 3}  # with one update of D for one of G it draws one image a class, at any of the rates tried
-    longer = {"sagan": critics, "biggan": slower, "biggan_deep": slower}
+    longer = {"gan": {"level": 0.13}, "sagan": critics, "biggan": slower, "biggan_deep": slower}
     on_mnist = {
-        f"{name}-mnist": dataclasses.replace(config, **mnist, level=0.13, **longer.get(name, {}))
+        f"{name}-mnist": dataclasses.replace(config, **mnist, **longer.get(name, {}))
         for name, config in SMALL.items()
     }
     return {**SMALL, **on_mnist, **PAPERS}
