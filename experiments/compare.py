@@ -133,8 +133,9 @@ def row(options: Options, name: str, complaint: str) -> str:
     given = OF[options.of][name]
     usual = " ".join(part for part in given if not part.startswith("--") and not part.isdigit() or options.of == "families")
     swd = scores(options, name, "swd")[-1]
-    rates = [row["img_per_s"] for row in watch.read_lines(Path(options.out) / name / "log.jsonl") if "img_per_s" in row]
-    minutes = f"{options.kimg * 1000 / np.median(rates) / 60:.1f}" if rates else "–"
+    rows = [row for row in watch.read_lines(Path(options.out) / name / "log.jsonl") if "img_per_s" in row]
+    rate = np.median([row["img_per_s"] for row in rows]) if rows else 0.0  # the median: others may work beside it
+    minutes = f"{rows[-1]['kimg'] * 1000 / rate / 60:.1f}" if rows else "–"
     return f"| `{name}` | {usual} | {' | '.join(scores(options, name, 'fd2k'))} | {swd} | {minutes} | {complaint} |"
 
 
@@ -167,6 +168,9 @@ def picture(options: Options, contenders, columns: int = 20) -> Image.Image:
 def main() -> int:
     options = parse(Options, prog="python -m experiments.compare")
     known = OF[options.of]
+    for name in ("width", "patch", "lr") if options.of == "families" else ():
+        if getattr(options, name) != getattr(Options, name):
+            raise UserError(f"--{name} {getattr(options, name):g}: families have their own; leave it out")
     for name in options.only:
         if name not in known:
             raise UserError(f"--only {name}: of {options.of} there are {', '.join(known)}")

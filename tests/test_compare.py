@@ -34,9 +34,13 @@ def test_every_family_that_draws_from_noise_is_compared():
     assert set(compare.FAMILIES) == {*FAMILIES, "progan", "stylegan"}
 
 
-def test_an_unknown_name_is_one_line(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["compare", "out", "--of", "families", "--only", "hinge"])
-    with pytest.raises(UserError, match="--only hinge: of families there are gan, "):
+@pytest.mark.parametrize(
+    "given, says",
+    [(["--only", "hinge"], "--only hinge: of families there are gan, "), (["--lr", "0.1"], "--lr 0.1: families have their own")],
+)
+def test_what_families_do_not_have_is_one_line(given, says, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["compare", "out", "--of", "families", *given])
+    with pytest.raises(UserError, match=says):
         compare.main()
 
 
@@ -48,7 +52,10 @@ def test_numbers_stand_under_the_kimg_that_they_are_of(tmp_path):
     assert compare.scores(options, "hinge", "fd2k") == ["–", "7.0", "5.0"]
     assert compare.scores(options, "hinge", "swd") == ["–", "–", "2.0"]
     assert compare.scores(options, "wasserstein", "swd") == ["–", "–", "–"]
-    assert "| – | 7.0 | 5.0 | 2.0 |" in compare.row(options, "hinge", "")
+    assert "| – | 7.0 | 5.0 | 2.0 | – |" in compare.row(options, "hinge", "")
+    with (tmp_path / "hinge" / "log.jsonl").open("a") as log:  # it ended here: not the budget's 6 kimg, which take a minute
+        log.write(json.dumps({"kimg": 4.5, "img_per_s": 100.0}) + "\n")
+    assert "| 0.8 |" in compare.row(options, "hinge", "stopped")
 
 
 CHILD = """

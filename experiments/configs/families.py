@@ -320,8 +320,5 @@ def configs() -> dict[str, Config]:
     slower = {"lr": 4e-4, "lr_d": 8e-4}  # at the rates of 20 kimg D gives up after 100
     critics = {"n_critic": 3}  # with one update of D for one of G it draws one image a class, at any of the rates tried
     longer = {"gan": {"level": 0.13}, "sagan": critics, "biggan": slower, "biggan_deep": slower}
-    on_mnist = {
-        f"{name}-mnist": dataclasses.replace(config, **mnist, **longer.get(name, {}))
-        for name, config in SMALL.items()
-    }
+    on_mnist = {f"{name}-mnist": dataclasses.replace(config, **mnist, **longer.get(name, {})) for name, config in SMALL.items()}
     return {**SMALL, **on_mnist, **PAPERS}
