@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxgan import fourier
+from jaxgan import backend, fourier
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -60,7 +60,7 @@ def input_gradient(y, kernel, geometry):
     """(output, kernel) -> image: the transpose of `forward` in its image."""
     if geometry.transform:
         return fourier.transpose(y, kernel, geometry.plan, geometry.stride, geometry.image)
-    if geometry.stride > 1 and jax.default_backend() == "gpu":
+    if geometry.stride > 1 and backend.name() == "gpu":
         # XLA moves the kernel's reversal below a float32 factor of it (equalised rate, spectral norm), then does not see cuDNN's
         # input gradient, and convolves the output with zeros inserted: stride^2 times the arithmetic and as much more memory.
         kernel = lax.optimization_barrier(kernel)
@@ -88,9 +88,10 @@ def by_patches(x, cout, geometry):
     Where x has so few channels, as pictures have, that its patches take no more memory than y: 1.3 to 5 times as fast on a CPU as
     XLA's sum (benchmarks/README.md). Without a stride it is no faster for fewer places.
     """
-    plain = geometry.groups == 1 and not geometry.transform and jax.default_backend() == "cpu"
+    if geometry.groups > 1 or geometry.transform or backend.name() != "cpu":  # first: elsewhere the batch may have no size
+        return False
     enough = geometry.stride > 1 or math.prod(x.shape[:3]) >= 2**14
-    return plain and enough and 1 < math.prod(geometry.kernel) * x.shape[3] <= cout
+    return enough and 1 < math.prod(geometry.kernel) * x.shape[3] <= cout
 
 
 def _kernel_gradient_by_patches(x, y, geometry):
@@ -110,7 +111,7 @@ def by_rows(x, geometry):
     channels of x it is XLA's that is faster, or neither; by rows was not written for a stride.
     """
     one = geometry.stride == geometry.groups == 1 and not geometry.transform
-    return one and jax.default_backend() == "cpu" and x.shape[3] >= 32 and geometry.kernel[1] > 1
+    return one and backend.name() == "cpu" and x.shape[3] >= 32 and geometry.kernel[1] > 1
 
 
 def _kernel_gradient_by_rows(x, y, geometry):

@@ -24,6 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgan import backend
+
 
 class Plan(NamedTuple):
     """A strided convolution cut into stride x stride phases: y[i] = sum over phases p and taps q of x_p[i + q] kernel_p[q]."""
@@ -68,7 +70,7 @@ def pays(dtype, batch, image, kernel, stride, pads) -> bool:
       dtype, batch, image: of x. kernel: [kh, kw, cin, cout], its shape. stride, pads: as `plan`.
     """
     (kh, kw, cin, cout), (h, w) = kernel, image
-    if dtype != jnp.float32 or jax.default_backend() != "cpu" or kh * kw == 1 or h * w > 400 or min(sum(pads, ())) < 0:
+    if dtype != jnp.float32 or backend.name() != "cpu" or kh * kw == 1 or h * w > 400 or min(sum(pads, ())) < 0:
         return False
     how = plan(image, kernel[:2], stride, pads)
     points, pixels, taps, outputs = len(how.A), how.A.shape[1], how.B.shape[1], how.C.shape[1]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxgan import conv_rules, fourier
+from jaxgan import backend, conv_rules, fourier
 from jaxgan.conv_rules import Geometry
 
 LAYOUT = conv_rules.LAYOUT
@@ -52,11 +52,11 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
             f"conv: x has {x.shape[3]} channels, kernel {kernel.shape} with groups={groups} takes "
             f"{kernel.shape[2] * groups}; make kernel.shape[2] = {x.shape[3]} / groups"
         )
-    block = BLOCK.get(jax.default_backend())
+    block = BLOCK.get(backend.name())
     if groups > 1 and block:
         together = next(n for n in range(max(1, block // kernel.shape[2]), 0, -1) if groups % n == 0)
         kernel, groups = _joined(kernel, groups, together), groups // together
-        if jax.default_backend() in APART:
+        if backend.name() in APART:
             pieces = zip(*(jnp.split(a, groups, 3) for a in (x, kernel)), strict=True)
             return jnp.concatenate([conv(a, k, stride=stride, padding=padding) for a, k in pieces], 3)
     image, size = x.shape[1:3], kernel.shape[:2]
@@ -64,7 +64,7 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
     for n, k, (low, high) in zip(image, size, pads, strict=True):
         if n + low + high < k:
             raise ValueError(f"conv: a kernel of {size} does not fit the image {image} with padding {pads}")
-    if size == (1, 1) and groups == 1 and not np.any(pads) and jax.default_backend() in PRODUCTS:
+    if size == (1, 1) and groups == 1 and not np.any(pads) and backend.name() in PRODUCTS:
         x = x[:, ::stride, ::stride]
         return (x.reshape(-1, x.shape[3]) @ kernel[0, 0]).reshape(*x.shape[:3], -1)
     transform = groups == 1 and fourier.pays(x.dtype, x.shape[0], image, kernel.shape, stride, pads)
@@ -73,7 +73,7 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
         y = conv_rules.forward(x, kernel, how)
     else:
         y = conv_rules.direct(x, kernel, how)
-    if groups > 1 and x.dtype == jnp.float32 and jax.default_backend() == "gpu":
+    if groups > 1 and x.dtype == jnp.float32 and backend.name() == "gpu":
         # XLA would give a bias added to y to cuDNN with the convolution, and cuDNN then runs a slow kernel for each group: twelve
         # such, at 4x4 with 64 images and 96 groups, cost R3GAN's step 4 of 64 ms (H100, benchmarks/README.md).
         y = lax.optimization_barrier(y)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxgan import ops
+from jaxgan import backend, ops
 
 TAPS = (1, 3, 3, 1)
 """StyleGAN2's filter."""
@@ -131,7 +131,7 @@ class _Axis(NamedTuple):
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _filter(x, how):
     """The map of `how`."""
-    return _product(x, how) if jax.default_backend() in PRODUCTS else _filtered(x, how)
+    return _product(x, how) if backend.name() in PRODUCTS else _filtered(x, how)
 
 
 @partial(jax.jit, static_argnums=1)  # so that the same map of the same shape is traced once: a StyleGAN's step has hundreds

@@ -37,15 +37,16 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
 
 def write_picture(picture: Image.Image, path: Path) -> None:
     """Save as PNG, whole or not at all."""
-    _write_whole(path, lambda file: picture.save(file, "png"))
+    write_whole(path, lambda file: picture.save(file, "png"))
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Save as .npz, whole or not at all."""
-    _write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+    write_whole(path, lambda file: np.savez_compressed(file, **arrays))
 
 
-def _write_whole(path: Path, write: Callable) -> None:
+def write_whole(path: Path, write: Callable) -> None:
+    """A file that `write(file)` fills, whole or not at all; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:

@@ -1,0 +1,65 @@
+"""`python -m experiments.export RUN [--out generator.stablehlo]`: a trained generator as one file that needs JAX alone."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from experiments.cli import parse, run_command
+from jaxgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """The generator with its weights as a program of StableHLO, for any size of batch, on CPU, GPU and TPU."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run directory, or a weight file."""
+    out: str = "generator.stablehlo"
+    """The file, or a .safetensors for the weights alone, which jaxgan.load and other libraries read."""
+    platforms: tuple[str, ...] = ("cpu", "cuda", "rocm", "tpu")
+    """What it will run on."""
+    checkpoint: str = "latest"
+    """latest, best, or a step."""
+    average: float | None = None
+    """Relative width of the weight average, such as 0.1: the last tenth. For runs with --posthoc; without it the run's own."""
+
+
+USE = """{out}: {size:.1f} MB. To use it:
+
+    import jax
+    call = jax.export.deserialize(bytearray(open({name!r}, "rb").read())).call
+    images = call({arguments})  # uint8 {shape}
+"""
+
+
+def main() -> None:
+    args = parse(Arguments, prog="python -m experiments.export")
+    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
+        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    from jaxgan import convert, export, latents, restore, watch
+
+    trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    generator, out = trained.generator, Path(args.out)
+    if out.suffix == ".safetensors":
+        convert.save_safetensors(out, generator, trained.variables)
+        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).sample(64)")
+        return
+    data = export.export_generator(generator, trained.variables, platforms=args.platforms)
+    try:
+        watch.write_whole(out, lambda file: file.write(data))
+    except OSError as e:
+        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
+    size = ", ".join(map(str, generator.shape))
+    if generator.z_dim:
+        given = [f"jax.random.normal(jax.random.key(0), (64, {generator.z_dim}))"]
+        given += [f"jax.nn.one_hot(labels, {generator.classes})"] * bool(generator.classes)
+        given += ["jax.numpy.float32(1.0)"] * latents.has_styles(generator)
+    else:
+        given = [f"sources: uint8 [n, {', '.join(map(str, (*generator.shape[:2], generator.source_channels)))}]"]
+    print(USE.format(out=out, size=len(data) / 1e6, name=str(out), arguments=", ".join(given), shape=f"[n, {size}]"), end="")
+
+
+if __name__ == "__main__":
+    run_command(main)

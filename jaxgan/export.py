@@ -1,0 +1,68 @@
+"""A trained generator as one file that needs JAX alone: StableHLO with the weights inside, by `jax.export`."""
+
+import importlib.util
+import inspect
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import export
+
+from jaxgan import backend, latents
+from jaxgan.errors import UserError
+
+PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
+
+
+def export_generator(generator: nn.Module, variables, *, platforms=PLATFORMS) -> bytes:
+    """The generator as a serialised program, for batches of any size and each of the platforms.
+
+    `jax.export.deserialize(data).call(...)` runs it where neither jaxgan nor Flax is installed; inside `jax.jit` it is
+    compiled with what is around it. Its positional arguments are
+      z: float32 [B, z_dim], standard normal;
+      c: only of a generator with classes: label vectors float32 [B, classes], of a class its one-hot vector;
+      psi: only of a generator with styles: float32 [], the truncation, 1 for none;
+    or, of a generator that makes images from images, the sources as uint8 [B, H, W, C]. It gives uint8 [B, H, W, C].
+    StyleGAN's noise is the fixed one ('const'), pix2pix's dropout is off.
+
+    Args:
+      generator: a module of `jaxgan.models`.
+      variables: its {'params': ..., **stats}; they become constants of the program, in float32 as they are.
+      platforms: what it will run on.
+    Returns:
+      The bytes of the file. JAX reads them for at least six months after the version that wrote them.
+    Raises:
+      UserError: a platform that is none of `PLATFORMS`, or flatbuffers is not installed.
+    """
+    unknown = [name for name in platforms if name not in PLATFORMS]
+    if unknown or not platforms:
+        raise UserError(f"platforms {' '.join(platforms) or 'is empty'}: give some of {', '.join(PLATFORMS)}")
+    (batch,) = export.symbolic_shape("batch")
+    struct = lambda shape, dtype=jnp.float32: jax.ShapeDtypeStruct(shape, dtype)
+    if not generator.z_dim:
+        sources = struct((batch, *generator.shape[:2], generator.source_channels), jnp.uint8)
+        return _serialised(lambda x: _translated(generator, variables, x), (sources,), platforms)
+    arguments = [struct((batch, generator.z_dim))]
+    if generator.classes:
+        arguments.append(struct((batch, generator.classes)))
+    if latents.has_styles(generator):
+        arguments.append(struct(()))
+    return _serialised(lambda *given: _drawn(generator, variables, *given), arguments, platforms)
+
+
+def _serialised(fn, arguments, platforms) -> bytes:
+    if importlib.util.find_spec("flatbuffers") is None:
+        raise UserError('exporting needs flatbuffers: pip install "jaxgan[export]"')
+    with backend.any_backend():
+        return bytes(export.export(jax.jit(fn), platforms=platforms)(*arguments).serialize())
+
+
+def _drawn(generator, variables, z, *rest):
+    c, psi = (rest[0] if generator.classes else None), (rest[-1] if latents.has_styles(generator) else None)
+    noise = "const" if "noise" in inspect.signature(generator.__call__).parameters else None
+    code = z if psi is None else generator.apply(variables, z, c, psi=psi, method="mapping")
+    return latents.as_bytes(latents.render(generator, variables, code, c, None, noise))
+
+
+def _translated(generator, variables, x):
+    return latents.as_bytes(generator.apply(variables, x.astype(jnp.float32) / 127.5 - 1, train=False))
