@@ -6,6 +6,7 @@ A code is w, a style for each layer, of a generator that has styles (StyleGAN's)
 
 import inspect
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -36,6 +37,11 @@ class Latents(NamedTuple):
     def take(self, rows) -> "Latents":
         """Those of some images: an array of indices or a slice."""
         return Latents(self.code[rows], None if self.c is None else self.c[rows], self.keys[rows])
+
+
+def joined(parts: Iterable[Latents]) -> Latents:
+    """Those of all parts, one after another."""
+    return Latents(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def has_styles(generator: nn.Module) -> bool:
@@ -141,8 +147,7 @@ def draw(
         raise UserError(f"n is {n}; ask for at least one image")
     holds = held(generator, variables, seed, psi, threshold, None)
     arrays = np.arange(n, dtype=np.int32), labels_of(label, n, generator.classes)
-    pieces = list(parallel.in_chunks(_codes, (generator,), holds, arrays, CHUNK))
-    return Latents(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*pieces, strict=True)))
+    return joined(Latents(*piece) for piece in parallel.in_chunks(_codes, (generator,), holds, arrays, CHUNK))
 
 
 def _codes(generator, held, index, label):
@@ -162,6 +167,13 @@ def images(generator: nn.Module, variables, latents: Latents, *, noise: str | No
     Raises:
       UserError: no latents, codes or labels of another shape than the generator's, or noise that it does not have.
     """
+    arrays = checked(generator, latents, noise)
+    pieces = parallel.in_chunks(_images, (generator, noise), variables, arrays, CHUNK)
+    return np.concatenate(list(pieces))
+
+
+def checked(generator: nn.Module, latents: Latents, noise: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Code, labels as `labels_of` gives them and keys. UserError where they, or the noise, do not fit the generator."""
     check_noise(generator, noise)
     shape = (generator.layers, generator.w_dim) if has_styles(generator) else (generator.z_dim,)
     code = np.asarray(latents.code, np.float32)
@@ -172,8 +184,7 @@ def images(generator: nn.Module, variables, latents: Latents, *, noise: str | No
     if generator.classes and latents.c is None:
         raise UserError(f"latents: {kind(generator)} has {generator.classes} classes; give c")
     c = labels_of(latents.c if generator.classes else None, len(code), generator.classes)
-    pieces = parallel.in_chunks(_images, (generator, noise), variables, (code, c, latents.keys), CHUNK)
-    return np.concatenate(list(pieces))
+    return code, c, latents.keys
 
 
 def _images(generator, noise, variables, code, c, keys):

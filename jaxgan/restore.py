@@ -36,12 +36,17 @@ class Trained(NamedTuple):
 
     def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, label=None, **options) -> Iterator[np.ndarray]:
         """The same a piece at a time. With truncation, batch norm's statistics are those of the truncated z."""
-        variables, vectors = self.variables, self.vectors
-        if psi != 1 or threshold is not None:
-            variables = sample.standing(self.generator, variables, self.standing, psi=psi, threshold=threshold, vectors=vectors)
-        if label is None and vectors is not None and n > 0:
-            label = label_vectors.drawn(vectors, options.get("seed", 0), n)
+        variables = self.truncated(psi, threshold).variables
+        if label is None and self.vectors is not None and n > 0:
+            label = label_vectors.drawn(self.vectors, options.get("seed", 0), n)
         return sample.stream(self.generator, variables, n, psi=psi, threshold=threshold, label=label, **options)
+
+    def truncated(self, psi: float, threshold: float | None = None) -> "Trained":
+        """With batch norm's statistics those of z truncated so, for `images`; the codes have to be drawn so too."""
+        if psi == 1 and threshold is None:
+            return self
+        options = {"psi": psi, "threshold": threshold, "vectors": self.vectors}
+        return self._replace(variables=sample.standing(self.generator, self.variables, self.standing, **options))
 
     def latents(self, n: int, *, label=None, **options) -> Latents:
         """The codes of the images of `sample`, to edit; see `jaxgan.latents.draw`."""
@@ -50,7 +55,8 @@ class Trained(NamedTuple):
         return latents.draw(self.generator, self.variables, n, label=label, **options)
 
     def images(self, codes: Latents, *, noise: str | None = None) -> np.ndarray:
-        """uint8 [n, H, W, C] of latents; see `jaxgan.latents.images`. Batch norm's statistics are those without truncation."""
+        """uint8 [n, H, W, C] of latents; see `jaxgan.latents.images`. Batch norm's statistics are those of `truncated`, else
+        those without truncation."""
         return latents.images(self.generator, self.variables, codes, noise=noise)
 
     def mix(self, grid: tuple[int, int], layers: tuple[int, int] | None = None, **options) -> np.ndarray:

@@ -40,6 +40,22 @@ def write_picture(picture: Image.Image, path: Path) -> None:
     write_whole(path, lambda file: picture.save(file, "png"))
 
 
+def write_animation(pictures: Iterable[Image.Image], path: Path, fps: float) -> None:
+    """Save as an animated .webp (without loss) or .gif that starts again for ever, whole or not at all.
+
+    Args:
+      pictures: of one size; a GIF has up to 256 colours in each.
+      path: its suffix says which.
+      fps: pictures a second. They are shown for whole 1/1000 s, in a GIF for whole 1/100 s, that add up to n / fps.
+    """
+    first, *rest = pictures
+    kind, unit = path.suffix.lower()[1:], 10 if path.suffix.lower() == ".gif" else 1
+    ends = np.round(np.arange(len(rest) + 2) * 1000 / fps / unit).astype(int) * unit
+    options = {"save_all": True, "append_images": rest, "duration": np.diff(ends).tolist(), "loop": 0}
+    options |= {"lossless": True, "quality": 0, "method": 0} if kind == "webp" else {}
+    _write_whole(path, lambda file: first.save(file, kind, **options))
+
+
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Save as .npz, whole or not at all."""
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))

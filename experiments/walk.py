@@ -1,0 +1,150 @@
+"""`python -m experiments.walk RUN [--keys 6] [--frames 30] [--label 3 8 ...] --out walk.webp`: a film through a latent space."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from experiments.cli import parse, run_command
+from jaxgan.errors import UserError
+
+ANIMATED, ARRAYS = (".webp", ".gif"), (".png", ".npz")
+MOST_GIF = 50
+"""Pictures a second of a GIF: viewers slow down at less than 2/100 s a picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """A film from image to image of a trained run: z turns at a constant rate, a StyleGAN's w follows a smooth curve."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run directory."""
+    keys: int | None = None
+    """How many images it leads through: the first of the seed. By default 6, or as many as --label has."""
+    frames: int = 30
+    """Steps from an image to the next."""
+    seed: int = 0
+    """The images are those of `sample --seed`."""
+    label: tuple[int, ...] = ()
+    """One class for all images, or one for each, over and over: from 3 to 8 it goes through weights of both. With --keys 1 one
+    code is shown as each class in turn. By default drawn, where the run was trained on labels."""
+    psi: float = 1.0
+    """Truncation, as sample's."""
+    noise: Literal["random", "const", "none"] | None = None
+    """Of a StyleGAN generator: the first image's own (the default), the fixed one, or none; the same in all frames."""
+    loop: bool = True
+    """Back to the first image in the end."""
+    grid: tuple[int, int] = (1, 1)
+    """ROWS COLUMNS of walks side by side, each through images of its own."""
+    fps: float = 30.0
+    """Frames a second, of a .webp or .gif."""
+    out: str = "walk.webp"
+    """A .webp (without loss) or .gif is a film; a .png a sheet with a row from each image to the next, or for each of several
+    walks; an .npz the arrays `images` [walks, frames, H, W, C], `code` and `c`; anything else is a folder of frames."""
+    checkpoint: str = "latest"
+    """latest, best, or a step."""
+    average: float | None = None
+    """Relative width of the weight average, as sample's."""
+
+
+def stops(args: Arguments) -> tuple[int, int]:
+    """How many codes a walk leads through, and how often it gets to one."""
+    keys = (len(args.label) if len(args.label) > 1 else 6) if args.keys is None else args.keys
+    return keys, max(keys, len(args.label))
+
+
+def codes(args: Arguments, trained):
+    """The latents of all frames of all walks: those of frame 0, one a walk, then those of frame 1, ..."""
+    from jaxgan import latents, walk
+
+    (keys, count), walks, labels = stops(args), args.grid[0] * args.grid[1], args.label or (None,)
+    drawn = {k: trained.latents(keys * walks, seed=args.seed, label=k, psi=args.psi) for k in dict.fromkeys(labels)}
+    films = []
+    for first in range(0, keys * walks, keys):
+        through = latents.joined([drawn[labels[i % len(labels)]].take([first + i % keys]) for i in range(count)])
+        films.append(walk.walk(through, args.frames, classes=trained.generator.classes, loop=args.loop))
+    return latents.joined(films).take(np.arange(walks * len(films[0].code)).reshape(walks, -1).T.ravel())
+
+
+def rendered(args: Arguments, trained, latents) -> Iterator[np.ndarray]:
+    """uint8 [walks, H, W, C] of each frame; a bar counts them where there are many."""
+    import jax
+
+    from jaxgan import watch
+    from jaxgan.latents import CHUNK
+
+    walks, n = args.grid[0] * args.grid[1], len(latents.code)
+    rows = max(CHUNK * jax.local_device_count() // walks, 1) * walks
+    update, close = watch.counter("drawing frames", n > rows)
+    for i in range(0, n, rows):
+        images = trained.images(latents.take(slice(i, i + rows)), noise=args.noise)
+        yield from images.reshape(-1, walks, *images.shape[1:])
+        update(min(i + rows, n) // walks, n // walks)
+    close()
+
+
+def write(args: Arguments, out: Path, trained, latents) -> int:
+    """Writes them; how many frames."""
+    from jaxgan import watch
+
+    frames, kind = rendered(args, trained, latents), out.suffix.lower()
+    several = args.grid != (1, 1)
+    picture = lambda tiles: watch.grid(tiles, columns=args.grid[1], pad=int(several))
+    if kind in ANIMATED:
+        pictures = [picture(tiles) for tiles in frames]
+        watch.write_animation(pictures, out, args.fps)
+        return len(pictures)
+    if kind in ARRAYS:
+        images = np.stack(list(frames), 1)
+        if kind == ".npz":
+            by_walk = lambda a: a.reshape(-1, len(images), *a.shape[1:]).swapaxes(0, 1)
+            c = {} if latents.c is None else {"c": by_walk(latents.c)}
+            watch.write_arrays(out, images=images, code=by_walk(latents.code), **c)
+        else:
+            columns = images.shape[1] if several else args.frames
+            watch.write_picture(watch.grid(images.reshape(-1, *images.shape[2:]), columns=columns, least=1024), out)
+        return images.shape[1]
+    n = 0
+    for tiles in frames:
+        watch.write_picture(picture(tiles), out / f"frame{n:06d}.png")
+        n += 1
+    return n
+
+
+def check(args: Arguments, out: Path) -> None:
+    """UserError where the arguments do not make a film."""
+    if not args.out or out.suffix.lower() in (".jpg", ".jpeg", ".npy", ".mp4", ".mov", ".webm", ".avi", ".apng"):
+        raise UserError(f"--out {args.out}: write a .webp, .gif, .png, .npz or a folder of frames (for ffmpeg, say)")
+    keys, count = stops(args)
+    if keys < 1 or count < 2:
+        raise UserError(f"--keys {keys}: a walk leads through at least two images, or through one as two or more --label")
+    if args.frames < 1:
+        raise UserError(f"--frames {args.frames}: there must be at least 1 from an image to the next")
+    if min(args.grid) < 1:
+        raise UserError(f"--grid {args.grid[0]} {args.grid[1]}: it needs at least one row and one column")
+    if not 0 < args.fps <= (MOST_GIF if out.suffix.lower() == ".gif" else 1000):
+        raise UserError(f"--fps {args.fps:g}: give a number above 0, up to {MOST_GIF} for a .gif and 1000 for a .webp")
+    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
+        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+
+
+def main() -> None:
+    args = parse(Arguments, prog="python -m experiments.walk")
+    out = Path(args.out)
+    check(args, out)
+    from jaxgan import restore
+
+    trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average).truncated(args.psi)
+    latents = codes(args, trained)
+    try:
+        n = write(args, out, trained, latents)
+    except OSError as e:
+        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
+    print(f"{n} frames of {args.run} at step {trained.step}: {out}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,107 @@
+"""Walks through the codes of a generator: the frames of a film that goes from image to image. NumPy, in float64 inside."""
+
+import numpy as np
+
+from jaxgan.errors import UserError
+from jaxgan.latents import Latents
+
+
+def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True) -> Latents:
+    """The latents of a film through given ones, its keys.
+
+    From key to key z moves by `great_circle`, so that what lies between is as typical as the keys; w by `cubic`, a smooth
+    curve. Labels go linearly from one's vector to the next's: from a 3 to an 8 through weights of both.
+
+    Args:
+      latents: two keys or more, as `latents.draw` gives them.
+      frames: steps from a key to the next, at least 1.
+      classes: those of the generator; needed where the labels are classes.
+      loop: back to the first key in the end. The frame after the last then is the first.
+    Returns:
+      Latents of n * frames images, or without loop of (n - 1) * frames + 1: those at i * frames are the keys' own. c are vectors,
+      float32 [.., classes]. All have the first key's `keys`: an image's own noise does not change on the way, nor flicker.
+    Raises:
+      UserError: fewer than two keys, frames below 1, labels without `classes`, z that lie opposite each other.
+    """
+    n = len(latents.code)
+    if n < 2:
+        raise UserError(f"a walk leads through at least two images; there is {n}")
+    if frames < 1:
+        raise UserError(f"frames is {frames}; there must be at least 1 from an image to the next")
+    legs = n if loop else n - 1
+    leg, t = np.divmod(np.arange(legs * frames + (not loop)), frames)
+    t = t / frames
+    place = great_circle if latents.code.ndim == 2 else cubic
+    code = place(latents.code, leg, t, loop=loop).astype(np.float32)
+    c = None if latents.c is None else _labels(np.asarray(latents.c), leg, t, classes)
+    return Latents(code, c, np.repeat(latents.keys[:1], len(leg), 0))
+
+
+def great_circle(points, leg, t, *, loop: bool = True):
+    """Spherical interpolation: the direction turns at a constant rate in the plane of both ends, the length goes linearly.
+
+    slerp(a, b, t) = sin((1 - t) u) / sin(u) a + sin(t u) / sin(u) b of the unit vectors a and b, u the angle between them.
+
+    Args:
+      points: [n, D], the keys.
+      leg, t: [m]: places, t in [0, 1) on the way from point `leg` to the next; a leg from the last goes to the first, or
+        without loop stays there.
+      loop: see leg.
+    Returns:
+      [m, D], float64. Where both have one direction, or one of them is 0, the way is straight.
+    Raises:
+      UserError: two points in a row lie opposite each other: no circle between them is the shortest.
+    Source: Shoemake 1985, section 3.3; White 2016, "Sampling Generative Networks", section 2.1, for latents.
+    """
+    points, t = np.asarray(points, np.float64), np.asarray(t, np.float64)[:, None]
+    here, there = points[leg], points[_at(np.add(leg, 1), len(points), loop)]
+    norms = [np.linalg.norm(p, axis=1, keepdims=True) for p in (here, there)]
+    a, b = (p / np.where(norm == 0, 1, norm) for p, norm in zip((here, there), norms, strict=True))
+    angle = 2 * np.arctan2(np.linalg.norm(a - b, axis=1), np.linalg.norm(a + b, axis=1))[:, None]
+    nothing = (norms[0] == 0) | (norms[1] == 0)
+    if (~nothing & (angle > np.pi - 1e-6)).any():
+        i = int(np.asarray(leg)[(~nothing & (angle > np.pi - 1e-6))[:, 0]][0])
+        raise UserError(f"a walk from code {i} to its opposite: no way there is the shortest; put another between them")
+    straight = nothing | (angle < 1e-6)
+    sine = np.where(straight, 1, np.sin(angle))
+    turned = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / sine * ((1 - t) * norms[0] + t * norms[1])
+    moved = np.where(straight, (1 - t) * here + t * there, turned)
+    return np.where(t == 0, here, moved)
+
+
+def cubic(points, leg, t, *, loop: bool = True):
+    """A smooth curve through the points: a cubic from each to the next, whose speed at a point is half the way between its
+    neighbours. Place and velocity are continuous, and a point moved changes the two legs on either side of it alone.
+
+    Args:
+      points: [n, ...], the keys.
+      leg, t, loop: as `great_circle`. Without loop the velocity at an end is that towards its only neighbour.
+    Returns:
+      [m, ...], float64.
+    Source: Catmull & Rom 1974 (the uniform spline of degree 3).
+    """
+    points = np.asarray(points, np.float64)
+    n, leg = len(points), np.asarray(leg)
+    t = np.asarray(t, np.float64).reshape(-1, *(1,) * (points.ndim - 1))
+    before, here, there, after = (points[_at(leg + i, n, loop)] for i in (-1, 0, 1, 2))
+    if not loop:  # (b - a) at an end, not half of it
+        wide = lambda at_end: at_end.reshape(t.shape)
+        before = np.where(wide(leg == 0), 2 * here - there, before)
+        after = np.where(wide(leg >= n - 2), 2 * there - here, after)
+    start, end = (there - before) / 2, (after - here) / 2
+    h00, h10, h01, h11 = 2 * t**3 - 3 * t**2 + 1, t**3 - 2 * t**2 + t, 3 * t**2 - 2 * t**3, t**3 - t**2  # Hermite's
+    return h00 * here + h10 * start + h01 * there + h11 * end
+
+
+def _at(i, n: int, loop: bool):
+    return i % n if loop else np.clip(i, 0, n - 1)
+
+
+def _labels(c: np.ndarray, leg: np.ndarray, t: np.ndarray, classes: int) -> np.ndarray:
+    """Vectors float32 [m, classes], which go linearly."""
+    if c.ndim == 1:
+        if not classes > c.max():
+            raise UserError(f"a walk through the classes {sorted(set(c.tolist()))}: give classes, how many there are")
+        c = np.eye(classes)[c]
+    there = c[(leg + 1) % len(c)]  # without loop the last frame stands at the last key, and does not go on
+    return ((1 - t[:, None]) * c[leg] + t[:, None] * there).astype(np.float32)

@@ -1,0 +1,165 @@
+"""Walks: great circles and smooth curves against formulas and SciPy, labels and keys on the way, and the command's films."""
+
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.interpolate import CubicHermiteSpline
+
+import experiments.walk
+from jaxgan import convert, latents, walk, watch, weights
+from jaxgan.errors import UserError
+from jaxgan.latents import Latents
+from jaxgan.models import mlp
+
+RNG = np.random.default_rng(0)
+
+
+def keys(n, *shape, c=None):
+    code = RNG.standard_normal((n, *shape)).astype(np.float32)
+    return Latents(code, c, np.arange(2 * n, dtype=np.uint32).reshape(n, 2))
+
+
+def test_on_a_great_circle_the_angle_and_the_length_go_evenly():
+    points = RNG.standard_normal((2, 9)) * [[1.0], [3.0]]
+    t = np.linspace(0, 1, 11)[:-1]
+    at = walk.great_circle(points, np.zeros(10, int), t)
+    (a, b), (na, nb) = points, np.linalg.norm(points, axis=1)
+    u = np.arccos(a @ b / (na * nb))
+    sideways = b / nb - np.cos(u) * a / na  # what of b is not along a
+    sideways /= np.linalg.norm(sideways)
+    expected = [((1 - s) * na + s * nb) * (np.cos(s * u) * a / na + np.sin(s * u) * sideways) for s in t]
+    np.testing.assert_allclose(at, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(at[0], a)
+    steps = np.sum(at[1:] * at[:-1], 1) / np.linalg.norm(at[1:], axis=1) / np.linalg.norm(at[:-1], axis=1)
+    np.testing.assert_allclose(np.arccos(steps), u / 10, rtol=1e-9)
+
+
+def test_no_circle_no_turn():
+    at = lambda a, b: walk.great_circle(np.array([a, b]), np.array([0]), np.array([0.25]))[0]
+    np.testing.assert_allclose(at([1.0, 1], [3.0, 3]), [1.5, 1.5])
+    np.testing.assert_allclose(at([0.0, 0], [4.0, 0]), [1, 0])
+    np.testing.assert_allclose(at([1.0, 1], [1.0, 1 + 1e-9]), [1, 1])
+    np.testing.assert_allclose(at([1.0, 0], [1.0, 1e-4]), [1, 0.25e-4], rtol=1e-6)
+    with pytest.raises(UserError, match="code 0 to its opposite"):
+        at([1.0, 2], [-2.0, -4])
+    at = walk.great_circle(np.array([[1.0, 0], [0, 1], [0, -1]]), np.array([0, 2]), np.array([0.5, 0]), loop=False)
+    np.testing.assert_allclose(at, [[0.5**0.5] * 2, [0, -1]], atol=1e-12)  # the last stays: no way to the first
+
+
+def test_the_smooth_curve_is_hermites_with_half_the_way_between_the_neighbours():
+    points = RNG.standard_normal((5, 2, 3))
+    x = np.linspace(0, 5, 36)[:-1]
+    leg, t = np.divmod(x, 1.0)
+    around = np.concatenate([points, points[:1]])
+    slopes = (np.roll(around[:-1], -1, 0) - np.roll(around[:-1], 1, 0)) / 2
+    spline = CubicHermiteSpline(np.arange(6), around, np.concatenate([slopes, slopes[:1]]))
+    np.testing.assert_allclose(walk.cubic(points, leg.astype(int), t), spline(x), atol=1e-12)
+    slopes[0], slopes[-1] = points[1] - points[0], points[-1] - points[-2]
+    x = np.linspace(0, 4, 29)
+    leg, t = np.divmod(x, 1.0)
+    spline = CubicHermiteSpline(np.arange(5), points, slopes)
+    np.testing.assert_allclose(walk.cubic(points, leg.astype(int), t, loop=False), spline(x), atol=1e-12)
+    line = np.linspace([0.0, 3], [6, 0], 5)
+    np.testing.assert_allclose(walk.cubic(line, leg.astype(int), t, loop=False), np.linspace([0.0, 3], [6, 0], 29), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(7,), (4, 6)])
+@pytest.mark.parametrize("loop", [True, False])
+def test_a_walk_is_at_the_keys_and_does_not_jump(shape, loop):
+    given = keys(4, *shape)
+    film = walk.walk(given, 10, loop=loop)
+    assert film.code.dtype == np.float32 and len(film.code) == (40 if loop else 31) and film.c is None
+    np.testing.assert_array_equal(film.code[::10], given.code)
+    np.testing.assert_array_equal(film.keys, np.repeat(given.keys[:1], len(film.code), 0))
+    places = np.concatenate([film.code, film.code[:1]]) if loop else film.code
+    steps = np.linalg.norm(np.diff(places, axis=0).reshape(len(places) - 1, -1), axis=1)
+    legs = np.linalg.norm((np.roll(given.code, -1, 0) - given.code).reshape(4, -1), axis=1).repeat(10)[: len(steps)]
+    assert (steps < 2 * legs / 10).all() and (steps > 0).all()
+    bends = np.abs(np.diff(places, n=2, axis=0)).max()  # a smooth curve's own are of second order
+    finer = walk.walk(given, 1000, loop=loop).code
+    if len(shape) == 2:
+        assert np.abs(np.diff(finer, n=2, axis=0)).max() < bends / 1000
+
+
+def test_labels_go_through_weights_of_both():
+    film = walk.walk(keys(3, 5, c=np.array([2, 2, 0])), 4, classes=3)
+    assert film.c.dtype == np.float32
+    np.testing.assert_allclose(film.c[:5], [[0, 0, 1]] * 5)
+    np.testing.assert_allclose(film.c[5:9, 0], [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(film.c.sum(1), 1)
+    np.testing.assert_allclose(film.c[11], [0.25, 0, 0.75])
+    vectors = np.float32([[0.2, 5], [1, -1]])
+    np.testing.assert_allclose(walk.walk(keys(2, 5, c=vectors), 2, loop=False).c, [[0.2, 5], [0.6, 2], [1, -1]])
+
+
+def test_what_is_no_walk():
+    for given, frames, classes, said in (
+        (keys(1, 5), 3, 0, "at least two images; there is 1"),
+        (keys(2, 5), 0, 0, "frames is 0"),
+        (keys(2, 5, c=np.array([0, 3])), 2, 3, r"classes \[0, 3\]: give classes"),
+    ):
+        with pytest.raises(UserError, match=said):
+            walk.walk(given, frames, classes=classes)
+
+
+def test_a_film_takes_its_time_and_says_what_it_shows(tmp_path):
+    pictures = [Image.new("L", (8, 6), 20 * i) for i in range(7)]
+    for name, fps, times in (("a.webp", 30, [33, 34, 33, 33, 34, 33, 33]), ("b.gif", 30, [30, 40, 30, 30, 40, 30, 30])):
+        watch.write_animation(iter(pictures), tmp_path / name, fps)
+        with Image.open(tmp_path / name) as film:
+            assert film.n_frames == 7 and film.info["loop"] == 0 and film.size == (8, 6)
+            for i, time in enumerate(times):
+                film.seek(i)
+                film.load()
+                assert film.info["duration"] == time
+                assert set(np.unique(np.asarray(film.convert("L")))) == {20 * i}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.webp", "b.gif"]
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    g = mlp.Generator((4, 6, 3), 3, z_dim=5, widths=(8,))
+    v = jax.tree.map(lambda a: 30 * a, dict(g.init(jax.random.key(0), *weights.example(g))))
+    convert.save_safetensors(tmp_path / "g.safetensors", g, v)
+
+    def command(*args):
+        monkeypatch.setattr(sys, "argv", ["walk", str(tmp_path / "g.safetensors"), *map(str, args)])
+        experiments.walk.main()
+
+    out = tmp_path / "out"
+    small = ["--keys", 3, "--frames", 4, "--seed", 5]
+    command(*small, "--label", 2, 0, "--grid", 1, 2, "--out", out / "a.npz")
+    assert "12 frames of" in capsys.readouterr().out
+    arrays = np.load(out / "a.npz")
+    assert arrays["images"].shape == (2, 12, 4, 6, 3) and arrays["code"].shape == (2, 12, 5) and arrays["c"].shape == (2, 12, 3)
+    np.testing.assert_array_equal(arrays["c"][:, ::4].argmax(2), [[2, 0, 2]] * 2)
+    drawn = latents.draw(g, v, 6, seed=5, label=[2, 0, 2] * 2)  # the second walk's images are the next of the seed
+    np.testing.assert_array_equal(arrays["images"][:, ::4].reshape(6, 4, 6, 3), latents.images(g, v, drawn))
+    np.testing.assert_allclose(arrays["code"][1], walk.walk(drawn.take(slice(3, 6)), 4, classes=3).code)
+    command("--keys", 1, "--label", 0, 1, 2, "--frames", 1, "--no-loop", "--out", out / "b.npz")
+    arrays = np.load(out / "b.npz")
+    assert (arrays["code"] == arrays["code"][:, :1]).all() and (arrays["c"][0] == np.eye(3)).all()
+    assert (arrays["images"][0, 0] != arrays["images"][0, 1]).any()
+    for name in ("a.webp", "a.gif", "folder", "a.png"):
+        command(*small, "--no-loop", "--fps", 20, "--out", out / name)
+    for name in ("a.webp", "a.gif"):
+        with Image.open(out / name) as film:
+            assert (film.n_frames, film.size) == (9, (510, 340))
+    assert [p.name for p in sorted((out / "folder").iterdir())] == [f"frame{i:06d}.png" for i in range(9)]
+    with Image.open(out / "a.png") as sheet:  # three rows of four, with borders, enlarged
+        assert sheet.width / sheet.height == pytest.approx(29 / 16)
+    capsys.readouterr()
+    for args, said in (
+        (["--keys", 1], "at least two images"),
+        (["--frames", 0], "--frames 0"),
+        (["--grid", 0, 2], "--grid 0 2"),
+        (["--fps", 60, "--out", "a.gif"], "--fps 60"),
+        (["--out", "a.mp4"], "folder of frames"),
+        (["--label", 3], "classes are 0 to 2"),
+        (["--noise", "const"], "no noise of its own"),
+        ([*small, "--out", tmp_path / "g.safetensors" / "in"], "cannot be written"),
+    ):
+        with pytest.raises(UserError, match=said):
+            command(*args)
