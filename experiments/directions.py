@@ -1,0 +1,116 @@
+"""`python -m experiments.directions RUN [--method jacobian|pca|closed_form] [--n 6] [--range 3] [--out directions.png]`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import tyro
+
+from experiments.cli import parse, run_command
+from jaxgan.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Directions in the codes of a trained run along which its images change, and a picture of an image moved along them."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run directory."""
+    method: Literal["jacobian", "pca", "closed_form"] = "jacobian"
+    """jacobian: those that change images most, of any generator. Of StyleGANs also pca: those along which w varies most
+    (GANSpace), and closed_form: those that change the styles most (SeFa)."""
+    n: int = 6
+    """How many, the strongest first: the rows of the picture."""
+    range: float = 3.0
+    """The columns go from -range to +range, in standard deviations of the code along the direction."""
+    steps: int = 7
+    """Columns, an odd number: the middle one is the image itself."""
+    image: int = 0
+    """Which image of the seed is moved."""
+    seed: int = 0
+    """The image is one of `sample --seed`; the directions are of draws of it too."""
+    label: int | None = None
+    """The class of the image and of the draws; by default drawn, where the run was trained on labels."""
+    layers: tuple[int, int] | None = None
+    """FIRST END: of a StyleGAN, only the w of layers FIRST to END - 1 is moved: the first are coarse, the last fine."""
+    local: bool = False
+    """jacobian: the directions of this image alone; else the mean over --draws."""
+    draws: int | None = None
+    """Images (jacobian: 32) or codes (pca: 10,000) that the directions are made of."""
+    psi: float = 1.0
+    """Truncation of the image that is moved, as sample's."""
+    noise: Literal["random", "const", "none"] | None = None
+    """Of a StyleGAN generator, as sample's; an image's own does not change along its row."""
+    out: str = "directions.png"
+    """The picture; the arrays `directions`, `strengths`, `spread` and `images` are in an .npz of the same name beside it."""
+    checkpoint: str = "latest"
+    """latest, best, or a step."""
+    average: float | None = None
+    """Relative width of the weight average, as sample's."""
+
+
+def found(args: Arguments, trained, image):
+    """The directions, and the standard deviation of codes along each."""
+    from jaxgan import directions
+
+    g, v, options = trained.generator, trained.variables, {"seed": args.seed, "label": args.label}
+    directions.check(g, args.n, args.layers)
+    if args.method == "jacobian":
+        of = image if args.local else trained.latents(args.draws or 32, **options)
+        result = directions.jacobian(g, v, of, args.n, layers=args.layers, noise=args.noise)
+        drawn = trained.latents(1000, **options)
+    else:
+        drawn = trained.latents(args.draws or 10_000, **options)
+        pca = args.method == "pca"
+        result = (
+            directions.pca(drawn, args.n, layers=args.layers) if pca else directions.closed_form(g, v, args.n, layers=args.layers)
+        )
+    return result, directions.spread(drawn, result)
+
+
+def check(args: Arguments, out: Path) -> None:
+    """UserError where the arguments do not make a picture."""
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {args.out}: write a .png; the arrays go into an .npz beside it")
+    if args.n < 1:
+        raise UserError(f"--n {args.n}: ask for at least one direction")
+    if args.steps < 3 or args.steps % 2 == 0:
+        raise UserError(f"--steps {args.steps}: give an odd number of at least 3; the middle one is the image itself")
+    if not 0 < args.range < float("inf"):
+        raise UserError(f"--range {args.range}: it must be above 0")
+    if args.image < 0:
+        raise UserError(f"--image {args.image}: images count from 0")
+    if args.local and args.method != "jacobian":
+        raise UserError(f"--local is of --method jacobian; {args.method} is not of one image")
+    least = 2 if args.method == "pca" else 1
+    if args.draws is not None and (args.local or args.method == "closed_form" or args.draws < least):
+        raise UserError(f"--draws {args.draws}: of --method jacobian without --local at least 1, of pca at least 2")
+    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
+        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+
+
+def main() -> None:
+    args = parse(Arguments, prog="python -m experiments.directions")
+    out = Path(args.out)
+    check(args, out)
+    from jaxgan import directions, restore, watch
+
+    trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    drawn = trained.latents(args.image + 1, seed=args.seed, label=args.label, psi=args.psi)
+    image = drawn.take(slice(args.image, None))
+    result, spread = found(args, trained, image)
+    amounts = np.linspace(-args.range, args.range, args.steps)[None] * spread[:, None]
+    images = trained.truncated(args.psi).images(directions.table(image, result, amounts), noise=args.noise)
+    arrays = {"directions": result.vectors, "strengths": result.strengths, "spread": spread}
+    try:
+        watch.write_picture(watch.grid(images, columns=args.steps), out)
+        watch.write_arrays(out.with_suffix(".npz"), images=images.reshape(args.n, -1, *images.shape[1:]), **arrays)
+    except OSError as e:
+        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
+    print(f"strengths: {', '.join(f'{s:.3g}' for s in result.strengths)}")
+    print(f"{args.n} directions of {args.run} at step {trained.step}: {out}, {out.with_suffix('.npz').name}")
+
+
+if __name__ == "__main__":
+    run_command(main)
