@@ -37,6 +37,8 @@ class Arguments:
     """Of a StyleGAN generator: the first image's own (the default), the fixed one, or none; the same in all frames."""
     loop: bool = True
     """Back to the first image in the end."""
+    smooth: bool = False
+    """z too follows a smooth curve: without the turn at each image, but not as evenly in between."""
     grid: tuple[int, int] = (1, 1)
     """ROWS COLUMNS of walks side by side, each through images of its own."""
     fps: float = 30.0
@@ -65,7 +67,7 @@ def codes(args: Arguments, trained):
     films = []
     for first in range(0, keys * walks, keys):
         through = latents.joined([drawn[labels[i % len(labels)]].take([first + i % keys]) for i in range(count)])
-        films.append(walk.walk(through, args.frames, classes=trained.generator.classes, loop=args.loop))
+        films.append(walk.walk(through, args.frames, classes=trained.generator.classes, loop=args.loop, smooth=args.smooth))
     return latents.joined(films).take(np.arange(walks * len(films[0].code)).reshape(walks, -1).T.ravel())
 
 

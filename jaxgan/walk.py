@@ -6,17 +6,18 @@ from jaxgan.errors import UserError
 from jaxgan.latents import Latents
 
 
-def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True) -> Latents:
+def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, smooth: bool = False) -> Latents:
     """The latents of a film through given ones, its keys.
 
     From key to key z moves by `great_circle`, so that what lies between is as typical as the keys; w by `cubic`, a smooth
-    curve. Labels go linearly from one's vector to the next's: from a 3 to an 8 through weights of both.
+    spline. Labels go linearly from one's vector to the next's: from a 3 to an 8 through weights of both.
 
     Args:
       latents: two keys or more, as `latents.draw` gives them.
       frames: steps from a key to the next, at least 1.
       classes: those of the generator; needed where the labels are classes.
       loop: back to the first key in the end. The frame after the last then is the first.
+      smooth: z too goes by the spline, its length by that of the lengths: great circles are even but turn sharply at keys.
     Returns:
       Latents of n * frames images, or without loop of (n - 1) * frames + 1: those at i * frames are the keys' own. c are vectors,
       float32 [.., classes]. All have the first key's `keys`: an image's own noise does not change on the way, nor flicker.
@@ -31,10 +32,15 @@ def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True) 
     legs = n if loop else n - 1
     leg, t = np.divmod(np.arange(legs * frames + (not loop)), frames)
     t = t / frames
-    place = great_circle if latents.code.ndim == 2 else cubic
-    code = place(latents.code, leg, t, loop=loop).astype(np.float32)
+    styles = latents.code.ndim > 2
+    code = (cubic if styles or smooth else great_circle)(latents.code, leg, t, loop=loop)
+    if smooth and not styles:
+        norms = np.linalg.norm(latents.code.astype(np.float64), axis=1, keepdims=True)
+        lengths = np.linalg.norm(code, axis=1, keepdims=True)
+        scaled = code / np.where(lengths == 0, 1, lengths) * cubic(norms, leg, t, loop=loop)
+        code = np.where(t[:, None] == 0, code, scaled)
     c = None if latents.c is None else _labels(np.asarray(latents.c), leg, t, classes)
-    return Latents(code, c, np.repeat(latents.keys[:1], len(leg), 0))
+    return Latents(code.astype(np.float32), c, np.repeat(latents.keys[:1], len(leg), 0))
 
 
 def great_circle(points, leg, t, *, loop: bool = True):
@@ -70,27 +76,29 @@ def great_circle(points, leg, t, *, loop: bool = True):
 
 
 def cubic(points, leg, t, *, loop: bool = True):
-    """A smooth curve through the points: a cubic from each to the next, whose speed at a point is half the way between its
-    neighbours. Place and velocity are continuous, and a point moved changes the two legs on either side of it alone.
+    """The cubic spline through the points, at even times: place, velocity and acceleration are continuous.
+
+    The velocities m at the points p solve m[i-1] + 4 m[i] + m[i+1] = 3 (p[i+1] - p[i-1]).
 
     Args:
       points: [n, ...], the keys.
-      leg, t, loop: as `great_circle`. Without loop the velocity at an end is that towards its only neighbour.
+      leg, t, loop: as `great_circle`. Without loop the acceleration is 0 at the ends: 2 m[0] + m[1] = 3 (p[1] - p[0]).
     Returns:
       [m, ...], float64.
-    Source: Catmull & Rom 1974 (the uniform spline of degree 3).
+    Source: de Boor 1978, "A Practical Guide to Splines", chapter IV.
     """
     points = np.asarray(points, np.float64)
     n, leg = len(points), np.asarray(leg)
     t = np.asarray(t, np.float64).reshape(-1, *(1,) * (points.ndim - 1))
-    before, here, there, after = (points[_at(leg + i, n, loop)] for i in (-1, 0, 1, 2))
-    if not loop:  # (b - a) at an end, not half of it
-        wide = lambda at_end: at_end.reshape(t.shape)
-        before = np.where(wide(leg == 0), 2 * here - there, before)
-        after = np.where(wide(leg >= n - 2), 2 * there - here, after)
-    start, end = (there - before) / 2, (after - here) / 2
+    one = np.eye(n)
+    after, before = one[_at(np.arange(n) + 1, n, loop)], one[_at(np.arange(n) - 1, n, loop)]
+    weights = 4 * one + after + before
+    if not loop:  # the neighbour beyond an end is the end itself
+        weights[[0, -1], [0, -1]] = 2
+    velocity = np.linalg.solve(weights, 3 * (after - before) @ points.reshape(n, -1)).reshape(points.shape)
+    there = _at(leg + 1, n, loop)
     h00, h10, h01, h11 = 2 * t**3 - 3 * t**2 + 1, t**3 - 2 * t**2 + t, 3 * t**2 - 2 * t**3, t**3 - t**2  # Hermite's
-    return h00 * here + h10 * start + h01 * there + h11 * end
+    return h00 * points[leg] + h10 * velocity[leg] + h01 * points[there] + h11 * velocity[there]
 
 
 def _at(i, n: int, loop: bool):

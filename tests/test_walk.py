@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.interpolate import CubicHermiteSpline
+from scipy.interpolate import CubicSpline
 
 import experiments.walk
 from jaxgan import convert, latents, walk, watch, weights
@@ -45,32 +45,31 @@ def test_no_circle_no_turn():
     np.testing.assert_allclose(at([1.0, 0], [1.0, 1e-4]), [1, 0.25e-4], rtol=1e-6)
     with pytest.raises(UserError, match="code 0 to its opposite"):
         at([1.0, 2], [-2.0, -4])
-    at = walk.great_circle(np.array([[1.0, 0], [0, 1], [0, -1]]), np.array([0, 2]), np.array([0.5, 0]), loop=False)
-    np.testing.assert_allclose(at, [[0.5**0.5] * 2, [0, -1]], atol=1e-12)  # the last stays: no way to the first
+    at = walk.great_circle(np.array([[1.0, 0], [0, 1], [-1, 0]]), np.array([0, 2]), np.array([0.5, 0]), loop=False)
+    np.testing.assert_allclose(at, [[0.5**0.5] * 2, [-1, 0]], atol=1e-12)  # the last stays: no way to the first, its opposite
 
 
-def test_the_smooth_curve_is_hermites_with_half_the_way_between_the_neighbours():
+def test_the_smooth_curve_is_the_cubic_spline():
     points = RNG.standard_normal((5, 2, 3))
-    x = np.linspace(0, 5, 36)[:-1]
-    leg, t = np.divmod(x, 1.0)
     around = np.concatenate([points, points[:1]])
-    slopes = (np.roll(around[:-1], -1, 0) - np.roll(around[:-1], 1, 0)) / 2
-    spline = CubicHermiteSpline(np.arange(6), around, np.concatenate([slopes, slopes[:1]]))
-    np.testing.assert_allclose(walk.cubic(points, leg.astype(int), t), spline(x), atol=1e-12)
-    slopes[0], slopes[-1] = points[1] - points[0], points[-1] - points[-2]
-    x = np.linspace(0, 4, 29)
-    leg, t = np.divmod(x, 1.0)
-    spline = CubicHermiteSpline(np.arange(5), points, slopes)
-    np.testing.assert_allclose(walk.cubic(points, leg.astype(int), t, loop=False), spline(x), atol=1e-12)
-    line = np.linspace([0.0, 3], [6, 0], 5)
-    np.testing.assert_allclose(walk.cubic(line, leg.astype(int), t, loop=False), np.linspace([0.0, 3], [6, 0], 29), atol=1e-12)
+    leg, t = np.divmod(np.linspace(0, 5, 36)[:-1], 1.0)
+    spline = CubicSpline(np.arange(6), around, bc_type="periodic")
+    np.testing.assert_allclose(walk.cubic(points, leg.astype(int), t), spline(leg + t), atol=1e-12)
+    there_and_back = CubicSpline(np.arange(3), points[[0, 1, 0]], bc_type="periodic")
+    np.testing.assert_allclose(walk.cubic(points[:2], leg.astype(int) % 2, t), there_and_back((leg + t) % 2), atol=1e-12)
+    leg, t = np.divmod(np.linspace(0, 4, 29), 1.0)
+    for n in (5, 3, 2):
+        spline = CubicSpline(np.arange(n), points[:n], bc_type="natural")
+        keep = leg + t <= n - 1
+        at = walk.cubic(points[:n], leg[keep].astype(int), t[keep], loop=False)
+        np.testing.assert_allclose(at, spline((leg + t)[keep]), atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(7,), (4, 6)])
+@pytest.mark.parametrize("shape, smooth", [((7,), False), ((7,), True), ((4, 6), False)])
 @pytest.mark.parametrize("loop", [True, False])
-def test_a_walk_is_at_the_keys_and_does_not_jump(shape, loop):
+def test_a_walk_is_at_the_keys_and_does_not_jump(shape, smooth, loop):
     given = keys(4, *shape)
-    film = walk.walk(given, 10, loop=loop)
+    film = walk.walk(given, 10, loop=loop, smooth=smooth)
     assert film.code.dtype == np.float32 and len(film.code) == (40 if loop else 31) and film.c is None
     np.testing.assert_array_equal(film.code[::10], given.code)
     np.testing.assert_array_equal(film.keys, np.repeat(given.keys[:1], len(film.code), 0))
@@ -79,9 +78,11 @@ def test_a_walk_is_at_the_keys_and_does_not_jump(shape, loop):
     legs = np.linalg.norm((np.roll(given.code, -1, 0) - given.code).reshape(4, -1), axis=1).repeat(10)[: len(steps)]
     assert (steps < 2 * legs / 10).all() and (steps > 0).all()
     bends = np.abs(np.diff(places, n=2, axis=0)).max()  # a smooth curve's own are of second order
-    finer = walk.walk(given, 1000, loop=loop).code
-    if len(shape) == 2:
-        assert np.abs(np.diff(finer, n=2, axis=0)).max() < bends / 1000
+    finer = np.abs(np.diff(walk.walk(given, 100, loop=loop, smooth=smooth).code, n=2, axis=0)).max()
+    assert finer < bends / 50 if smooth or len(shape) == 2 else finer > bends / 15
+    if smooth:
+        norms, middle = np.linalg.norm(given.code, axis=1), np.linalg.norm(film.code[5])
+        assert norms.min() * 0.8 < middle < norms.max() * 1.2
 
 
 def test_labels_go_through_weights_of_both():
