@@ -48,9 +48,9 @@ def closed_form(generator: nn.Module, variables, k: int, *, layers: tuple[int, i
       Directions; strengths are sqrt(eigenvalue), the length of the change of the styles for a step of 1.
     Raises:
       UserError: a generator without styles, k or layers that it does not have.
-    Source: Shen & Zhou 2021 (SeFa), eqs. 3 to 5. A has the scale of the layers' arithmetic (equalised learning rate), and
-      the style of StyleGAN2's image layers with those of the layer they share w with; the authors' code scales each row of A
-      to unit length.
+    Source: Shen & Zhou 2021 (SeFa). A has the scale of the layers' arithmetic (equalised learning rate). Deviations from the
+      authors' code, which scales each style's row of A to unit length and takes the style of StyleGAN2's last image layer
+      alone: rows as they are, and the styles of all image layers, each with the layer that it shares w with.
     """
     if not codes.has_styles(generator):
         raise UserError(f"closed_form: {codes.kind(generator)} has no styles, as those of StyleGANs; take jacobian")
@@ -81,7 +81,7 @@ def pca(latents: Latents, k: int, *, layers: tuple[int, int] | None = None) -> D
       Directions; strengths are the standard deviations of w along them.
     Raises:
       UserError: z in place of w, whose components all vary alike; fewer than two; k or layers that are not there.
-    Source: Härkönen et al. 2020 (GANSpace), section 2.2; layers as in 2.3.
+    Source: Härkönen et al. 2020 (GANSpace).
     """
     if latents.code.ndim != 3:
         raise UserError("pca: z varies alike in all directions; it is of w, of StyleGANs; take jacobian")
@@ -116,8 +116,8 @@ def jacobian(
       small step of 1. Of a linear generator they are J's singular values.
     Raises:
       UserError: what `latents.images` refuses; k or layers that the generator does not have.
-    Source: Ramesh et al. 2019, "A Spectral Regularizer for Unsupervised Disentanglement", section 2; Zhu et al. 2021 (low-rank
-      subspaces), section 3.1, for J^T J; Musco & Musco 2015, algorithm 2, for the iteration.
+    Source: Ramesh et al. 2019, "A Spectral Regularizer for Unsupervised Disentanglement"; Zhu et al. 2021 (low-rank
+      subspaces), of one image; Musco & Musco 2015, for the iteration.
     """
     first, end = check(generator, k, layers)
     code, c, keys = codes.checked(generator, latents, noise)

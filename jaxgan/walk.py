@@ -57,7 +57,7 @@ def great_circle(points, leg, t, *, loop: bool = True):
       [m, D], float64. Where both have one direction, or one of them is 0, the way is straight.
     Raises:
       UserError: two points in a row lie opposite each other: no circle between them is the shortest.
-    Source: Shoemake 1985, section 3.3; White 2016, "Sampling Generative Networks", section 2.1, for latents.
+    Source: Shoemake 1985; White 2016, "Sampling Generative Networks", for latents.
     """
     points, t = np.asarray(points, np.float64), np.asarray(t, np.float64)[:, None]
     here, there = points[leg], points[_at(np.add(leg, 1), len(points), loop)]
@@ -85,7 +85,7 @@ def cubic(points, leg, t, *, loop: bool = True):
       leg, t, loop: as `great_circle`. Without loop the acceleration is 0 at the ends: 2 m[0] + m[1] = 3 (p[1] - p[0]).
     Returns:
       [m, ...], float64.
-    Source: de Boor 1978, "A Practical Guide to Splines", chapter IV.
+    Source: de Boor 1978, "A Practical Guide to Splines".
     """
     points = np.asarray(points, np.float64)
     n, leg = len(points), np.asarray(leg)
