@@ -53,7 +53,7 @@ def write_animation(pictures: Iterable[Image.Image], path: Path, fps: float) -> 
     ends = np.round(np.arange(len(rest) + 2) * 1000 / fps / unit).astype(int) * unit
     options = {"save_all": True, "append_images": rest, "duration": np.diff(ends).tolist(), "loop": 0}
     options |= {"lossless": True, "quality": 0, "method": 0} if kind == "webp" else {}
-    _write_whole(path, lambda file: first.save(file, kind, **options))
+    write_whole(path, lambda file: first.save(file, kind, **options))
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
