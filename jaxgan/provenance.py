@@ -1,9 +1,12 @@
-"""Which code made a run."""
+"""Which code made a run, and which weights an image."""
 
+import hashlib
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+
+import numpy as np
 
 import jaxgan
 
@@ -29,3 +32,23 @@ def commit() -> str:
         return head.stdout.strip() + ("+" if git("status", "--porcelain", "--untracked-files=no").stdout.strip() else "")
     except (OSError, subprocess.SubprocessError):
         return ""
+
+
+def weights(params) -> str:
+    """sha256 of a tree of arrays: of every name, dtype, shape and bytes, in the order of the names. 64 hexadecimal digits.
+
+    Args:
+      params: nested dicts of arrays.
+    """
+    sha = hashlib.sha256()
+
+    def add(tree, path):
+        if hasattr(tree, "items"):
+            for name in sorted(tree):
+                add(tree[name], f"{path}/{name}")
+            return
+        array = np.ascontiguousarray(tree)
+        sha.update(f"{path} {array.dtype} {array.shape}".encode() + array.tobytes())
+
+    add(params, "")
+    return sha.hexdigest()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from jaxgan.metrics.protocols import PROTOCOLS
 
@@ -35,9 +36,9 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
     return picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
 
 
-def write_picture(picture: Image.Image, path: Path) -> None:
-    """Save as PNG, whole or not at all."""
-    write_whole(path, lambda file: picture.save(file, "png"))
+def write_picture(picture: Image.Image, path: Path, pnginfo: PngInfo | None = None) -> None:
+    """Save as PNG, whole or not at all; `pnginfo` are its texts, as `marks.png` makes them."""
+    write_whole(path, lambda file: picture.save(file, "png", pnginfo=pnginfo))
 
 
 def write_animation(pictures: Iterable[Image.Image], path: Path, fps: float) -> None:

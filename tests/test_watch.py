@@ -67,7 +67,7 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     watch.write_arrays(tmp_path / "in" / "a.npz", images=np.arange(3))
     np.testing.assert_array_equal(np.load(tmp_path / "in" / "a.npz")["images"], np.arange(3))
 
-    def full(self, file, kind):
+    def full(self, file, kind, **texts):
         file.write(b"some of it")
         raise OSError(28, "No space left on device")
 
