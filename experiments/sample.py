@@ -1,6 +1,7 @@
 """`python -m experiments.sample RUN [--n 64] [--seed 0] [--label K] [--psi 1.0] [--out samples.png | samples.npz | a folder]`.
 
-StyleGAN's generators also take `--noise const` and `--mix ROWS COLUMNS`, a table of style mixing.
+StyleGAN's generators also take `--noise const` and `--mix ROWS COLUMNS`, a table of style mixing. Every file says in its
+metadata that it is generated and how; `--watermark KEY` says it in the pixels, `--refuse-copies DATA` leaves copies out.
 """
 
 import dataclasses
@@ -52,6 +53,18 @@ class Arguments:
     """Scale and cut source images of another size than the run's; else they are refused."""
     average: float | None = None
     """Relative width of the weight average, such as 0.1: the last tenth. For runs with --posthoc; without it the run's own."""
+    watermark: str | None = None
+    """A secret text: every picture is marked with it, invisibly; experiments.verify FILES --watermark TEXT finds the mark."""
+    watermark_strength: float = 2.0
+    """Grey levels of the mark, half of it where the image is flat."""
+    refuse_copies: str = ""
+    """Any --data, or own for what the run was trained on: images too near to one of it are left out, and the next ones taken."""
+    refuse_share: float = 0.01
+    """How near is too near: what so many of the real images are to their nearest fellow."""
+    refuse_features: Literal["pixels", "random", "classifier", "inception"] = "pixels"
+    """In which the distance is taken."""
+    data_dir: str = ""
+    """Where the TFDS set of --refuse-copies lives; '' is the run's place."""
 
 
 def asked(args: Arguments, classes: int):
@@ -63,13 +76,10 @@ def asked(args: Arguments, classes: int):
     return args.rows * columns, np.arange(args.rows * columns) % columns if by_class else args.label, columns
 
 
-def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.sample")
-    out = Path(args.out)
+def check(args: Arguments, out: Path) -> None:
+    """UserError where what is asked for cannot be, before anything is read."""
     if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".npy"):
         raise UserError(f"--out {args.out}: write a .png, an .npz or a folder")
-    from jaxgan import restore, watch
-
     if args.mix and (out.suffix.lower() not in (".png", ".npz") or args.threshold is not None):
         raise UserError("--mix writes one table, a .png or an .npz, and takes no --threshold")
     if not args.out:
@@ -78,45 +88,105 @@ def main() -> None:
         raise UserError(f"--rows {args.rows}: ask for at least one row")
     if args.rows and (args.mix or args.source):
         raise UserError(f"--rows {args.rows} is of a grid of images from noise, without --mix or --source; leave it out")
+    if not (args.rows or args.mix) and args.n < 1:
+        raise UserError(f"--n {args.n}: ask for at least one image")
+    given = lambda name: getattr(args, name) != getattr(Arguments(""), name)
+    for name in ("watermark_strength", "refuse_share", "refuse_features", "data_dir"):
+        of = "watermark" if name == "watermark_strength" else "refuse_copies"
+        if given(name) and not given(of):
+            raise UserError(f"--{name.replace('_', '-')} is of --{of.replace('_', '-')}; give that too")
+    if args.refuse_copies and (args.mix or args.source):
+        raise UserError("--refuse-copies is of images from noise, without --mix or --source; leave it out")
+    if not 0 < args.refuse_share < 1:
+        raise UserError(f"--refuse-share {args.refuse_share:g}: it must be in (0, 1)")
     if args.resize and not args.source:
         raise UserError("--resize is of source images; give --source too")
     if args.mix_layers and not args.mix:
         raise UserError("--mix-layers is of a table of style mixing; give --mix ROWS COLUMNS too")
-    which = args.checkpoint
-    if which not in ("latest", "best") and not which.isdecimal():
-        raise UserError(f"--checkpoint {which}: it is latest, best or a step")
-    trained = restore.load(args.run, checkpoint_step=which, average=args.average)
+    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
+        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+
+
+def main() -> None:
+    args = parse(Arguments, prog="python -m experiments.sample")
+    out = Path(args.out)
+    check(args, out)
+    from experiments import safety
+    from jaxgan import restore
+
+    trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
     if args.source:
         return translated(args, trained, out)
     options = {"seed": args.seed, "psi": args.psi, "noise": args.noise}
-    if args.mix:
-        images, label, columns = trained.mix(args.mix, args.mix_layers, label=args.label, **options), args.label, args.mix[1] + 1
-        n = images.shape[0] * images.shape[1]
-    else:
-        n, label, columns = asked(args, trained.generator.classes if trained.vectors is None else 0)
-        options |= {"label": label, "threshold": args.threshold}
-        images = trained.sample(n, **options) if out.suffix.lower() in (".png", ".npz") else None
+    said = options | {"threshold": args.threshold, "average": args.average}
+    files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
     try:
-        if out.suffix.lower() == ".png":
-            watch.write_picture(watch.grid(images.reshape(-1, *images.shape[-3:]), columns=columns), out)
-        elif out.suffix.lower() == ".npz":
-            label = {} if label is None else {"labels": np.broadcast_to(np.int32(label), images.shape[:-3])}
-            watch.write_arrays(out, images=images, **label)
-        else:
-            update, close = watch.counter("writing images", n > 1000)
-            for i, image in enumerate(image for piece in trained.stream(n, **options) for image in piece):
-                watch.write_picture(watch.grid(image[None], pad=0, least=1), out / f"seed{args.seed}_{i:06d}.png")
-                update(i + 1, n)
-            close()
+        made = table(args, trained, files, options, out) if args.mix else drawn(args, trained, files, options, out)
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
-    made = f"a table of {args.mix[0]} x {args.mix[1]}" if args.mix else f"{n} images"
     print(f"{made} of {args.run} at step {trained.step}: {out}")
+
+
+def table(args: Arguments, trained, files, options: dict, out: Path) -> str:
+    """The table of --mix."""
+    from jaxgan import watch
+
+    images = trained.mix(args.mix, args.mix_layers, label=args.label, **options)
+    facts = {"label": args.label, "mix": args.mix, "mix_layers": args.mix_layers}
+    if out.suffix.lower() == ".png":
+        files.write_picture(watch.grid(images.reshape(-1, *images.shape[2:]), columns=images.shape[1]), out, **facts)
+    else:
+        files.write_arrays(out, facts, images, **labels_array(args.label, images.shape[:2]))
+    return f"a table of {args.mix[0]} x {args.mix[1]}"
+
+
+def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
+    """Images from noise."""
+    from experiments import safety
+    from jaxgan import filters, watch
+
+    n, label, columns = asked(args, trained.generator.classes if trained.vectors is None else 0)
+    groups = columns if np.ndim(label) else 1
+    label_of = lambda index: index % groups if np.ndim(label) else label
+    stream = lambda m: trained.stream(m, label=label_of(np.arange(m)), threshold=args.threshold, **options)
+    how = args.refuse_copies, args.data_dir, args.refuse_features, args.refuse_share
+    accept = safety.refuser(trained, *how) if args.refuse_copies else None
+    pieces, refused = filters.filtered(stream, accept, n, groups=groups), 0
+    if out.suffix.lower() not in (".png", ".npz"):
+        done, (update, close) = 0, watch.counter("writing images", n > 1000)
+        for piece in pieces:
+            for i, image in zip(piece.index, piece.images, strict=True):
+                path = out / f"seed{args.seed}_{i:06d}.png"
+                files.write_picture(watch.grid(image[None], pad=0, least=1), path, index=int(i), label=label_of(int(i)))
+            done, refused = done + len(piece.index), refused + len(piece.refused)
+            update(done, n)
+        close()
+        return summary(n, refused, accept)
+    found = list(pieces)
+    index, images = (np.concatenate([getattr(piece, name) for piece in found]) for name in ("index", "images"))
+    order = filters.in_rows(index, groups)
+    index, images = index[order], images[order]
+    labels = label_of(index)
+    facts = {"index": index.tolist(), "label": labels.tolist() if groups > 1 else labels}
+    if out.suffix.lower() == ".png":
+        files.write_picture(watch.grid(images, columns=columns), out, **facts)
+    else:
+        files.write_arrays(out, facts, images, **labels_array(labels, (n,)))
+    return summary(n, sum(len(piece.refused) for piece in found), accept)
+
+
+def labels_array(label, shape) -> dict[str, np.ndarray]:
+    """The array `labels` of an .npz; none where no label was given."""
+    return {} if label is None else {"labels": np.broadcast_to(np.int32(label), shape)}
+
+
+def summary(n: int, refused: int, accept) -> str:
+    return f"{n} images" + (f" ({refused} others refused)" if accept else "")
 
 
 def translated(args: Arguments, trained, out: Path) -> None:
     """The images that the generator makes of --source."""
-    from experiments import translate
+    from experiments import safety, translate
 
     noisy = {"label": None, "psi": 1.0, "threshold": None, "noise": None, "mix": None}
     given = [name for name, default in noisy.items() if getattr(args, name) != default]
@@ -124,8 +194,6 @@ def translated(args: Arguments, trained, out: Path) -> None:
         raise UserError(f"--source: --{given[0]} is for images from noise; leave it out")
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
-    if args.n < 1:
-        raise UserError(f"--n {args.n}: ask for at least one image")
     inside, source = out.resolve(), Path(args.source).expanduser().resolve()
     if out.suffix.lower() in (".png", ".npz"):
         replaces = inside == source
@@ -136,7 +204,8 @@ def translated(args: Arguments, trained, out: Path) -> None:
     try:
         background = trained.config.get("settings", {}).get("background", "white")
         how = {"resize": args.resize, "seed": args.seed, "background": background}
-        n = translate.write(trained, args.source, out, n=args.n, **how)
+        files = safety.output(args.run, trained, args.watermark, args.watermark_strength, seed=args.seed, average=args.average)
+        n = translate.write(trained, args.source, out, files, n=args.n, **how)
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"{n} images of {args.source} by {args.run} at step {trained.step}: {out}")

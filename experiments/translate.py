@@ -1,11 +1,13 @@
 """`python -m experiments.sample RUN --source IMAGES`: what a trained generator makes of anybody's images."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from jaxgan import restore, translate, watch
+from experiments.safety import Output
+from jaxgan import marks, restore, translate, watch
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
 
@@ -13,12 +15,23 @@ PIECE = 64
 """Images read, translated and written at once."""
 
 
-def write(trained: restore.Trained, source: str, out: Path, *, resize: bool, seed: int, n: int, background: str = "white") -> int:
+def write(
+    trained: restore.Trained,
+    source: str,
+    out: Path,
+    written: Output,
+    *,
+    resize: bool,
+    seed: int,
+    n: int,
+    background: str = "white",
+) -> int:
     """Translate every image of a file, folder or archive.
 
     Args:
       out: a .png gets a grid of the first n images, each beside its source; an .npz the arrays `images`, `sources` and `names`;
         anything else is a folder of images with the sources' names, as .png.
+      written: what the files carry. Each image's facts name its source by a digest of its pixels.
       resize, background, seed: as `open_loose` and `translate.translate`.
     Returns:
       How many.
@@ -31,18 +44,21 @@ def write(trained: restore.Trained, source: str, out: Path, *, resize: bool, see
     names, read = open_loose(source, (*generator.shape[:2], generator.source_channels), resize=resize, background=background)
     if out.suffix.lower() not in (".png", ".npz"):
         files = as_png(names)
-        for first, _, images in pieces(trained, read, len(names), seed):
+        for first, sources, images in pieces(trained, read, len(names), seed):
             for i, image in enumerate(images):
-                watch.write_picture(watch.grid(image[None], pad=0, least=1), out / files[first + i])
+                facts = {"index": first + i, "source": hashlib.sha256(sources[i].tobytes()).hexdigest()}
+                written.write_picture(watch.grid(image[None], pad=0, least=1), out / files[first + i], **facts)
         return len(names)
     count = min(n, len(names)) if out.suffix.lower() == ".png" else len(names)
     found = list(pieces(trained, read, count, seed))
     sources, images = (np.concatenate([piece[k] for piece in found]) for k in (1, 2))
+    facts = {"index": list(range(count))}
     if out.suffix.lower() == ".npz":
-        watch.write_arrays(out, images=images, sources=sources, names=np.array(names))
+        written.write_arrays(out, facts, images, sources=sources, names=np.array(names))
     else:
         columns = 2 * max(1, round(len(images) ** 0.5 / 2**0.5))
-        watch.write_picture(watch.grid(translate.side_by_side(sources, images), columns=columns), out)
+        sheet = watch.grid(translate.side_by_side(sources, images), columns=columns)
+        written.write_picture(sheet, out, marks.COMPOSITE, **facts)
     return count
 
 

@@ -1,0 +1,84 @@
+"""What the commands do so that their images are safe to hand on: say that they are generated, mark them, refuse copies."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxgan import marks, restore, watch, watermark
+from jaxgan.data import open_source
+from jaxgan.errors import UserError
+
+
+class Output(NamedTuple):
+    """What every file that is written carries."""
+
+    facts: dict[str, Any]
+    key: str = ""
+    strength: float = 2.0
+
+    def marked(self, images: np.ndarray) -> np.ndarray:
+        """uint8 [..., H, W, C] with the watermark, or as they are where there is no key."""
+        if not self.key:
+            return images
+        return watermark.embed(images.reshape(-1, *images.shape[-3:]), self.key, self.strength).reshape(images.shape)
+
+    def write_picture(self, picture: Image.Image, path: Path, kind: str = marks.GENERATED, **facts) -> None:
+        """A PNG, marked as a whole."""
+        if self.key:
+            pixels = np.asarray(picture)
+            picture = Image.fromarray(self.marked(pixels[..., None] if pixels.ndim == 2 else pixels).reshape(pixels.shape))
+        watch.write_picture(picture, path, marks.png(self.facts | facts, kind))
+
+    def write_arrays(self, path: Path, facts: dict[str, Any], images: np.ndarray, **arrays: np.ndarray) -> None:
+        """An .npz, each image marked."""
+        said = marks.array(self.facts | facts)
+        watch.write_arrays(path, images=self.marked(images), **arrays, **{marks.NAME: said})
+
+
+def output(run: str, trained: restore.Trained, key: str | None, strength: float, **facts) -> Output:
+    """Of a run and what was asked of it. UserError where a watermark cannot be made so."""
+    if key == "":
+        raise UserError("--watermark is empty; give a secret text")
+    if key is not None and not 1 <= strength <= 32:
+        raise UserError(f"--watermark-strength {strength:g}: it must be 1 to 32 grey levels")
+    said = marks.facts(run, trained.step, trained.variables["params"]) | facts
+    return Output(said | ({"watermark": strength} if key else {}), key or "", strength)
+
+
+def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share: float) -> Callable[[np.ndarray], np.ndarray]:
+    """The test that refuses copies of a data set; says how near is too near, and how often a real image would be refused.
+
+    Args:
+      name: any --data, or 'own' for what the run was trained on.
+      data_dir: where TFDS sets live; '' is the run's.
+      kind: of features, as `measure.extractor` names them.
+      share: of real images that may be refused.
+    """
+    from jaxgan.metrics import copies, measure
+
+    settings = trained.config.get("settings", {})
+    if name == "own" and "data" not in settings:
+        raise UserError("--refuse-copies own: this is no run directory, so its data is not known; name the data")
+    own = name in ("own", settings.get("data"))
+    update, close = watch.counter("training images", True)
+    source = open_source(
+        settings["data"] if own else name,
+        data_dir=data_dir or settings.get("data_dir", ""),
+        split=settings.get("split", "train") if own else "train",
+        size=trained.generator.shape[:2],
+        channels=trained.generator.shape[2],
+        background=settings.get("background", "white"),
+        skip_broken=settings.get("skip_broken", False),
+        progress=update,
+    )
+    extractor = measure.extractor(kind, source)
+    found = copies.copies(source, extractor, share=share, mirror=settings.get("mirror", False), progress=update)
+    close()
+    print(
+        f"refused is what lies within {found.threshold:.4g} of an image of {source.name}, in {extractor.name}, "
+        f"as {found.share.value:.2%} of its own images do to another (± {found.share.error:.2%})"
+    )
+    return found.accept

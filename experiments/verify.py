@@ -1,0 +1,122 @@
+"""`python -m experiments.verify FILES [--watermark KEY]`: what image files say of themselves, and whether they have a key's mark.
+
+Exit code 0: every file says that it is generated; with --watermark: the mark is in them. 1: not so. 2: a file cannot be read.
+"""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from PIL import Image
+
+from experiments.cli import parse, run_command
+from jaxgan import marks, watch, watermark
+from jaxgan.errors import UserError
+
+SUFFIXES = (".png", ".npz", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""What is taken of a folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What image files say of themselves; a statement that anybody can write or remove. A watermark is harder to lose."""
+
+    files: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Images, .npz of images, or folders of them."""
+    watermark: str | None = None
+    """The text that the images were marked with. The score of each file is printed, and that of all together, which finds a mark
+    that single small images are too small for: one key must have marked all of them or none."""
+    cropped: bool = False
+    """Look for the mark of pieces cut from images; then each file must have it."""
+    size: tuple[int, int] | None = None
+    """H W that resized images had when they were marked: they are brought back to it before the mark is looked for."""
+
+
+def found(names: tuple[str, ...]) -> list[Path]:
+    """The files of these names, and those in folders, in order."""
+    files = []
+    for name in names:
+        path = Path(name).expanduser()
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if not inside:
+            raise UserError(f"{name}: there are no images in this folder")
+        files += inside
+    if not files:
+        raise UserError("name one file or more")
+    return files
+
+
+def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarray]:
+    """What a file says, and its images uint8 [n, H, W, C]. UserError where there are none to be read."""
+    try:
+        if path.suffix.lower() == ".npz":
+            with np.load(path, allow_pickle=False) as file:
+                images = file["images"]
+            return marks.of_arrays(path), images.reshape(-1, *images.shape[-3:])
+        with Image.open(path) as picture:
+            picture.load()
+            said = marks.of_picture(picture)
+            mode = picture.mode if picture.mode in ("L", "RGB", "RGBA") else "RGBA" if "transparency" in picture.info else "RGB"
+            pixels = picture.convert(mode)
+            pixels = np.asarray(pixels if size is None else pixels.resize(size[::-1], Image.Resampling.BICUBIC))
+            return said, pixels.reshape(1, *pixels.shape[:2], -1)
+    except (KeyError, zipfile.BadZipFile, Image.DecompressionBombError, SyntaxError, EOFError, OSError, ValueError) as e:
+        why = e.strerror if isinstance(e, OSError) and e.strerror else " ".join(str(e).split()) or type(e).__name__
+        raise UserError(f"{path}: it cannot be read as images ({why})") from None
+
+
+def words(said: marks.Said) -> str:
+    """What a file says, in one line without control characters."""
+    kind = f"generated (IPTC {said.kind})" if said.kind in (marks.GENERATED, marks.COMPOSITE) else f"IPTC {said.kind}"
+    kind = kind if said.kind else "says nothing of its source"
+    return kind if said.facts is None else f"{kind} {json.dumps(shortened(said.facts))}"
+
+
+def shortened(facts: dict) -> dict:
+    """Long lists as their first, last and number, and digests by their beginning."""
+    short = lambda v: f"{v[0]}...{v[-1]} ({len(v)})" if isinstance(v, list) and len(v) > 8 else v
+    return {name: v[:12] if name in ("weights", "source") and isinstance(v, str) else short(v) for name, v in facts.items()}
+
+
+def main() -> int:
+    args = parse(Arguments, prog="python -m experiments.verify")
+    if args.watermark == "":
+        raise UserError("--watermark is empty; give the text that the images were marked with")
+    if (args.cropped or args.size) and not args.watermark:
+        raise UserError("--cropped and --size are of the watermark's test; give --watermark too")
+    if args.size and min(args.size) < 1:
+        raise UserError(f"--size {args.size[0]} {args.size[1]}: both must be at least 1")
+    files, said, least, total = found(args.files), [], np.inf, 0.0
+    update, close = watch.counter("reading", len(files) > 100)
+    for i, path in enumerate(files):
+        says, images = look(path, args.size)
+        said.append(says)
+        line = f"{path}: {words(says)}"
+        if args.watermark:
+            try:
+                evidence = sum(watermark.evidence(images[j : j + 64]).sum(0, keepdims=True) for j in range(0, len(images), 64))
+            except ValueError as e:
+                raise UserError(f"{path}: {e}") from None
+            score = float(watermark.score(evidence, args.watermark, cropped=args.cropped)[0])
+            least, total = min(least, score), total + evidence
+            line += f"; watermark score {score:.1f}"
+        print(line)
+        update(i + 1, len(files))
+    close()
+    if not args.watermark:
+        return 0 if all(s.kind in (marks.GENERATED, marks.COMPOSITE) for s in said) else 1
+    score = least if args.cropped else float(watermark.score(total, args.watermark)[0])
+    what = "the least of all" if args.cropped else "all together"
+    print(
+        f"{len(files)} files: watermark {'found' if score >= watermark.FOUND else 'not found'}, score {score:.1f} of {what} "
+        f"(found is {watermark.FOUND:g} and more, which a file without it has once in 3.5 million)"
+    )
+    return 0 if score >= watermark.FOUND else 1
+
+
+if __name__ == "__main__":
+    run_command(main)

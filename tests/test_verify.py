@@ -1,0 +1,176 @@
+"""From the command that writes images to the one that checks them, with a generator that copies every second training image."""
+
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from PIL import Image
+
+import experiments.sample
+import experiments.verify
+from experiments.safety import Output
+from experiments.translate import write
+from jaxgan import marks, restore, watermark
+from jaxgan.data import arrays
+from jaxgan.errors import UserError
+from jaxgan.metrics import measure
+
+DIGITS = arrays.digits()[0]
+
+
+class Planted(nn.Module):
+    """A training image where z is below 0, a negative of one elsewhere; the class is its first pixel."""
+
+    shape = (28, 28, 1)
+    classes = 2
+    z_dim = 1
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+        table = self.param("table", lambda _: jnp.zeros(DIGITS.shape))
+        x = table[jax.vmap(lambda key: jax.random.randint(key, (), 0, len(DIGITS)))(keys)]
+        x = jnp.where(z[:, :, None, None] < 0, x, -x)
+        return x.at[:, 0, 0, 0].set(c / 127.5 - 1)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Either command, in this process: (exit code, what it printed)."""
+    params = {"table": jnp.asarray(DIGITS / np.float32(127.5) - 1)}
+    trained = restore.Trained(Planted(), {"params": params}, {"settings": {"data": "digits"}}, 5)
+    monkeypatch.setattr(restore, "load", lambda *_, **__: trained)
+    monkeypatch.setattr(measure, "cache_directory", lambda: tmp_path / "cache")
+
+    def call(name, *args):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, args)])
+        code = {"sample": experiments.sample, "verify": experiments.verify}[name].main()
+        return code or 0, capsys.readouterr().out
+
+    call.trained = trained
+    return call
+
+
+def copied(images):
+    """Whether an image is one of the digits, but for the first pixel."""
+    known = {digit.tobytes()[1:] for digit in DIGITS}
+    return np.array([image.tobytes()[1:] in known for image in images])
+
+
+def test_copies_are_replaced_and_numbers_stay(command, tmp_path):
+    out = tmp_path / "my run"
+    everything = command.trained.sample(64, seed=3)
+    assert 20 < copied(everything).sum() < 44
+    _, said = command("sample", tmp_path / "run", "--seed", 3, "--n", 12, "--out", out, "--refuse-copies", "own")
+    good = np.flatnonzero(~copied(everything))[:12]
+    assert sorted(p.name for p in out.iterdir()) == [f"seed3_{i:06d}.png" for i in good]
+    assert f"12 images ({good[-1] - 11} others refused)" in said and "in pixels-14x14x1, as 1.00% of its own" in said
+    for i in good:
+        with Image.open(out / f"seed3_{i:06d}.png") as picture:
+            facts = marks.of_picture(picture).facts
+            np.testing.assert_array_equal(np.asarray(picture), everything[i, ..., 0])
+        assert facts["index"] == i and facts["run"] == "run" and facts["step"] == 5 and str(tmp_path) not in json.dumps(facts)
+        options = {name: facts[name] for name in ("seed", "psi", "threshold", "noise", "label")}
+        np.testing.assert_array_equal(command.trained.sample(facts["index"] + 1, **options)[-1], everything[i])
+    table = tmp_path / "table.npz"
+    command("sample", "run", "--rows", 3, "--out", table, "--refuse-copies", "digits", "--refuse-share", 0.005)
+    assert not copied(np.load(table)["images"]).any()
+    assert np.load(table)["labels"].tolist() == np.load(table)["images"][:, 0, 0, 0].tolist() == [0, 1] * 3
+    facts = marks.of_arrays(table).facts
+    again = command.trained.sample(max(facts["index"]) + 1, label=np.arange(max(facts["index"]) + 1) % 2)
+    np.testing.assert_array_equal(again[facts["index"]], np.load(table)["images"])
+
+
+def test_a_mark_goes_through_every_kind_of_file(command, tmp_path):
+    plain = command.trained.sample(20)
+    for name in ("a.png", "a.npz", "a"):
+        command("sample", "run", "--n", 20, "--out", tmp_path / name, "--watermark", "secret", "--watermark-strength", 3)
+        code, said = command("verify", tmp_path / name, "--watermark", "secret")
+        assert code == 0 and "watermark found" in said and '"watermark": 3.0' in said and "secret" not in said
+        code, said = command("verify", tmp_path / name, "--watermark", "another")
+        assert code == 1 and "watermark not found" in said
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["images"], watermark.embed(plain, "secret", 3))
+    with Image.open(tmp_path / "a" / "seed0_000007.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), watermark.embed(plain, "secret", 3)[7, ..., 0])
+    command("sample", "run", "--n", 20, "--out", tmp_path / "plain")
+    with Image.open(tmp_path / "plain" / "seed0_000007.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), plain[7, ..., 0])
+    assert command("verify", tmp_path / "plain", "--watermark", "secret")[0] == 1
+    with Image.open(tmp_path / "a.png") as picture:
+        piece, small = picture.crop((101, 37, 391, 300)), picture.resize((picture.width * 9 // 10, picture.height * 9 // 10))
+        size = picture.height, picture.width
+    piece.save(tmp_path / "piece.png")
+    small.save(tmp_path / "small.png")
+    assert command("verify", tmp_path / "piece.png", "--watermark", "secret")[0] == 1
+    assert command("verify", tmp_path / "piece.png", "--watermark", "secret", "--cropped")[0] == 0
+    assert command("verify", tmp_path / "small.png", "--watermark", "secret")[0] == 1
+    assert command("verify", tmp_path / "small.png", "--watermark", "secret", "--size", *size)[0] == 0
+
+
+def test_the_exit_code_is_for_scripts(command, tmp_path):
+    command("sample", "run", "--n", 3, "--out", tmp_path / "in")
+    files = sorted((tmp_path / "in").iterdir())
+    code, said = command("verify", *files)
+    assert code == 0 and said.count("generated (IPTC trainedAlgorithmicMedia)") == 3
+    Image.new("P", (4, 4)).save(tmp_path / "in" / "z.png")
+    code, said = command("verify", tmp_path / "in")
+    assert code == 1 and said.count("generated") == 6 and "z.png: says nothing of its source" in said
+    (tmp_path / "broken.npz").write_bytes(files[0].read_bytes())
+    np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    for args, says in (
+        ((tmp_path / "none.png",), "No such file"),
+        ((tmp_path / "broken.npz",), "cannot be read as images"),
+        ((tmp_path / "other.npz",), "cannot be read as images"),
+        ((tmp_path / "cache",), "No such file"),
+        ((), "name one file"),
+        ((files[0], "--cropped"), "give --watermark too"),
+        ((files[0], "--watermark", "k", "--size", "0", "3"), "at least 1"),
+        ((files[0], "--watermark", ""), "--watermark is empty"),
+    ):
+        with pytest.raises(UserError, match=says):
+            command("verify", *args)
+
+
+def test_what_is_asked_for_is_checked_before_anything_is_made(command, tmp_path):
+    out = ("--out", tmp_path / "out.png")
+    for args, says in (
+        (("--watermark", ""), "--watermark is empty"),
+        (("--watermark", "k", "--watermark-strength", "0.5"), "1 to 32"),
+        (("--watermark-strength", "3"), "is of --watermark; give that too"),
+        (("--refuse-share", "0.1"), "is of --refuse-copies; give that too"),
+        (("--refuse-copies", "own", "--refuse-share", "1"), r"must be in \(0, 1\)"),
+        (("--refuse-copies", "own", "--mix", "1", "1"), "images from noise"),
+        (("--refuse-copies", "own", "--refuse-share", "0.0001"), "too few to refuse"),
+        (("--n", "0"), "at least one image"),
+    ):
+        with pytest.raises(UserError, match=says):
+            command("sample", "run", *args, *out)
+    assert not out[1].exists()
+
+
+class Inverse(nn.Module):
+    """The negative of a source image."""
+
+    shape = (28, 28, 1)
+    source_channels = 1
+    z_dim = classes = 0
+
+    def __call__(self, source, c=None, *, keys=None, train=False, axis=None):
+        return -source
+
+
+def test_translated_images_name_their_sources_by_digest(tmp_path):
+    Image.fromarray(DIGITS[0, ..., 0]).save(tmp_path / "name.bmp")
+    trained, written = restore.Trained(Inverse(), {}, {}, 1), Output({"run": "r"}, "k")
+    how = {"resize": False, "seed": 0, "n": 1}
+    write(trained, str(tmp_path / "name.bmp"), tmp_path / "out", written, **how)
+    with Image.open(tmp_path / "out" / "name.png") as picture:
+        said = marks.of_picture(picture)
+        np.testing.assert_array_equal(np.asarray(picture), watermark.embed(255 - DIGITS[:1], "k")[0, ..., 0])
+    assert said.kind == "trainedAlgorithmicMedia" and said.facts["index"] == 0 and len(said.facts["source"]) == 64
+    write(trained, str(tmp_path / "name.bmp"), tmp_path / "a.png", written, **how)
+    with Image.open(tmp_path / "a.png") as picture:  # the source is beside it
+        assert marks.of_picture(picture).kind == "compositeWithTrainedAlgorithmicMedia"
