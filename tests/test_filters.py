@@ -31,9 +31,10 @@ def test_image_i_stays_image_i_and_the_next_are_taken(size):
     assert taken(numbers(size), None, 5) == [[0, 1, 2, 3, 4], []]
 
 
-def test_each_column_of_a_table_gets_as_many():
+@pytest.mark.parametrize("size", [1, 4, 64])
+def test_each_column_of_a_table_gets_as_many(size):
     bad = np.array([0, 3, 4, 7])
-    index, refused = taken(numbers(3), lambda x: ~np.isin(x.ravel(), bad), 6, groups=3)
+    index, refused = taken(numbers(size), lambda x: ~np.isin(x.ravel(), bad), 6, groups=3)
     assert index == [1, 2, 5, 6, 9, 10] and refused == [0, 3, 4, 7]  # 8 would be a third one of its column
     order = filters.in_rows(np.array(index), 3)
     assert np.array(index)[order].tolist() == [6, 1, 2, 9, 10, 5]

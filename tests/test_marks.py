@@ -90,8 +90,8 @@ def test_the_facts_hold_the_weights_and_no_path(tmp_path, monkeypatch):
     assert marks.facts(".", 7, params)["run"] == tmp_path.name
     assert found["weights"] == provenance.weights({"a": params["a"], "b": dict(params["b"])})
     changed = [params | {"a": np.float32(1e-7)}, params | {"b": {"x": np.ones((2, 1), np.float32)}}]
-    changed += [{"b": params["b"], "c": params["a"]}]
-    assert len({provenance.weights(tree) for tree in (params, *changed)}) == 4
+    changed += [{"b": params["b"], "c": params["a"]}, params | {"b": {"y": params["b"]["x"]}}]
+    assert len({provenance.weights(tree) for tree in (params, *changed)}) == 5
 
 
 @pytest.mark.parametrize("kind", [marks.GENERATED, marks.COMPOSITE])

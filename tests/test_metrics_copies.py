@@ -59,6 +59,15 @@ def test_mirrored_copies_are_refused_where_asked(digits, source):
     assert both.threshold <= one.threshold and both.share.value <= 0.1
 
 
+def test_where_the_set_has_copies_of_its_own_these_alone_are_refused(digits, source):
+    twice = np.concatenate([digits[:20], digits[:20]])
+    found = copies.copies(
+        source._replace(n=40, read=twice.__getitem__, fingerprint="4"), features.pixels(source.shape), share=0.1
+    )
+    assert found.threshold == 0 and found.share == (1.0, 0.0)
+    assert found.accept(digits[:40]).tolist() == [False] * 20 + [True] * 20
+
+
 def test_too_few_training_images(source):
     with pytest.raises(UserError, match="too few to refuse"):
         copies.copies(source._replace(n=20, fingerprint="3"), features.pixels(source.shape))

@@ -116,6 +116,8 @@ def test_of_black_half_of_the_pattern_is_left_and_a_flat_image_scores_nothing():
     marked = watermark.embed(black, "k", 2)
     np.testing.assert_array_equal(marked[0, :, :, 0], watermark.signs("k")[:28, :28] > 0)
     assert 0.75 * 28 < watermark.detect(marked, "k")[0] <= 28
+    grey = watermark.embed(black + np.uint8(128), "k", 1)[0, :, :, 0].astype(int) - 128
+    np.testing.assert_array_equal(grey, watermark.signs("k")[:28, :28])  # bytes are never rounded back
     np.testing.assert_array_equal(watermark.detect(black, "k"), [0.0])
     np.testing.assert_array_equal(watermark.detect(black, "k", cropped=True), [0.0])
 
