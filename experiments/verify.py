@@ -33,7 +33,7 @@ class Arguments:
     cropped: bool = False
     """Look for the mark of pieces cut from images; then each file must have it."""
     size: tuple[int, int] | None = None
-    """H W that resized images had when they were marked: they are brought back to it before the mark is looked for."""
+    """H W that resized pictures had when they were marked: they are brought back to it before the mark is looked for."""
 
 
 def found(names: tuple[str, ...]) -> list[Path]:
