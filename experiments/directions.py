@@ -94,6 +94,7 @@ def main() -> None:
     args = parse(Arguments, prog="python -m experiments.directions")
     out = Path(args.out)
     check(args, out)
+    from experiments import safety
     from jaxgan import directions, restore, watch
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
@@ -103,9 +104,11 @@ def main() -> None:
     amounts = np.linspace(-args.range, args.range, args.steps)[None] * spread[:, None]
     images = trained.truncated(args.psi).images(directions.table(image, result, amounts), noise=args.noise)
     arrays = {"directions": result.vectors, "strengths": result.strengths, "spread": spread}
+    said = ("method", "range", "steps", "image", "seed", "label", "layers", "local", "draws", "psi", "noise", "average")
+    files = safety.output(args.run, trained, directions={name: getattr(args, name) for name in said})
     try:
-        watch.write_picture(watch.grid(images, columns=args.steps), out)
-        watch.write_arrays(out.with_suffix(".npz"), images=images.reshape(args.n, -1, *images.shape[1:]), **arrays)
+        files.write_picture(watch.grid(images, columns=args.steps), out)
+        files.write_arrays(out.with_suffix(".npz"), {}, images.reshape(args.n, -1, *images.shape[1:]), **arrays)
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"strengths: {', '.join(f'{s:.3g}' for s in result.strengths)}")

@@ -38,7 +38,7 @@ class Output(NamedTuple):
         watch.write_arrays(path, images=self.marked(images), **arrays, **{marks.NAME: said})
 
 
-def output(run: str, trained: restore.Trained, key: str | None, strength: float, **facts) -> Output:
+def output(run: str, trained: restore.Trained, key: str | None = None, strength: float = 2.0, **facts) -> Output:
     """Of a run and what was asked of it. UserError where a watermark cannot be made so."""
     if key == "":
         raise UserError("--watermark is empty; give a secret text")

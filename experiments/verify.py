@@ -17,7 +17,7 @@ from experiments.cli import parse, run_command
 from jaxgan import marks, watch, watermark
 from jaxgan.errors import UserError
 
-SUFFIXES = (".png", ".npz", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".png", ".npz", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 """What is taken of a folder."""
 
 

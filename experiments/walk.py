@@ -89,29 +89,35 @@ def rendered(args: Arguments, trained, latents) -> Iterator[np.ndarray]:
 
 
 def write(args: Arguments, out: Path, trained, latents) -> int:
-    """Writes them; how many frames."""
-    from jaxgan import watch
+    """Writes them, with what they are of in their metadata; how many frames."""
+    from experiments import safety
+    from jaxgan import marks, watch
+
+    said = {
+        name: getattr(args, name) for name in ("keys", "frames", "seed", "label", "psi", "noise", "loop", "smooth", "average")
+    }
+    files = safety.output(args.run, trained, walk=said)
 
     frames, kind = rendered(args, trained, latents), out.suffix.lower()
     several = args.grid != (1, 1)
     picture = lambda tiles: watch.grid(tiles, columns=args.grid[1], pad=int(several))
     if kind in ANIMATED:
         pictures = [picture(tiles) for tiles in frames]
-        watch.write_animation(pictures, out, args.fps)
+        watch.write_animation(pictures, out, args.fps, marks.packet())
         return len(pictures)
     if kind in ARRAYS:
         images = np.stack(list(frames), 1)
         if kind == ".npz":
             by_walk = lambda a: a.reshape(-1, len(images), *a.shape[1:]).swapaxes(0, 1)
             c = {} if latents.c is None else {"c": by_walk(latents.c)}
-            watch.write_arrays(out, images=images, code=by_walk(latents.code), **c)
+            files.write_arrays(out, {}, images, code=by_walk(latents.code), **c)
         else:
             columns = images.shape[1] if several else args.frames
-            watch.write_picture(watch.grid(images.reshape(-1, *images.shape[2:]), columns=columns, least=1024), out)
+            files.write_picture(watch.grid(images.reshape(-1, *images.shape[2:]), columns=columns, least=1024), out)
         return images.shape[1]
     n = 0
     for tiles in frames:
-        watch.write_picture(picture(tiles), out / f"frame{n:06d}.png")
+        files.write_picture(picture(tiles), out / f"frame{n:06d}.png", frame=n)
         n += 1
     return n
 

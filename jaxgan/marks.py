@@ -22,6 +22,7 @@ IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GENERATED, COMPOSITE = "trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"
 """IPTC's digital source types: all of a trained generator; parts of it beside other images."""
 
+TOOL = f"jaxgan {jaxgan.__version__}"
 PACKET = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
@@ -59,11 +60,16 @@ def png(said: dict[str, Any], kind: str = GENERATED) -> PngInfo:
     Source: the PNG specification, 11.3.3 (texts); XMP part 3 (its place in a PNG); IPTC Photo Metadata Standard, Digital Source
       Type; NewsCodes for its values.
     """
-    tool, info = f"jaxgan {jaxgan.__version__}", PngInfo()
-    info.add_text("Software", tool)
+    info = PngInfo()
+    info.add_text("Software", TOOL)
     info.add_text(NAME, json.dumps(said))
-    info.add_itxt(XMP, PACKET.format(tool=tool, kind=IPTC + kind))
+    info.add_itxt(XMP, packet(kind).decode())
     return info
+
+
+def packet(kind: str = GENERATED) -> bytes:
+    """The XMP packet alone, for a film."""
+    return PACKET.format(tool=TOOL, kind=IPTC + kind).encode()
 
 
 def array(said: dict[str, Any]) -> np.ndarray:
@@ -74,7 +80,7 @@ def array(said: dict[str, Any]) -> np.ndarray:
 def of_picture(picture: Image.Image) -> Said:
     """What an opened picture of any format says; of a PNG the facts too."""
     info = picture.info
-    packet = info.get(XMP) or info.get("xmp") or ""
+    packet = info.get(XMP) or info.get("xmp") or info.get("comment") or ""  # of PNG, of WebP, of GIF
     packet = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else str(packet)
     kind = re.search(re.escape(IPTC).replace("http:", "https?:") + r"(\w{1,80})", packet)
     return Said(_parsed(info.get(NAME)), kind and kind[1])

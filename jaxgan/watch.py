@@ -41,19 +41,20 @@ def write_picture(picture: Image.Image, path: Path, pnginfo: PngInfo | None = No
     write_whole(path, lambda file: picture.save(file, "png", pnginfo=pnginfo))
 
 
-def write_animation(pictures: Iterable[Image.Image], path: Path, fps: float) -> None:
+def write_animation(pictures: Iterable[Image.Image], path: Path, fps: float, xmp: bytes = b"") -> None:
     """Save as an animated .webp (without loss) or .gif that starts again for ever, whole or not at all.
 
     Args:
       pictures: of one size; a GIF has up to 256 colours in each.
       path: its suffix says which.
       fps: pictures a second. They are shown for whole 1/1000 s, in a GIF for whole 1/100 s, that add up to n / fps.
+      xmp: metadata, as `marks.packet` makes them; in a GIF they are its comment.
     """
     first, *rest = pictures
     kind, unit = path.suffix.lower()[1:], 10 if path.suffix.lower() == ".gif" else 1
     ends = np.round(np.arange(len(rest) + 2) * 1000 / fps / unit).astype(int) * unit
     options = {"save_all": True, "append_images": rest, "duration": np.diff(ends).tolist(), "loop": 0}
-    options |= {"lossless": True, "quality": 0, "method": 0} if kind == "webp" else {}
+    options |= {"lossless": True, "quality": 0, "method": 0, "xmp": xmp} if kind == "webp" else {"comment": xmp}
     write_whole(path, lambda file: first.save(file, kind, **options))
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.interpolate import CubicSpline
 
 import experiments.walk
-from jaxgan import convert, latents, walk, watch, weights
+from jaxgan import convert, latents, marks, walk, watch, weights
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
 from jaxgan.models import mlp
@@ -147,10 +147,12 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         command(*small, "--no-loop", "--fps", 20, "--out", out / name)
     for name in ("a.webp", "a.gif"):
         with Image.open(out / name) as film:
-            assert (film.n_frames, film.size) == (9, (510, 340))
+            assert (film.n_frames, film.size) == (9, (510, 340)) and marks.of_picture(film).kind == marks.GENERATED
     assert [p.name for p in sorted((out / "folder").iterdir())] == [f"frame{i:06d}.png" for i in range(9)]
     with Image.open(out / "a.png") as sheet:  # three rows of four, with borders, enlarged
         assert sheet.width / sheet.height == pytest.approx(29 / 16)
+        said = marks.of_picture(sheet)
+    assert said.kind == marks.GENERATED and said.facts["walk"]["seed"] == 5 and said.facts["run"] == "g.safetensors"
     capsys.readouterr()
     for args, said in (
         (["--keys", 1], "at least two images"),
