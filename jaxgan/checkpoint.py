@@ -184,6 +184,22 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
     return {"params": found["params"], **(found.get("stats") or {})}, step
 
 
+def load_players(directory: str | Path, which: str | int = "latest") -> tuple[dict, dict, dict, int]:
+    """Both networks from a run's checkpoints, without their optimisers.
+
+    Args:
+      directory, which: as `load_generator`.
+    Returns:
+      The averaged generator's variables, as there; the generator's and the discriminator's as trained; the step.
+    Raises:
+      UserError: no such checkpoint, or a damaged one.
+    """
+    averaged, step = load_generator(directory, which)
+    found = disk.read_item(Path(directory).absolute(), step, "training")
+    d = {"params": found["d"]["params"], **(found["d"].get("stats") or {})}
+    return averaged, averaged | {"params": found["g"]["params"]}, d, step
+
+
 def open_averages(directory: str | Path) -> Store:
     """Open (or create) the averages of a run, in its `averages/`: all that are saved are kept."""
     disk.quiet()

@@ -34,9 +34,7 @@ def load(path: str | os.PathLike, *, part: str = "G_ema") -> tuple[nn.Module, di
     Raises:
       UserError: as `load_official` and `load_safetensors`.
     """
-    with _opened(path) as file:
-        start = file.read(9)
-    return load_safetensors(path) if start[8:] == b"{" else load_official(path, part)
+    return load_safetensors(path) if _is_safetensors(path) else load_official(path, part)
 
 
 def load_official(path: str | os.PathLike, part: str = "G_ema") -> tuple[nn.Module, dict]:
@@ -53,20 +51,33 @@ def load_official(path: str | os.PathLike, part: str = "G_ema") -> tuple[nn.Modu
     Raises:
       UserError: no such file, one that is damaged, hostile, or not of these networks; no such part.
     """
-    found = tensors.read(path)
-    if not _is_network(found):
-        parts = {name: value for name, value in found.items() if _is_network(value)} if isinstance(found, dict) else {}
-        if part not in parts:
-            held = f"it holds the networks {', '.join(sorted(map(str, parts)))}" if parts else "it holds no network"
-            raise UserError(f"{os.fspath(path)}: no part {part!r}; {held}; {KNOWN}")
-        found = parts[part]
-    try:
-        return _network(found)
-    except UserError as e:
-        reason = str(e)
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
-        reason = f"its network's parts do not fit together; {KNOWN}"
-    raise UserError(f"{os.fspath(path)}: {reason}")
+    parts = _networks(path)
+    found = parts.get("", parts.get(part))
+    if found is None:
+        held = f"it holds the networks {', '.join(sorted(map(str, parts)))}" if parts else "it holds no network"
+        raise UserError(f"{os.fspath(path)}: no part {part!r}; {held}; {KNOWN}")
+    return _converted(path, found)
+
+
+def load_parts(path: str | os.PathLike) -> dict[str, tuple[nn.Module, dict]]:
+    """The models in a file by their part: of an official pickle 'G', 'D' and 'G_ema', as many as there are.
+
+    Args:
+      path: as `load`. A network alone, or a safetensors file, is the part 'G_ema'.
+    Returns:
+      {part: (module, variables)}, each as `load` gives it.
+    Raises:
+      UserError: as `load`.
+    """
+    if _is_safetensors(path):
+        return {"G_ema": load_safetensors(path)}
+    parts = _networks(path)
+    if "" in parts:
+        return {"G_ema": _converted(path, parts[""])}
+    found = {part: _converted(path, parts[part]) for part in ("G", "D", "G_ema") if part in parts}
+    if not found:
+        raise UserError(f"{os.fspath(path)}: it holds no network; {KNOWN}")
+    return found
 
 
 def save_safetensors(path: str | os.PathLike, module: nn.Module, variables: dict) -> None:
@@ -116,6 +127,30 @@ def load_safetensors(path: str | os.PathLike) -> tuple[nn.Module, dict]:
         said = "weights alone, and not what model they belong to; give one that jaxgan.convert.save_safetensors wrote"
         raise UserError(f"{where}: it holds {said}") from None
     return module, variables
+
+
+def _is_safetensors(path) -> bool:
+    with _opened(path) as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _networks(path) -> dict[str, dict]:
+    """The networks of a pickle by their names, as `tensors.read` gives them; {'': network} for one alone."""
+    found = tensors.read(path)
+    if _is_network(found):
+        return {"": found}
+    return {name: value for name, value in found.items() if _is_network(value)} if isinstance(found, dict) else {}
+
+
+def _converted(path, network: dict[str, Any]) -> tuple[nn.Module, dict]:
+    """`_network`; UserError, which names the file, where it is none of ours."""
+    try:
+        return _network(network)
+    except UserError as e:
+        reason = str(e)
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
+        reason = f"its network's parts do not fit together; {KNOWN}"
+    raise UserError(f"{os.fspath(path)}: {reason}")
 
 
 def _network(network: dict[str, Any]):

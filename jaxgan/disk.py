@@ -5,6 +5,7 @@ Orbax does not notice flipped bytes in its data files, so every leaf's CRC-32 is
 
 import json
 import logging
+import re
 import shutil
 import sys
 import zlib
@@ -96,8 +97,9 @@ def checksums(tree) -> dict[str, int]:
 
 def mismatch(tree, recorded: dict[str, int], *, part: str = "") -> str:
     """What of a restored tree differs from its recorded checksums, or ''."""
-    recorded = {path: crc for path, crc in recorded.items() if path.startswith(part)}
-    found = checksums(tree)
+    # Read without a template, as `read` does, a named tuple comes back as a dict.
+    plain = lambda crcs: {re.sub(r"\.(\w+)", r"['\1']", path): crc for path, crc in crcs.items() if path.startswith(part)}
+    recorded, found = plain(recorded), plain(checksums(tree))
     wrong = sorted(path for path in recorded.keys() | found.keys() if recorded.get(path) != found.get(path))
     return f"{wrong[0]} does not match its checksum" + f", nor do {len(wrong) - 1} more" * (len(wrong) > 1) if wrong else ""
 

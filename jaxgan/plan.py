@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from jaxgan import average, calls, description, feed, game, method, parallel, provenance, restore, step, watch
+from jaxgan import average, calls, description, feed, game, method, parallel, provenance, restore, step, transfer, watch
 from jaxgan.data import Source, check_source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.method import Recipe
@@ -41,6 +41,8 @@ class Run(NamedTuple):
     """What is measured at snapshots."""
     names: tuple[str, ...]
     """What the steps log."""
+    start: transfer.Start | None = None
+    """Trained networks to start from, where --init names some and there is no checkpoint yet."""
 
     def stage(self, step: int) -> int:
         """Which of the stages makes a step: a function of the images shown before it."""
@@ -84,8 +86,10 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     calls.check(settings.steps_per_call, stages[-1].recipe, streamed, steps_a_tick(settings), len(stages))
     names = tuple(sorted({name for s in stages for name in trace(s, source)}))
     meter = ready(settings.metrics, whole, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
-    config = _described(name, settings, stages, source)
-    if found and any(path.name.isdigit() for path in directory.glob("checkpoints/*")):  # else nothing was trained yet
+    trained = any(path.name.isdigit() for path in directory.glob("checkpoints/*"))
+    start = _start(settings.init, stages) if settings.init and not trained else None
+    config = _described(name, settings, stages, source, start)
+    if found and trained:
         changes = _changes(found, config)
         if (was := found["settings"].get("batch", settings.batch)) != settings.batch:
             raise UserError(
@@ -99,11 +103,22 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
                 "--resume force to go on with the changed config"
             )
         for change in changes if parallel.is_main() else ():
-            print(f"going on with a changed config: {change}")
-    return Run(directory, settings, config, stages, source, meter, names)
+            late = ", which changes nothing: the weights are in the checkpoint" if change.startswith("init was ") else ""
+            print(f"going on with a changed config: {change}{late}")
+        config["init"], config["settings"]["init"] = found.get("init"), found["settings"].get("init")
+    return Run(directory, settings, config, stages, source, meter, names, start)
 
 
-def _described(name: str, settings: Settings, stages: tuple[Design, ...], source: Source) -> dict:
+def _start(init: str, stages: tuple[Design, ...]) -> transfer.Start:
+    """`transfer.start`, the same in all processes."""
+    start = transfer.start(init, stages)
+    mine = int(start.digest[:7], 16)
+    if parallel.from_main(mine) != mine:
+        raise UserError(f"--init {init}: it holds other weights here than where process 0 runs; give all the same")
+    return start
+
+
+def _described(name: str, settings: Settings, stages: tuple[Design, ...], source: Source, start: transfer.Start | None) -> dict:
     """What `config.json` says, as JSON gives it back."""
     config = {
         "jaxgan": provenance.versions()["jaxgan"],
@@ -119,6 +134,7 @@ def _described(name: str, settings: Settings, stages: tuple[Design, ...], source
             "fingerprint": source.fingerprint,
             "skipped": list(source.skipped),
         },
+        "init": start and {"path": settings.init, "said": start.said, "digest": start.digest},
         "generator": description.describe(stages[-1].generator),
         "discriminator": description.describe(stages[-1].discriminator),
         "stages": [{"start_kimg": s.start_kimg, "generator": description.describe(s.generator)} for s in stages],
@@ -148,9 +164,11 @@ def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> No
 
 
 @partial(jax.jit, static_argnames="design")
-def first_state(seed: jax.Array, design: Design) -> TrainState:
-    """The state of a design before it is trained. Traced once; one program: eagerly, each new shape is compiled."""
-    return create(seed, *game.init(design.generator, design.discriminator, seed), design.recipe)
+def first_state(seed: jax.Array, design: Design, arrays: dict | None = None) -> TrainState:
+    """The state of a design before it is trained, with the arrays of a `transfer.Start`. Traced once; one program: eagerly,
+    each new shape is compiled."""
+    g, d = game.init(design.generator, design.discriminator, seed)
+    return transfer.begin(seed, g, d, design.recipe, arrays) if arrays else create(seed, g, d, design.recipe)
 
 
 def trace(design: Design, source: Source) -> tuple[str, ...]:

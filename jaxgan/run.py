@@ -77,11 +77,11 @@ def compiled(design: Design, feed: Feed) -> Callable:
     return parallel.map_devices(fn, static=(3,), donate=(0, 1))
 
 
-def fresh(settings: Settings, design: Design) -> TrainState:
+def fresh(settings: Settings, design: Design, arrays: dict | None = None) -> TrainState:
     """`plan.first_state`. It runs once: on its first level LLVM compiles it in half the time, to the same numbers."""
     seed = jnp.uint32(settings.seed)
     quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-    return first_state.lower(seed, design).compile(quick)(seed)
+    return first_state.lower(seed, design, arrays).compile(quick)(seed, arrays)
 
 
 def shapes(settings: Settings, design: Design) -> TrainState:
@@ -203,6 +203,8 @@ def _train(run: Run) -> int:
         return 0
     bar.say(f"{run.source.name}: {summary(run.source)}")
     bar.say(f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:g} kimg, on {run.config['devices']}")
+    if run.start and not done:
+        bar.say(run.start.said)
 
     tracer = Tracer(
         directory / "profile" if settings.profile and main else None, done, calls.period(run.stages[-1].recipe), bar.say
@@ -211,12 +213,12 @@ def _train(run: Run) -> int:
     try:
         if run.stage(done) == run.stage(done - 1):
             machine = started(machine, settings, made_by(done), done, total)
-        state = restored or fresh(settings, run.stages[0])
+        first = lambda: restored or fresh(settings, run.stages[0], run.start and run.start.arrays)  # no name keeps its memory
         report = Report(run, store, rows, bar, snapshot)
         if main and not done:
             report.reals()
         with Signals() as signals, bar:
-            return _loop(machine, report, signals, tracer, parallel.replicate(state), (done, total, tick, snapshot))
+            return _loop(machine, report, signals, tracer, parallel.replicate(first()), (done, total, tick, snapshot))
     finally:
         tracer.close()
         machine.pool.shutdown(wait=False, cancel_futures=True)

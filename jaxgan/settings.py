@@ -28,6 +28,10 @@ class Settings:
     """Forget what the networks compute inside their blocks and compute it again in the backward pass: less memory, more time."""
     seed: int = 0
     """With the config it determines the run."""
+    init: str | None = None
+    """Fine-tune: start from trained networks in place of random ones. A run directory (its latest checkpoint; PATH@best or
+    PATH@STEP for another), an official network pickle, or a .safetensors, a generator alone. Arrays that do not fit start at
+    random, as said at the start; optimisers and kimg start anew. Once there is a checkpoint the path is not read again."""
     data: str = "digits"
     """'digits', a TFDS name or prepared directory, a folder of images, a .zip or .tar of one, or an .npz."""
     data_dir: str = ""

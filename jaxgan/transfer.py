@@ -1,0 +1,219 @@
+"""Fine-tuning: the first state of a run from trained networks in place of random ones.
+
+Arrays are matched by their paths; one that is missing there, or has another shape (other classes, channels, new grids), keeps
+its fresh value. Optimisers, carry, averages and the step start as in any run. `start` reads and checks, before anything is
+written; `begin` makes the state.
+
+Source: Wang et al. 2018, "Transferring GANs", where it pays most to take both networks; Karras et al. 2020 (ADA), whose code
+matches arrays by name too.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from jaxgan import checkpoint, convert, description, game, restore
+from jaxgan.errors import UserError
+from jaxgan.layers import base_size
+from jaxgan.state import TrainState, create
+
+FREE = {
+    *("classes", "class_dim", "shared_dim", "label_dim", "embed", "hidden", "z_dim", "w_dim", "head", "source_channels"),
+    *("width", "max_width", "channel_base", "channel_max", "dtype", "dtype_sizes", "float32_stages", "fused", "clamp"),
+    *("group", "group_features", "dropout", "dropout_image", "dropouts", "mixing", "w_average", "level", "spread"),
+}
+"""Fields that change an array's shape or nothing of it, never which layer has a name or what its numbers mean."""
+BY_GRID = {"r3gan": {"channels", "cardinality", "blocks", "expansion"}, "stylegan2": set(), "progan": {"stage"}}
+"""Families whose layers are named after their grid, counted from the base: these also fit at another size from the same base, and
+with other fields of these. Elsewhere layers are counted, and at another size a name is of another grid."""
+
+
+class Networks(NamedTuple):
+    """Trained networks; host arrays."""
+
+    where: str
+    """For messages: the path, and the step."""
+    generator: dict
+    """Its `description.describe`."""
+    g: dict
+    """{'params': ..., **stats} as trained."""
+    ema: dict
+    """Averaged parameters."""
+    discriminator: dict | None = None
+    d: dict | None = None
+
+
+class Start(NamedTuple):
+    """What a run takes from trained networks."""
+
+    arrays: dict[str, dict[str, np.ndarray]]
+    """{'g': {path: array}, 'ema': ..., 'd': ...}, those that fit."""
+    said: str
+    """One line: how many of which network, and what stays fresh."""
+    digest: str
+    """Of the arrays and their paths, 16 hexadecimal digits."""
+
+
+def start(init: str, stages: tuple) -> Start:
+    """Read trained networks and find what of them a run can start from.
+
+    Args:
+      init: a run directory, for its latest checkpoint, or PATH@best or PATH@STEP; an official network pickle; or a
+        .safetensors of `convert.save_safetensors`, a generator alone.
+      stages: the run's `settings.Design`s.
+    Raises:
+      UserError: unreadable, damaged, networks of another kind, or not an array that fits; networks that grow.
+    """
+    if len(stages) > 1:
+        full = base_size(stages[-1].generator.shape)[1]
+        said = f"networks that grow begin without most layers that are there; give --first {full} to begin at the full size"
+        raise UserError(f"--init {init}: {said}")
+    try:
+        return fit(read(init), stages[0].generator, stages[0].discriminator)
+    except UserError as e:
+        raise UserError(f"--init {e}") from None
+
+
+def read(init: str) -> Networks:
+    """The networks at a path, as `start` has it. UserError where there are none, or damaged ones."""
+    path, at, which = init.rpartition("@")
+    if not (at and (which in ("latest", "best") or which.isdecimal())) or Path(init).exists():
+        path, which = init, "latest"
+    if Path(path).is_file():
+        if path != init:
+            raise UserError(f"{init}: a file has no checkpoints to choose from; leave @{which} out")
+        return _of_file(path)
+    if not Path(path).is_dir():
+        raise UserError(f"{init}: there is no such run directory or file of weights")
+    config = restore.read_config(path)
+    averaged, g, d, step = checkpoint.load_players(Path(path) / "checkpoints", which)
+    return Networks(f"{path} at step {step}", config["generator"], g, averaged["params"], config["discriminator"], d)
+
+
+def _of_file(path: str) -> Networks:
+    parts = convert.load_parts(path)
+    averaged = parts.get("G_ema") or parts.get("G")
+    if averaged is None:
+        raise UserError(f"{path}: there is no generator in it; it holds {', '.join(parts)}")
+    (module, g), (judge, d) = parts.get("G") or averaged, parts.get("D", (None, None))
+    return Networks(path, _described(module), g, averaged[1]["params"], judge and _described(judge), d)
+
+
+def fit(networks: Networks, generator: nn.Module, discriminator: nn.Module) -> Start:
+    """What of trained networks has a place in these two. UserError where they are of other kinds, or nothing has."""
+    g, d = jax.eval_shape(lambda: game.init(generator, discriminator, 0))
+    check(networks.where, "generator", networks.generator, generator)
+    arrays = {"g": fitting(g, networks.g), "ema": fitting({"params": g["params"]}, {"params": networks.ema}), "d": {}}
+    said = [_counted(networks.where, "generator", networks.generator, generator, g, arrays["g"])]
+    if networks.d is None:
+        said.append("no discriminator there, so it starts at random")
+    else:
+        check(networks.where, "discriminator", networks.discriminator, discriminator)
+        arrays["d"] = fitting(d, networks.d)
+        said.append(_counted(networks.where, "discriminator", networks.discriminator, discriminator, d, arrays["d"]))
+    bad = [f"{who}/{path}" for who, tree in arrays.items() for path, a in tree.items() if not np.isfinite(a).all()]
+    if bad:
+        raise UserError(f"{networks.where}: {bad[0]} holds NaN or infinite numbers; give other weights")
+    return Start(arrays, f"from {networks.where}: {', '.join(said)}", digest(arrays))
+
+
+def check(where: str, who: str, theirs: dict, ours: nn.Module) -> None:
+    """UserError, which begins with `where`, unless equal paths of two networks are the same layers.
+
+    Args:
+      who: generator or discriminator. theirs: a description. ours: the module.
+    """
+    kinds = [f"{one['family']}.{one['class']}" for one in (theirs, _described(ours))]
+    if kinds[0] != kinds[1]:
+        raise UserError(f"{where}: the {who} there is {kinds[0]}, and here {kinds[1]}; give a config of that kind")
+    by_grid = BY_GRID.get(theirs["family"])
+    wrong = _differences(theirs, ours, FREE | (by_grid or set()) | {"shape"})
+    sizes = [tuple(shape[:2]) for shape in (theirs["fields"].get("shape", ours.shape), ours.shape)]
+    if sizes[0] != sizes[1] and (by_grid is None or len({base_size(size)[0] for size in sizes}) > 1):
+        wrong.append("images of {}x{} there and {}x{} here".format(*sizes[0], *sizes[1]))
+    if wrong:
+        said = "layers of the same name are then not the same layers, so give what it has there"
+        raise UserError(f"{where}: the {who} has {', '.join(wrong)}; {said}")
+
+
+def fitting(ours: dict, theirs: dict) -> dict[str, np.ndarray]:
+    """The arrays of trained variables that have a place in a network: the same path and shape.
+
+    Statistics come with all parameters of their layer, or not at all: spectral norm would divide a kernel by what
+    another's vectors say of it, which may be nearly 0.
+
+    Args:
+      ours: {'params': ..., **stats} of the network, arrays or shapes. theirs: the trained one's.
+    Returns:
+      {path: array of ours' dtype}, such as 'params/stage0_block0/expand/kernel'.
+    """
+    ours, theirs = by_path(ours), by_path(theirs)
+    fits = {path for path, a in ours.items() if path in theirs and theirs[path].shape == a.shape}
+    params = [path for path in ours if path.startswith("params/")]
+
+    def whole(path):
+        scope = path.split("/")[1:-1]
+        while not (layer := [p for p in params if p.startswith("/".join(["params", *scope, ""]))]):
+            scope.pop()
+        return fits.issuperset(layer)
+
+    taken = [path for path in ours if path in fits and (path.startswith("params/") or whole(path))]
+    return {path: np.asarray(theirs[path], ours[path].dtype) for path in taken}
+
+
+def by_path(tree) -> dict[str, Any]:
+    """{'params/layer/kernel': leaf} of any tree."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def begin(seed, g: dict, d: dict, recipe, arrays: dict) -> TrainState:
+    """`state.create`, with trained arrays in their places.
+
+    Args:
+      seed, g, d, recipe: as there; g and d hold the fresh values.
+      arrays: of a `Start`.
+    """
+
+    def put(tree, taken):
+        name = lambda path: jax.tree_util.keystr(path, simple=True, separator="/")
+        return jax.tree_util.tree_map_with_path(lambda path, leaf: taken.get(name(path), leaf), tree)
+
+    state = create(seed, put(g, arrays["g"]), put(d, arrays["d"]), recipe)
+    return state.replace(ema=put({"params": g["params"]}, arrays["ema"])["params"])
+
+
+def digest(arrays: dict) -> str:
+    """16 hexadecimal digits that change with any array and any path."""
+    found = hashlib.sha256()
+    for who, tree in sorted(arrays.items()):
+        for path, a in sorted(tree.items()):
+            found.update(f"{who}/{path} {a.dtype} {a.shape}\n".encode())
+            found.update(np.ascontiguousarray(a).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _counted(where: str, who: str, theirs: dict, module: nn.Module, ours: dict, taken: dict) -> str:
+    """How many arrays are taken, and some of those that are not; UserError where none is."""
+    fresh = [path for path in by_path(ours) if path not in taken]
+    if not taken:
+        differ = ", ".join(_differences(theirs, module, set())) or "no field, but the arrays"
+        raise UserError(f"{where}: no array of the {who} fits this one; they differ in {differ}")
+    names = ", ".join(fresh[:3]) + f" and {len(fresh) - 3} more" * (len(fresh) > 3)
+    return f"{who} {len(taken)} of {len(taken) + len(fresh)} arrays" + f" (fresh: {names})" * bool(fresh)
+
+
+def _differences(theirs: dict, ours: nn.Module, but: set) -> list[str]:
+    """Fields that both have with other values, as 'patch=1 there and 2 here'."""
+    a, b = theirs["fields"], _described(ours)["fields"]
+    return [f"{k}={a[k]} there and {b[k]} here" for k in b if k in a and k not in but and a[k] != b[k]]
+
+
+def _described(module: nn.Module) -> dict:
+    """`description.describe` as `config.json` has it."""
+    return json.loads(json.dumps(description.describe(module), default=repr))
