@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.configs import growing, residual
+from experiments.configs import CONFIGS, growing
 from jaxgan import checkpoint, convert, description, plan, recipes, restore, run, sample, state, tensors, transfer, weights
 from jaxgan import game as games
 from jaxgan.errors import UserError
@@ -23,8 +23,8 @@ from tests import commands
 from tests.commands import assert_equal, final_state
 
 PICKLE = Path(__file__).parent / "golden" / "r3gan.pkl"
-TINY = ["digits", "--size", "8", "8", "--batch", "8", "--width", "4", "--patch", "1", "--share", "1", "--tick-kimg", "0.04"]
-TINY += ["--snapshot-kimg", "0.04"]
+TINY = {"batch": 4, "kimg": 0.04, "tick_kimg": 0.02, "snapshot_kimg": 0.02, "ema_kimg": 2.0}
+ARGS = ["gan", *(word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", value))]
 
 
 shapes = functools.cache(weights.shapes)
@@ -169,7 +169,7 @@ def first():
     pair = r3gan.Generator((8, 8, 3), z_dim=5, **fields), r3gan.Discriminator((8, 8, 3), **fields)
     recipe = recipes.r3gan(batch=4)._replace(posthoc=(0.05, 0.1), carry={"p": 0.25})
     design = Design(*pair, None, recipe)
-    settings = residual.Config(seed=3)
+    settings = dataclasses.replace(CONFIGS["gan"], seed=3)
     return design, lambda start: run.fresh(settings, design, start.arrays)
 
 
@@ -239,20 +239,16 @@ def test_networks_that_grow_begin_at_the_full_size():
 def trained(tmp_path_factory):
     """A run, and one that starts from it and made two checkpoints."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, more in (("source", ["--kimg", "0.08"]), ("tuned", ["--kimg", "0.08", "--init", folder / "source"])):
-        code, out, err = commands.run("train", *TINY, *more, "--run-dir", folder / name)
+    for name, more in (("source", []), ("tuned", ["--init", folder / "source"])):
+        code, out, err = commands.run("train", *ARGS, *more, "--run-dir", folder / name)
         assert code == 0, err
     return folder, out
 
 
-def settings(folder, **fields):
-    made = residual.Config(size=(8, 8), batch=8, width=4, patch=1, share=1, tick_kimg=0.04, snapshot_kimg=0.04, kimg=0.08)
-    return dataclasses.replace(made, cpu_devices=1, **{"run_dir": str(folder / "new"), "init": str(folder / "source")} | fields)
-
-
 def prepared(folder, **fields):
-    chosen = settings(folder, **fields)
-    return plan.prepare("digits", chosen, chosen.design)
+    fields = TINY | {"run_dir": str(folder / "new"), "init": str(folder / "source")} | fields
+    chosen = dataclasses.replace(CONFIGS["gan"], **fields)
+    return plan.prepare("gan", chosen, chosen.design)
 
 
 @pytest.mark.slow
@@ -270,7 +266,7 @@ def test_at_step_0_it_draws_what_the_source_draws(trained):
     early = prepared(folder, init=f"{folder / 'source'}@5").start
     assert "at step 5" in early.said and early.digest != ready.start.digest
     _, want, _, _ = checkpoint.load_players(folder / "source" / "checkpoints", 5)
-    np.testing.assert_array_equal(early.arrays["g"]["params/base"], want["params"]["base"])
+    np.testing.assert_array_equal(early.arrays["g"]["params/Dense_0/kernel"], want["params"]["Dense_0"]["kernel"])
 
 
 @pytest.mark.slow
@@ -282,11 +278,11 @@ def test_it_resumes_to_the_same_bits_without_the_source(trained, tmp_path):
     config["settings"]["init"] = config["init"]["path"] = str(moved)  # where nothing is
     (tmp_path / "tuned" / "config.json").write_text(json.dumps(config))
     shutil.rmtree(tmp_path / "tuned" / "checkpoints" / "10")
-    args = [*TINY, "--kimg", "0.08", "--run-dir", tmp_path / "tuned", "--init"]
+    args = [*ARGS, "--run-dir", tmp_path / "tuned", "--init"]
     code, _, err = commands.run("train", *args, trained[0] / "source")
     assert code == 2 and f"init was {moved}, is {trained[0] / 'source'}" in err, err
     code, out, err = commands.run("train", *args, moved)
-    assert code == 0 and "resuming at 0.04 kimg" in out and "generator" not in out, err
+    assert code == 0 and "resuming at 0.02 kimg" in out and "generator" not in out, err
     assert_equal(final_state(whole), final_state(tmp_path / "tuned"))
     assert json.loads((tmp_path / "tuned" / "config.json").read_text())["init"] == config["init"]
 
@@ -307,8 +303,8 @@ def test_a_forced_init_changes_nothing_and_an_old_config_has_none(trained, tmp_p
 
 @pytest.mark.slow
 def test_what_does_not_fit_leaves_nothing_and_a_start_without_a_checkpoint_reads_again(trained, tmp_path):
-    with pytest.raises(UserError, match=r"^--init .*source at step 10: the generator has patch=1 there and 2 here"):
-        prepared(trained[0], run_dir=str(tmp_path / "run"), patch=2)
+    with pytest.raises(UserError, match=r"^--init .*source at step 10: the generator has images of 28x28 there and 8x8 here"):
+        prepared(trained[0], run_dir=str(tmp_path / "run"), size=(8, 8))
     assert not (tmp_path / "run").exists()
     (tmp_path / "run").mkdir()
     shutil.copy(trained[0] / "tuned" / "config.json", tmp_path / "run")  # killed before its first checkpoint
