@@ -63,6 +63,14 @@ def test_other_classes_keep_all_but_what_knows_the_class():
     assert all(np.array_equal(a, theirs[path]) for path, a in taken.items())
 
 
+def test_only_the_same_path_and_shape_fit_and_become_our_dtype():
+    ours = {"params": {"a": {"kernel": np.zeros((2, 3), np.float32), "bias": np.zeros(3, np.float32)}, "b": np.zeros(4)}}
+    theirs = {"params": {"a": {"kernel": np.ones((3, 2)), "bias": np.arange(3.0)}, "c": np.ones(4)}}
+    taken = transfer.fitting(ours, theirs)
+    assert set(taken) == {"params/a/bias"} and taken["params/a/bias"].dtype == np.float32
+    np.testing.assert_array_equal(taken["params/a/bias"], [0, 1, 2])
+
+
 def test_colour_for_grey_changes_the_last_layer_alone():
     taken, _ = fitted(stylegan2.Generator((8, 8, 1), **SMALL), stylegan2.Generator((8, 8, 3), **SMALL))
     fresh = set(transfer.by_path(shapes(stylegan2.Generator((8, 8, 3), **SMALL)))) - set(taken)
