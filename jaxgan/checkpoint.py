@@ -166,22 +166,33 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
     Raises:
       UserError: no such checkpoint, or a damaged one.
     """
+    directory, step = _chosen(directory, which)
+    found = disk.read_item(directory, step, "generator")
+    return {"params": found["params"], **(found.get("stats") or {})}, step
+
+
+def load_discriminator(directory: str | Path, which: str | int = "latest") -> tuple[dict, int]:
+    """The discriminator's variables, those of training: no average of it is kept. The rest is as `load_generator`."""
+    directory, step = _chosen(directory, which)
+    params, stats = (disk.read_item(directory, step, "training", "d", part) for part in ("params", "stats"))
+    return {"params": params, **(stats or {})}, step
+
+
+def _chosen(directory: str | Path, which: str | int) -> tuple[Path, int]:
+    """The directory, absolute, and the step that `which` means; UserError where there is none."""
     disk.quiet()
     directory = Path(directory).absolute()
     steps = disk.steps(directory)
     if not steps:
         raise UserError(f"{directory}: there is no checkpoint here yet")
     if which == "latest":
-        step = steps[-1]
-    elif which == "best":
+        return directory, steps[-1]
+    if which == "best":
         scores = {s: _score(directory, s) for s in steps}
-        step = min((s for s in steps if scores[s] is not None), key=scores.get, default=steps[-1])
-    elif int(which) in steps:
-        step = int(which)
-    else:
-        raise UserError(f"{directory}: there is no checkpoint of step {which}; there are {', '.join(map(str, steps))}")
-    found = disk.read_item(directory, step, "generator")
-    return {"params": found["params"], **(found.get("stats") or {})}, step
+        return directory, min((s for s in steps if scores[s] is not None), key=scores.get, default=steps[-1])
+    if int(which) in steps:
+        return directory, int(which)
+    raise UserError(f"{directory}: there is no checkpoint of step {which}; there are {', '.join(map(str, steps))}")
 
 
 def load_players(directory: str | Path, which: str | int = "latest") -> tuple[dict, dict, dict, int]:

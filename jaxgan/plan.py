@@ -137,7 +137,14 @@ def _described(name: str, settings: Settings, stages: tuple[Design, ...], source
         "init": start and {"path": settings.init, "said": start.said, "digest": start.digest},
         "generator": description.describe(stages[-1].generator),
         "discriminator": description.describe(stages[-1].discriminator),
-        "stages": [{"start_kimg": s.start_kimg, "generator": description.describe(s.generator)} for s in stages],
+        "stages": [
+            {
+                "start_kimg": s.start_kimg,
+                "generator": description.describe(s.generator),
+                "discriminator": description.describe(s.discriminator),
+            }
+            for s in stages
+        ],
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),

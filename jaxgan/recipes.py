@@ -1,5 +1,7 @@
 """Methods as data: one function a method -> `Recipe`. What they are made of is in `terms`."""
 
+from functools import partial
+
 import jax.numpy as jnp
 
 from jaxgan import optim, schedules, terms
@@ -93,6 +95,7 @@ def objective(
     every: int = 1,
     share: int = 1,
     consistency=lambda keys, x, p: x,
+    attack: dict | None = None,
     pseudo: bool = False,
     accum: int = 1,
     ema_kimg=10.0,
@@ -110,6 +113,7 @@ def objective(
       class_weight: of 'ac_gan' and 'd2d_ce'.
       every, share: the penalties that call a network again count in every `every`-th step, on every `share`-th image.
       consistency: (keys, x, p) -> x: the augmentation of 'cr' and 'bcr', used at p = 1.
+      attack: options of 'adversarial_examples' (`terms.adversarial_examples`): eps, steps, norm.
       pseudo: APA with the probability carry['p'] (see `adaptive`).
       accum: micro-batches; losses that compare the images of a batch see one of them.
       ema_kimg: half-life of the weight average, a number or a schedule.
@@ -131,8 +135,9 @@ def objective(
     for player in "dg" if class_loss else "":
         sets[player] = class_terms(player, class_loss, class_weight, sets[player])
     carry = {"p": 0.0} if pseudo else {}
+    attacked = partial(terms.adversarial_examples, loss, **(attack or {}))
     for name, weight in penalties.items():
-        player, term = penalty_term(name, weight, lazy, consistency)
+        player, term = penalty_term(name, weight, lazy, consistency, attacked)
         sets[player].append(term)
         carry |= terms.CARRY.get(name, {})
     d, g = (Phase(player, tuple(sets[player])) for player in "dg")
@@ -151,6 +156,7 @@ def objective(
 PENALTIES = (
     *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
     *("drift", "lecam", "cr", "bcr", "zcr_d", "zcr_g", "orthogonal", "path_length", "feature_matching"),
+    "adversarial_examples",
 )
 """Names that `objective` takes."""
 
@@ -168,7 +174,7 @@ def class_terms(player: str, name: str, weight, adversarial_terms: list) -> list
     return [*adversarial_terms, terms.d2d_ce(player, weight, proxies=proxies)]
 
 
-def penalty_term(name: str, weight, lazy: dict, consistency):
+def penalty_term(name: str, weight, lazy: dict, consistency, attacked=partial(terms.adversarial_examples, "relativistic")):
     """The player and the term of a penalty by its name: the weight is the term's, so gamma / 2 for R1 and R2."""
     if name.endswith(("r1", "r2")):
         return "d", gradient_penalty(name, "real" if name.endswith("r1") else "fake", weight, **lazy)
@@ -185,6 +191,7 @@ def penalty_term(name: str, weight, lazy: dict, consistency):
         "orthogonal": lambda: ("g", terms.orthogonal("g", weight)),
         "path_length": lambda: ("g", terms.path_length(weight, **lazy)),
         "feature_matching": lambda: ("g", terms.feature_matching(weight)),
+        "adversarial_examples": lambda: ("d", attacked(weight, **lazy)),
     }
     return make[name]()
 

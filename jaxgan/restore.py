@@ -1,4 +1,4 @@
-"""A trained generator, from a run directory or a file, ready to sample."""
+"""A trained generator, from a run directory or a file, ready to sample; and the discriminator that it was trained with."""
 
 import bisect
 import json
@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxgan import checkpoint, convert, description, label_vectors, latents, sample, translate, weights
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
+from jaxgan.method import Verdict
 
 
 class Trained(NamedTuple):
@@ -70,6 +71,26 @@ class Trained(NamedTuple):
         return translate.translate(self.generator, self.variables, images, seed=seed, first=first)
 
 
+class Critic(NamedTuple):
+    """A run's discriminator."""
+
+    discriminator: nn.Module
+    variables: dict
+    config: dict
+    """What `config.json` says of the run."""
+    step: int
+
+    def judge(self, x: jax.Array, c=None) -> Verdict:
+        """What it says of images, without augmentation, dropout or new statistics: batch norm has its moving ones. Pure.
+
+        Args:
+          x: float [B, H, W, C] in [-1, 1].
+          c: labels int [B], or vectors; what it takes beside images in training.
+        """
+        out = self.discriminator.apply(self.variables, x, c, train=False)
+        return Verdict(*out) if isinstance(out, tuple) else Verdict(out)
+
+
 def load(
     run: str | Path,
     *,
@@ -98,7 +119,7 @@ def load(
         params, step = checkpoint.load_average(Path(run) / "averages", average, step)
         variables = variables | {"params": params}
     if generator is None:
-        generator = description.build(_described(config, step))
+        generator = description.build(_described(config, step, "generator"))
     else:
         weights.check(generator, variables, f"{run}")
     batches = config.get("settings", {}).get("standing", 0)
@@ -112,13 +133,35 @@ def stage_at(starts: list[float], kimg: float) -> int:
     return max(bisect.bisect_right(starts, kimg) - 1, 0)
 
 
-def _described(config: dict, step: int) -> dict:
-    """The generator, as `describe` has it, of a run after so many steps: of the stage that made the last of them."""
+def load_discriminator(
+    run: str | Path, *, checkpoint_step: str | int = "latest", discriminator: nn.Module | None = None
+) -> Critic:
+    """The discriminator of a run directory; its parameters are those of training, not averaged.
+
+    Args:
+      run: the run directory; files hold generators alone.
+      checkpoint_step: 'latest', 'best' or a step.
+      discriminator: the network itself, of a run directory whose network is not of `jaxgan.models`.
+    Raises:
+      UserError: not a run directory, no checkpoint yet, or a damaged one.
+    """
+    if Path(run).is_file():
+        raise UserError(f"{run}: a file of weights holds a generator alone; give a run directory")
+    config = read_config(run)
+    variables, step = checkpoint.load_discriminator(Path(run) / "checkpoints", checkpoint_step)
+    if discriminator is None:
+        discriminator = description.build(_described(config, step, "discriminator"))
+    weights.check(discriminator, variables, f"{run}")
+    return Critic(discriminator, jax.tree.map(jnp.asarray, variables), config, step)
+
+
+def _described(config: dict, step: int, who: str) -> dict:
+    """'generator' or 'discriminator', as `describe` has it, of a run after so many steps: of the stage that made the last one."""
     stages = config.get("stages", ())
     if len(stages) < 2:
-        return config["generator"]
+        return config[who]
     kimg = (step - 1) * config["settings"]["batch"] / 1000
-    return stages[stage_at([stage["start_kimg"] for stage in stages], kimg)]["generator"]
+    return stages[stage_at([stage["start_kimg"] for stage in stages], kimg)].get(who, config[who])
 
 
 def read_config(run: str | Path) -> dict:

@@ -10,7 +10,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from jaxgan import class_losses, feature_losses, losses, penalties, regularizers
+from jaxgan import attacks, class_losses, feature_losses, losses, penalties, regularizers
 from jaxgan.augment import apa, r_t, r_v
 from jaxgan.method import Round, Term
 
@@ -61,6 +61,34 @@ def pseudo_augmented(loss: str, weight=1.0, **options) -> Term:
         return jnp.mean(fn(real, fake)), {}, {}
 
     return Term("adv", weight, term)
+
+
+def adversarial_examples(loss: str, weight=1.0, *, eps=0.03, steps=3, norm="linf", every: int = 1, share: int = 1) -> Term:
+    """D's `adversarial` with the real images attacked, so that it stays right about real images that were tampered with.
+
+    The attack (`attacks.pgd` from a random start, steps of 2.5 eps / steps) changes the images before augmentation, to lower
+    their logits. It costs `steps` forward and backward passes of D on them, and no second derivatives: its result is a constant.
+
+    Args:
+      loss: of `LOSSES`.
+      weight: number or schedule; of the attacked images beside the clean ones, whose term is `adversarial`.
+      eps: radius, in units of the images ([-1, 1]). steps, norm: of the attack.
+      every, share: as `gradient_penalty`.
+    Source: Goodfellow et al. 2015, section 6 (clean and attacked); Liu and Hsieh 2019 (Rob-GAN), whose D sees attacked reals in
+      place of clean ones, and fakes as they are: 5 steps, eps 1/32, no random start, the whole loss attacked, class head and all.
+    """
+    fn = getattr(losses, f"{loss}_d")
+
+    def term(r: Round):
+        real_looks = lambda x: r.D(x).logits.reshape(len(x), -1).mean(1)
+        step = 2.5 * eps / steps
+        x = attacks.pgd(r.keys[::share], lambda x: -real_looks(x), r.real[::share], eps=eps, step=step, steps=steps, norm=norm)
+        real, fake = r.D(x).logits, r.fake_out.logits[::share]
+        if loss in COMPARES:
+            real, fake = r.gather(real), r.gather(fake)
+        return jnp.mean(fn(real, fake)), {}, {}
+
+    return Term("adversarial_examples", weight, term, every, share)
 
 
 def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int = 1, **options) -> Term:

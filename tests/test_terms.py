@@ -14,7 +14,21 @@ import optax
 import pytest
 
 from experiments.configs import objective
-from jaxgan import augment, class_losses, feature_losses, game, losses, method, optim, penalties, recipes, state, step, terms
+from jaxgan import (
+    attacks,
+    augment,
+    class_losses,
+    feature_losses,
+    game,
+    losses,
+    method,
+    optim,
+    penalties,
+    recipes,
+    state,
+    step,
+    terms,
+)
 from jaxgan.errors import UserError
 from jaxgan.method import Game, Phase, Recipe, Round, Turn, Verdict
 
@@ -96,7 +110,7 @@ def test_the_choices_are_the_library():
     named = {name[:-2] for name in losses.__all__ if name.endswith("_d")}
     assert named == set(terms.LOSSES) | of_classes and all(hasattr(terms, name) for name in of_classes)
     not_terms = {"check_critic_is_per_image", "input_gradient"}
-    assert set(penalties.__all__) - not_terms == set(recipes.PENALTIES) - {"feature_matching"}
+    assert set(penalties.__all__) - not_terms == set(recipes.PENALTIES) - {"feature_matching", "adversarial_examples"}
     assert get_args(objective.ClassLoss) == ("none", *recipes.CLASS_LOSSES)
     presets = {f"ada_{name}" for name in augment.ADA_PRESETS}
     assert set(get_args(objective.Augment)) == set(augment.NAMES) | presets | {"apa"}
@@ -192,6 +206,7 @@ def test_the_config_weighs_penalties_as_its_fields_say():
     wanted = dict.fromkeys(("r1", "r2", "finite_difference_r1", "finite_difference_r2"), 1.5)  # gamma / 2
     wanted |= dict.fromkeys(("wgan_gp", "wgan_lp", "dragan"), 8.0) | dict.fromkeys(("cr", "bcr"), 6.0)
     wanted |= {"drift": 0.001, "zcr_d": 5.0, "zcr_g": 0.5, "orthogonal": 1e-4, "path_length": 2.0, "feature_matching": 1.0}
+    wanted |= {"adversarial_examples": 1.0}
     assert {name: objective.weight(config, name) for name in recipes.PENALTIES if name != "lecam"} == wanted
     lecam = objective.weight(config, "lecam")  # its averages begin at 0, so it waits for them
     assert [float(lecam(jnp.float32(kimg))) for kimg in (0, 3.9, 4, 9)] == pytest.approx([0, 0, 0.3, 0.3])
@@ -265,6 +280,8 @@ def test_r_v_compares_with_images_that_are_held_out():
         ({"weight_decay": 0.1}, 3, "weight-decay"),
         ({"batch": 2, "accum": 2, "share": 1, "loss": "mmd_gaussian"}, 3, "larger --batch"),
         ({"augment_p": 1.5}, 3, "probability"),
+        ({"attack_steps": 0}, 3, "--attack-steps 0"),
+        ({"pair": "dcgan", "norm": "batch", "penalty": ("adversarial_examples",)}, 3, "adversarial_examples is of one image"),
         ({"penalty": ("r1", "r1")}, 3, "--penalty r1 r1: one stands there twice"),
         ({"augment_heuristic": "r_v"}, 3, "is what --augment-target steers by"),
         ({"augment_target": 3.0}, 3, "--augment-target 3: the heuristic is at most 1"),
@@ -365,6 +382,7 @@ def test_a_penalty_of_the_objective_is_the_function_of_its_name(name):
     k, real, fake, w = r.keys[::2], r.real[::2], r.fake[::2], r.w[::2]
     fn = getattr(penalties, name, None)
     means = (r.carry["lecam_real"], r.carry["lecam_fake"])
+    attacked = lambda: attacks.pgd(k, lambda x: -critic(x), real, eps=0.03, step=0.025, steps=3)
     wanted = {  # player, whether it is lazy, value
         **{n: ("d", True, lambda x=x: fn(critic, x)) for n, x in (("r1", real), ("r2", fake))},
         **{f"finite_difference_{n}": ("d", True, lambda x=x: fn(k, critic, x)) for n, x in (("r1", real), ("r2", fake))},
@@ -379,6 +397,7 @@ def test_a_penalty_of_the_objective_is_the_function_of_its_name(name):
         "orthogonal": ("g", False, lambda: fn(r.params["g"]["hidden"])),
         "path_length": ("g", True, lambda: fn(k, r.S, w, r.carry["pl_mean"])[0]),
         "feature_matching": ("g", False, lambda: feature_losses.feature_matching(r.real_out.features, r.fake_out.features)),
+        "adversarial_examples": ("d", True, lambda: losses.relativistic_d(critic(attacked()), r.fake_out.logits[::2])),
     }
     player, lazy, value = wanted[name]
     who, term = recipes.penalty_term(name, 0.7, {"every": 3, "share": 2}, shift)
@@ -387,12 +406,30 @@ def test_a_penalty_of_the_objective_is_the_function_of_its_name(name):
     np.testing.assert_allclose(jax.jit(lambda: term.fn(r)[0])(), jax.jit(lambda: jnp.mean(value()))(), rtol=1e-5)
 
 
+def test_attacked_reals_of_a_linear_critic_are_a_closed_form():
+    """<a, x> falls by eps ||a||_1: the logits that D is trained on; the parameters' gradient is that at the attacked images."""
+    a = jnp.asarray(np.random.default_rng(3).normal(size=SHAPE) / 50, jnp.float32)
+    r = a_round()
+    judge = lambda a, x: jnp.einsum("bhwc,hwc->b", x, a)
+
+    def value(a, name="hinge"):
+        of_a = r._replace(D=lambda x, of="real", c=None: Verdict(judge(a, x)), real=r.real / 4)
+        return terms.adversarial_examples(name, eps=0.05, steps=2).fn(of_a)[0]
+
+    moved = r.real / 4 - 0.05 * jnp.sign(a)[None]
+    np.testing.assert_allclose(value(a), losses.hinge_d(judge(a, moved), r.fake_out.logits).mean(), rtol=1e-5)
+    lowered = losses.wasserstein_d(judge(a, r.real / 4) - 0.05 * jnp.abs(a).sum(), r.fake_out.logits)
+    np.testing.assert_allclose(value(a, "wasserstein"), lowered.mean(), rtol=1e-5)
+    np.testing.assert_allclose(jax.grad(value)(a, "wasserstein"), -moved.mean(0), atol=1e-5)
+
+
 def test_terms_ask_for_the_draws_of_the_images_they_judge():
     """A penalty of generated images sees them augmented as the loss did, one of real images as those were."""
     r, asked = a_round(), []
     r = r._replace(D=lambda x, of="real", c=None, judge=r.D: asked.append(of) or judge(x))
     shift = augment.pipeline(("translation",))
-    for name in ("r1", "finite_difference_r1", "wgan_gp", "wgan_lp", "dragan", "cr", "r2", "finite_difference_r2", "zcr_d"):
+    of_reals = ("r1", "finite_difference_r1", "wgan_gp", "wgan_lp", "dragan", "cr", "adversarial_examples")
+    for name in (*of_reals, "r2", "finite_difference_r2", "zcr_d"):
         asked.clear()
         jax.eval_shape(lambda name=name: recipes.penalty_term(name, 1.0, {}, shift)[1].fn(r)[0])
         assert set(asked) == {"fake" if name in ("r2", "finite_difference_r2", "zcr_d") else "real"}, name

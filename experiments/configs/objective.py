@@ -21,6 +21,7 @@ Loss = Literal[
 Penalty = Literal[
     *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
     *("drift", "lecam", "cr", "bcr", "zcr_d", "zcr_g", "orthogonal", "path_length", "feature_matching"),
+    "adversarial_examples",
 ]
 ClassLoss = Literal["none", "ac_gan", "d2d_ce", "multi_hinge"]
 Optimizer = Literal["adam", "adam_keras", "adamw", "adafactor", "optimistic_adam", "lion", "muon_or_adam"]
@@ -30,7 +31,10 @@ Augment = Literal[
     *("ada_bgcf", "ada_bgcfn", "ada_bgcfnc", "ada_r3gan", "apa"),
     *("attentive_cutout", "attentive_crop"),
 ]
-OF_GRADIENT = ("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan")
+OF_GRADIENT = (
+    *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
+    "adversarial_examples",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +90,13 @@ class Config(Settings):
     """Of the generator's kernels."""
     path_length_weight: float = 2.0
     feature_matching_weight: float = 1.0
+    adversarial_examples_weight: float = 1.0
+    """Of D's loss on attacked real images, beside that on clean ones."""
+    attack_eps: float = 0.1
+    """adversarial_examples: how far a pixel of the images, which go from -1 to 1, may be moved; with l2 the whole image."""
+    attack_steps: int = 3
+    """adversarial_examples: each is a forward and a backward pass of D."""
+    attack_norm: Literal["linf", "l2"] = "linf"
     clip_weights: float = 0.0
     """Clip D's parameters to +- this (WGAN: 0.01); 0 for no clipping."""
 
@@ -135,6 +146,7 @@ class Config(Settings):
             every=self.every,
             share=self.share,
             consistency=augment.pipeline(self.consistency, fill="background"),
+            attack={"eps": self.attack_eps, "steps": self.attack_steps, "norm": self.attack_norm},
             pseudo="apa" in self.augment,
             accum=self.accum,
             ema_kimg=schedules.ramp(self.ema_kimg, 0.1),
@@ -231,6 +243,10 @@ def check(config: Config, shape, classes) -> None:
         raise UserError(f"--penalty feature_matching does not go with --class-loss {config.class_loss}; leave one out")
     if config.class_loss == "multi_hinge" and "apa" in config.augment:
         raise UserError("--augment apa needs an adversarial --loss of its own, not --class-loss multi_hinge")
+    if config.class_loss == "multi_hinge" and "adversarial_examples" in config.penalty:
+        raise UserError("--penalty adversarial_examples is an adversarial --loss of its own, not --class-loss multi_hinge")
+    if config.attack_steps < 1:
+        raise UserError(f"--attack-steps {config.attack_steps}: give 1 or more")
     if channels == 1 and "saturation" in config.augment:
         raise UserError("--augment saturation: the images are grey; leave it out")
     coloured = [n for n in config.augment if n in ("ada", "ada_color", "ada_r3gan") or n.startswith("ada_bgc")]

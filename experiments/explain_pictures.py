@@ -1,0 +1,250 @@
+"""The pictures and numbers of `experiments.explain`, one function a method: (picture, numbers for the .json)."""
+
+import io
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from jaxgan import attacks, dissect, explain, penalties, watch
+
+LEVELS = (0, 0.5, 1, 2, 4, 8, 16, 32, 64)
+"""Sizes of attacks, in grey levels of 255."""
+
+TIMES = 10
+"""How many times the difference to an attacked image is enlarged in the picture."""
+
+SHOWN = 8
+"""Columns of a picture of attacks."""
+
+
+def scorer(critic, x, c):
+    """D's logit of images like x under their labels, [B, ...] -> [B], jitted; that of patches is averaged.
+
+    Where D mixes the images of a batch, each one is judged among the others as they are in x.
+    """
+    judge = jax.jit(lambda y: critic.judge(y, c).logits.reshape(len(y), -1).mean(1))
+    try:
+        if len(x) > 1:
+            penalties.check_critic_is_per_image(judge, x)
+    except ValueError:
+        print(f"this discriminator judges an image by the others of its batch too; each is judged among these {len(x)}")
+        return jax.jit(explain.in_company(judge, jnp.asarray(x)))
+    return judge
+
+
+def looks(args, critic, shown):
+    """Heat maps of what made D's logit what it is: integrated gradients, or Shapley values of squares."""
+    n, source = args.n, shown["source"]
+    names = _titles(source, shown["labels"], n)
+    level = {"black": -1.0, "grey": 0.0, "white": 1.0}
+    baseline = shown["real"].mean(0) if args.baseline == "mean" else np.full(source.shape, level[args.baseline], np.float32)
+    rows, numbers = [], {"baseline": args.baseline}
+    for kind in ("real", "fake"):
+        x = jnp.asarray(shown[kind][:n])
+        f = scorer(critic, x, None if shown["labels"] is None else shown["labels"][:n])
+        nothing = jnp.broadcast_to(baseline, x.shape)
+        logits, at_baseline = np.asarray(f(x)), np.asarray(f(nothing))
+        found = {"logits": logits.tolist(), "at_baseline": at_baseline.tolist()}
+        if args.method == "gradients":
+            heat = np.asarray(explain.integrated_gradients(f, x, nothing, steps=args.steps)).sum(-1)
+            shares = heat.sum((1, 2))
+        else:
+            regions = explain.grid_regions(*source.shape[:2], *(min(args.regions, side) for side in source.shape[:2]))
+            values, errors = explain.shapley(jax.random.key(args.seed), f, x, nothing, regions, samples=args.samples)
+            shares, heat = np.asarray(values).sum(1), np.asarray(values)[:, regions]
+            found |= {"values": np.asarray(values).tolist(), "standard_errors": np.asarray(errors).tolist()}
+        gap = np.abs(shares - (logits - at_baseline)).max()
+        print(
+            f"{kind}: mean logit {logits.mean():.3f}, of the {args.baseline} image {at_baseline.mean():.3f}; "
+            f"the shares sum to the difference within {gap:.2g}"
+        )
+        numbers[kind] = found | {"largest_gap": float(gap)}
+        rows += [(kind, x, [f"{name} {logit:+.2f}" for name, logit in zip(names, logits, strict=True)]), ("share", heat, None)]
+    limit = max(float(np.quantile(np.abs(heat), 0.995)) for kind, heat, _ in rows if kind == "share")
+    return _figure(rows, limit, "red: made the logit higher (more real), blue: lower"), numbers
+
+
+def units(args, trained):
+    """The strongest units of a layer: images with the unit, without it, and the difference."""
+    codes = trained.latents(args.n, seed=args.seed)
+    network = trained.generator, trained.variables, codes
+    found = dissect.layers(*network)
+    layer = args.layer or default_layer(found)
+    effects = dissect.unit_effects(*network, layer, do=args.do)
+    order = np.argsort(-effects.size, kind="stable")
+    with_, without = dissect.contrast(*network, layer, args.do)
+    print(f"layers: {', '.join(found)}")
+    print(f"{layer} {found[layer]}: unit, mean absolute effect on a pixel in grey levels of 255")
+    for unit in order[: args.units]:
+        print(f"  {unit:4d}  {effects.size[unit] * 127.5:.2f}")
+    few = codes.take(slice(0, 4))
+    render = lambda value, only: dissect.intervene(*network[:2], few, layer, np.where(only, value, np.nan))
+    rows = []
+    for unit in order[: args.units]:
+        only = np.arange(len(order)) == unit
+        pair = render(with_, only), render(without, only)
+        cells = [("heat", effects.maps[unit].sum(-1))]
+        for a, b in zip(*pair, strict=True):
+            cells += [("image", a), ("image", b), ("heat", (a - b).sum(-1))]
+        rows.append((f"unit {unit}", cells))
+    heads = ["mean\neffect", *(["with", "without", "difference"] * len(few.code))]
+    numbers = {"layer": layer, "do": args.do, "images": args.n, "units": order.tolist()}
+    return _table(rows, heads), numbers | {"effects": effects.size[order].tolist(), "layers": found}
+
+
+def default_layer(found):
+    """The middle one of those that lie least deep in the network's parts."""
+    depth = min(name.count("/") for name in found)
+    top = [name for name in found if name.count("/") == depth]
+    return top[len(top) // 2]
+
+
+def attack(args, critic, shown):
+    """How far images must move until D is wrong about them: curves, medians, and a picture of attacked images."""
+    n, labels = args.n, shown["labels"]
+    c = None if labels is None else labels[:n]
+    pictures, numbers = [], {"norm": args.norm, "levels": list(LEVELS), "images": n}
+    for kind, other, sign, title in (
+        ("fake", "real", 1.0, "generated images that D should take for real ones"),
+        ("real", "fake", -1.0, "real images that D should take for generated ones"),
+    ):
+        x = jnp.asarray(shown[kind][:n])
+        f = scorer(critic, x, c)
+        bar = sign * medians(critic, shown[other][n:], None if labels is None else labels[n:], c)
+        found, moved = curve(args, lambda y, f=f, sign=sign: sign * f(y), x, bar)
+        found["logits"] = [sign * score for score in found.pop("scores")]
+        numbers[f"{kind}_as_{other}"] = found
+        tell(f"{title}: its logit passes the median {other} one of its class", "logit", found["logits"], found)
+        pictures.append((x, moved))
+    classes = critic.judge(jnp.asarray(shown["real"][:n]), c).classes
+    if classes is not None and np.ndim(c) == 1:
+        x = jnp.asarray(shown["real"][:n])
+        found, moved = curve(args, jax.jit(partial(wrong_class, critic, c)), x, np.zeros(n))
+        found["margins"] = [-score for score in found.pop("scores")]
+        numbers["class"] = found
+        tell("real images that D's class head should take for another class", "margin", found["margins"], found)
+        pictures.append((x, moved))
+    columns = min(n, SHOWN)
+    rows = [part[:columns] for x, y in pictures for part in (x, y, TIMES * (y - x))]
+    print(f"rows: images, the same attacked until half of them pass, {TIMES} times the difference; and so on")
+    return watch.grid(_bytes(np.concatenate(rows)), columns=columns), numbers
+
+
+def wrong_class(critic, c, y):
+    """How far the best other class is ahead of the right one, [B]."""
+    logits = critic.judge(y, c).classes
+    right = jax.nn.one_hot(c, logits.shape[1], dtype=bool)
+    return jnp.where(right, -jnp.inf, logits).max(1) - jnp.where(right, logits, -jnp.inf).max(1)
+
+
+def medians(critic, x, c, wanted):
+    """The median logit of images x [m, ...], of the class of each of `wanted`, [n] or None; of all where that has none."""
+    logits = np.asarray(jax.jit(lambda x: critic.judge(x, c).logits)(jnp.asarray(x))).reshape(len(x), -1).mean(1)
+    every = np.median(logits)
+    if np.ndim(wanted) != 1:
+        return every
+    return np.array([np.median(logits[c == k]) if (c == k).any() else every for k in wanted])
+
+
+def curve(args, score, x, bar):
+    """Attacks of every size on x, which raise `score` [B] to the `bar`: numbers, and the images of the first that half pass."""
+    width = 1.0 if args.norm == "linf" else float(np.sqrt(x[0].size))
+    scores, moved, best = [], x, np.full(len(x), -np.inf)
+    for level in LEVELS:
+        eps = level / 127.5 * width
+        steps = {"step": 2.5 * eps / args.attack_steps, "steps": args.attack_steps}
+        y = attacks.pgd(None, score, x, eps=eps, norm=args.norm, **steps) if level else x
+        best = np.maximum(best, np.asarray(score(y)))  # what a smaller ball has is in the larger one too
+        scores.append(best)
+        moved = y if not level or np.mean(scores[-2] >= bar) < 0.5 else moved
+    scores = np.stack(scores)
+    first = np.array([reached(scores[:, i], b) for i, b in enumerate(np.broadcast_to(bar, len(x)))])
+    middle = float(np.median(first))
+    found = {"scores": scores.mean(1).tolist(), "passed": (scores >= bar).mean(1).tolist()}
+    return found | {"median_level": middle if np.isfinite(middle) else None}, moved
+
+
+def reached(scores, bar):
+    """The level at which rising scores pass the bar, between two of `LEVELS` on a straight line; infinity if they do not."""
+    above = np.flatnonzero(scores >= bar)
+    if not len(above):
+        return np.inf
+    i = above[0]
+    if i == 0:
+        return 0.0
+    return LEVELS[i - 1] + (LEVELS[i] - LEVELS[i - 1]) * (bar - scores[i - 1]) / (scores[i] - scores[i - 1])
+
+
+def tell(title, name, values, found):
+    """A small table of a curve."""
+    line = lambda label, row, form: print(f"  {label:22s}" + "".join(form.format(value) for value in row))
+    print(title)
+    line("grey levels of 255", LEVELS, "{:8g}")
+    line(f"mean {name}", values, "{:8.2f}")
+    line("share that passed", found["passed"], "{:8.2f}")
+    middle = found["median_level"]
+    print(f"  median over the images: {f'{middle:.2f} grey levels' if middle is not None else f'more than {LEVELS[-1]}'}")
+
+
+def _titles(source, labels, n):
+    if labels is None or labels.ndim > 1:
+        return [""] * n
+    return [str(source.class_names[k]) if source.class_names else str(k) for k in labels[:n]]
+
+
+def _bytes(x):
+    return np.clip(np.round((np.asarray(x, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def _picture(figure):
+    file = io.BytesIO()
+    figure.savefig(file, dpi=100, format="png")
+    return Image.open(file)
+
+
+def _draw(axes, kind, x, limit):
+    """An image [H, W, C] in [-1, 1], or a signed map [H, W]."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if kind == "image":
+        pixels = _bytes(x)
+        return axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
+    return axes.imshow(x, cmap="RdBu_r", vmin=-limit, vmax=limit)
+
+
+def _figure(rows, limit, legend):
+    """Rows of images and of heat maps of one scale, with its bar."""
+    from matplotlib.figure import Figure
+
+    columns = len(rows[0][1])
+    figure = Figure(figsize=(1.3 * columns + 1.2, 1.42 * len(rows) + 0.5), layout="constrained")
+    table = figure.subplots(len(rows), columns, squeeze=False)
+    for line, (kind, pictures, titles) in zip(table, rows, strict=True):
+        for i, axes in enumerate(line):
+            drawn = _draw(axes, "heat" if kind == "share" else "image", pictures[i], limit)
+            if titles:
+                axes.set_title(titles[i], fontsize=8)
+        line[0].set_ylabel(kind, fontsize=8)
+    bar = figure.colorbar(drawn, ax=table, fraction=0.05, pad=0.01)
+    bar.ax.tick_params(labelsize=7)
+    figure.suptitle(legend, fontsize=8)
+    return _picture(figure)
+
+
+def _table(rows, heads):
+    """A row a unit; each row's maps have a scale of their own."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(0.95 * len(heads) + 0.4, 1.0 * len(rows) + 0.4), layout="constrained")
+    table = figure.subplots(len(rows), len(heads), squeeze=False)
+    for line, (name, cells) in zip(table, rows, strict=True):
+        limit = max(float(np.abs(x).max()) for kind, x in cells if kind == "heat")
+        for axes, (kind, x) in zip(line, cells, strict=True):
+            _draw(axes, kind, x, limit or 1.0)
+        line[0].set_ylabel(name, fontsize=8)
+    for axes, head in zip(table[0], heads, strict=True):
+        axes.set_title(head, fontsize=7)
+    return _picture(figure)

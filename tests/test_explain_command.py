@@ -1,0 +1,142 @@
+"""The command that explains a run, as a user runs it; what it refuses; and the discriminator that it restores."""
+
+import dataclasses
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import experiments.explain
+from experiments import explain_pictures
+from experiments.configs import objective
+from jaxgan import checkpoint, disk, penalties, plan, restore
+from jaxgan.description import describe
+from jaxgan.errors import UserError
+from jaxgan.method import Verdict
+from tests.commands import assert_equal
+
+TINY = {"batch": 8, "size": (8, 8), "width": 4, "patch": 2, "standing": 0}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run directory and its state. The discriminator has a class head and spectral norm, so statistics too."""
+    folder = str(tmp_path_factory.mktemp("run") / "run")
+    config = objective.Config(run_dir=folder, class_loss="ac_gan", norm="spectral", penalty=(), augment=(), **TINY)
+    design = config.design((8, 8, 1), 10)
+    networks = {"generator": describe(design.generator), "discriminator": describe(design.discriminator)}
+    data = {"shape": [8, 8, 1], "fingerprint": ""}
+    described = {"jaxgan": "", "settings": dataclasses.asdict(config), "data": data, **networks}
+    plan.write_config(Path(folder), json.loads(json.dumps(described)))
+    first = plan.first_state(jnp.uint32(0), design)
+    store = checkpoint.open_store(Path(folder) / "checkpoints")
+    checkpoint.save(store, first.replace(step=jnp.int32(2)))
+    disk.wait(store)
+    store.manager.close()
+    return folder, first
+
+
+@pytest.fixture(scope="module")
+def trained(made):
+    return made[0]
+
+
+def explained(monkeypatch, capsys, folder, out, *args):
+    monkeypatch.setattr(sys, "argv", ["explain", folder, "--out", str(out), *args])
+    experiments.explain.main()
+    return capsys.readouterr().out
+
+
+def test_the_restored_discriminator_is_the_trained_one(made):
+    trained, state = made
+    critic = restore.load_discriminator(trained)
+    assert critic.step == 2 and "spectral" in critic.variables
+    x = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32)
+    verdict = critic.judge(jnp.asarray(x), jnp.arange(3))
+    assert verdict.logits.shape == (3,) and verdict.classes.shape == (3, 10)
+    assert_equal(critic.variables, {"params": state.d.params, **state.d.stats})
+    with pytest.raises(UserError, match="no checkpoint of step 7"):
+        restore.load_discriminator(trained, checkpoint_step=7)
+    with pytest.raises(UserError, match="no such run directory"):
+        restore.load_discriminator("nowhere")
+
+
+def test_every_method_writes_a_picture_and_its_numbers(trained, tmp_path, monkeypatch, capsys):
+    go = partial(explained, monkeypatch, capsys, trained)
+    few = ["--n", "3", "--steps", "8", "--attack-steps", "2", "--regions", "2", "--samples", "2", "--units", "2"]
+    said = {}
+    for method in ("gradients", "shapley", "units", "attack"):
+        out = tmp_path / f"{method}.png"
+        said[method] = go(out, "--method", method, *few)
+        with Image.open(out) as picture:
+            assert min(picture.size) > 90 and np.asarray(picture.convert("L")).std() > 5
+    numbers = {method: json.loads((tmp_path / f"{method}.json").read_text()) for method in said}
+    for kind in ("real", "fake"):
+        shares = numbers["shapley"][kind]
+        gain = np.subtract(shares["logits"], shares["at_baseline"])
+        np.testing.assert_allclose(np.sum(shares["values"], 1), gain, atol=1e-5)
+        np.testing.assert_allclose(numbers["gradients"][kind]["logits"], shares["logits"], rtol=1e-5)
+        assert numbers["gradients"][kind]["largest_gap"] < 0.3 * np.abs(gain).max()  # of eight steps
+    assert numbers["units"]["effects"] == sorted(numbers["units"]["effects"], reverse=True)
+    assert set(numbers["attack"]) >= {"fake_as_real", "real_as_fake", "class"}
+    logits = numbers["attack"]["fake_as_real"]["logits"]
+    assert logits == sorted(logits) and logits[-1] > logits[0]
+    assert numbers["attack"]["real_as_fake"]["logits"][0] == pytest.approx(
+        np.mean(numbers["shapley"]["real"]["logits"]), rel=1e-4
+    )
+    assert "Block_0" in said["units"] and "median over the images" in said["attack"]
+
+
+def test_levels_of_a_linear_critic_are_closed_forms():
+    """<a, x> rises by eps ||a||_1 or eps ||a||_2 sqrt(pixels): the level is the gap to the bar over that."""
+    a = np.random.default_rng(0).normal(size=(3, 4, 1)).astype(np.float32)
+    x = np.random.default_rng(1).uniform(-0.3, 0.3, (5, 3, 4, 1)).astype(np.float32)
+    score = lambda y: jnp.einsum("bhwc,hwc->b", y, a)
+    for norm, dual in (("linf", np.abs(a).sum()), ("l2", np.linalg.norm(a) * np.sqrt(12))):
+        bar = np.asarray(score(x)) + np.float32([0.01, 0.02, 0.05, 0.06, 0.3]) * dual
+        args = experiments.explain.Arguments(run="", norm=norm, attack_steps=4)
+        found, moved = explain_pictures.curve(args, score, jnp.asarray(x), bar)
+        np.testing.assert_allclose(found["median_level"], 0.05 * 127.5, rtol=1e-3)
+        np.testing.assert_allclose(found["passed"], [0, 0, 0, 0.2, 0.4, 0.8, 0.8, 0.8, 1.0])
+        np.testing.assert_allclose(score(moved) - score(x), 8 / 127.5 * dual, rtol=1e-3)  # the first that half pass
+    assert explain_pictures.reached(np.arange(9.0), 20.0) == np.inf and explain_pictures.reached(np.arange(9.0), -1.0) == 0
+
+
+def test_a_critic_that_mixes_images_is_asked_image_by_image(capsys):
+    judge = lambda x, c: Verdict(x.sum((1, 2, 3)) / (1 + x.std()))
+    critic = SimpleNamespace(judge=judge)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 2, 1)), jnp.float32)
+    f = explain_pictures.scorer(critic, x, None)
+    assert "judged among these 3" in capsys.readouterr().out
+    np.testing.assert_allclose(f(x), judge(x, None).logits, rtol=1e-5)
+    penalties.check_critic_is_per_image(f, x)
+
+
+@pytest.mark.parametrize(
+    "args, says",
+    [
+        (["--out", "x.jpg"], "--out x.jpg: the picture is a .png"),
+        (["--n", "0"], "--n 0: give 1 or more"),
+        (["--attack-steps", "0"], "--attack-steps 0"),
+        (["--checkpoint", "first"], "--checkpoint first"),
+        (["--method", "units", "--layer", "Block_9"], "layer 'Block_9'.*nearest"),
+        (["--n", "2000"], "--n 2000: digits has 1797 images"),
+    ],
+)
+def test_what_it_refuses(trained, tmp_path, monkeypatch, capsys, args, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=says) as error:
+        explained(monkeypatch, capsys, trained, "out.png", *args)
+    assert "\n" not in str(error.value)
+
+
+def test_data_without_the_runs_labels_are_refused(trained, tmp_path, monkeypatch, capsys):
+    np.savez(tmp_path / "plain.npz", images=np.zeros((9, 8, 8, 1), np.uint8))
+    with pytest.raises(UserError, match="has 0 classes, the run 10"):
+        explained(monkeypatch, capsys, trained, tmp_path / "o.png", "--data", str(tmp_path / "plain.npz"))
