@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jaxgan import attacks, dissect, explain, penalties, watch
+from jaxgan import attacks, dissect, explain, penalties, restore, watch
+from jaxgan.errors import UserError
 
 LEVELS = (0, 0.5, 1, 2, 4, 8, 16, 32, 64)
 """Sizes of attacks, in grey levels of 255."""
@@ -23,9 +24,14 @@ SHOWN = 8
 def scorer(critic, x, c):
     """D's logit of images like x under their labels, [B, ...] -> [B], jitted; that of patches is averaged.
 
-    Where D mixes the images of a batch, each one is judged among the others as they are in x.
+    Where D mixes the images of a batch, each one is judged among the others as they are in x. UserError where D judges groups of
+    images that do not divide these.
     """
-    judge = jax.jit(lambda y: critic.judge(y, c).logits.reshape(len(y), -1).mean(1))
+    judge = partial(logits_of, critic, c)
+    try:
+        judge(x)
+    except ValueError as e:
+        raise UserError(f"--n {len(x)}: this discriminator does not take as many images at once ({e}); try 8") from None
     try:
         if len(x) > 1:
             penalties.check_critic_is_per_image(judge, x)
@@ -33,6 +39,16 @@ def scorer(critic, x, c):
         print(f"this discriminator judges an image by the others of its batch too; each is judged among these {len(x)}")
         return jax.jit(explain.in_company(judge, jnp.asarray(x)))
     return judge
+
+
+def logits_of(critic, c, x):
+    """D's logits [B] of images; compiled once for all of one shape."""
+    return _logits(critic.discriminator, critic.variables, c, x)
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(discriminator, variables, c, x):
+    return restore.Critic(discriminator, variables, {}, 0).judge(x, c).logits.reshape(len(x), -1).mean(1)
 
 
 def looks(args, critic, shown):
@@ -72,7 +88,7 @@ def units(args, trained):
     codes = trained.latents(args.n, seed=args.seed)
     network = trained.generator, trained.variables, codes
     found = dissect.layers(*network)
-    layer = args.layer or default_layer(found)
+    layer = args.layer or default_layer(found, trained.generator.shape[2])
     effects = dissect.unit_effects(*network, layer, do=args.do)
     order = np.argsort(-effects.size, kind="stable")
     with_, without = dissect.contrast(*network, layer, args.do)
@@ -95,10 +111,10 @@ def units(args, trained):
     return _table(rows, heads), numbers | {"effects": effects.size[order].tolist(), "layers": found}
 
 
-def default_layer(found):
-    """The middle one of those that lie least deep in the network's parts."""
-    depth = min(name.count("/") for name in found)
-    top = [name for name in found if name.count("/") == depth]
+def default_layer(found, channels):
+    """The middle one of those that lie least deep in the network's parts, leaving out those that give colours."""
+    hidden = {name: name.count("/") for name, shape in found.items() if shape[2] != channels} or dict.fromkeys(found, 0)
+    top = [name for name, depth in hidden.items() if depth == min(hidden.values())]
     return top[len(top) // 2]
 
 
@@ -142,7 +158,7 @@ def wrong_class(critic, c, y):
 
 def medians(critic, x, c, wanted):
     """The median logit of images x [m, ...], of the class of each of `wanted`, [n] or None; of all where that has none."""
-    logits = np.asarray(jax.jit(lambda x: critic.judge(x, c).logits)(jnp.asarray(x))).reshape(len(x), -1).mean(1)
+    logits = np.asarray(logits_of(critic, c, jnp.asarray(x)))
     every = np.median(logits)
     if np.ndim(wanted) != 1:
         return every

@@ -5,11 +5,11 @@ import json
 import sys
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from PIL import Image
 
 import experiments.explain
@@ -18,7 +18,6 @@ from experiments.configs import objective
 from jaxgan import checkpoint, disk, penalties, plan, restore
 from jaxgan.description import describe
 from jaxgan.errors import UserError
-from jaxgan.method import Verdict
 from tests.commands import assert_equal
 
 TINY = {"batch": 8, "size": (8, 8), "width": 4, "patch": 2, "standing": 0}
@@ -108,14 +107,24 @@ def test_levels_of_a_linear_critic_are_closed_forms():
     assert explain_pictures.reached(np.arange(9.0), 20.0) == np.inf and explain_pictures.reached(np.arange(9.0), -1.0) == 0
 
 
+class Mixes(nn.Module):
+    """An image's logit depends on the spread of its batch."""
+
+    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+        if len(x) == 5:
+            raise ValueError("groups of 4 do not divide 5")
+        return x.sum((1, 2, 3)) / (1 + x.std())
+
+
 def test_a_critic_that_mixes_images_is_asked_image_by_image(capsys):
-    judge = lambda x, c: Verdict(x.sum((1, 2, 3)) / (1 + x.std()))
-    critic = SimpleNamespace(judge=judge)
+    critic = restore.Critic(Mixes(), {}, {}, 0)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 2, 1)), jnp.float32)
     f = explain_pictures.scorer(critic, x, None)
     assert "judged among these 3" in capsys.readouterr().out
-    np.testing.assert_allclose(f(x), judge(x, None).logits, rtol=1e-5)
+    np.testing.assert_allclose(f(x), critic.judge(x).logits, rtol=1e-5)
     penalties.check_critic_is_per_image(f, x)
+    with pytest.raises(UserError, match="--n 5: .*groups of 4"):
+        explain_pictures.scorer(critic, jnp.zeros((5, 2, 2, 1)), None)
 
 
 @pytest.mark.parametrize(
