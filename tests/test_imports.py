@@ -13,6 +13,8 @@ ALL = {"torch", "tensorflow", "absl", "experiments", "clu", "chex"}
 NEVER = {
     "losses.py": {"flax", "optax", "numpy", "orbax"},
     "penalties.py": {"flax", "optax", "orbax"},
+    "attacks.py": {"flax", "optax", "numpy", "orbax"},
+    "explain.py": {"flax", "optax", "orbax"},
     "schedules.py": {"flax", "optax", "orbax"},
     "ops.py": {"flax", "optax"},
     "layers.py": {"optax"},
@@ -63,7 +65,7 @@ def test_pmap_is_named_in_one_file():
     assert users == {"parallel.py"}
 
 
-@pytest.mark.parametrize("module", ["losses", "penalties", "schedules", "augment", "ops"])
+@pytest.mark.parametrize("module", ["losses", "penalties", "attacks", "explain", "schedules", "augment", "ops"])
 def test_a_pure_module_comes_without_the_trainer(module):
     code = f"import sys, jaxgan.{module}; sys.exit(any(m in sys.modules for m in ('orbax', 'tensorflow_datasets', 'flax')))"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
