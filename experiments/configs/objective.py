@@ -35,6 +35,7 @@ OF_GRADIENT = (
     *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
     "adversarial_examples",
 )
+"""Penalties by a gradient of each image's own logit: not for a discriminator with batch norm."""
 
 
 @dataclasses.dataclass(frozen=True)
