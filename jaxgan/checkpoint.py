@@ -167,15 +167,18 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
       UserError: no such checkpoint, or a damaged one.
     """
     directory, step = _chosen(directory, which)
-    found = disk.read_item(directory, step, "generator")
-    return {"params": found["params"], **(found.get("stats") or {})}, step
+    return _variables(disk.read_item(directory, step, "generator")), step
+
+
+def _variables(found: dict) -> dict:
+    """{'params': ..., **stats} of a player or generator as it was read."""
+    return {"params": found["params"], **(found.get("stats") or {})}
 
 
 def load_discriminator(directory: str | Path, which: str | int = "latest") -> tuple[dict, int]:
     """The discriminator's variables, those of training: no average of it is kept. The rest is as `load_generator`."""
     directory, step = _chosen(directory, which)
-    params, stats = (disk.read_item(directory, step, "training", "d", part) for part in ("params", "stats"))
-    return {"params": params, **(stats or {})}, step
+    return _variables(disk.read_item(directory, step, "training")["d"]), step
 
 
 def _chosen(directory: str | Path, which: str | int) -> tuple[Path, int]:
@@ -207,8 +210,7 @@ def load_players(directory: str | Path, which: str | int = "latest") -> tuple[di
     """
     averaged, step = load_generator(directory, which)
     found = disk.read_item(Path(directory).absolute(), step, "training")
-    d = {"params": found["d"]["params"], **(found["d"].get("stats") or {})}
-    return averaged, averaged | {"params": found["g"]["params"]}, d, step
+    return averaged, averaged | {"params": found["g"]["params"]}, _variables(found["d"]), step
 
 
 def open_averages(directory: str | Path) -> Store:

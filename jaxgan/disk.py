@@ -3,7 +3,6 @@
 Orbax does not notice flipped bytes in its data files, so every leaf's CRC-32 is kept beside it.
 """
 
-import functools
 import json
 import logging
 import re
@@ -109,17 +108,11 @@ def steps(directory: Path) -> list[int]:
     return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
 
 
-def read_item(directory: Path, step: int, *keys: str):
-    """One item of a checkpoint, or what lies below more keys in it, checked; UserError where it is damaged.
-
-    What is not made of dicts, such as an optimiser's state, has other paths in the file than in its checksums: leave it out.
-    """
+def read_item(directory: Path, step: int, item: str):
+    """One item of a checkpoint, checked; UserError where it is damaged."""
     try:
-        found = read(directory / str(step) / keys[0])
-        for key in keys[1:]:
-            found = found[key]
-        tree = functools.reduce(lambda inner, key: {key: inner}, reversed(keys), found)
-        wrong = mismatch(tree, meta(directory, step)["checksums"], part="".join(f"[{key!r}]" for key in keys))
+        found = read(directory / str(step) / item)
+        wrong = mismatch({item: found}, meta(directory, step)["checksums"], part=f"['{item}']")
     except Exception as e:  # whatever a damaged file makes the reader say
         wrong = f"cannot be read: {str(e).splitlines()[0][:160] if str(e) else type(e).__name__}"
     if wrong:
