@@ -155,18 +155,54 @@ def in_chunks(fn: Callable, static: tuple, held, arrays: tuple, chunk: int) -> I
     Yields:
       Trees of host arrays, each of the next up to chunk * devices rows.
     """
-    n, devices = len(arrays[0]), jax.local_devices()
-    rows, run = chunk * len(devices), _on_local_devices(fn, static)
-    held = replicate(held) if jax.process_count() == 1 else jax.tree.map(lambda a: _stack([a] * len(devices)), held)
-    sent = None
-    for i in range(0, n, rows):
-        pieces = shard(tuple(np.resize(a[i : i + rows], (rows, *a.shape[1:])) for a in arrays), 0)
-        coming = run(held, *pieces), min(rows, n - i)
+    rows, run = chunk * jax.local_device_count(), _on_local_devices(fn, static)
+    held, sent = _kept(held), None
+    for pieces, n in _pieces(arrays, rows):
+        coming = run(held, *pieces), n
         if sent is not None:  # the devices work on the next while the host takes this one
             yield _fetched(*sent, rows)
         sent = coming
     if sent is not None:
         yield _fetched(*sent, rows)
+
+
+def in_steps(programs: tuple, static: tuple, held, arrays: tuple, chunk: int, steps: int, progress: Callable | None = None):
+    """`in_chunks` of something iterative, whose steps are calls of one program: convolutions in compiled loops are slow on CPUs.
+
+    Args:
+      programs: (begin, step, end), pure: begin(*static, held, *pieces) -> state, any tree of arrays;
+        step(*static, held, state, *pieces) -> the next one; end(*static, held, state, *pieces) -> a tree of arrays by rows.
+      static, held, arrays, chunk: as `in_chunks`.
+      steps: of each chunk.
+      progress: called with (steps done, steps in all).
+    Yields:
+      Trees of host arrays, each of the next up to chunk * devices rows.
+    """
+    rows, (begin, step, end) = chunk * jax.local_device_count(), (_on_local_devices(fn, static) for fn in programs)
+    held, total = _kept(held), steps * -(-len(arrays[0]) // (chunk * jax.local_device_count()))
+    for i, (pieces, n) in enumerate(_pieces(arrays, rows)):
+        state = begin(held, *pieces)
+        for done in range(1, steps + 1):
+            state = step(held, state, *pieces)
+            if done % 8 == 0 or done == steps:
+                jax.block_until_ready(state)  # the host would run far ahead, and Ctrl-C and the progress be late
+                if progress:
+                    progress(i * steps + done, total)
+        yield _fetched(end(held, state, *pieces), n, rows)
+
+
+def _kept(held):
+    """A tree on each of this process's devices."""
+    if jax.process_count() == 1:
+        return replicate(held)
+    return jax.tree.map(lambda a: _stack([a] * jax.local_device_count()), held)
+
+
+def _pieces(arrays, rows):
+    """(the next `rows` rows of each array on the devices, the last filled up by repeating; how many are of it)."""
+    n = len(arrays[0])
+    for i in range(0, n, rows):
+        yield shard(tuple(np.resize(a[i : i + rows], (rows, *a.shape[1:])) for a in arrays), 0), min(rows, n - i)
 
 
 @lru_cache(maxsize=64)

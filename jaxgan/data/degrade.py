@@ -92,19 +92,22 @@ KINDS = {
 """name -> (images uint8 [k, H, W, C], amount, iterator of k random states -> uint8), usual amount, bounds (lower excluded)."""
 
 
-def parse(names: Sequence[str]) -> tuple[tuple[str, float], ...]:
+def parse(names: Sequence[str], flag: str = "--degrade") -> tuple[tuple[str, float], ...]:
     """'mask' or 'blur:2.5' -> (name, amount).
 
+    Args:
+      names: one or more.
+      flag: what the user wrote them after.
     Raises:
       UserError: no names, one that is unknown, or an amount out of bounds.
     """
     if not names:
-        raise UserError(f"--degrade is empty, and each image would be its own source; there are {', '.join(KINDS)}")
+        raise UserError(f"{flag} is empty, and each image would be its own source; there are {', '.join(KINDS)}")
     found = []
     for text in names:
         name, _, amount = text.partition(":")
         if name not in KINDS:
-            raise UserError(f"--degrade {text}: there are {', '.join(KINDS)}{nearest(name, KINDS)}")
+            raise UserError(f"{flag} {text}: there are {', '.join(KINDS)}{nearest(name, KINDS)}")
         _, usual, (low, high) = KINDS[name]
         try:
             value = float(amount) if amount else usual
@@ -112,9 +115,18 @@ def parse(names: Sequence[str]) -> tuple[tuple[str, float], ...]:
             value = float("nan")
         if not low < value <= high or (name == "lowres" and value % 1):
             what = "a whole number" if name == "lowres" else "a number"
-            raise UserError(f"--degrade {text}: after the colon stands {what} above {low:g}, up to {high:g}; usual is {usual:g}")
+            raise UserError(f"{flag} {text}: after the colon stands {what} above {low:g}, up to {high:g}; usual is {usual:g}")
         found.append((name, value))
     return tuple(found)
+
+
+def holes(how: Sequence[tuple[str, float]], size: tuple[int, int], indices: np.ndarray) -> np.ndarray:
+    """bool [k, H, W]: the pixels that the masks of `degrade` hide in images of (H, W)."""
+    masks = [(place, name, amount) for place, (name, amount) in enumerate(how) if name in ("mask", "centre")]
+    out = np.zeros((len(indices), *size), bool)
+    for place, name, amount in masks:
+        out |= _damaged(place, name, amount, np.zeros((*out.shape, 1), np.uint8), indices)[..., 0] == FILL
+    return out
 
 
 def degrade(how: Sequence[tuple[str, float]], images: np.ndarray, indices: np.ndarray) -> np.ndarray:
@@ -128,9 +140,13 @@ def degrade(how: Sequence[tuple[str, float]], images: np.ndarray, indices: np.nd
       uint8 [k, H, W, C], or one channel after 'grey'.
     """
     for place, (name, amount) in enumerate(how):
-        draws = (np.random.RandomState((place, int(i))) for i in indices)  # its streams never change
-        images = KINDS[name][0](images, amount, draws)
+        images = _damaged(place, name, amount, images, indices)
     return images
+
+
+def _damaged(place, name, amount, images, indices):
+    draws = (np.random.RandomState((place, int(i))) for i in indices)  # its streams never change
+    return KINDS[name][0](images, amount, draws)
 
 
 def degraded(source: Source, names: Sequence[str]) -> Source:

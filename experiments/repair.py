@@ -1,0 +1,153 @@
+"""What `python -m experiments.invert` does: images read, damaged, inverted, compared and written."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.translate import as_png
+from jaxgan import damage, invert, restore, translate, watch
+from jaxgan.data import degrade, loose, open_source, prepared
+from jaxgan.errors import UserError
+
+
+class View(NamedTuple):
+    """What is known of the images."""
+
+    shown: np.ndarray
+    """uint8 [n, H, W, C]: them, damaged."""
+    damage: object
+    """How `invert.invert` is to see the generator's images; None: as they are."""
+    missing: np.ndarray | None
+    """bool [n, H, W]: holes."""
+
+
+def write(trained: restore.Trained, args, out: Path) -> str:
+    """Invert the images of `args`, an `experiments.invert.Arguments`, and write the result; what there is to say of it.
+
+    Raises:
+      UserError: images, a mask or a damage that do not fit; OSError where it cannot be written.
+    """
+    names, sources = read(args, trained)
+    _keep_sources(out, args)
+    view = seen(args, trained, sources)
+    search = invert.Search(**{name: getattr(args, name) for name in invert.Search._fields if hasattr(args, name)})
+    update, close = watch.counter("inverting", True)
+    try:
+        options = {"label": args.label, "vectors": trained.vectors, "search": search, "progress": update}
+        how = {"damage": view.damage, "missing": view.missing}
+        found = invert.invert(trained.generator, trained.variables, view.shown, **how, **options)
+    finally:
+        close()
+    missing = None if view.missing is None else view.missing[..., None]
+    repaired = found.images if missing is None else np.where(missing, found.images, sources)
+    if out.suffix.lower() == ".png":
+        columns = [sources, *[view.shown] * bool(args.damage or args.mask), found.images, *[repaired] * bool(missing is not None)]
+        watch.write_picture(watch.grid(translate.side_by_side(*columns), columns=len(columns)), out)
+    elif out.suffix.lower() == ".npz":
+        latents = {name: a for name, a in found.latents._asdict().items() if a is not None}
+        more = {} if missing is None else {"missing": view.missing, "repaired": repaired}
+        pictures = {"images": found.images, "sources": sources, "damaged": view.shown}
+        watch.write_arrays(out, **latents, **pictures, **more, distance=found.distance, names=np.array(names))
+    else:
+        for file, image in zip(as_png(names), repaired, strict=True):
+            watch.write_picture(watch.grid(image[None], pad=0, least=1), out / file)
+    said = f"{len(names)} images of {args.source} by {args.run} at step {trained.step}: {out}"
+    return f"{said}\n{_measured(args, sources, view, found)}"
+
+
+def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray]:
+    """Names and images, uint8 [n, H, W, C], of up to args.n images as the generator makes them."""
+    shape, settings = tuple(trained.generator.shape), trained.config.get("settings", {})
+    resize, background = args.resize or args.source == settings.get("data"), settings.get("background", "white")
+    path = Path(args.source).expanduser()
+    if path.exists() and path.suffix.lower() != ".npz" and not (path.is_dir() and prepared.find(str(path))):
+        names, one = loose.open_loose(args.source, shape, resize=resize, split=args.split, background=background)
+        names = names[: args.n]
+        return names, np.stack([one(i) for i in range(len(names))])
+    update, close = watch.counter("reading images", True)
+    how = {"data_dir": args.data_dir, "split": args.split, "channels": shape[2], "background": background}
+    try:
+        source = open_source(args.source, size=shape[:2] if resize else None, progress=update, **how)
+    finally:
+        close()
+    if source.shape != shape:
+        has, takes = ("x".join(map(str, size[:2])) for size in (source.shape, shape))
+        raise UserError(f"{args.source}: its images have {has}, the generator makes {takes}; pass --resize to scale and cut them")
+    index = np.arange(min(args.n, source.n))
+    return [f"{i:06d}" for i in index], source.read(index)
+
+
+def seen(args, trained: restore.Trained, sources: np.ndarray) -> View:
+    """The images as --damage or --mask says."""
+    n, h, w, c = sources.shape
+    index = np.arange(n)
+    if args.mask:
+        missing = _mask(args.mask, (h, w), args.resize)
+        return View(
+            np.where(missing[None, :, :, None], np.uint8(degrade.FILL), sources), None, np.broadcast_to(missing, (n, h, w))
+        )
+    if not args.damage:
+        return View(sources, None, None)
+    how = degrade.parse([args.damage], "--damage")
+    (name, amount), *_ = how
+    if name == "grey" and c == 1:
+        raise UserError("--damage grey: the run's images are grey")
+    if name in ("blur", "lowres") and c == 4:
+        raise UserError(f"--damage {name}: the run's images have alpha, which it is not made for")
+    through = {"blur": damage.blur, "lowres": damage.lowres, "grey": lambda _: damage.grey()}.get(name)
+    missing = degrade.holes(how, (h, w), index) if name in ("mask", "centre") else None
+    if missing is not None and missing.all((1, 2)).any():
+        raise UserError(f"--damage {args.damage}: it hides whole images; give a lower amount")
+    return View(degrade.degrade(how, sources, index), through and through(amount), missing)
+
+
+def _mask(path, size, resize) -> np.ndarray:
+    """bool [H, W]: where an image is white."""
+    if not Path(path).expanduser().is_file():
+        raise UserError(f"--mask {path}: no such image")
+    try:
+        _, one = loose.open_loose(path, (*size, 1), resize=resize)
+        missing = one(0)[..., 0] >= 128
+    except UserError as e:
+        raise UserError(f"--mask {e}") from None
+    if missing.all() or not missing.any():
+        raise UserError(f"--mask {path}: {'all' if missing.all() else 'none'} of it is white; white is what is missing")
+    return missing
+
+
+def _keep_sources(out: Path, args) -> None:
+    """UserError where the result would replace what it is made of."""
+    inside, given = out.resolve(), [Path(p).expanduser().resolve() for p in (args.source, args.mask) if p]
+    if out.suffix.lower() in (".png", ".npz"):
+        replaces = inside in given
+    else:
+        replaces = any(p in (inside, *inside.parents) if p.is_dir() else inside == p.parent for p in given if p.exists())
+    if replaces:
+        raise UserError(f"--out {args.out} is where the images or the mask lie, which it would replace; give another")
+
+
+def _measured(args, sources, view, found) -> str:
+    """How near the result is, in a line or two."""
+    x = found.images
+    if args.mask:
+        return f"where there are no holes: PSNR {psnr(sources, x, ~view.missing):.2f} dB"
+    far = translate.distance(sources, x)
+    said = f"to the images{' before the damage' * bool(args.damage)}: PSNR {far.psnr:.2f} dB, L1 {far.l1:.2f} grey levels"
+    if view.missing is not None:
+        inside, grey = (psnr(sources, y, view.missing) for y in (x, view.shown))
+        said += f"; in the holes: PSNR {inside:.2f} dB, where grey has {grey:.2f}"
+    elif view.shown.shape == sources.shape and args.damage:
+        said += f"; the damaged ones: PSNR {translate.distance(sources, view.shown).psnr:.2f} dB"
+    return said
+
+
+def psnr(x: np.ndarray, y: np.ndarray, where: np.ndarray) -> float:
+    """PSNR in dB over pixels `where`, bool [n, H, W], of images uint8 [n, H, W, C]: their mean, each at most 100."""
+    squares = np.square(x.astype(np.float64) - y).mean(3)
+    each = (squares * where).sum((1, 2)) / where.sum((1, 2))
+    return float((10 * np.log10(255**2 / np.maximum(each, 255**2 / 1e10))).mean())
+
+
+if __name__ == "__main__":
+    raise SystemExit("error: this is a part of python -m experiments.invert")

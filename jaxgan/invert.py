@@ -1,0 +1,276 @@
+"""The latents whose image is a given one (GAN inversion), also where only a damaged view of that image is known.
+
+What is looked for minimises distance(damage(G(code)), observed) + prior mean(u^2), where G is cut to [-1, 1] and u are the
+code's standard coordinates: z itself, or (w - mean) / deviation. Without damage this projects images into the latent space.
+With it a trained generator repairs them: it fills holes, sharpens, colours (Bora et al. 2017; Menon et al. 2020).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+from jaxgan import feature_losses, label_vectors, latents, parallel
+from jaxgan.errors import UserError
+from jaxgan.latents import Latents
+
+SPACES = ("auto", "z", "w", "w+")
+BETAS = 0.9, 0.999
+UP, DOWN, SHAKEN = 0.05, 0.25, 0.75
+"""Shares of the steps: the learning rate goes up, comes down at the end, and until when the codes are shaken."""
+
+
+class Search(NamedTuple):
+    """How latents are looked for."""
+
+    space: str = "auto"
+    """'z'; 'w', one style for all layers; 'w+', one for each, which fits nearly everything and knows least of what the
+    generator's images look like. 'auto' is w where there is one, else z."""
+    draws: int = 1024
+    """Images of the generator among which each image finds where it starts; of all classes, where no label is given."""
+    starts: int = 4
+    """The nearest of them that are optimised, at most `draws`; the best one is kept. In w and w+ the first is the mean of w."""
+    steps: int = 300
+    """Of Adam."""
+    lr: float = 0.1
+    """Its highest rate, in units of u."""
+    prior: float = 0.02
+    """What a deviation costs. The noisier or the less the image is known, the more helps; 0 is the nearest image of all."""
+    shake: float = 0.0
+    """Deviation of the normal noise on u at the first step, which decays to none. Karras et al. use 0.05 sqrt(w_dim)."""
+    noise: str | None = None
+    """Of a StyleGAN generator, as `latents.images` has it. By default an image's own, by the one key that all of them have."""
+    features: Callable | None = None
+    """Images [B, H, W, C] in [-1, 1] -> list of layers: their `feature_losses.perceptual` is added, of images that are 0 where
+    they are missing."""
+    seed: int = 0
+    """Of the draws and of all noise. Image i depends on it and on itself, not on the other images."""
+    chunk: int = 4
+    """Images at once on a device, each `starts` times."""
+
+
+class Inverted(NamedTuple):
+    """What was found for n images."""
+
+    latents: Latents
+    images: np.ndarray
+    """uint8 [n, H, W, C]: those of the latents, whole."""
+    distance: np.ndarray
+    """float32 [n]: from the damaged image of the latents to what was observed, without the prior."""
+
+
+class _How(NamedTuple):
+    """What a compiled program is made for."""
+
+    space: str
+    noise: str | None
+    damage: Callable | None
+    features: Callable | None
+
+
+def invert(
+    generator: nn.Module,
+    variables,
+    images: np.ndarray,
+    *,
+    damage: Callable | None = None,
+    missing: np.ndarray | None = None,
+    label=None,
+    vectors: np.ndarray | None = None,
+    search: Search = Search(),
+    progress: Callable[[int, int], None] | None = None,
+) -> Inverted:
+    """Latents whose images, damaged in the same way, are nearest to what was observed.
+
+    Args:
+      generator: a module of `jaxgan.models` that makes images from z. variables: its {'params': ..., **stats}.
+      images: what was observed, n images: uint8, or float in [-1, 1]. [n, H, W, C], or as `damage` gives it.
+      damage: images [B, H, W, C] float in [-1, 1] -> [B, ...]: how the observed came from the true ones; pure and
+        differentiable, such as `jaxgan.damage.blur(1.5)`. It is compiled anew for each new function. None for no damage.
+      missing: bool [H, W] or [n, H, W], pixels of `images` that nothing is known of; not all of an image.
+      label: one class or one for each image, int or [n], or vectors, float [classes] or [n, classes]. None: each start has
+        the class it was drawn with, and the best start's is kept.
+      vectors: label vectors [m, classes] to draw from where no label is given, of a generator trained on such.
+      search: how.
+      progress: called with (steps done, steps in all).
+    Returns:
+      Inverted. `latents.images(generator, variables, latents, noise=search.noise)` gives `images` again, but for rounding.
+    Raises:
+      UserError: images, holes or labels that do not fit, a generator of images from images, or an option out of bounds.
+    Source: Karras et al. 2020 (StyleGAN2), appendix D: Adam, its schedule, the start at the mean of w, noise that decays.
+      Deviations: `feature_losses.pyramid` in place of LPIPS; several starts; coordinates of unit deviation, and the prior,
+      which is the logarithm of their normal density; noise planes are not optimised.
+    """
+    how = _checked(generator, search, damage)
+    observed, known = _observed(generator, how, images, missing)
+    n = len(observed)
+    labels = None if label is None else latents.labels_of(label, n, generator.classes)
+    begin = _starts(generator, variables, how, search, observed, known, labels, vectors)
+    key = jax.random.key(search.seed)
+    held = variables, key, {name: jnp.float32(getattr(search, name)) for name in ("lr", "prior", "shake", "steps")}
+    programs, arrays = (_begin, _step, _end), (*begin, observed, known)
+    found = parallel.in_steps(programs, (generator, how), held, arrays, search.chunk, search.steps, progress)
+    code, c, x, far = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    keys = np.broadcast_to(jax.random.key_data(_noise_key(key)), (n, *jax.random.key_data(key).shape))
+    return Inverted(Latents(code, c if generator.classes else None, np.array(keys)), x, far)
+
+
+def _checked(generator, search, damage) -> _How:
+    if not generator.z_dim:
+        raise UserError("invert: this generator makes images from images, not from latents")
+    styles = latents.has_styles(generator)
+    if search.space not in SPACES:
+        raise UserError(f"space is {search.space!r}; it must be one of {', '.join(SPACES)}")
+    if search.space in ("w", "w+") and not styles:
+        raise UserError(f"space {search.space}: {latents.kind(generator)} has no styles, as StyleGAN's have; its space is z")
+    for name, least in (("draws", 1), ("starts", 1), ("steps", 1), ("chunk", 1), ("lr", 0), ("prior", 0), ("shake", 0)):
+        value = getattr(search, name)
+        if not least <= value < float("inf"):
+            raise UserError(f"{name} is {value}; it must be at least {least}")
+    if search.starts > search.draws:
+        raise UserError(f"starts is {search.starts}, more than the {search.draws} draws; give as many draws")
+    if not 0 <= search.seed < 2**32:
+        raise UserError(f"seed is {search.seed}; it must be in [0, 2^32)")
+    latents.check_noise(generator, search.noise)
+    space = search.space if search.space != "auto" else "w" if styles else "z"
+    return _How(space, search.noise, damage, search.features)
+
+
+def _observed(generator, how, images, missing):
+    """The observed in float32, and known, float32 [n, H, W, 1] (of what is no images: [n])."""
+    images = np.asarray(images)
+    seen = jax.eval_shape(lambda x: _damaged(how, x), jax.ShapeDtypeStruct((1, *generator.shape), jnp.float32)).shape[1:]
+    floats = np.issubdtype(images.dtype, np.floating)
+    if images.shape[1:] != seen or not len(images) or not (floats or images.dtype == np.uint8):
+        size = ", ".join(map(str, seen))
+        raise UserError(f"images to invert are {images.dtype} {list(images.shape)}; they must be uint8 or float [n, {size}]")
+    observed = images.astype(np.float32) if floats else images.astype(np.float32) / 127.5 - 1
+    if not np.isfinite(observed).all():
+        raise UserError("images to invert have NaN or infinity; mend them")
+    n = len(images)
+    if missing is None:
+        return observed, np.ones((n, *seen[:2], 1) if len(seen) == 3 else n, np.float32)
+    missing = np.asarray(missing)
+    if len(seen) != 3 or missing.dtype != bool or missing.shape not in (seen[:2], (n, *seen[:2])):
+        raise UserError(
+            f"missing is {missing.dtype} {list(missing.shape)}; it must be bool [{seen[0]}, {seen[1]}], or one an image"
+        )
+    missing = np.broadcast_to(missing, (n, *seen[:2]))
+    if missing.all((1, 2)).any():
+        raise UserError(f"all of image {missing.all((1, 2)).argmax()} is missing; something must be known")
+    return observed, 1 - missing[..., None].astype(np.float32)
+
+
+def _damaged(how, x):
+    return x if how.damage is None else how.damage(x)
+
+
+def _distance(y, observed, known, features=None):
+    """[B]: of images by the pyramid and features, of other arrays the mean squared difference."""
+    if y.ndim != 4:
+        return jnp.square(y - observed).reshape(len(y), -1).mean(1)
+    far = feature_losses.pyramid(observed, y, known=known)
+    return far if features is None else far + feature_losses.perceptual(features, observed * known, y * known)
+
+
+def _noise_key(key):
+    return jax.random.fold_in(key, 2**31 - 1)
+
+
+def _starts(generator, variables, how, search, observed, known, labels, vectors):
+    """For n images and S starts u [n, S, L, D], their classes [n, S, ...] (zeros without), centre and deviation [n, D] of u."""
+    key, m = jax.random.key(search.seed), search.draws
+    if labels is None:
+        labels = np.full(m, -1, np.int32) if vectors is None else label_vectors.drawn(vectors, search.seed, m)
+        pools = [(np.arange(len(observed)), labels)]
+    else:  # for each class the images of it, and draws of it
+        kinds, which = np.unique(labels, axis=0, return_inverse=True)
+        pools = [(np.flatnonzero(which.ravel() == i), np.repeat(kind[None], m, 0)) for i, kind in enumerate(kinds)]
+    out = [None] * len(observed)
+    for rows, label in pools:
+        drawn, far = [], []
+        arrays = np.arange(m, dtype=np.int32), label
+        for *codes, x in parallel.in_chunks(_draw, (generator, how), (variables, key), arrays, latents.CHUNK):
+            drawn.append(codes)
+            far.append(np.concatenate(list(parallel.in_chunks(_ranked, (how,), x, (observed[rows], known[rows]), 16))))
+        code, c = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        best = np.argsort(np.concatenate(far, 1), 1, kind="stable")[:, : search.starts]
+        centre, scale = (code.mean(0), code.std(0)) if how.space != "z" else (np.zeros_like(code[0]), np.ones_like(code[0]))
+        u = (code - centre) / np.maximum(scale, 1e-6)
+        for row, chosen in zip(rows, best, strict=True):
+            out[row] = u[chosen], c[chosen], centre, scale
+    u, c, centre, scale = (np.stack(parts) for parts in zip(*out, strict=True))
+    if how.space != "z":
+        u[:, 0] = 0
+    u = np.repeat(u[:, :, None], generator.layers if how.space == "w+" else 1, 2)
+    return u, c, centre, scale
+
+
+def _draw(generator, how, held, index, label):
+    """Codes [B, D], classes [B] or zeros, and uint8 images of draws; label as `latents.labels_of` has it."""
+    z, c, keys = latents.drawn(generator, held[1], index, jnp.float32(jnp.inf))
+    if generator.classes:
+        c = jnp.where(label < 0, c, label) if label.ndim == 1 else label
+    code = generator.apply(held[0], z, c, method="mapping") if latents.has_styles(generator) else z
+    x = latents.as_bytes(latents.render(generator, held[0], code, c, keys, how.noise))
+    return (z if how.space == "z" else code[:, 0]), (jnp.zeros_like(index) if c is None else c), x
+
+
+def _ranked(how, images, observed, known):
+    """[B, k]: the distances of k images, uint8, to each of the observed."""
+    y = _damaged(how, images.astype(jnp.float32) / 127.5 - 1)
+    far = lambda one: _distance(y, *(jnp.broadcast_to(a[None], (len(y), *a.shape)) for a in one))
+    return jax.lax.map(far, (observed, known))
+
+
+def _begin(generator, how, held, u, *_):
+    return u, optax.scale_by_adam(*BETAS).init(u)
+
+
+def _step(generator, how, held, state, _, c, centre, scale, observed, known):
+    """One step of Adam on u [B, S, L, D]."""
+    (u, adam), (_, key, numbers) = state, held
+    t = adam.count / numbers["steps"]
+    noise = jax.random.normal(jax.random.fold_in(key, adam.count), u.shape[1:])[None]
+    noise *= numbers["shake"] * jnp.square(jnp.maximum(0, 1 - t / SHAKEN))
+    loss = lambda u: _objective(generator, how, held, u + noise, c, centre, scale, observed, known)[0].sum()
+    update, adam = optax.scale_by_adam(*BETAS).update(jax.grad(loss)(u), adam)
+    return u - numbers["lr"] * rate((adam.count - 0.5) / numbers["steps"]) * update, adam
+
+
+def rate(t):
+    """Share of the highest learning rate at a share t of the steps: linear up, 1, and down by a cosine."""
+    return jnp.minimum(1, t / UP) * (0.5 - 0.5 * jnp.cos(jnp.pi * jnp.minimum(1, (1 - t) / DOWN)))
+
+
+def _objective(generator, how, held, u, c, centre, scale, observed, known):
+    """[B, S] of u [B, S, L, D]: what is minimised, the distance; and, [B S, ...], codes and images."""
+    variables, key, numbers = held
+    s = u.shape[1]
+    each = lambda a: jnp.repeat(a, s, 0)
+    flat = lambda a: a.reshape(-1, *a.shape[2:])
+    c = flat(c) if generator.classes else None
+    code = flat(centre[:, None, None] + scale[:, None, None] * u)
+    if how.space == "z":
+        code = code[:, 0]
+        code = generator.apply(variables, code, c, method="mapping") if latents.has_styles(generator) else code
+    else:
+        code = jnp.broadcast_to(code, (len(code), generator.layers, code.shape[2]))
+    keys = jnp.broadcast_to(_noise_key(key), len(code))
+    x = latents.render(generator, variables, code, c, keys, how.noise)
+    seen = x + jax.lax.stop_gradient(jnp.clip(x, -1, 1) - x)  # as bytes hold it; the gradient is not cut off
+    far = _distance(_damaged(how, seen), each(observed), each(known), how.features).reshape(-1, s)
+    return far + numbers["prior"] * jnp.square(u).mean((2, 3)), far, code, x
+
+
+def _end(generator, how, held, state, _, c, centre, scale, observed, known):
+    """Of the best start: code, class, uint8 image, distance."""
+    total, far, code, x = _objective(generator, how, held, state[0], c, centre, scale, observed, known)
+    best = jnp.nanargmin(total, 1)
+    of = lambda a: jnp.take_along_axis(a, best.reshape(-1, *[1] * (a.ndim - 1)), 1)[:, 0]
+    apart = lambda a: a.reshape(*total.shape, *a.shape[1:])
+    return of(apart(code)), of(c), of(latents.as_bytes(apart(x))), of(far)
