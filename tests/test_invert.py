@@ -15,7 +15,7 @@ from jaxgan.models.pix2pix import Generator as Pix2pix
 
 
 class Linear(nn.Module):
-    """z -> A z as an image."""
+    """z -> A z as an image, or A z + B c with classes."""
 
     shape: tuple = (9, 8, 2)
     classes: int = 0
@@ -23,7 +23,9 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
-        return nn.Dense(int(np.prod(self.shape)), use_bias=False, name="a")(z).reshape(-1, *self.shape)
+        map_of = lambda name: nn.Dense(int(np.prod(self.shape)), use_bias=False, name=name)
+        x = map_of("a")(z) + (map_of("b")(c if c.ndim == 2 else jax.nn.one_hot(c, self.classes)) if self.classes else 0)
+        return x.reshape(-1, *self.shape)
 
 
 def means(h, w):
@@ -83,6 +85,21 @@ def test_damage_that_is_no_image_is_the_least_squares_of_its_numbers(linear):
     np.testing.assert_allclose(found.latents.code, expected, atol=2e-3)
 
 
+def test_the_vector_of_an_image_is_found_among_those_of_the_data(linear):
+    _, v, a, y = linear
+    g, rng = Linear(classes=3), np.random.default_rng(3)
+    b = rng.normal(size=(144, 3)) / 4
+    v = {"params": v["params"] | {"b": {"kernel": jnp.float32(b.T)}}}
+    vectors = np.float32([[1, 0, 0], [0.2, 0.8, 0], [0, 0, 1]])
+    z = rng.normal(size=(3, 5))
+    x = (z @ a.reshape(144, 5).T + vectors[[1, 2, 1]] @ b.T).reshape(3, *g.shape)
+    assert np.abs(x).max() < 1.5
+    x = np.float32(np.clip(x, -1, 1))
+    found = invert.invert(g, v, x, vectors=vectors, search=SHORT._replace(draws=64, prior=0.0))
+    np.testing.assert_array_equal(found.latents.c, vectors[[1, 2, 1]])
+    np.testing.assert_allclose(found.latents.code, z, atol=0.02)  # though some pixels are cut
+
+
 def test_the_pyramid_is_that_of_its_definition(linear):
     x, y = linear[3][:2], linear[3][1:]
     known = np.float32(np.random.default_rng(2).random((2, 9, 8, 1)) < 0.6)
@@ -124,7 +141,7 @@ def made(g):
 
 @pytest.fixture(scope="module")
 def small():
-    g = residual.Generator((8, 8, 3), 3, z_dim=4, width=4)
+    g = residual.Generator((8, 8, 3), 3, z_dim=4, width=4, patch=2, blocks=(1,))
     return g, made(g)
 
 
@@ -146,20 +163,17 @@ def test_images_of_the_generator_are_found_again_and_their_classes(small):
     told = invert.invert(g, v, images, label=other, search=OWN)
     np.testing.assert_array_equal(told.latents.c, other)
     assert (told.distance[:2] > 3 * found.distance[:2]).all() and told.distance[2] < 1e-3
-    soft = invert.invert(g, v, images[:1], search=OWN._replace(steps=1), vectors=np.float32([[0.2, 0.8, 0]]))
-    np.testing.assert_array_equal(soft.latents.c, np.float32([[0.2, 0.8, 0]]))
 
 
 def test_styles_are_found_again_in_every_space():
-    g = stylegan2.Generator((8, 8, 3), z_dim=6, w_dim=5, channel_base=48, channel_max=4)
+    g = stylegan2.Generator((8, 8, 1), z_dim=4, w_dim=3, channel_base=24, channel_max=3, mapping_layers=1, architecture="orig")
     v = made(g)
-    codes = latents.draw(g, v, 2, seed=5)
-    images = latents.images(g, v, codes, noise="const")
-    for space, psnr in (("z", 30), ("w", 30), ("w+", 30)):
+    images = latents.images(g, v, latents.draw(g, v, 2, seed=5), noise="const")
+    for space in ("z", "w", "w+"):
         found = invert.invert(g, v, images, search=OWN._replace(space=space, noise="const", shake=0.1))
-        assert found.latents.code.shape == (2, g.layers, 5)
+        assert found.latents.code.shape == (2, g.layers, 3)
         assert np.ptp(found.latents.code, 1).max() > 0.01 if space == "w+" else np.ptp(found.latents.code, 1).max() == 0
-        assert translate.distance(images, found.images).psnr > psnr, space
+        assert translate.distance(images, found.images).psnr > 30, space
         np.testing.assert_allclose(latents.images(g, v, found.latents, noise="const"), found.images.astype(int), atol=1)
 
 

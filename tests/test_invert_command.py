@@ -20,7 +20,7 @@ from tests.test_invert import made
 def folder(tmp_path_factory):
     """Three images of the generator's own, a mask, and the run they are of."""
     at = tmp_path_factory.mktemp("invert")
-    g = residual.Generator((8, 8, 3), 3, z_dim=4, width=4)
+    g = residual.Generator((8, 8, 3), 3, z_dim=4, width=4, patch=2, blocks=(1,))
     run = restore.Trained(g, made(g), {"settings": {"data": "digits"}}, 7)
     (at / "given").mkdir()
     for i, image in enumerate(run.sample(3, seed=4)):
