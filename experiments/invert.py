@@ -38,7 +38,7 @@ class Arguments:
     """Tries for each image; the best is kept."""
     draws: int = 1024
     """Images of the generator among which the nearest are the starts."""
-    prior: float = 0.02
+    prior: float = 0.01
     """What codes that are unlikely cost: more of it for very damaged images, 0 for the nearest image."""
     noise: Literal["random", "const", "none"] | None = None
     """Of a StyleGAN generator, as `experiments.sample` has it."""

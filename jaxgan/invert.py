@@ -38,7 +38,7 @@ class Search(NamedTuple):
     """Of Adam."""
     lr: float = 0.1
     """Its highest rate, in units of u."""
-    prior: float = 0.02
+    prior: float = 0.01
     """What a deviation costs. The noisier or the less the image is known, the more helps; 0 is the nearest image of all."""
     shake: float = 0.0
     """Deviation of the normal noise on u at the first step, which decays to none. Karras et al. use 0.05 sqrt(w_dim)."""

@@ -145,7 +145,7 @@ def small():
     return g, made(g)
 
 
-OWN = Search(draws=256, starts=2, steps=150, prior=0.0, chunk=1)
+OWN = Search(draws=256, starts=2, steps=150, prior=0.0, shake=0.1, chunk=1)
 
 
 def test_images_of_the_generator_are_found_again_and_their_classes(small):
@@ -165,16 +165,40 @@ def test_images_of_the_generator_are_found_again_and_their_classes(small):
     assert (told.distance[:2] > 3 * found.distance[:2]).all() and told.distance[2] < 1e-3
 
 
+def test_the_nearest_of_the_draws_is_where_it_starts(small):
+    g, v = small
+    images = latents.images(g, v, latents.draw(g, v, 8, seed=6))
+    still = invert.invert(g, v, images, search=OWN._replace(draws=64, lr=0.0))
+    drawn = latents.draw(g, v, 64)  # of the same seed
+    x, y = (np.float32(a) / 127.5 - 1 for a in (images, latents.images(g, v, drawn)))
+    far = np.stack([feature_losses.pyramid(np.broadcast_to(a, y.shape), y) for a in x])
+    first, second = drawn.c[far.argsort(1)[:, :2]].T
+    assert (first != second).any()
+    np.testing.assert_array_equal(still.latents.c, first)
+    np.testing.assert_allclose(still.latents.code, drawn.code[far.argmin(1)], atol=1e-6)
+
+
 def test_styles_are_found_again_in_every_space():
     g = stylegan2.Generator((8, 8, 1), z_dim=4, w_dim=3, channel_base=24, channel_max=3, mapping_layers=1, architecture="orig")
     v = made(g)
     images = latents.images(g, v, latents.draw(g, v, 2, seed=5), noise="const")
     for space in ("z", "w", "w+"):
-        found = invert.invert(g, v, images, search=OWN._replace(space=space, noise="const", shake=0.1))
+        found = invert.invert(g, v, images, search=OWN._replace(space=space, noise="const"))
         assert found.latents.code.shape == (2, g.layers, 3)
         assert np.ptp(found.latents.code, 1).max() > 0.01 if space == "w+" else np.ptp(found.latents.code, 1).max() == 0
         assert translate.distance(images, found.images).psnr > 30, space
         np.testing.assert_allclose(latents.images(g, v, found.latents, noise="const"), found.images.astype(int), atol=1)
+    drawn = latents.draw(g, v, 256)
+    mean = drawn._replace(code=np.broadcast_to(drawn.code.mean(0), drawn.code.shape)).take(slice(1))
+    images = latents.images(g, v, mean, noise="const")
+    still = invert.invert(g, v, images, search=OWN._replace(space=space, noise="const", lr=0.0))  # the mean is a start
+    np.testing.assert_allclose(still.latents.code, mean.code, atol=1e-5)
+
+
+def test_the_rate_goes_up_and_comes_down():
+    t = np.array([0.01, 0.05, 0.5, 0.75, 0.875, 0.95, 1])
+    down = lambda t: (1 - np.cos(4 * np.pi * (1 - t))) / 2
+    np.testing.assert_allclose(invert.rate(t), [0.2, 1, 1, 1, 0.5, down(0.95), 0], atol=1e-6)
 
 
 def test_features_are_added_to_the_distance(small):
