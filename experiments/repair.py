@@ -95,7 +95,7 @@ def seen(args, trained: restore.Trained, sources: np.ndarray) -> View:
         raise UserError("--damage grey: the run's images are grey")
     if name in ("blur", "lowres") and c == 4:
         raise UserError(f"--damage {name}: the run's images have alpha, which it is not made for")
-    through = {"blur": damage.blur, "lowres": damage.lowres, "grey": lambda _: damage.grey()}.get(name)
+    through = {"blur": damage.blur, "lowres": damage.lowres, "grey": lambda _: damage.grey(), "noise": damage.noise}.get(name)
     missing = degrade.holes(how, (h, w), index) if name in ("mask", "centre") else None
     if missing is not None and missing.all((1, 2)).any():
         raise UserError(f"--damage {args.damage}: it hides whole images; give a lower amount")

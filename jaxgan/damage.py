@@ -8,6 +8,7 @@ from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.stats import norm
 
 
 @cache
@@ -77,6 +78,32 @@ def grey():
         if x.shape[-1] not in (3, 4):
             raise ValueError(f"grey: images with {x.shape[-1]} channels are grey already")
         return x[..., :3] @ jnp.asarray([[0.299], [0.587], [0.114]], x.dtype)
+
+    return apply
+
+
+@cache
+def noise(sigma: float):
+    """The mean of an image under normal noise of that deviation, cut to [-1, 1]: black becomes lighter, white darker.
+
+    E clip(x + s n, -1, 1) = P(b) - P(a) + x (1 - P(a) - P(b)) + s (p(a) - p(b)), a = -(1 + x) / s, b = -(1 - x) / s,
+    where p and P are the density and the distribution of n. An image that is compared to a noisy one needs this, else it is grey.
+
+    Args:
+      sigma: in grey levels, as in the data: s = sigma / 127.5. Above 0.
+    Returns:
+      A function [...] -> [...].
+    Raises:
+      ValueError: sigma is not above 0.
+    """
+    if not sigma > 0:
+        raise ValueError(f"noise: sigma is {sigma}; it must be above 0")
+    s = sigma / 127.5
+
+    def apply(x):
+        a, b = -(1 + x) / s, -(1 - x) / s
+        below, above = norm.cdf(a), norm.cdf(b)
+        return above - below + x * (1 - below - above) + s * (norm.pdf(a) - norm.pdf(b))
 
     return apply
 

@@ -122,6 +122,15 @@ def test_damage_is_that_of_the_data(name, shape):
     np.testing.assert_allclose(ours, degrade.degrade(how, images, np.arange(2)), atol=0.51)  # bytes are rounded
 
 
+def test_noise_is_the_mean_of_that_of_the_data():
+    levels = np.array([0, 20, 128, 230, 255], np.uint8)
+    images = np.broadcast_to(levels, (400, 40, 5))[..., None]
+    mean = degrade.degrade([("noise", 60.0)], images, np.arange(400)).mean((0, 1, 3))  # of 16,000: +-0.5
+    ours = (np.asarray(damage.noise(60.0)(jnp.float32(levels) / 127.5 - 1)) + 1) * 127.5
+    np.testing.assert_allclose(ours, mean, atol=1.5)
+    assert ours[0] > 20 and ours[4] < 235
+
+
 def test_holes_are_where_the_data_is_masked():
     images = np.random.default_rng(0).integers(0, 128, (3, 9, 12, 3), np.uint8)  # none is FILL
     for name in ("mask:0.7", "centre"):
