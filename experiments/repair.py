@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from experiments import safety
 from experiments.translate import as_png
-from jaxgan import damage, invert, restore, translate, watch
+from jaxgan import damage, invert, marks, restore, translate, watch
 from jaxgan.data import degrade, loose, open_source, prepared
 from jaxgan.errors import UserError
 
@@ -29,7 +30,7 @@ def write(trained: restore.Trained, args, out: Path) -> str:
       UserError: images, a mask or a damage that do not fit; OSError where it cannot be written.
     """
     names, sources = read(args, trained)
-    _keep_sources(out, args)
+    safety.keep_sources(out, args.source, *[args.mask] * bool(args.mask))
     view = seen(args, trained, sources)
     search = invert.Search(**{name: getattr(args, name) for name in invert.Search._fields if hasattr(args, name)})
     update, close = watch.counter("inverting", True)
@@ -41,17 +42,20 @@ def write(trained: restore.Trained, args, out: Path) -> str:
         close()
     missing = None if view.missing is None else view.missing[..., None]
     repaired = found.images if missing is None else np.where(missing, found.images, sources)
+    said = ("damage", "label", "space", "steps", "starts", "draws", "prior", "noise", "seed", "average")
+    files = safety.output(args.run, trained, invert={name: getattr(args, name) for name in said} | {"mask": bool(args.mask)})
     if out.suffix.lower() == ".png":
         columns = [sources, *[view.shown] * bool(args.damage or args.mask), found.images, *[repaired] * bool(missing is not None)]
-        watch.write_picture(watch.grid(translate.side_by_side(*columns), columns=len(columns)), out)
+        files.write_picture(watch.grid(translate.side_by_side(*columns), columns=len(columns)), out, marks.COMPOSITE)
     elif out.suffix.lower() == ".npz":
         latents = {name: a for name, a in found.latents._asdict().items() if a is not None}
         more = {} if missing is None else {"missing": view.missing, "repaired": repaired}
-        pictures = {"images": found.images, "sources": sources, "damaged": view.shown}
-        watch.write_arrays(out, **latents, **pictures, **more, distance=found.distance, names=np.array(names))
+        more |= {"sources": sources, "damaged": view.shown, "distance": found.distance, "names": np.array(names)}
+        files.write_arrays(out, {}, found.images, **latents, **more)
     else:
         for file, image in zip(as_png(names), repaired, strict=True):
-            watch.write_picture(watch.grid(image[None], pad=0, least=1), out / file)
+            kind = marks.GENERATED if missing is None else marks.COMPOSITE
+            files.write_picture(watch.grid(image[None], pad=0, least=1), out / file, kind)
     said = f"{len(names)} images of {args.source} by {args.run} at step {trained.step}: {out}"
     return f"{said}\n{_measured(args, sources, view, found)}"
 
@@ -114,17 +118,6 @@ def _mask(path, size, resize) -> np.ndarray:
     if missing.all() or not missing.any():
         raise UserError(f"--mask {path}: {'all' if missing.all() else 'none'} of it is white; white is what is missing")
     return missing
-
-
-def _keep_sources(out: Path, args) -> None:
-    """UserError where the result would replace what it is made of."""
-    inside, given = out.resolve(), [Path(p).expanduser().resolve() for p in (args.source, args.mask) if p]
-    if out.suffix.lower() in (".png", ".npz"):
-        replaces = inside in given
-    else:
-        replaces = any(p in (inside, *inside.parents) if p.is_dir() else inside == p.parent for p in given if p.exists())
-    if replaces:
-        raise UserError(f"--out {args.out} is where the images or the mask lie, which it would replace; give another")
 
 
 def _measured(args, sources, view, found) -> str:

@@ -48,6 +48,24 @@ def output(run: str, trained: restore.Trained, key: str | None = None, strength:
     return Output(said | ({"watermark": strength} if key else {}), key or "", strength)
 
 
+def keep_sources(out: Path, *given: str) -> None:
+    """UserError where what is written to `out` would replace an image that it is made of.
+
+    Args:
+      out: a .png or .npz, else a folder that gets files under their names.
+      given: files and folders of images; names of data sets are no matter.
+    """
+    inside = out.resolve()
+    for name in given:
+        path = Path(name).expanduser().resolve()
+        if out.suffix.lower() in (".png", ".npz"):
+            replaces = inside == path
+        else:
+            replaces = path in (inside, *inside.parents) if path.is_dir() else path.is_file() and inside == path.parent
+        if replaces:
+            raise UserError(f"--out {out} is where {name} lies, which it would replace; give another")
+
+
 def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share: float) -> Callable[[np.ndarray], np.ndarray]:
     """The test that refuses copies of a data set; says how near is too near, and how often a real image would be refused.
 

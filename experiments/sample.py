@@ -194,13 +194,7 @@ def translated(args: Arguments, trained, out: Path) -> None:
         raise UserError(f"--source: --{given[0]} is for images from noise; leave it out")
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
-    inside, source = out.resolve(), Path(args.source).expanduser().resolve()
-    if out.suffix.lower() in (".png", ".npz"):
-        replaces = inside == source
-    else:
-        replaces = source in (inside, *inside.parents) if source.is_dir() else inside == source.parent
-    if replaces:
-        raise UserError(f"--out {args.out} is where --source {args.source} lies, whose images it would replace; give another")
+    safety.keep_sources(out, args.source)
     try:
         background = trained.config.get("settings", {}).get("background", "white")
         how = {"resize": args.resize, "seed": args.seed, "background": background}
