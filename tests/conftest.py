@@ -7,7 +7,8 @@ from importlib import metadata
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 if metadata.version("jaxlib").startswith("0.10."):  # a third less to compile; later versions do not have it
-    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_cpu_use_fusion_emitters=false"
+    less = " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"  # the second a twelfth
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + less
 
 import jax  # noqa: E402
 
