@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from matplotlib.backends import backend_agg  # noqa: F401  which a run's first curves would
+
 from experiments import configs, evaluate, sample, train, translate  # noqa: F401  what the commands import themselves is below
 from experiments.cli import run_command
 from jaxgan import compile_cache, memory, run  # noqa: F401
