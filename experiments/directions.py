@@ -8,7 +8,11 @@ import numpy as np
 import tyro
 
 from experiments.cli import parse, run_command
+from jaxgan import marks
 from jaxgan.errors import UserError
+
+MOST = 1_000_000
+"""Draws; more change nothing, and take memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +20,7 @@ class Arguments:
     """Directions in the codes of a trained run along which its images change, and a picture of an image moved along them."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run directory."""
+    """The run directory, or a file of weights."""
     method: Literal["jacobian", "pca", "closed_form"] = "jacobian"
     """jacobian: those that change images most, of any generator. Of StyleGANs also pca: those along which w varies most
     (GANSpace), and closed_form: those that change the styles most (SeFa)."""
@@ -78,9 +82,14 @@ def check(args: Arguments, out: Path) -> None:
     if args.steps < 3 or args.steps % 2 == 0:
         raise UserError(f"--steps {args.steps}: give an odd number of at least 3; the middle one is the image itself")
     if not 0 < args.range < float("inf"):
-        raise UserError(f"--range {args.range}: it must be above 0")
+        raise UserError(f"--range {args.range}: give a finite number above 0")
     if args.image < 0:
         raise UserError(f"--image {args.image}: images count from 0")
+    beside = out.with_suffix(".npz")
+    if beside.exists() and not (marks.of_arrays(beside).facts or {}).get("directions"):
+        raise UserError(f"--out {args.out}: the arrays would replace {beside}, which is something else; give another name")
+    if args.draws is not None and args.draws > MOST:
+        raise UserError(f"--draws {args.draws}: give at most {MOST:,}")
     if args.local and args.method != "jacobian":
         raise UserError(f"--local is of --method jacobian; {args.method} is not of one image")
     least = 2 if args.method == "pca" else 1
@@ -98,13 +107,12 @@ def main() -> None:
     from jaxgan import directions, restore, watch
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
-    drawn = trained.latents(args.image + 1, seed=args.seed, label=args.label, psi=args.psi)
-    image = drawn.take(slice(args.image, None))
+    image = trained.latents(1, seed=args.seed, label=args.label, psi=args.psi, first=args.image)
     result, spread = found(args, trained, image)
     amounts = np.linspace(-args.range, args.range, args.steps)[None] * spread[:, None]
     images = trained.truncated(args.psi).images(directions.table(image, result, amounts), noise=args.noise)
     arrays = {"directions": result.vectors, "strengths": result.strengths, "spread": spread}
-    said = ("method", "range", "steps", "image", "seed", "label", "layers", "local", "draws", "psi", "noise", "average")
+    said = ("method", "n", "range", "steps", "image", "seed", "label", "layers", "local", "draws", "psi", "noise", "average")
     files = safety.output(args.run, trained, directions={name: getattr(args, name) for name in said})
     try:
         files.write_picture(watch.grid(images, columns=args.steps), out)

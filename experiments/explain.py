@@ -33,6 +33,7 @@ class Arguments:
     n: int = 8
     """How many images of each kind."""
     seed: int = 0
+    """Which real images are looked at, and the seed of the generated ones."""
     data: str = ""
     """Real images to look at: any --data; by default the run's own."""
     data_dir: str = ""
@@ -61,9 +62,18 @@ class Arguments:
     """The picture, a .png; its numbers are written beside it as .json."""
 
 
-def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.explain")
-    out = Path(args.out)
+OF = {
+    **dict.fromkeys(("data", "data_dir"), ("gradients", "shapley", "attack")),
+    **{"baseline": ("gradients", "shapley"), "steps": ("gradients",)},
+    **dict.fromkeys(("regions", "samples"), ("shapley",)),
+    **dict.fromkeys(("layer", "units", "do"), ("units",)),
+    **dict.fromkeys(("norm", "attack_steps"), ("attack",)),
+}
+"""Arguments that only some methods have."""
+
+
+def check(args: Arguments, out: Path) -> None:
+    """UserError where what is asked for cannot be, before anything is read."""
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {args.out or repr('')}: the picture is a .png")
     for name, least in (("n", 1), ("steps", 1), ("attack_steps", 1), ("regions", 1), ("samples", 2), ("units", 1)):
@@ -71,12 +81,38 @@ def main() -> None:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: give {least} or more")
     if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
         raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
-    from experiments import explain_pictures
-    from jaxgan import restore, watch
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
+    for name, methods in OF.items():
+        if args.method not in methods and getattr(args, name) != getattr(Arguments(""), name):
+            raise UserError(f"--{name.replace('_', '-')} is of --method {' or '.join(methods)}; leave it out")
+    beside = out.with_suffix(".json")
+    if beside.exists() and not written(beside):
+        raise UserError(f"--out {args.out}: the numbers would replace {beside}, which is something else; give another name")
+
+
+def written(path: Path) -> bool:
+    """Whether a file is one that this command wrote."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and {"run", "step", "method"} <= found.keys()
+
+
+def main() -> None:
+    args = parse(Arguments, prog="python -m experiments.explain")
+    out = Path(args.out)
+    check(args, out)
+    from experiments import explain_pictures, safety
+    from jaxgan import marks, restore
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint)
     if not trained.generator.z_dim:
         raise UserError(f"{args.run}: it makes images from images; what is explained here makes them from noise")
+    side = min(trained.generator.shape[:2])
+    if args.method == "shapley" and args.regions > side:
+        raise UserError(f"--regions {args.regions}: the images have {side} pixels along a side; give {side} or fewer")
     if args.method == "units":
         picture, numbers = explain_pictures.units(args, trained)
     else:
@@ -86,7 +122,7 @@ def main() -> None:
         picture, numbers = explained[args.method](args, critic, shown)
     numbers = {"run": args.run, "step": trained.step, "method": args.method, **numbers}
     try:
-        watch.write_picture(picture, out)
+        safety.output(args.run, trained, explain=args.method).write_picture(picture, out, marks.COMPOSITE)
         out.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
@@ -109,8 +145,10 @@ def exhibits(args: Arguments, trained, critic) -> dict:
     classes = getattr(critic.discriminator, "classes", 0) or trained.generator.classes
     if classes and source.classes != classes:
         raise UserError(f"{source.name} has {source.classes} classes, the run {classes}; give --data with the run's labels")
-    if args.n > source.n:
-        raise UserError(f"--n {args.n}: {source.name} has {source.n} images")
+    more = args.method == "attack"  # its bar is the median of images beside those
+    if args.n + more > source.n:
+        said = ", and the attack needs others to compare with" * more
+        raise UserError(f"--n {args.n}: {source.name} has {source.n} images{said}")
     rows = np.random.RandomState(args.seed).permutation(source.n)[: args.n + REFERENCE]
     labels = source.labels[rows] if classes else None
     codes = trained.latents(len(rows), seed=args.seed, label=labels)

@@ -38,11 +38,19 @@ def main() -> None:
     args = parse(Arguments, prog="python -m experiments.export")
     if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
         raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    out = Path(args.out)
+    if out.suffix.lower() not in (".stablehlo", ".safetensors"):
+        raise UserError(f"--out {args.out}: write a .stablehlo or a .safetensors")
+    if out.resolve() == Path(args.run).resolve():
+        raise UserError(f"--out {args.out} is the file that is read; give another")
+    weights = out.suffix.lower() == ".safetensors"
+    if weights and args.platforms != Arguments("").platforms:
+        raise UserError(f"--platforms {' '.join(args.platforms)}: a .safetensors is of weights alone; leave it out")
     from jaxgan import convert, export, latents, restore, watch
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
-    generator, out = trained.generator, Path(args.out)
-    if out.suffix == ".safetensors":
+    generator = trained.generator
+    if weights:
         convert.save_safetensors(out, generator, trained.variables)
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).sample(64)")
         return

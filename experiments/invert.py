@@ -18,7 +18,7 @@ class Arguments:
     """Find a trained generator's latents of given images, and repair damaged ones."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run directory."""
+    """The run directory, or a file of weights."""
     source: Annotated[str, tyro.conf.Positional]
     """An image, a folder or an archive of images, an .npz, or the name of a data set."""
     n: int = 16
@@ -43,11 +43,11 @@ class Arguments:
     noise: Literal["random", "const", "none"] | None = None
     """Of a StyleGAN generator, as `experiments.sample` has it."""
     seed: int = 0
-    """Of the search; an image's result does not depend on the others."""
+    """Of the search, in [0, 2^32); an image's result does not depend on the others."""
     resize: bool = False
     """Scale and cut images of another size than the run's; else they are refused."""
     data_dir: str = ""
-    """Where a named data set lies, as in training."""
+    """Where a named data set lies; '' is the run's place."""
     split: str = "train"
     """Of a data set, or a folder with such folders."""
     checkpoint: str = "latest"

@@ -70,7 +70,8 @@ def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray]:
         names = names[: args.n]
         return names, np.stack([one(i) for i in range(len(names))])
     update, close = watch.counter("reading images", True)
-    how = {"data_dir": args.data_dir, "split": args.split, "channels": shape[2], "background": background}
+    how = {"data_dir": args.data_dir or settings.get("data_dir", ""), "split": args.split}
+    how |= {"channels": shape[2], "background": background, "skip_broken": settings.get("skip_broken", False)}
     try:
         source = open_source(args.source, size=shape[:2] if resize else None, progress=update, **how)
     finally:

@@ -20,7 +20,7 @@ class Arguments:
     """Images from a trained run; needs no data set."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run directory."""
+    """The run directory, or a file of weights."""
     n: int = 64
     """How many images."""
     rows: int = 0

@@ -12,6 +12,7 @@ from experiments.cli import parse, run_command
 from jaxgan.errors import UserError
 
 ANIMATED, ARRAYS = (".webp", ".gif"), (".png", ".npz")
+MOST_PIXELS = {".webp": 16383, ".gif": 65535}
 MOST_GIF = 50
 """Pictures a second of a GIF: viewers slow down at less than 2/100 s a picture."""
 
@@ -21,7 +22,7 @@ class Arguments:
     """A film from image to image of a trained run: z turns at a constant rate, a StyleGAN's w follows a smooth curve."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run directory."""
+    """The run directory, or a file of weights."""
     keys: int | None = None
     """How many images it leads through: the first of the seed. By default 6, or as many as --label has."""
     frames: int = 30
@@ -41,8 +42,8 @@ class Arguments:
     """z too follows a smooth curve: without the turn at each image, but not as evenly in between."""
     grid: tuple[int, int] = (1, 1)
     """ROWS COLUMNS of walks side by side, each through images of its own."""
-    fps: float = 30.0
-    """Frames a second, of a .webp or .gif."""
+    fps: float | None = None
+    """Frames a second, of a .webp or .gif; by default 30."""
     out: str = "walk.webp"
     """A .webp (without loss) or .gif is a film; a .png a sheet with a row from each image to the next, or for each of several
     walks; an .npz the arrays `images` [walks, frames, H, W, C], `code` and `c`; anything else is a folder of frames."""
@@ -102,8 +103,8 @@ def write(args: Arguments, out: Path, trained, latents) -> int:
     several = args.grid != (1, 1)
     picture = lambda tiles: watch.grid(tiles, columns=args.grid[1], pad=int(several))
     if kind in ANIMATED:
-        pictures = [picture(tiles) for tiles in frames]
-        watch.write_animation(pictures, out, args.fps, marks.packet())
+        pictures = [fitting(picture(tiles), args, out) for tiles in frames]
+        watch.write_animation(pictures, out, args.fps or 30.0, marks.packet())
         return len(pictures)
     if kind in ARRAYS:
         images = np.stack(list(frames), 1)
@@ -122,6 +123,16 @@ def write(args: Arguments, out: Path, trained, latents) -> int:
     return n
 
 
+def fitting(picture, args: Arguments, out: Path):
+    """The picture, where the format takes one as large; said of the first frame already."""
+    if max(picture.size) > MOST_PIXELS[out.suffix.lower()]:
+        size, most = "x".join(map(str, picture.size)), MOST_PIXELS[out.suffix.lower()]
+        raise UserError(
+            f"--out {args.out}: frames of {size} pixels, and such a film has at most {most} along a side; fewer --grid"
+        )
+    return picture
+
+
 def check(args: Arguments, out: Path) -> None:
     """UserError where the arguments do not make a film."""
     if not args.out or out.suffix.lower() in (".jpg", ".jpeg", ".npy", ".mp4", ".mov", ".webm", ".avi", ".apng"):
@@ -133,7 +144,9 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--frames {args.frames}: there must be at least 1 from an image to the next")
     if min(args.grid) < 1:
         raise UserError(f"--grid {args.grid[0]} {args.grid[1]}: it needs at least one row and one column")
-    if not 0 < args.fps <= (MOST_GIF if out.suffix.lower() == ".gif" else 1000):
+    if args.fps is not None and out.suffix.lower() not in ANIMATED:
+        raise UserError(f"--fps {args.fps:g} is of a .webp or .gif; leave it out")
+    if args.fps is not None and not 0 < args.fps <= (MOST_GIF if out.suffix.lower() == ".gif" else 1000):
         raise UserError(f"--fps {args.fps:g}: give a number above 0, up to {MOST_GIF} for a .gif and 1000 for a .webp")
     if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
         raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")

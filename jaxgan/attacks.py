@@ -35,7 +35,8 @@ def pgd(key, loss_fn, x, *, eps, step, steps, norm="linf", low=-1.0, high=1.0):
     """Projected gradient descent on -loss: steps uphill, each brought back into the ball around x and into the range.
 
     y <- P(y + step sign(g)) for linf, P(y + step g / ||g||) for l2, g = d loss(y) / d y; P projects onto the ball of radius eps,
-    then cuts to [low, high], which cannot leave the ball as x itself is in the range.
+    then cuts to [low, high], which cannot leave the ball as x itself is in the range. This holds up to the rounding of x's
+    dtype: attack in float32.
 
     Args:
       key: one key [], or one an image [B]: it starts at a uniform point of the ball, image i's from its own key alone.

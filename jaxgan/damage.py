@@ -41,7 +41,7 @@ def blur(sigma: float):
 
 @cache
 def lowres(factor: int):
-    """Means over squares of factor x factor pixels in the place of each of their pixels; squares at the border may be cut.
+    """Means over squares of factor x factor pixels in the place of each of their pixels; beyond the border its pixels repeat.
 
     Args:
       factor: a whole number, at least 1.

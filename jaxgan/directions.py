@@ -211,6 +211,8 @@ def table(latents: Latents, directions: Directions, amounts: np.ndarray) -> Late
 
 def check(generator: nn.Module, k: int, layers: tuple[int, int] | None) -> tuple[int, int]:
     """The layers (first, end), (0, 0) of a code without. UserError where k or the layers are not the generator's."""
+    if not generator.z_dim:
+        raise UserError(codes.SOURCES)
     styles = codes.has_styles(generator)
     return _checked(k, layers, (generator.layers, generator.w_dim) if styles else (generator.z_dim,))
 

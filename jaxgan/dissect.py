@@ -117,13 +117,16 @@ def unit_effects(
     Returns:
       `Effects` with a row for each of `units`.
     Raises:
-      UserError: a layer that the generator does not have, or another `do`.
+      UserError: a layer or units that the generator does not have, or another `do`.
     """
     high, low = contrast(generator, variables, codes, layer, do)
+    units = list(range(len(low)) if units is None else units)
+    if not units or min(units) < 0 or max(units) >= len(low):
+        raise UserError(f"units {units}: the layer {layer} has units 0 to {len(low) - 1}")
     arrays = _arrays(generator, codes)
     compare = partial(_compared, generator, layer, variables)
     found = []
-    for unit in range(len(low)) if units is None else units:
+    for unit in units:
         only = np.arange(len(low)) == unit
         found.append(compare(*(np.where(only, value, np.nan).astype(np.float32) for value in (high, low)), *arrays))
     size, maps = zip(*jax.device_get(found), strict=True)

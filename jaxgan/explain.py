@@ -138,8 +138,14 @@ def _game(f, x, baseline, regions):
     """How many players, and shown [S, B, R] -> worth [S, B]."""
     x, baseline = same_images(x, jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape))
     regions = np.asarray(regions)
+    regions = regions.astype(np.int32) if regions.dtype == bool else regions  # a mask has two
     numbers = np.unique(regions)
-    if x.ndim != 4 or regions.shape != x.shape[1:3] or not np.array_equal(numbers, np.arange(len(numbers))):
+    if (
+        x.ndim != 4
+        or regions.dtype.kind not in "iu"
+        or regions.shape != x.shape[1:3]
+        or not np.array_equal(numbers, np.arange(len(numbers)))
+    ):
         raise ValueError(f"regions: {regions.shape} for images {x.shape}; give integers [H, W], 0 to R - 1 without a gap")
 
     def worth(shown):

@@ -68,7 +68,7 @@ def pyramid(real, fake, *, known=None, least=4):
       fake: the same shape.
       known: [B, H, W, 1], 1 where images count and 0 where not; differences are multiplied by it before they are averaged,
         and the sum divided by its mean. None for all.
-      least: halving goes on while both sides keep so many pixels; an odd side gets a row of no difference.
+      least: sizes are halved while both sides have twice so many pixels; an odd side gets a row of no difference.
     Returns:
       [B], float32.
     Raises:

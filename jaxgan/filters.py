@@ -45,8 +45,8 @@ def filtered(
     Yields:
       `Kept`, n images in all. What was kept depends on the stream and the test alone, not on the size of the pieces.
     Raises:
-      UserError: fewer than the share of `least` are accepted. ValueError: n, groups or least out of range; an `accept` that
-        does not return bool [k].
+      UserError: fewer than the share of `least` are accepted, of all or of a group.
+      ValueError: n, groups or least out of range; an `accept` that does not return bool [k].
     """
     if n < 1 or groups < 1 or n % groups or not 0 < least <= 1:
         raise ValueError(f"n {n}, groups {groups}, least {least}: n must be a positive multiple of groups, least in (0, 1]")
@@ -68,7 +68,10 @@ def filtered(
         seen += len(piece)
         if not room.any():
             return
-    raise UserError(f"the stream ended after {seen} images with {n - room.sum()} of {n} accepted; let it give more")
+    where = "" if groups == 1 else f"of column {room.argmax()} nearly all are refused: "
+    raise UserError(
+        f"{where}{n - room.sum()} of {n} images are accepted of {seen}; look at what the generator makes, or refuse less"
+    )
 
 
 def _checked(good, k: int) -> np.ndarray:

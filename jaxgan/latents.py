@@ -24,6 +24,9 @@ CHUNK = 64
 is. (On a CPU another number of devices or cores may round a pixel in a hundred thousand to its neighbour.)"""
 
 
+SOURCES = "this generator makes images from source images: give them, as --source FOLDER or translate(images)"
+
+
 class Latents(NamedTuple):
     """What n images are made of, as host arrays with n rows; `_replace(code=...)` gives edited ones."""
 
@@ -66,7 +69,7 @@ def drawn(generator: nn.Module, key, index, threshold):
 def held(generator: nn.Module, variables, seed: int, psi: float, threshold: float | None, noise: str | None) -> tuple:
     """What every chunk is made with. UserError where an option is wrong, or not one of this generator's."""
     if not generator.z_dim:
-        raise UserError("this generator makes images from source images: give them, as --source FOLDER or translate(images)")
+        raise UserError(SOURCES)
     if not 0 <= psi < math.inf:
         raise UserError(f"psi is {psi}; it must be a number of at least 0")
     if threshold is not None and not threshold > 0:
@@ -137,16 +140,19 @@ def draw(
     label=None,
     psi: float = 1.0,
     threshold: float | None = None,
+    first: int = 0,
 ) -> Latents:
-    """The latents of the images that `sample.sample` makes of the same arguments.
+    """The latents of the images that `sample.sample` makes of the same arguments: n of them from image `first` on.
 
     Raises:
       UserError: what `sample.sample` refuses.
     """
     if n < 1:
         raise UserError(f"n is {n}; ask for at least one image")
+    if not 0 <= first <= 2**31 - n:
+        raise UserError(f"first is {first}; images are counted from 0 to 2^31 - 1")
     holds = held(generator, variables, seed, psi, threshold, None)
-    arrays = np.arange(n, dtype=np.int32), labels_of(label, n, generator.classes)
+    arrays = np.arange(first, first + n, dtype=np.int32), labels_of(label, n, generator.classes)
     return joined(Latents(*piece) for piece in parallel.in_chunks(_codes, (generator,), holds, arrays, CHUNK))
 
 
@@ -174,17 +180,21 @@ def images(generator: nn.Module, variables, latents: Latents, *, noise: str | No
 
 def checked(generator: nn.Module, latents: Latents, noise: str | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Code, labels as `labels_of` gives them and keys. UserError where they, or the noise, do not fit the generator."""
+    if not generator.z_dim:
+        raise UserError(SOURCES)
     check_noise(generator, noise)
     shape = (generator.layers, generator.w_dim) if has_styles(generator) else (generator.z_dim,)
     code = np.asarray(latents.code, np.float32)
     if len(code) < 1 or code.shape[1:] != shape:
         raise UserError(f"latents: the code of {kind(generator)} is [n, {', '.join(map(str, shape))}], not {list(code.shape)}")
-    if latents.keys.shape[0] != len(code):
-        raise UserError(f"latents: {len(latents.keys)} keys for {len(code)} codes; give one for each")
+    keys = np.asarray(latents.keys)
+    words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
+    if keys.dtype != np.uint32 or keys.shape != (len(code), *words):
+        raise UserError(f"latents: keys are {keys.dtype} {list(keys.shape)}; give uint32 {[len(code), *words]}, one a code")
     if generator.classes and latents.c is None:
         raise UserError(f"latents: {kind(generator)} has {generator.classes} classes; give c")
     c = labels_of(latents.c if generator.classes else None, len(code), generator.classes)
-    return code, c, latents.keys
+    return code, c, keys
 
 
 def _images(generator, noise, variables, code, c, keys):

@@ -144,7 +144,8 @@ def first(tree):
 def in_chunks(fn: Callable, static: tuple, held, arrays: tuple, chunk: int) -> Iterator:
     """`fn(*static, held, *pieces)` over rows of host arrays, on this process's devices, `chunk` rows a device at a time.
 
-    Every call has the same shapes, so a row's result is the same to the bit whatever the number of rows and of devices.
+    Every call has the same shapes, so a row's result is the same to the bit whatever the number of rows. (CPU devices share
+    the cores, and another number of them may round otherwise.)
 
     Args:
       fn: pure, a module's function (it is compiled once for each `static`).

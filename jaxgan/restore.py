@@ -49,11 +49,11 @@ class Trained(NamedTuple):
         options = {"psi": psi, "threshold": threshold, "vectors": self.vectors}
         return self._replace(variables=sample.standing(self.generator, self.variables, self.standing, **options))
 
-    def latents(self, n: int, *, label=None, **options) -> Latents:
+    def latents(self, n: int, *, label=None, first: int = 0, **options) -> Latents:
         """The codes of the images of `sample`, to edit; see `jaxgan.latents.draw`."""
         if label is None and self.vectors is not None and n > 0:
-            label = label_vectors.drawn(self.vectors, options.get("seed", 0), n)
-        return latents.draw(self.generator, self.variables, n, label=label, **options)
+            label = label_vectors.drawn(self.vectors, options.get("seed", 0), first + n)[first:]
+        return latents.draw(self.generator, self.variables, n, label=label, first=first, **options)
 
     def images(self, codes: Latents, *, noise: str | None = None) -> np.ndarray:
         """uint8 [n, H, W, C] of latents; see `jaxgan.latents.images`. Batch norm's statistics are those of `truncated`, else

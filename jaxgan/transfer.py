@@ -144,8 +144,8 @@ def check(where: str, who: str, theirs: dict, ours: nn.Module) -> None:
 def fitting(ours: dict, theirs: dict) -> dict[str, np.ndarray]:
     """The arrays of trained variables that have a place in a network: the same path and shape.
 
-    Statistics come with all parameters of their layer, or not at all: spectral norm would divide a kernel by what
-    another's vectors say of it, which may be nearly 0.
+    Statistics but batch norm's, which are of a layer's input, come with all parameters of their layer or not at all: spectral
+    norm would divide a kernel by what another's vectors say of it, which may be nearly 0.
 
     Args:
       ours: {'params': ..., **stats} of the network, arrays or shapes. theirs: the trained one's.
@@ -162,7 +162,7 @@ def fitting(ours: dict, theirs: dict) -> dict[str, np.ndarray]:
             scope.pop()
         return fits.issuperset(layer)
 
-    taken = [path for path in ours if path in fits and (path.startswith("params/") or whole(path))]
+    taken = [path for path in ours if path in fits and (path.startswith(("params/", "batch_stats/")) or whole(path))]
     return {path: np.asarray(theirs[path], ours[path].dtype) for path in taken}
 
 

@@ -22,7 +22,8 @@ def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, 
       Latents of n * frames images, or without loop of (n - 1) * frames + 1: those at i * frames are the keys' own. c are vectors,
       float32 [.., classes]. All have the first key's `keys`: an image's own noise does not change on the way, nor flicker.
     Raises:
-      UserError: fewer than two keys, frames below 1, labels without `classes`, z that lie opposite each other.
+      UserError: fewer than two keys, frames below 1, labels without `classes`, z that lie opposite each other (smooth: where
+        a frame is next to 0).
     """
     n = len(latents.code)
     if n < 2:
@@ -33,10 +34,13 @@ def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, 
     leg, t = np.divmod(np.arange(legs * frames + (not loop)), frames)
     t = t / frames
     styles = latents.code.ndim > 2
-    code = (cubic if styles or smooth else great_circle)(latents.code, leg, t, loop=loop)
+    circles = None if styles else great_circle(latents.code, leg, t, loop=loop)  # and refuses what lies opposite
+    code = cubic(latents.code, leg, t, loop=loop) if styles or smooth else circles
     if smooth and not styles:
         norms = np.linalg.norm(latents.code.astype(np.float64), axis=1, keepdims=True)
         lengths = np.linalg.norm(code, axis=1, keepdims=True)
+        if norms.min() > 0 and lengths.min() < 1e-3 * norms.min():
+            raise UserError("a smooth walk passes through 0 between codes that lie nearly opposite; put another between them")
         scaled = code / np.where(lengths == 0, 1, lengths) * cubic(norms, leg, t, loop=loop)
         code = np.where(t[:, None] == 0, code, scaled)
     c = None if latents.c is None else _labels(np.asarray(latents.c), leg, t, classes)

@@ -210,7 +210,10 @@ def test_the_command(styled, tmp_path, monkeypatch, capsys):
     expected = directions.jacobian(g, v, many.take([2]), 1, layers=(1, 3))
     np.testing.assert_allclose(local["directions"], expected.vectors, atol=1e-4)
     capsys.readouterr()
+    np.savez(tmp_path / "theirs.npz", images=np.zeros(3))
     for args, said in (
+        (["--out", tmp_path / "theirs.png"], "would replace .*theirs.npz, which is something else"),
+        (["--method", "pca", "--draws", 2_000_000], "at most 1,000,000"),
         (["--steps", 4], "--steps 4"),
         (["--n", 9], "9 directions of a code of 5"),
         (["--range", 0], "--range 0"),

@@ -90,5 +90,8 @@ def test_effects_of_a_linear_generator_are_closed_forms():
     some = dissect.unit_effects(g, v, codes, "units", units=[2, 0])
     all_ = dissect.unit_effects(g, v, codes, "units")
     np.testing.assert_array_equal(some.size, all_.size[[2, 0]])
+    for units in ([0, 4], [-1], []):
+        with pytest.raises(UserError, match="the layer units has units 0 to 3"):
+            dissect.unit_effects(g, v, codes, "units", units=units)
     with pytest.raises(UserError, match="do is 'none'"):
         dissect.unit_effects(g, v, codes, "units", do="none")

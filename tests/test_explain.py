@@ -103,6 +103,12 @@ def test_in_company_an_image_is_judged_among_the_others():
     assert np.abs(judge(y)[0] - judge(x)[0]) > 1e-3
 
 
+def test_a_mask_is_two_regions():
+    mask = REGIONS > 0
+    found = explain.shapley_exact(dot, jnp.asarray(X), 0.0, mask)
+    np.testing.assert_array_equal(found, explain.shapley_exact(dot, jnp.asarray(X), 0.0, mask.astype(int)))
+
+
 def test_regions_are_a_grid():
     np.testing.assert_array_equal(explain.grid_regions(2, 5, 2, 2), [[0, 0, 0, 1, 1], [2, 2, 2, 3, 3]])
     counts = np.bincount(explain.grid_regions(28, 28, 7, 7).ravel())
@@ -115,6 +121,7 @@ def test_what_is_refused():
         (lambda: explain.grid_regions(4, 4, 5, 1), "5 x 1"),
         (lambda: explain.shapley(KEY, dot, x, 0.0, REGIONS + 1), "without a gap"),
         (lambda: explain.shapley(KEY, dot, x, 0.0, REGIONS[:2]), r"\[H, W\]"),
+        (lambda: explain.shapley(KEY, dot, x, 0.0, REGIONS.astype(float)), "without a gap"),
         (lambda: explain.shapley(KEY, dot, x, 0.0, REGIONS, samples=1), "samples: 1"),
         (lambda: explain.shapley_exact(dot, x, 0.0, explain.grid_regions(4, 6, 4, 6)), "up to 12"),
         (lambda: explain.integrated_gradients(dot, x, 0.0, steps=0), "steps: 0"),

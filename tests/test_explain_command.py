@@ -68,11 +68,16 @@ def test_the_restored_discriminator_is_the_trained_one(made):
 
 def test_every_method_writes_a_picture_and_its_numbers(trained, tmp_path, monkeypatch, capsys):
     go = partial(explained, monkeypatch, capsys, trained)
-    few = ["--n", "3", "--steps", "8", "--attack-steps", "2", "--regions", "2", "--samples", "2", "--units", "2"]
+    few = {
+        "gradients": ["--steps", "8"],
+        "shapley": ["--regions", "2", "--samples", "2"],
+        "units": ["--units", "2"],
+        "attack": ["--attack-steps", "2"],
+    }
     said = {}
-    for method in ("gradients", "shapley", "units", "attack"):
+    for method, how in few.items():
         out = tmp_path / f"{method}.png"
-        said[method] = go(out, "--method", method, *few)
+        said[method] = go(out, "--method", method, "--n", "3", *how)
         with Image.open(out) as picture:
             assert min(picture.size) > 90 and np.asarray(picture.convert("L")).std() > 5
     numbers = {method: json.loads((tmp_path / f"{method}.json").read_text()) for method in said}
@@ -132,7 +137,12 @@ def test_a_critic_that_mixes_images_is_asked_image_by_image(capsys):
     [
         (["--out", "x.jpg"], "--out x.jpg: the picture is a .png"),
         (["--n", "0"], "--n 0: give 1 or more"),
-        (["--attack-steps", "0"], "--attack-steps 0"),
+        (["--attack-steps", "0", "--method", "attack"], "--attack-steps 0"),
+        (["--attack-steps", "9"], "--attack-steps is of --method attack; leave it out"),
+        (["--method", "units", "--data", "nowhere"], "--data is of --method gradients or shapley or attack"),
+        (["--method", "shapley", "--regions", "9"], "--regions 9: the images have 8 pixels"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--n", "1797", "--method", "attack"], "the attack needs others"),
         (["--checkpoint", "first"], "--checkpoint first"),
         (["--method", "units", "--layer", "Block_9"], "layer 'Block_9'.*nearest"),
         (["--n", "2000"], "--n 2000: digits has 1797 images"),
@@ -143,6 +153,12 @@ def test_what_it_refuses(trained, tmp_path, monkeypatch, capsys, args, says):
     with pytest.raises(UserError, match=says) as error:
         explained(monkeypatch, capsys, trained, "out.png", *args)
     assert "\n" not in str(error.value)
+
+
+def test_it_does_not_replace_what_is_not_its_own(trained, tmp_path, monkeypatch, capsys):
+    (tmp_path / "config.json").write_text('{"jaxgan": "0.1.0", "generator": {}}')
+    with pytest.raises(UserError, match="would replace .*config.json, which is something else"):
+        explained(monkeypatch, capsys, trained, tmp_path / "config.png")
 
 
 def test_data_without_the_runs_labels_are_refused(trained, tmp_path, monkeypatch, capsys):

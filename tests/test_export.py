@@ -48,6 +48,14 @@ def test_the_command_writes_a_file_that_runs_without_jaxgan(tmp_path, monkeypatc
     np.testing.assert_allclose(made, ours[[0, 1, 0]], atol=1)  # by other formulations: up to a grey level
     found = jax_export.deserialize(bytearray((tmp_path / "g.stablehlo").read_bytes()))
     assert found.platforms == export.PLATFORMS and "stablehlo.convolution" in found.mlir_module()
+    for args, says in (
+        (["--out", "run.safetensors"], "is the file that is read"),
+        (["--out", "config.json"], "write a .stablehlo or a .safetensors"),
+        (["--out", "g.SAFETENSORS", "--platforms", "cpu"], "weights alone"),
+    ):
+        monkeypatch.setattr("sys.argv", ["export", "run.safetensors", *args])
+        with pytest.raises(UserError, match=says):
+            experiments.export.main()
     monkeypatch.setattr("sys.argv", ["export", "run.safetensors", "--out", "g.safetensors"])
     experiments.export.main()
     assert convert.load("g.safetensors")[0] == g

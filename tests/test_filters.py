@@ -51,8 +51,10 @@ def test_a_stream_of_which_nearly_all_is_refused_comes_to_an_end():
         taken(numbers(64), few, 100)
     assert sum(looked) == 256
     assert len(taken(numbers(64), few, 100, least=0.03)[0]) == 100
-    with pytest.raises(UserError, match="ended after 10 images with 5 of 6"):
+    with pytest.raises(UserError, match="^5 of 6 images are accepted of 10; look at what"):
         taken(lambda m: numbers(4)(10), lambda x: x.ravel() % 2 == 0, 6)
+    with pytest.raises(UserError, match="^of column 3 nearly all are refused: 15 of 20"):  # 75 % of all are accepted
+        taken(numbers(64), lambda x: x.ravel() % 4 != 3, 20, groups=4)
 
 
 def test_what_cannot_be_meant_is_refused():

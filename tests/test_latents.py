@@ -35,6 +35,9 @@ def test_images_of_drawn_codes_are_the_samples(made):
         assert codes.code.shape == ((5, g.layers, g.w_dim) if hasattr(g, "mapping") else (5, g.z_dim))
         expected = sample.sample(g, v, 5, **options).astype(int)  # two programs: up to a grey level
         np.testing.assert_allclose(latents.images(g, v, codes), expected, atol=1)
+        later = latents.draw(g, v, 2, first=3, **options)
+        np.testing.assert_array_equal(later.code, codes.code[3:])
+        np.testing.assert_array_equal(later.keys, codes.keys[3:])
         few = codes.take(np.array([4, 1]))
         np.testing.assert_array_equal(latents.images(g, v, few), latents.images(g, v, codes)[[4, 1]])
     if g.classes:
@@ -64,7 +67,8 @@ def test_latents_that_do_not_fit_are_told(made):
     for wrong, said in (
         (codes._replace(code=codes.code[..., 1:]), "code of the generator"),
         (codes._replace(code=codes.code[:0]), "code of the generator"),
-        (codes._replace(keys=codes.keys[:1]), "1 keys for 2 codes"),
+        (codes._replace(keys=None), "keys are object"),
+        (codes._replace(keys=codes.keys[:1]), r"keys are uint32 \[1, 2\]; give uint32 \[2, 2\]"),
     ):
         with pytest.raises(UserError, match=said):
             latents.images(g, v, wrong)

@@ -29,6 +29,11 @@ def test_the_threshold_is_an_order_statistic():
     assert copies.threshold([0, 0, 0, 5], 0.2) == (0.0, (0.75, 0.75**0.5 / 4))  # as many are equal
     with pytest.raises(UserError, match="9 real images are too few"):
         copies.threshold(np.arange(9), 0.05)
+    assert copies.threshold(np.arange(48), 1 / 49)[0] == 0 and copies.threshold(np.arange(1699), 0.29)[0] == 492
+    for m in (9, 60, 1199):  # what is advised will do
+        with pytest.raises(UserError, match="a share of at least") as refused:
+            copies.threshold(np.arange(m), 0.5 / m)
+        copies.threshold(np.arange(m), float(str(refused.value).split("at least ")[1].split(",")[0]))
     with pytest.raises(ValueError, match="share is 1"):
         copies.threshold(np.arange(9), 1)
 

@@ -87,6 +87,14 @@ def test_spectral_vectors_come_with_their_kernel_or_not_at_all():
     assert here[path].shape == there[path].shape  # by its shape alone it would be taken, beside another's kernel
 
 
+def test_batch_norms_statistics_are_of_its_input_and_come_where_its_class_tables_do_not():
+    make = lambda classes: resnet.Generator((8, 8, 1), classes, width=2)
+    taken = transfer.fitting(shapes(make(3)), filled(make(5)))
+    every = transfer.by_path(shapes(make(3)))
+    stats = {path for path in every if path.startswith("batch_stats/")}
+    assert stats and stats <= set(taken) and set(every) - set(taken) and len(taken) > len(stats)
+
+
 def test_twice_the_size_begins_as_the_enlarged_network():
     """R3GAN's new blocks start as their skip path, and its 1x1 to and from the image commute with resampling."""
     fields = {"z_dim": 5, "channels": (6, 6), "blocks": (1, 1)}, {"z_dim": 5, "channels": (6, 6, 6), "blocks": (1, 1, 2)}

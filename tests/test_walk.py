@@ -97,6 +97,9 @@ def test_labels_go_through_weights_of_both():
 
 
 def test_what_is_no_walk():
+    for frames in (6, 7):  # one of them at 0, and none
+        with pytest.raises(UserError, match="opposite"):
+            walk.walk(Latents(np.float32([[1, 0], [-1, 0]]), None, np.zeros((2, 2), np.uint32)), frames, smooth=True, loop=False)
     for given, frames, classes, said in (
         (keys(1, 5), 3, 0, "at least two images; there is 1"),
         (keys(2, 5), 0, 0, "frames is 0"),
@@ -144,7 +147,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert (arrays["code"] == arrays["code"][:, :1]).all() and (arrays["c"][0] == np.eye(3)).all()
     assert (arrays["images"][0, 0] != arrays["images"][0, 1]).any()
     for name in ("a.webp", "a.gif", "folder", "a.png"):
-        command(*small, "--no-loop", "--fps", 20, "--out", out / name)
+        command(*small, "--no-loop", *(["--fps", 20] if name in ("a.webp", "a.gif") else []), "--out", out / name)
     for name in ("a.webp", "a.gif"):
         with Image.open(out / name) as film:
             assert (film.n_frames, film.size) == (9, (510, 340)) and marks.of_picture(film).kind == marks.GENERATED
@@ -159,6 +162,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (["--frames", 0], "--frames 0"),
         (["--grid", 0, 2], "--grid 0 2"),
         (["--fps", 60, "--out", "a.gif"], "--fps 60"),
+        (["--fps", 7, "--out", "a.png"], "--fps 7 is of a .webp or .gif"),
+        (["--grid", 1, 4000, "--keys", 2, "--frames", 1], "at most 16383 along a side"),
         (["--out", "a.mp4"], "folder of frames"),
         (["--label", 3], "classes are 0 to 2"),
         (["--noise", "const"], "no noise of its own"),

@@ -65,5 +65,4 @@ def _items(path, said, split) -> Items:
         with open(path, "rb") as file, images.open_image(file) as im:
             yield im
 
-    where, name = os.path.split(path)
-    return Items(where or ".", [name], image, lambda i: "", None, ())
+    return Items(said, [os.path.basename(path)], image, lambda i: "", None, ())

@@ -1,5 +1,6 @@
 """A test that refuses generated images that are too near to a training image, with a known rate of false refusals."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -42,11 +43,11 @@ def threshold(distances, share: float) -> tuple[float, Estimate]:
     if not 0 < share < 1:
         raise ValueError(f"share is {share}; it must be in (0, 1)")
     distances = np.sort(np.asarray(distances, np.float64))
-    k = int(share * (len(distances) + 1))
+    k = math.floor(share * (len(distances) + 1) + 1e-9)  # what is whole but for rounding
     if k < 1:
         raise UserError(
             f"{len(distances)} real images are too few to refuse a share of {share:g} by; give a share of at least "
-            f"{1 / (len(distances) + 1):.2g}, or more images"
+            f"{math.ceil(1e6 / (len(distances) + 1)) / 1e6:g}, or more images"
         )
     t = float(distances[k - 1])
     found = float((distances <= t).mean())
