@@ -52,6 +52,12 @@ def _one_line(panel: str, prog: str) -> str:
     return f"{text}{hint} ({prog} --help lists the fields)"
 
 
+def check_which(checkpoint: str) -> None:
+    """UserError unless --checkpoint is latest, best or a step."""
+    if checkpoint not in ("latest", "best") and not checkpoint.isdecimal():
+        raise UserError(f"--checkpoint {checkpoint}: it is latest, best or a step")
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
 

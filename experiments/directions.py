@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import parse, run_command
+from experiments.cli import check_which, parse, run_command
 from jaxgan import marks
 from jaxgan.errors import UserError
 
@@ -95,8 +95,7 @@ def check(args: Arguments, out: Path) -> None:
     least = 2 if args.method == "pca" else 1
     if args.draws is not None and (args.local or args.method == "closed_form" or args.draws < least):
         raise UserError(f"--draws {args.draws}: of --method jacobian without --local at least 1, of pca at least 2")
-    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
-        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    check_which(args.checkpoint)
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.cli import parse, run_command
+from experiments.cli import check_which, parse, run_command
 from jaxgan.errors import UserError
 
 
@@ -118,8 +118,7 @@ def main() -> None:
     protocols.named(args.metrics)
     if args.n < 0:
         raise UserError(f"--n {args.n}: ask for at least one image, or 0 for as many as the metrics take")
-    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
-        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    check_which(args.checkpoint)
     from jaxgan import parallel, restore, watch
     from jaxgan.metrics.measure import CHUNK, as_json, measure, ready
 

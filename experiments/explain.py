@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from experiments import evaluate
-from experiments.cli import parse, run_command
+from experiments.cli import check_which, parse, run_command
 from jaxgan.errors import UserError
 
 REFERENCE = 512
@@ -79,8 +79,7 @@ def check(args: Arguments, out: Path) -> None:
     for name, least in (("n", 1), ("steps", 1), ("attack_steps", 1), ("regions", 1), ("samples", 2), ("units", 1)):
         if getattr(args, name) < least:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: give {least} or more")
-    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
-        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    check_which(args.checkpoint)
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
     for name, methods in OF.items():

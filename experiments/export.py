@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.cli import parse, run_command
+from experiments.cli import check_which, parse, run_command
 from jaxgan.errors import UserError
 
 
@@ -36,8 +36,7 @@ USE = """{out}: {size:.1f} MB. To use it:
 
 def main() -> None:
     args = parse(Arguments, prog="python -m experiments.export")
-    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
-        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    check_which(args.checkpoint)
     out = Path(args.out)
     if out.suffix.lower() not in (".stablehlo", ".safetensors"):
         raise UserError(f"--out {args.out}: write a .stablehlo or a .safetensors")

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.cli import parse, run_command
+from experiments.cli import check_which, parse, run_command
 from jaxgan.errors import UserError
 
 
@@ -70,8 +70,7 @@ def main() -> None:
         raise UserError(
             "--damage and --mask: the first damages images that are whole, the second says where they are not; give one"
         )
-    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
-        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    check_which(args.checkpoint)
     from experiments import repair
     from jaxgan import restore
 

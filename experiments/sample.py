@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import parse, run_command
+from experiments.cli import check_which, parse, run_command
 from jaxgan.errors import UserError
 
 
@@ -103,8 +103,7 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError("--resize is of source images; give --source too")
     if args.mix_layers and not args.mix:
         raise UserError("--mix-layers is of a table of style mixing; give --mix ROWS COLUMNS too")
-    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
-        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    check_which(args.checkpoint)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import parse, run_command
+from experiments.cli import check_which, parse, run_command
 from jaxgan.errors import UserError
 
 ANIMATED, ARRAYS = (".webp", ".gif"), (".png", ".npz")
@@ -148,8 +148,7 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--fps {args.fps:g} is of a .webp or .gif; leave it out")
     if args.fps is not None and not 0 < args.fps <= (MOST_GIF if out.suffix.lower() == ".gif" else 1000):
         raise UserError(f"--fps {args.fps:g}: give a number above 0, up to {MOST_GIF} for a .gif and 1000 for a .webp")
-    if args.checkpoint not in ("latest", "best") and not args.checkpoint.isdecimal():
-        raise UserError(f"--checkpoint {args.checkpoint}: it is latest, best or a step")
+    check_which(args.checkpoint)
 
 
 def main() -> None:
