@@ -49,15 +49,18 @@ def main() -> None:
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
     generator = trained.generator
-    if weights:
-        convert.save_safetensors(out, generator, trained.variables)
-        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).sample(64)")
-        return
-    data = export.export_generator(generator, trained.variables, platforms=args.platforms)
+    data = b"" if weights else export.export_generator(generator, trained.variables, platforms=args.platforms)
     try:
-        watch.write_whole(out, lambda file: file.write(data))
+        if weights:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            convert.save_safetensors(out, generator, trained.variables)
+        else:
+            watch.write_whole(out, lambda file: file.write(data))
     except OSError as e:
         raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
+    if weights:
+        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).sample(64)")
+        return
     size = ", ".join(map(str, generator.shape))
     if generator.z_dim:
         given = [f"jax.random.normal(jax.random.key(0), (64, {generator.z_dim}))"]

@@ -66,6 +66,8 @@ def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray]:
     resize, background = args.resize or args.source == settings.get("data"), settings.get("background", "white")
     path = Path(args.source).expanduser()
     if path.exists() and path.suffix.lower() != ".npz" and not (path.is_dir() and prepared.find(str(path))):
+        if args.data_dir:
+            raise UserError(f"--data-dir {args.data_dir} is of a named data set, and {args.source} is there; leave it out")
         names, one = loose.open_loose(args.source, shape, resize=resize, split=args.split, background=background)
         names = names[: args.n]
         return names, np.stack([one(i) for i in range(len(names))])

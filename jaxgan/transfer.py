@@ -8,7 +8,6 @@ Source: Wang et al. 2018, "Transferring GANs", where it pays most to take both n
 matches arrays by name too.
 """
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import checkpoint, convert, description, game, restore
+from jaxgan import checkpoint, convert, description, game, provenance, restore
 from jaxgan.errors import UserError
 from jaxgan.layers import base_size
 from jaxgan.state import TrainState, create
@@ -119,7 +118,7 @@ def fit(networks: Networks, generator: nn.Module, discriminator: nn.Module) -> S
     bad = [f"{who}/{path}" for who, tree in arrays.items() for path, a in tree.items() if not np.isfinite(a).all()]
     if bad:
         raise UserError(f"{networks.where}: {bad[0]} holds NaN or infinite numbers; give other weights")
-    return Start(arrays, f"from {networks.where}: {', '.join(said)}", digest(arrays))
+    return Start(arrays, f"from {networks.where}: {', '.join(said)}", provenance.weights(arrays)[:16])
 
 
 def check(where: str, who: str, theirs: dict, ours: nn.Module) -> None:
@@ -186,16 +185,6 @@ def begin(seed, g: dict, d: dict, recipe, arrays: dict) -> TrainState:
 
     state = create(seed, put(g, arrays["g"]), put(d, arrays["d"]), recipe)
     return state.replace(ema=put({"params": g["params"]}, arrays["ema"])["params"])
-
-
-def digest(arrays: dict) -> str:
-    """16 hexadecimal digits that change with any array and any path."""
-    found = hashlib.sha256()
-    for who, tree in sorted(arrays.items()):
-        for path, a in sorted(tree.items()):
-            found.update(f"{who}/{path} {a.dtype} {a.shape}\n".encode())
-            found.update(np.ascontiguousarray(a).tobytes())
-    return found.hexdigest()[:16]
 
 
 def _counted(where: str, who: str, theirs: dict, module: nn.Module, ours: dict, taken: dict) -> str:

@@ -56,9 +56,13 @@ def test_the_command_writes_a_file_that_runs_without_jaxgan(tmp_path, monkeypatc
         monkeypatch.setattr("sys.argv", ["export", "run.safetensors", *args])
         with pytest.raises(UserError, match=says):
             experiments.export.main()
-    monkeypatch.setattr("sys.argv", ["export", "run.safetensors", "--out", "g.safetensors"])
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.argv", ["export", "run.safetensors", "--out", "file/g.safetensors"])
+    with pytest.raises(UserError, match="--out file/g.safetensors: it cannot be written"):
+        experiments.export.main()
+    monkeypatch.setattr("sys.argv", ["export", "run.safetensors", "--out", "new/g.safetensors"])
     experiments.export.main()
-    assert convert.load("g.safetensors")[0] == g
+    assert convert.load("new/g.safetensors")[0] == g
 
 
 def test_truncation_and_noise_of_styles():

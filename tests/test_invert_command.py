@@ -100,6 +100,7 @@ def test_mistakes_are_told_in_a_line(folder, main, monkeypatch):
         ([at / "given", "--mask", at / "hole.png", "--out", at / "hole.png"], "which it would replace"),
         ([at / "small.png"], "small.png has 4x8"),
         ([at / "given", "--n", "0"], "--n 0"),
+        ([at / "given", "--data-dir", "there"], "--data-dir there is of a named data set"),
         ([at / "given", "--checkpoint", "x"], "--checkpoint x"),
     ):
         with pytest.raises(UserError, match=says) as e:
