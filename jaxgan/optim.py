@@ -256,6 +256,25 @@ def clip_gradient(tx, norm):
     return optax.chain(scheduled(optax.clip_by_global_norm, max_norm=norm), optax.with_extra_args_support(tx))
 
 
+def frozen(tx, still):
+    """`tx` on some of the parameters, while the others stay as they are.
+
+    Args:
+      tx: any of the optimisers above, or of optax. It sees the moving parameters alone (`clip_gradient` their length).
+      still: path ('Block_0/Conv_0/kernel') -> whether that parameter stays.
+    Returns:
+      A GradientTransformationExtraArgs with `update(..., kimg=)`. What stays has no optimiser state, and under jit no
+      gradient is computed for it.
+    Source: Mo et al. 2020 (FreezeD), who fine-tune D without its first layers; `optax.partition`.
+    """
+
+    def labels(params):
+        label = lambda path, _: "still" if still(jax.tree_util.keystr(path, simple=True, separator="/")) else "moving"
+        return jax.tree_util.tree_map_with_path(label, params)
+
+    return optax.partition({"moving": tx, "still": optax.set_to_zero()}, labels)
+
+
 def clip_weights(tx, *, limit=0.01):
     """`tx`, after which every parameter is clipped to [-limit, limit]: the Lipschitz constraint of the first WGAN.
 

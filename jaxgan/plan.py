@@ -43,6 +43,8 @@ class Run(NamedTuple):
     """What the steps log."""
     start: transfer.Start | None = None
     """Trained networks to start from, where --init names some and there is no checkpoint yet."""
+    frozen: str = ""
+    """What is not trained, in words."""
 
     def stage(self, step: int) -> int:
         """Which of the stages makes a step: a function of the images shown before it."""
@@ -79,6 +81,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     made = design(source.shape, source.classes if source.inputs is None else source.inputs.shape)
     stages = (made,) if isinstance(made, Design) else made
     stages = tuple(s._replace(recipe=s.recipe._replace(posthoc=settings.posthoc)) for s in stages)
+    stages, frozen = transfer.freeze(settings.freeze, stages) if settings.freeze else (stages, "")
     _check_recipes([s.recipe for s in stages], settings, pairs=source.inputs is not None)
     share = math.lcm(*(term.share for s in stages for turn in s.recipe.turns for phase in turn.phases for term in phase.terms))
     parallel.check_batch(settings.batch, settings.accum, jax.device_count(), share)
@@ -106,7 +109,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
             late = ", which changes nothing: the weights are in the checkpoint" if change.startswith("init was ") else ""
             print(f"going on with a changed config: {change}{late}")
         config["init"], config["settings"]["init"] = found.get("init"), found["settings"].get("init")
-    return Run(directory, settings, config, stages, source, meter, names, start)
+    return Run(directory, settings, config, stages, source, meter, names, start, frozen)
 
 
 def _start(init: str, stages: tuple[Design, ...]) -> transfer.Start:
@@ -261,7 +264,7 @@ def _changes(old: dict, new: dict) -> list[str]:
         return flatten_dict(parts | models, sep=".")
 
     a, b = flat(old), flat(new)
-    keys = [k for k in {**a, **b} if a.get(k) != b.get(k)]
+    keys = [k for k in {**a, **b} if a.get(k) != b.get(k) and (a.get(k), b.get(k)) != (None, [])]  # an older config lacks some
     return [f"{k} was {a.get(k)}, is {b.get(k)}" for k in keys]
 
 

@@ -205,6 +205,8 @@ def _train(run: Run) -> int:
     bar.say(f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:g} kimg, on {run.config['devices']}")
     if run.start and not done:
         bar.say(run.start.said)
+    if run.frozen:
+        bar.say(run.frozen)
 
     tracer = Tracer(
         directory / "profile" if settings.profile and main else None, done, calls.period(run.stages[-1].recipe), bar.say

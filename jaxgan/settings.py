@@ -32,6 +32,9 @@ class Settings:
     """Fine-tune: start from trained networks in place of random ones. A run directory (its latest checkpoint; PATH@best or
     PATH@STEP for another), an official network pickle, or a .safetensors, a generator alone. Arrays that do not fit start at
     random, as said at the start; optimisers and kimg start anew. Once there is a checkpoint the path is not read again."""
+    freeze: tuple[str, ...] = ()
+    """Parameters that are not trained: paths with * for anything, such as 'd/Block_0*'. To fine-tune on few images, D's layers
+    that see the image first (FreezeD). A name that nothing has is answered with those that there are."""
     data: str = "digits"
     """'digits', a TFDS name or prepared directory, a folder of images, a .zip or .tar of one, or an .npz."""
     data_dir: str = ""

@@ -4,11 +4,14 @@ Arrays are matched by their paths; one that is missing there, or has another sha
 its fresh value. Optimisers, carry, averages and the step start as in any run. `start` reads and checks, before anything is
 written; `begin` makes the state.
 
+`freeze` keeps some of them as they were.
+
 Source: Wang et al. 2018, "Transferring GANs", where it pays most to take both networks; Karras et al. 2020 (ADA), whose code
-matches arrays by name too.
+matches arrays by name too; Mo et al. 2020 (FreezeD).
 """
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +19,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import checkpoint, convert, description, game, provenance, restore
+from jaxgan import checkpoint, convert, description, game, optim, provenance, restore
 from jaxgan.errors import UserError
 from jaxgan.layers import base_size
 from jaxgan.state import TrainState, create
@@ -163,6 +166,37 @@ def fitting(ours: dict, theirs: dict) -> dict[str, np.ndarray]:
 
     taken = [path for path in ours if path in fits and (path.startswith(("params/", "batch_stats/")) or whole(path))]
     return {path: np.asarray(theirs[path], ours[path].dtype) for path in taken}
+
+
+def freeze(patterns: tuple[str, ...], stages: tuple) -> tuple[tuple, str]:
+    """The stages with the parameters of some paths left as they are, and one line that says how many.
+
+    Args:
+      patterns: paths such as 'd/Block_0*': * is anything, / too. Each must match in one stage at least.
+      stages: the run's `settings.Design`s.
+    Raises:
+      UserError: a pattern that matches nothing, with the layers that there are.
+    """
+    still = lambda path: any(fnmatchcase(path, pattern) for pattern in patterns)
+    made, seen = [], {}
+    for stage in stages:
+        networks = jax.eval_shape(lambda stage=stage: game.init(stage.generator, stage.discriminator, 0))
+        paths = [f"{player}/{path}" for player, tree in zip("gd", networks, strict=True) for path in by_path(tree["params"])]
+        tx = {
+            player: optim.frozen(tx, lambda path, player=player: still(f"{player}/{path}"))
+            if any(still(path) for path in paths if path.startswith(f"{player}/"))
+            else tx
+            for player, tx in stage.recipe.tx.items()
+        }
+        made.append(stage._replace(recipe=stage.recipe._replace(tx=tx)))
+        seen |= dict.fromkeys(paths)
+    for pattern in patterns:
+        if not any(fnmatchcase(path, pattern) for path in seen):
+            layers = ", ".join(dict.fromkeys("/".join(path.split("/")[:2]) for path in seen))
+            raise UserError(f"--freeze {pattern}: no parameter has such a path; give some of these with /* behind: {layers}")
+    counts = [[still(path) for path in seen if path.startswith(player)] for player in "gd"]
+    said = [f"{sum(of)} of {len(of)} arrays of {who}" for who, of in zip("GD", counts, strict=True) if any(of)]
+    return tuple(made), f"frozen: {', '.join(said)}"
 
 
 def by_path(tree) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def gradient(params, t):
     return jax.tree.map(lambda p: jnp.sin(3 * p + t), params)
 
 
-def run(tx, steps=6, kimg=True):
+def run(tx, steps=6, kimg=True, params=PARAMS):
     """Parameters and state after some steps of a fixed problem, in one compiled step; kimg = step / 10."""
 
     @jax.jit
@@ -27,7 +27,7 @@ def run(tx, steps=6, kimg=True):
         updates, state = tx.update(gradient(params, t), state, params, **extra)
         return optax.apply_updates(params, updates), state
 
-    params, state = PARAMS, tx.init(PARAMS)
+    state = tx.init(params)
     for t in range(steps):
         params, state = step(params, state, jnp.float32(t))
     return params, state
@@ -233,6 +233,17 @@ def test_gradients_are_clipped_to_a_length():
     assert abs(length(tx.update(grads, state, PARAMS, kimg=5.0)[0]) - 1.5) < 1e-6
     small = jax.tree.map(lambda g: g / 100, grads)
     np.testing.assert_allclose(tx.update(small, state, PARAMS, kimg=0.0)[0]["bias"], -0.04, rtol=1e-6)
+
+
+def test_what_is_frozen_stays_and_the_rest_is_trained_as_if_alone():
+    rates = schedules.linear(0.5, 0.1, 10)
+    tx = optim.frozen(optim.clip_gradient(optim.adam(rates), 1.0), lambda path: path == "bias")
+    params, state = run(tx)
+    np.testing.assert_array_equal(params["bias"], PARAMS["bias"])
+    alone = {"kernel": PARAMS["kernel"]}
+    wanted, opt = run(optim.clip_gradient(optim.adam(rates), 1.0), params=alone)
+    np.testing.assert_array_equal(params["kernel"], wanted["kernel"])
+    assert sum(a.size for a in jax.tree.leaves(state)) == sum(a.size for a in jax.tree.leaves(opt))
 
 
 def test_weights_are_clipped_after_the_step():

@@ -38,6 +38,7 @@ from tests.commands import assert_equal, final_state
 
 PICKLE = Path(__file__).parent / "golden" / "r3gan.pkl"
 TINY = {"batch": 4, "kimg": 0.04, "tick_kimg": 0.02, "snapshot_kimg": 0.02, "ema_kimg": 2.0}
+FROZEN = ("g/Dense_1/*", "d/Dense_0*")
 ARGS = ["gan", *(word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", value))]
 
 
@@ -262,6 +263,18 @@ def test_networks_that_grow_begin_at_the_full_size():
         transfer.start("nowhere", dataclasses.replace(config, first=1).design((8, 8, 1), 0))
 
 
+def test_what_is_frozen_is_named_and_a_wrong_name_is_answered_with_the_right_ones():
+    stages = (CONFIGS["gan"].design((8, 8, 1), 0),)
+    frozen, said = transfer.freeze(("d/Dense_0/*", "d/Dense_1/bias"), stages)
+    assert said == "frozen: 3 of 6 arrays of D"
+    assert frozen[0].recipe.tx["g"] is stages[0].recipe.tx["g"]
+    with pytest.raises(UserError, match=r"--freeze d/Dense_7/\*: no parameter .* g/Dense_0, .*, d/Dense_1, d/head$"):
+        transfer.freeze(("d/Dense_0/*", "d/Dense_7/*"), stages)
+    growing_stages = growing.ProGAN(size=(8, 8), stable_kimg=1.0, fade_kimg=1.0).design((8, 8, 1), 0)
+    last = [path for path in transfer.by_path(shapes(growing_stages[-1].discriminator)["params"])]
+    assert transfer.freeze((f"d/{last[-1]}",), growing_stages)[1].startswith("frozen: 1 of")
+
+
 # Runs.
 
 
@@ -269,7 +282,7 @@ def test_networks_that_grow_begin_at_the_full_size():
 def trained(tmp_path_factory):
     """A run, and one that starts from it and made two checkpoints."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, more in (("source", []), ("tuned", ["--init", folder / "source"])):
+    for name, more in (("source", []), ("tuned", ["--init", folder / "source", "--freeze", *FROZEN])):
         code, out, err = commands.run("train", *ARGS, *more, "--run-dir", folder / name)
         assert code == 0, err
     return folder, out
@@ -300,6 +313,18 @@ def test_at_step_0_it_draws_what_the_source_draws(trained):
 
 
 @pytest.mark.slow
+def test_what_is_frozen_stays_as_it_was(trained):
+    folder, out = trained
+    assert "frozen: 2 of 6 arrays of G, 2 of 6 arrays of D" in out
+    source, tuned = (final_state(folder / name) for name in ("source", "tuned"))
+    for player in "gd":
+        old, new = (transfer.by_path(run["training"][player]["params"]) for run in (source, tuned))
+        for path, array in old.items():
+            still = any(f"{player}/{path}".startswith(pattern.rstrip("*")) for pattern in FROZEN)
+            assert np.array_equal(array, new[path]) == still, (player, path)
+
+
+@pytest.mark.slow
 def test_it_resumes_to_the_same_bits_without_the_source(trained, tmp_path):
     whole, moved = trained[0] / "tuned", tmp_path / "source"
     shutil.copytree(whole, tmp_path / "tuned")
@@ -308,7 +333,7 @@ def test_it_resumes_to_the_same_bits_without_the_source(trained, tmp_path):
     config["settings"]["init"] = config["init"]["path"] = str(moved)  # where nothing is
     (tmp_path / "tuned" / "config.json").write_text(json.dumps(config))
     shutil.rmtree(tmp_path / "tuned" / "checkpoints" / "10")
-    args = [*ARGS, "--run-dir", tmp_path / "tuned", "--init"]
+    args = [*ARGS, "--run-dir", tmp_path / "tuned", "--freeze", *FROZEN, "--init"]
     code, _, err = commands.run("train", *args, trained[0] / "source")
     assert code == 2 and f"init was {moved}, is {trained[0] / 'source'}" in err, err
     code, out, err = commands.run("train", *args, moved)
@@ -321,12 +346,12 @@ def test_it_resumes_to_the_same_bits_without_the_source(trained, tmp_path):
 def test_a_forced_init_changes_nothing_and_an_old_config_has_none(trained, tmp_path, capsys):
     shutil.copytree(trained[0] / "tuned", tmp_path / "tuned")
     path = tmp_path / "tuned" / "config.json"
-    ready = prepared(trained[0], run_dir=str(tmp_path / "tuned"), init="elsewhere", resume="force")
+    ready = prepared(trained[0], run_dir=str(tmp_path / "tuned"), init="elsewhere", resume="force", freeze=FROZEN)
     assert "is elsewhere, which changes nothing: the weights are in the checkpoint" in capsys.readouterr().out
     assert ready.start is None and ready.config["init"] == json.loads(path.read_text())["init"]
     assert ready.config["settings"]["init"] == str(trained[0] / "source")
     config = json.loads(path.read_text())
-    del config["init"], config["settings"]["init"]  # of a version before this one
+    del config["init"], config["settings"]["init"], config["settings"]["freeze"]  # of a version before this one
     path.write_text(json.dumps(config))
     assert prepared(trained[0], run_dir=str(tmp_path / "tuned"), init=None).start is None
 
