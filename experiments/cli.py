@@ -61,8 +61,8 @@ def check_which(checkpoint: str) -> None:
 def run_command(main: Callable[[], int | None]) -> None:
     """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
 
-    Nobody waits at the exit for programs that are still being compiled, and a reader that has seen enough (`--help | head`)
-    is no error.
+    Nobody waits at the exit for programs that are still being compiled, nor, after an error, for the run's other processes. A
+    reader that has seen enough (`--help | head`) is no error.
     """
     try:
         code = main() or 0
@@ -77,8 +77,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         code = 128 + signal.SIGPIPE
-    ahead = sys.modules.get("jaxgan.ahead")  # not imported here: it brings JAX
-    if ahead and ahead.busy():
+    ahead, jax = sys.modules.get("jaxgan.ahead"), sys.modules.get("jax")  # not imported here, where nothing else did
+    if (ahead and ahead.busy()) or (code == 2 and jax and jax.distributed.is_initialized()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -44,12 +44,12 @@ def open_store(directory: str | Path, keep: int = 2) -> Store:
 
 
 def to_tree(state: TrainState) -> dict:
-    """The state as the two items that are saved; the typed key as its uint32 data."""
+    """The state as the two items that are saved."""
     return {
         "generator": {"params": state.ema, "stats": state.g.stats},
         "training": {
             "step": state.step,
-            "key": jax.random.key_data(state.key),
+            "key": state.key,
             "g": {"params": state.g.params, "opt": state.g.opt},
             "d": {"params": state.d.params, "stats": state.d.stats, "opt": state.d.opt},
             "averages": state.averages,
@@ -63,7 +63,7 @@ def from_tree(tree: dict, like: TrainState) -> TrainState:
     made, kept = tree["generator"], tree["training"]
     return like.replace(
         step=kept["step"],
-        key=jax.random.wrap_key_data(kept["key"]),
+        key=kept["key"],
         g=like.g.replace(stats=made["stats"], **kept["g"]),
         d=like.d.replace(**kept["d"]),
         ema=made["params"],

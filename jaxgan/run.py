@@ -173,8 +173,23 @@ def train(run: Run) -> int:
     with contextlib.ExitStack() as held:
         if parallel.is_main():
             held.enter_context(start_directory(run))
-        parallel.barrier()
-        return _train(run)
+        try:
+            parallel.barrier()
+            return _train(run)
+        except jax.errors.JaxRuntimeError as e:
+            raise explained(e, run.settings) from e
+
+
+def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> Exception:
+    """The UserError of what a device or another process did, or the error itself."""
+    said = str(e).splitlines()[0].rpartition("Error dispatching computation: ")[2]
+    if "RESOURCE_EXHAUSTED" in said or "Out of memory" in said:
+        less = f"--accum {settings.accum * 2}, --remat, --dtype bfloat16, --resident no or a smaller --batch"
+        return UserError(f"out of memory ({said.rstrip('.')}); {less} needs less, and what is saved stays")
+    if jax.process_count() > 1:
+        again = "start them all again, and the run goes on from its last checkpoint"
+        return UserError(f"the processes of this run have lost one another ({said}); {again}")
+    return e
 
 
 def _train(run: Run) -> int:

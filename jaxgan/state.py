@@ -24,7 +24,8 @@ class TrainState(struct.PyTreeNode):
     step: jax.Array
     """int32 [], updates done. kimg is derived from it, never accumulated."""
     key: jax.Array
-    """typed key [], constant; step k draws from fold_in(key, k)."""
+    """uint32 [2], constant: `jax.random.key_data` of the run's key, of which step k draws from fold_in(key, k). As numbers,
+    since pmap over several processes would fetch a typed key to the host, and so wait for the step before, at every call."""
     g: Player
     d: Player
     ema: Tree
@@ -51,7 +52,7 @@ def create(seed: int, g: dict, d: dict, recipe) -> TrainState:
     """
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        key=jax.random.key(seed),
+        key=jax.random.key_data(jax.random.key(seed)),
         g=player(g, recipe.tx["g"]),
         d=player(d, recipe.tx["d"]),
         ema=jax.tree.map(jnp.array, g["params"]),  # a copy: the step donates both

@@ -202,7 +202,7 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
     if x.ndim != 6 or x.shape[:3] != lead:
         raise ValueError(f"x is {x.shape}; this recipe takes [slots, accum, B, H, W, C] with the first three {lead} on a device")
     kimg = state.step.astype(jnp.float32) * (recipe.batch / 1000)
-    step_key = jax.random.fold_in(state.key, state.step)
+    step_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     pixels = lambda a: a.astype(jnp.float32) / 127.5 - 1
     x, c = jax.tree.map(lambda a: pixels(a) if a.dtype == jnp.uint8 and a.ndim == x.ndim else a, (x, c))
     x, log = game.reals(x, kimg), {}

@@ -47,7 +47,7 @@ def machine(config, fill=None):
         first = jax.jit(start)()
     else:  # nothing to compile
         numbers = lambda a: jax.numpy.asarray(np.full(a.shape, fill, a.dtype))
-        first = jax.eval_shape(start).replace(step=jax.numpy.int32(0), key=jax.random.key(0))
+        first = jax.eval_shape(start).replace(step=jax.numpy.int32(0))
         first = jax.tree.map(lambda a: numbers(a) if isinstance(a, jax.ShapeDtypeStruct) else a, first)
     return made.recipe, run.build_machine(config, made, source, plan.trace(made, source)), first
 
@@ -90,6 +90,8 @@ def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
     recipe, made, first = machine(CASES[name], fill=0.01)
     states, warm, waits = [parallel.replicate(first)], calls.period(recipe), []
     steps = 200 if name in LONG else 2 * warm + 4
+    leaves = jax.tree.leaves((first, made.meter, made.feed.at(0)))  # pmap over processes fetches typed keys at every call
+    assert not any(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves)
     report = SimpleNamespace(
         run=SimpleNamespace(settings=CASES[name], stages=(SimpleNamespace(recipe=recipe),), stage=lambda step: 0),
         bar=SimpleNamespace(update=lambda kimg: None, say=lambda line: None),

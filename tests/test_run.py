@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.configs import CONFIGS
+from jaxgan.errors import UserError
 from jaxgan.plan import LOCK
-from jaxgan.run import lock_file
+from jaxgan.run import explained, lock_file
 from tests import commands
 from tests.commands import assert_equal, final_state
 
@@ -168,7 +170,7 @@ def test_a_start_that_was_killed_at_once_can_be_made_again(tmp_path):
 
 def test_a_stop_changes_no_measurement_and_no_average(tmp_path):
     """Interrupted between two snapshots: what is measured and averaged is as without."""
-    args = [*GAN, "--snapshot-kimg", "0.04", "--posthoc", "0.05", "0.1"]
+    args = [*GAN, "--snapshot-kimg", "0.4", "--posthoc", "0.05", "0.1"]
     args += ["--metrics", "swd2k", "--metrics-kimg", "0.06", "--kimg"]
     for name, stops in (("whole", ["0.2"]), ("stopped", ["0.06", "0.2"])):
         for kimg in stops:  # a run with a shorter --kimg ends with a measurement of its own, whose line says its kimg
@@ -202,22 +204,41 @@ def test_several_devices_train_the_same_network(small, tmp_path):
     assert_equal(whole, final_state(tmp_path / "four"))
 
 
-def test_two_processes_train_one_run_with_averages_and_stop_and_resume_together(tmp_path):
+def test_two_processes_train_one_run_with_averages_and_where_one_is_killed_the_other_ends_and_they_resume(tmp_path):
     with socket.socket() as s:
         s.bind(("localhost", 0))
         port = s.getsockname()[1]
-    args = [*GAN, "--snapshot-kimg", "0.04", "--posthoc", "0.05", "0.1"]
+    args = [*GAN, "--snapshot-kimg", "0.4", "--posthoc", "0.05", "0.1", "--resume", "force"]
     args += ["--run-dir", tmp_path / "run", "--coordinator", f"localhost:{port}", "--processes", "2"]
-    for kimg in ("0.08", "0.16"):
-        both = [commands.start("train", *args, "--kimg", kimg, "--resume", "force", "--process", i) for i in range(2)]
-        try:
-            said = [process.communicate(timeout=120) for process in both]
-        finally:
-            [process.kill() for process in both]
-        assert [process.returncode for process in both] == [0, 0], said
-    assert "on 2 x" in said[0][0] and "resuming at 0.08 kimg" in said[0][0]
-    assert sorted(int(p.name) for p in (tmp_path / "run" / "averages").iterdir() if p.name.isdigit()) == [10, 20, 30, 40]
-    assert [row["step"] for row in log(tmp_path / "run")] == list(range(5, 41, 5))
+    steps = lambda part: sorted(int(p.name) for p in (tmp_path / "run" / part).glob("*") if p.name.isdigit())
+    started = lambda kimg: [commands.start("train", *args, "--kimg", kimg, "--process", i) for i in range(2)]
+    both, end = started("4000"), time.monotonic() + 120
+    try:
+        while time.monotonic() < end and not (steps("checkpoints") and 10 < log(tmp_path / "run")[-1]["step"] % 100 < 60):
+            time.sleep(0.02)  # not while it saves: then the other waits until JAX misses the heartbeats, 100 seconds
+        both[1].kill()
+        said = [process.communicate(timeout=60) for process in both]
+    finally:
+        [process.kill() for process in both]
+    assert both[0].returncode == 2 and "the processes of this run have lost one another" in said[0][1].splitlines()[-1], said
+    done = steps("checkpoints")[-1]
+    both = started(f"{(done + 20) * 0.004:g}")
+    try:
+        said = [process.communicate(timeout=120) for process in both]
+    finally:
+        [process.kill() for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert "on 2 x" in said[0][0] and f"resuming at {done * 0.004:g} kimg" in said[0][0], said
+    assert steps("averages") == [*range(100, done + 1, 100), done + 20]
+    assert [row["step"] for row in log(tmp_path / "run")] == list(range(5, done + 21, 5))
+
+
+def test_memory_that_ends_is_one_line_and_what_we_do_not_know_stays_itself():
+    error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.\nmore")
+    said = explained(error, CONFIGS["gan"])
+    assert isinstance(said, UserError) and "allocate 9 bytes); --accum 2, --remat" in str(said)
+    other = jax.errors.JaxRuntimeError("INTERNAL: an assertion")
+    assert explained(other, CONFIGS["gan"]) is other
 
 
 def test_a_run_on_another_number_of_devices_resumes(small, tmp_path):

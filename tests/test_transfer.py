@@ -221,8 +221,8 @@ def test_an_official_pickle_lands_in_g_d_and_the_average(first, monkeypatch):
     want = state.create(3, {"params": made.g.params}, {"params": made.d.params}, design.recipe)
     jax.tree.map(
         np.testing.assert_array_equal,
-        (made.step, jax.random.key_data(made.key), made.g.opt, made.d.opt, made.averages, made.carry),
-        (want.step, jax.random.key_data(want.key), want.g.opt, want.d.opt, want.averages, want.carry),
+        (made.step, made.key, made.g.opt, made.d.opt, made.averages, made.carry),
+        (want.step, want.key, want.g.opt, want.d.opt, want.averages, want.carry),
     )
     assert set(made.averages) == {"0.05", "0.1"} and float(made.carry["p"]) == 0.25
 
