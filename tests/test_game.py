@@ -43,7 +43,7 @@ class D(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None, alpha=1.0):
-        features = jnp.tanh(spectral.SpectralDense(6, n_steps=1)(x.reshape(len(x), -1)))
+        features = jnp.tanh(spectral.SpectralDense(6)(x.reshape(len(x), -1)))
         return spectral.SpectralDense(1)(features)[:, 0], None, features
 
 
@@ -81,7 +81,7 @@ class Normed(nn.Module):
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
         x = BatchNorm(0.9)(x.reshape(len(x), -1), train)
-        return spectral.SpectralDense(6, n_steps=1)(x).sum(1)
+        return spectral.SpectralDense(6)(x).sum(1)
 
 
 def test_batch_statistics_move_at_every_pass_and_spectral_vectors_at_one():

@@ -20,9 +20,9 @@ def make(shape, **options):
 
 @pytest.mark.parametrize("shape", [(7, 20), (3, 3, 4, 6)])
 def test_sigma_converges_to_the_svd(shape):
-    norm, kernel, variables = make(shape, n_steps=5)
+    norm, kernel, variables = make(shape)
     step = jax.jit(lambda v: norm.apply(v, kernel, mutable=["spectral"]))
-    for _ in range(60):
+    for _ in range(300):
         normalised, variables = step(variables)
     assert abs(sigma(normalised) - 1) < 1e-5
     np.testing.assert_allclose(normalised * sigma(kernel), kernel, rtol=1e-5, atol=1e-6)
@@ -96,20 +96,6 @@ def test_gradient_is_that_of_the_formula():
     left, s, right = np.linalg.svd(w)
     want = (b - np.sum(b * w / s[0]) * np.outer(left[:, 0], right[0])) / s[0]
     assert np.max(np.abs(got - want)) / np.max(np.abs(want)) < 1e-5
-
-
-@pytest.mark.parametrize(("strides", "padding"), [((2, 2), "SAME"), ((1, 2), [(0, 1), (2, 0)])])
-def test_exact_convolution_norm_is_that_of_its_matrix(strides, padding):
-    """The convolution as a dense matrix, one image of the standard basis at a time, and its SVD."""
-    layer = spectral.SpectralConv(3, strides=strides, padding=padding, exact=True, use_bias=False, n_steps=20)
-    basis = jnp.eye(5 * 4 * 2).reshape(-1, 5, 4, 2)
-    variables = jax.jit(layer.init)(jax.random.key(0), basis)
-    step = jax.jit(lambda v: layer.apply(v, basis, mutable=["spectral"]))
-    for _ in range(15):
-        out, state = step(variables)
-        variables = {"params": variables["params"], **state}
-    top = np.linalg.svd(np.asarray(out, np.float64).reshape(len(basis), -1), compute_uv=False)[0]
-    assert abs(top - 1) < 1e-4
 
 
 def test_layers_are_plain_layers_with_another_kernel():
