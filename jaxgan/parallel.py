@@ -157,7 +157,7 @@ def in_chunks(fn: Callable, static: tuple, held, arrays: tuple, chunk: int) -> I
       Trees of host arrays, each of the next up to chunk * devices rows.
     """
     rows, run = chunk * jax.local_device_count(), _on_local_devices(fn, static)
-    held, sent = _kept(held), None
+    held, sent = replicate(held), None
     for pieces, n in _pieces(arrays, rows):
         coming = run(held, *pieces), n
         if sent is not None:  # the devices work on the next while the host takes this one
@@ -180,7 +180,7 @@ def in_steps(programs: tuple, static: tuple, held, arrays: tuple, chunk: int, st
       Trees of host arrays, each of the next up to chunk * devices rows.
     """
     rows, (begin, step, end) = chunk * jax.local_device_count(), (_on_local_devices(fn, static) for fn in programs)
-    held, total = _kept(held), steps * -(-len(arrays[0]) // (chunk * jax.local_device_count()))
+    held, total = replicate(held), steps * -(-len(arrays[0]) // (chunk * jax.local_device_count()))
     for i, (pieces, n) in enumerate(_pieces(arrays, rows)):
         state = begin(held, *pieces)
         for done in range(1, steps + 1):
@@ -190,13 +190,6 @@ def in_steps(programs: tuple, static: tuple, held, arrays: tuple, chunk: int, st
                 if progress:
                     progress(i * steps + done, total)
         yield _fetched(end(held, state, *pieces), n, rows)
-
-
-def _kept(held):
-    """A tree on each of this process's devices."""
-    if jax.process_count() == 1:
-        return replicate(held)
-    return jax.tree.map(lambda a: _stack([a] * jax.local_device_count()), held)
 
 
 def _pieces(arrays, rows):
