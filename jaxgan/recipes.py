@@ -25,7 +25,7 @@ def tutorial(*, batch: int, loss: str = "non_saturating", lr: float = 1e-4, accu
         tx={name: optim.adam_keras(lr) for name in ("g", "d")},
         batch=batch,
         accum=accum,
-        ema_kimg=schedules.as_schedule(ema_kimg),
+        ema_kimg=ema_kimg,
     )
 
 
@@ -39,7 +39,7 @@ def dcgan(*, batch: int, lr: float = 2e-4, b1: float = 0.5, accum: int = 1, ema_
         tx={name: optim.adam(lr, b1=b1) for name in ("g", "d")},
         batch=batch,
         accum=accum,
-        ema_kimg=schedules.as_schedule(ema_kimg),
+        ema_kimg=ema_kimg,
     )
 
 
@@ -78,7 +78,7 @@ def r3gan(
         tx={name: optim.adam(lr, b1=0.0, b2=b2) for name in ("g", "d")},
         batch=batch,
         accum=accum,
-        ema_kimg=schedules.as_schedule(ema_kimg),
+        ema_kimg=ema_kimg,
     )
 
 
@@ -148,7 +148,7 @@ def objective(
         tx=tx,
         batch=batch,
         accum=accum,
-        ema_kimg=schedules.as_schedule(ema_kimg),
+        ema_kimg=ema_kimg,
         carry=carry,
     )
 

@@ -27,7 +27,7 @@ def goodfellow(*, batch: int = 100, lr: float = 0.1, kimg: float = 12_500.0, acc
     rate = lambda now: jnp.maximum(lr * jnp.exp(-decay * now), 1e-6)
     tx = lambda: optim.scheduled(optax.sgd, learning_rate=rate, momentum=schedules.linear(0.5, 0.7, kimg))
     both = Phase("d", (adversarial("d", "non_saturating", 0.5),)), Phase("g", (adversarial("g", "non_saturating"),))
-    return _recipe((Turn(both),), {"g": tx(), "d": tx()}, batch, accum, ema_kimg)
+    return Recipe((Turn(both),), {"g": tx(), "d": tx()}, batch, accum, ema_kimg)
 
 
 def wgan(*, batch: int = 64, lr: float = 5e-5, limit: float = 0.01, n_critic: int = 5, accum: int = 1, ema_kimg=0.0) -> Recipe:
@@ -170,8 +170,4 @@ def _adams(lr_g, lr_d, b1, b2, kimg):
 def _alternating(d, g, tx, n_critic, batch, accum, ema_kimg):
     """D on each of n_critic batches, then G on the labels of the first."""
     turns = Turn((Phase("d", tuple(d)),), tuple(range(n_critic))), Turn((Phase("g", tuple(g)),))
-    return _recipe(turns, tx, batch, accum, ema_kimg)
-
-
-def _recipe(turns, tx, batch, accum, ema_kimg):
-    return Recipe(turns=turns, tx=tx, batch=batch, accum=accum, ema_kimg=schedules.as_schedule(ema_kimg))
+    return Recipe(turns, tx, batch, accum, ema_kimg)

@@ -1,6 +1,6 @@
 """Recipes for pairs of images: the conditions c are source images, and real image i is the target of source i."""
 
-from jaxgan import feature_losses, optim, schedules, terms
+from jaxgan import feature_losses, optim, terms
 from jaxgan.errors import UserError, nearest
 from jaxgan.method import Phase, Recipe, Turn
 from jaxgan.terms import adversarial
@@ -46,5 +46,5 @@ def pix2pix(
         tx={name: optim.adam(lr, b1=b1, b2=0.999) for name in ("g", "d")},
         batch=batch,
         accum=accum,
-        ema_kimg=schedules.as_schedule(ema_kimg),
+        ema_kimg=ema_kimg,
     )

@@ -48,7 +48,7 @@ def stylegan2(
         tx={name: optim.adam(*optim.lazy(lr, 0.0, 0.99, every=k)) for name, k in zip("gd", every, strict=True)},
         batch=batch,
         accum=accum,
-        ema_kimg=schedules.as_schedule(ema_kimg),
+        ema_kimg=ema_kimg,
         carry=CARRY["path_length"] if path_weight else {},
     )
 
@@ -128,7 +128,7 @@ def stylegan(*, batch: int, lr=0.001, gamma=10.0, accum: int = 1, ema_kimg=10.0)
         tx={name: optim.adam(lr, b1=0.0, b2=0.99) for name in "gd"},
         batch=batch,
         accum=accum,
-        ema_kimg=schedules.as_schedule(ema_kimg),
+        ema_kimg=ema_kimg,
     )
 
 
@@ -153,5 +153,5 @@ def progan(*, batch: int, lr=0.001, gp=10.0, drift_weight=0.001, class_weight=0.
         tx={name: optim.adam(lr, b1=0.0, b2=0.99) for name in "gd"},
         batch=batch,
         accum=accum,
-        ema_kimg=schedules.as_schedule(ema_kimg),
+        ema_kimg=ema_kimg,
     )
