@@ -58,19 +58,18 @@ class ConditionalBatchNorm(nn.Module):
         return y
 
 
-def standing_statistics(generator, variables, z, c=None, *, keys=None, axis=None):
+def standing_statistics(generator, variables, z, c=None, *, keys=None):
     """The batch statistics to sample with: their plain mean over N forward passes in training mode.
 
     Moving averages follow weights that have moved on, of a network that is not the averaged one. These belong to the
     very parameters given (the averaged ones), and to the very z: draw it as you will sample it, truncation included.
 
     Args:
-      generator: a module called `(z, c, keys=, train=, axis=)`, whose batch norm keeps "batch_stats" as moving averages.
+      generator: a module called `(z, c, keys=, train=)`, whose batch norm keeps "batch_stats" as moving averages.
       variables: its {'params', 'batch_stats', ...}; `state.generator_variables`.
       z: [N, B, z_dim]: N batches.
       c: their labels [N, B] or vectors [N, B, K], or None.
       keys: typed keys [N, B], or None.
-      axis: device axis by name, as in the model.
     Returns:
       The variables with new "batch_stats"; all else is the same arrays.
     Raises:
@@ -81,7 +80,7 @@ def standing_statistics(generator, variables, z, c=None, *, keys=None, axis=None
         raise ValueError("standing_statistics: these variables have no 'batch_stats'; the generator has no batch norm")
 
     at = lambda tree, i: jax.tree.map(lambda a: a[i], tree)
-    run = lambda i, start: _after(generator, axis, variables, start, z[i], at(c, i), at(keys, i))
+    run = lambda i, start: _after(generator, variables, start, z[i], at(c, i), at(keys, i))
     # A moving average that starts at s ends at m s + (1 - m) b, b the batch's own value: two starts tell the momentum m.
     first, far = run(0, 0.0), 2.0**14
     share = jax.tree.map(lambda moved, zero: 1 - (moved - zero) / far, run(0, far), first)
@@ -92,9 +91,9 @@ def standing_statistics(generator, variables, z, c=None, *, keys=None, axis=None
     return {**variables, "batch_stats": mean}
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _after(generator, axis, variables, start, z, c, keys):
+@partial(jax.jit, static_argnums=0)
+def _after(generator, variables, start, z, c, keys):
     """The batch statistics after one pass in training mode, from moving averages that are all `start`."""
     given = {**variables, "batch_stats": jax.tree.map(lambda s: jnp.full_like(s, start), variables["batch_stats"])}
-    _, new = generator.apply(given, z, c, keys=keys, train=True, axis=axis, mutable=["batch_stats"])
+    _, new = generator.apply(given, z, c, keys=keys, train=True, mutable=["batch_stats"])
     return new["batch_stats"]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxgan.checks import pair
 
 
-def feature_matching(real_features, fake_features, *, norm="l2", mean=lambda f: jnp.mean(f, axis=0)):
+def feature_matching(real_features, fake_features, *, norm="l2"):
     """The generator should match the average features of D: |E f(x) - E f(G(z))|^2, or the mean over features of its size.
 
     Args:
@@ -13,7 +13,6 @@ def feature_matching(real_features, fake_features, *, norm="l2", mean=lambda f: 
       fake_features: the same shape.
       norm: "l2", the squares summed over all features, as in the paper; or "l1", the absolute values averaged over them,
         as in MHingeGAN's code. The two differ in scale by the number of features.
-      mean: features [B, ...] -> [...]; give `lambda f: jax.lax.pmean(f.mean(0), axis)` for the mean over all devices.
     Returns:
       [], float32: it is a property of the batch, not of an image.
     Raises:
@@ -23,7 +22,7 @@ def feature_matching(real_features, fake_features, *, norm="l2", mean=lambda f: 
     real, fake = pair(real_features, fake_features, "features")
     if norm not in ("l1", "l2"):
         raise ValueError(f"feature_matching: norm must be 'l1' or 'l2', not {norm!r}")
-    difference = mean(real) - mean(fake)
+    difference = real.mean(0) - fake.mean(0)
     return jnp.sum(jnp.square(difference)) if norm == "l2" else jnp.mean(jnp.abs(difference))
 
 

@@ -150,9 +150,9 @@ def jittered(layout: Layout, batch, step: jax.Array, axis: str | None):
     return tuple(cut_all(jnp.asarray(places), a) if a is not None and a.dtype == jnp.uint8 else a for a in batch)
 
 
-def _resident(source: Source, layout: Layout, progress) -> Feed:
-    images = parallel.replicate(read_all(source, progress))
-    given = source.labels if source.inputs is None else read_all(source.inputs, progress)
+def _resident(source: Source, layout: Layout) -> Feed:
+    images = parallel.replicate(read_all(source))
+    given = source.labels if source.inputs is None else read_all(source.inputs)
     given = parallel.replicate(given) if given is not None else None
     local = layout.micro // jax.device_count()
 
@@ -204,7 +204,7 @@ def fits(source: Source) -> bool:
     return size * (jax.local_device_count() if jax.default_backend() == "cpu" else 1) <= RESIDENT_BYTES
 
 
-def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, ahead: int = 4, progress=None) -> Feed:
+def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, ahead: int = 4) -> Feed:
     """The feed of a source: device-resident if it fits, else streamed.
 
     Args:
@@ -212,8 +212,7 @@ def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, a
       layout: the order of the step's images.
       resident: True or False decides; None keeps sets up to `RESIDENT_BYTES` on the device.
       ahead: batches read ahead of the step when streaming.
-      progress: (done, total) -> None, while a resident set is read.
     """
     if resident is None:
         resident = fits(source)
-    return _resident(source, layout, progress) if resident else _streamed(source, layout, ahead)
+    return _resident(source, layout) if resident else _streamed(source, layout, ahead)

@@ -81,16 +81,16 @@ def grow(old, new):
     return jax.tree_util.tree_map_with_path(choose, new)
 
 
-def grow_state(state, fresh, *, moments=True):
+def grow_state(state, fresh):
     """The training state of the next stage: what the networks have in common is kept, new layers are as in `fresh`.
+
+    The optimisers' means are kept for the arrays that stay; new ones start at zero. Their step count starts again: Adam's bias
+    correction is then right for the new arrays, and for the old ones it only shortens the first steps; with the old count the
+    new arrays' first steps would be 1 / sqrt(1 - b2) times too long. (The authors' code takes fresh optimisers.)
 
     Args:
       state: the `TrainState` so far.
       fresh: a new one of the next stage (`state.create` with the larger networks).
-      moments: keep the optimisers' means for the arrays that stay (new ones start at zero). Their step count starts
-        again: Adam's bias correction is then right for the new arrays, and for the old ones it only shortens the first
-        steps; with the old count the new arrays' first steps would be 1 / sqrt(1 - b2) times too long. False: fresh
-        optimisers, as in the authors' code.
     Returns:
       A TrainState with the step, key, carry and weight averages of `state`.
     """
@@ -101,5 +101,4 @@ def grow_state(state, fresh, *, moments=True):
         return jax.tree_util.tree_map_with_path(lambda path, k, n: n if at_start(path) else k, kept, new)
 
     players = {name: (getattr(grown, name), getattr(fresh, name)) for name in ("g", "d")}
-    opts = {name: optimiser(kept.opt, new.opt) if moments else new.opt for name, (kept, new) in players.items()}
-    return grown.replace(**{name: kept.replace(opt=opts[name]) for name, (kept, _) in players.items()})
+    return grown.replace(**{name: kept.replace(opt=optimiser(kept.opt, new.opt)) for name, (kept, new) in players.items()})

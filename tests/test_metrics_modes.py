@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.modes import modes, stacked_ids
+from jaxgan.metrics.modes import modes
 
 
 def test_every_class_once():
@@ -42,12 +42,6 @@ def test_what_a_perfect_generator_scores():
     assert np.mean([d.kl_error for d in draws]) == pytest.approx(np.std([d.kl for d in draws]), rel=0.15)
 
 
-def test_stacked_ids():
-    digits = np.array([[1, 2, 3], [0, 0, 9], [9, 9, 9]])
-    assert stacked_ids(digits).tolist() == [123, 9, 999]
-    assert stacked_ids(digits[:, :2] % 4, base=4).tolist() == [6, 0, 5]
-
-
 @pytest.mark.parametrize(
     "call, kind, words",
     [
@@ -56,7 +50,6 @@ def test_stacked_ids():
         (lambda: modes(np.ones(9), 3), ValueError, "give integers"),
         (lambda: modes(np.arange(3), 3, reference=[1, 2]), ValueError, "reference"),
         (lambda: modes(np.arange(3), 3, reference=[1, 2, -1]), ValueError, "none below 0"),
-        (lambda: stacked_ids(np.array([[1, 10]])), ValueError, r"in \[0, 10\)"),
     ],
 )
 def test_bad_input(call, kind, words):

@@ -21,8 +21,8 @@ def modes(ids, classes: int = 1000, *, reference=None) -> Modes:
     """Number of classes reached, and KL(q || p) of the generated classes q to the reference p.
 
     Args:
-      ids: int [n], the predicted class of each generated image, in [0, classes). For StackedMNIST see `stacked_ids`; the
-        papers use n = 26,000 and 1000 classes.
+      ids: int [n], the predicted class of each generated image, in [0, classes). For StackedMNIST
+        (`features.stacked`) the papers use n = 26,000 and 1000 classes.
       reference: [classes] counts or probabilities of the real data (VEEGAN compares with those); None: all equal.
     Returns:
       `Modes`. kl is infinite where a class is generated that the reference lacks.
@@ -51,14 +51,3 @@ def modes(ids, classes: int = 1000, *, reference=None) -> Modes:
     error = float(np.sqrt(q @ (gain - kl) ** 2 / n)) if np.isfinite(kl) else np.inf
     perfect = float((1 - (1 - p) ** n).sum()), float((np.count_nonzero(p) - 1) / (2 * n))
     return Modes(int(np.count_nonzero(q)), kl, error, *perfect)
-
-
-def stacked_ids(digits, base: int = 10) -> np.ndarray:
-    """Class of each stacked image from the classes of its channels: [n, C] in [0, base) -> [n] in [0, base^C).
-
-    Three digits make a number of three digits, the first channel the hundreds.
-    """
-    digits = np.asarray(digits)
-    if digits.ndim != 2 or digits.dtype.kind not in "iu" or (digits.size and not 0 <= digits.min() <= digits.max() < base):
-        raise ValueError(f"digits: {digits.dtype} {digits.shape}; give integers [n, channels] in [0, {base})")
-    return digits.astype(np.int64) @ base ** np.arange(digits.shape[1])[::-1]

@@ -96,7 +96,7 @@ class Discriminator(nn.Module):
     Fields:
       shape, source_channels, norm, dtype: as `Generator`; source_channels = 0 does not look at the source.
       width: channels of the first grid, doubled at every next one up to 8 times.
-      layers: the patch is `receptive_field(layers)` pixels wide.
+      layers: the patch is 1, 16, 34, 70, 142, 286 pixels wide for 0 to 5.
     """
 
     classes: ClassVar[int] = 0
@@ -156,14 +156,6 @@ def normed(kind, x, name, *, train, axis):
         return BatchNorm(0.9, 1e-5, axis, near_one, name=name)(x, train)
     norm = nn.InstanceNorm(epsilon=1e-5, use_fast_variance=False, scale_init=near_one, name=name)
     return norm(x.astype(jnp.float32)).astype(x.dtype)
-
-
-def receptive_field(layers):
-    """Pixels on a side of what one logit of the discriminator sees: 1, 16, 34, 70, 142, 286 for layers 0 to 5."""
-    size = 7 if layers else 1
-    for _ in range(layers):
-        size = 2 * size + 2
-    return size
 
 
 def check_norm(norm):
