@@ -12,10 +12,13 @@ from jaxgan import ops
 from jaxgan.errors import UserError
 
 glorot_uniform = nn.initializers.glorot_uniform()  # Keras's default for every kernel
-SMALLEST_BASE, LARGEST_BASE = (
-    4,
-    7,
-)  # every size of 8 and more lies within 15 % of one of 4, 5, 6, 7 times a power of two
+small = nn.initializers.normal(0.02)  # DCGAN's for every kernel, and of many since
+SMALLEST_BASE, LARGEST_BASE = 4, 7  # every size of 8 and more lies within 15 % of one of 4, 5, 6, 7 times a power of two
+
+
+def near_one(key, shape, dtype):
+    """Initialiser of a norm's scale in the codes of DCGAN and pix2pix: N(1, 0.02)."""
+    return 1 + small(key, shape, dtype)
 
 
 def base_size(shape):
@@ -73,13 +76,15 @@ class Conv(nn.Module):
     bias: bool = True
     kernel_init: Any = glorot_uniform
     dtype: Any = jnp.float32
+    padding: Any = "SAME"
 
     @nn.compact
     def __call__(self, x):
-        """[B, H, W, cin] -> [B, ceil(H / stride), ceil(W / stride), features] in `dtype`."""
+        """[B, H, W, cin] -> [B, H', W', features] in `dtype`; with padding "SAME" H' = ceil(H / stride)."""
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        y = ops.conv(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, groups=self.groups)
+        options = {"stride": self.stride, "padding": self.padding, "groups": self.groups}
+        y = ops.conv(x.astype(self.dtype), kernel.astype(self.dtype), **options)
         return _add_bias(self, y)
 
 

@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from jaxgan.errors import UserError
 from jaxgan.heads import Head
-from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size, check_input, glorot_uniform
+from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size, check_input, glorot_uniform, near_one, small
 from jaxgan.spectral import SpectralConv
 
 SEED_SHAPE = (28, 28, 1)
@@ -78,7 +78,11 @@ class SeedDiscriminator(nn.Module):
         for features in (64, 128):
             x = leaky(Conv(features, size=5, stride=2, dtype=self.dtype)(x))
             x = Dropout(self.dropout)(x, keys, train)
-        return _logits(self, x.reshape(x.shape[0], -1), c, glorot_uniform)
+        features = x.reshape(x.shape[0], -1).astype(jnp.float32)
+        logits = nn.Dense(1, kernel_init=glorot_uniform)(features)[:, 0]
+        if self.classes:
+            logits = logits + (features * Embed(self.classes, features.shape[1], small)(c)).sum(1)
+        return logits
 
 
 class Generator(nn.Module):
@@ -112,11 +116,11 @@ class Generator(nn.Module):
         check_input("z", z, (self.z_dim,))
         (h, w), doublings = base_size(self.shape)
         widths = _widths(self, doublings)[::-1]
-        norm = lambda x: nn.relu(BatchNorm(0.9, 1e-5, axis, _near_one)(x, train))
-        deconv = partial(ConvTranspose, size=self.kernel, kernel_init=_small, dtype=self.dtype)
+        norm = lambda x: nn.relu(BatchNorm(0.9, 1e-5, axis, near_one)(x, train))
+        deconv = partial(ConvTranspose, size=self.kernel, kernel_init=small, dtype=self.dtype)
         if self.classes:
             z = jnp.concatenate([z, Embed(self.classes, self.z_dim)(c)], 1)
-        x = nn.Dense(h * w * widths[0], use_bias=False, kernel_init=_small, dtype=self.dtype)(z)
+        x = nn.Dense(h * w * widths[0], use_bias=False, kernel_init=small, dtype=self.dtype)(z)
         x = norm(x.reshape(-1, h, w, widths[0]))
         for features in widths[1:]:
             x = norm(deconv(features, bias=False)(x))
@@ -160,33 +164,16 @@ class Discriminator(nn.Module):
             conv = partial(SpectralConv, features, (self.kernel,) * 2, (2, 2), use_bias=not norm)
             if not self.spectral:
                 conv = partial(Conv, features, self.kernel, 2, bias=not norm)
-            x = conv(kernel_init=_small, dtype=self.dtype)(x)
-            x = nn.leaky_relu(BatchNorm(0.9, 1e-5, axis, _near_one)(x, train) if norm else x, 0.2)
+            x = conv(kernel_init=small, dtype=self.dtype)(x)
+            x = nn.leaky_relu(BatchNorm(0.9, 1e-5, axis, near_one)(x, train) if norm else x, 0.2)
             x = Dropout(self.dropout)(x, keys, train)
-        head = Head(self.classes, self.head, spectral=self.spectral, kernel_init=_small, name="head")
+        head = Head(self.classes, self.head, spectral=self.spectral, kernel_init=small, name="head")
         return head(x.reshape(x.shape[0], -1), c)
-
-
-_small = nn.initializers.normal(0.02)
-
-
-def _near_one(key, shape, dtype):
-    """Batch norm's scale in the authors' code: N(1, 0.02)."""
-    return 1 + _small(key, shape, dtype)
 
 
 def _widths(model, doublings):
     """Channels of the grids from half the image's size down to the base."""
     return [min(model.width * 2**i, model.max_width) for i in range(doublings)]
-
-
-def _logits(model, features, c, kernel_init):
-    """Linear head, plus <features, vector of the class> where there are classes: [B, F] -> [B], float32."""
-    features = features.astype(jnp.float32)
-    logits = nn.Dense(1, kernel_init=kernel_init)(features)[:, 0]
-    if model.classes:
-        logits = logits + (features * Embed(model.classes, features.shape[1], _small)(c)).sum(1)
-    return logits
 
 
 def _check_seed_shape(shape):

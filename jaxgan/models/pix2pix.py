@@ -13,18 +13,10 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxgan import ops
 from jaxgan.errors import UserError, nearest
-from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, check_input
+from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, check_input, near_one, small
 
 NORMS = ("instance", "batch", "none")
-
-small = nn.initializers.normal(0.02)
-
-
-def near_one(key, shape, dtype):
-    """A norm's scale in the authors' code: N(1, 0.02)."""
-    return 1 + small(key, shape, dtype)
 
 
 class Generator(nn.Module):
@@ -119,33 +111,13 @@ class Discriminator(nn.Module):
             check_input("source", c, (*self.shape[:2], self.source_channels))
             x = jnp.concatenate([c, x], -1)
         bare, norm = check_norm(self.norm) == "none", partial(normed, self.norm, train=train, axis=axis)
-        conv = partial(PatchConv, size=4 if self.layers else 1, dtype=self.dtype)
+        pad = (1, 1) if self.layers else (0, 0)  # a 4x4 of stride 1 makes the grid one smaller
+        conv = partial(Conv, size=4 if self.layers else 1, padding=(pad, pad), kernel_init=small, dtype=self.dtype)
         strides = (2,) * check_layers(self.shape, self.layers) + (1,) if self.layers else (1, 1)
         for i, stride in enumerate(strides):
             x = conv(self.width * min(2**i, 8), stride=stride, bias=bare or i == 0, name=f"conv{i}")(x)
             x = nn.leaky_relu(norm(x, f"conv{i}_norm") if i else x, 0.2)
         return conv(1, name="logits")(x)[..., 0].astype(jnp.float32)
-
-
-class PatchConv(nn.Module):
-    """A convolution with (size - 1) // 2 rows of zeros on every side: 4x4 with stride 1 makes the grid one smaller."""
-
-    features: int
-    size: int
-    stride: int = 1
-    bias: bool = True
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x):
-        """[B, H, W, cin] -> [B, H', W', features] in `dtype`."""
-        kernel = self.param("kernel", small, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
-        pad = (self.size - 1) // 2
-        y = ops.conv(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=((pad, pad), (pad, pad)))
-        if self.bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(y.dtype).reshape(1, 1, 1, -1)
-        return y
 
 
 def normed(kind, x, name, *, train, axis):

@@ -63,7 +63,7 @@ class Generator(nn.Module):
             embed = Embed(self.classes, self.class_dim or self.z_dim, _spread(self.classes), name="classes")
             z = jnp.concatenate([z, embed(c)], 1)
         first = stages[0].channels
-        scale = nn.Dense(first, use_bias=False, kernel_init=_scaled(1.0), name="linear")(z)
+        scale = nn.Dense(first, use_bias=False, kernel_init=scaled(1.0), name="linear")(z)
         grid = self.param("basis", _spread(1), (*base, first), jnp.float32)
         x = grid[None] * scale[:, None, None, :]
         for i, stage in enumerate(stages):
@@ -106,7 +106,7 @@ class Discriminator(nn.Module):
         grid = self.param("basis", _spread(math.prod(base)), (*base, stages[0].channels), jnp.float32)
         features = (x.astype(jnp.float32) * grid[None]).sum((1, 2))
         size = (self.class_dim or stages[0].channels) if self.classes else 1
-        logits = nn.Dense(size, use_bias=False, kernel_init=_scaled(1.0), name="linear")(features)
+        logits = nn.Dense(size, use_bias=False, kernel_init=scaled(1.0), name="linear")(features)
         if not self.classes:
             return logits[:, 0]
         return (logits * Embed(self.classes, size, _spread(size * self.classes), name="classes")(c)).sum(1)
@@ -129,7 +129,7 @@ class Block(nn.Module):
     @nn.compact
     def __call__(self, x):
         """[B, H, W, C] -> the same shape and dtype."""
-        init = _scaled(math.sqrt(2 / (1 + SLOPE**2)) * self.depth**-0.25)
+        init = scaled(math.sqrt(2 / (1 + SLOPE**2)) * self.depth**-0.25)
         y = leaky(Conv(self.inner, 1, kernel_init=init, dtype=self.dtype, name="expand")(x))
         y = leaky(Conv(self.inner, groups=self.groups, kernel_init=init, dtype=self.dtype, name="grouped")(y))
         zero = nn.initializers.zeros
@@ -188,13 +188,13 @@ def _spread(summands):
     return nn.initializers.normal(1 / math.sqrt(summands))
 
 
-def _scaled(gain):
+def scaled(gain):
     """Normal with standard deviation gain / sqrt(fan in)."""
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
 
 def _project(features, dtype, name):
-    return Conv(features, 1, bias=False, kernel_init=_scaled(1.0), dtype=dtype, name=name)
+    return Conv(features, 1, bias=False, kernel_init=scaled(1.0), dtype=dtype, name=name)
 
 
 def _channels(x, stage, i):

@@ -10,7 +10,6 @@ block at zero, projection head. Deviations: blocks are 3x3, 3x3, 1x1 with all ch
 """
 
 import math
-from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -19,11 +18,9 @@ from flax import linen as nn
 from jaxgan.errors import UserError
 from jaxgan.heads import Head
 from jaxgan.layers import Conv, Embed, base_size, check_input
+from jaxgan.models.r3gan import SLOPE, leaky, scaled
 from jaxgan.ops import depth_to_space, downsample2, space_to_depth, upsample2
 from jaxgan.spectral import SpectralConv
-
-SLOPE = 0.2
-leaky = partial(nn.leaky_relu, negative_slope=SLOPE)
 
 
 class Generator(nn.Module):
@@ -58,7 +55,7 @@ class Generator(nn.Module):
         base, channels, blocks = _stages(self)
         if self.classes:
             z = jnp.concatenate([z, Embed(self.classes, self.class_dim)(c)], 1)
-        scale = nn.Dense(channels[0], use_bias=False, kernel_init=_scaled(1.0), dtype=self.dtype)(z)
+        scale = nn.Dense(channels[0], use_bias=False, kernel_init=scaled(1.0), dtype=self.dtype)(z)
         grid = self.param("base", nn.initializers.normal(1.0), (*base, channels[0]), jnp.float32)
         x = grid.astype(self.dtype)[None] * scale[:, None, None, :]
         for i, features in enumerate(channels):
@@ -105,8 +102,8 @@ class Discriminator(nn.Module):
         grid = self.param("base", grid_init, (*base, channels[0]), jnp.float32)
         features = (x.astype(jnp.float32) * grid[None]).sum((1, 2))
         if self.head or self.spectral:
-            return Head(self.classes, self.head, spectral=self.spectral, kernel_init=_scaled(1.0), name="head")(features, c)
-        logits = nn.Dense(self.class_dim if self.classes else 1, use_bias=False, kernel_init=_scaled(1.0))(features)
+            return Head(self.classes, self.head, spectral=self.spectral, kernel_init=scaled(1.0), name="head")(features, c)
+        logits = nn.Dense(self.class_dim if self.classes else 1, use_bias=False, kernel_init=scaled(1.0))(features)
         if not self.classes:
             return logits[:, 0]
         vectors = Embed(self.classes, self.class_dim, nn.initializers.normal(1 / math.sqrt(self.class_dim)))(c)
@@ -129,7 +126,7 @@ class Block(nn.Module):
     def __call__(self, x):
         """[B, H, W, C] -> the same shape."""
         features = x.shape[-1]
-        init = _scaled(math.sqrt(2 / (1 + SLOPE**2)) * self.depth**-0.25)
+        init = scaled(math.sqrt(2 / (1 + SLOPE**2)) * self.depth**-0.25)
         conv = SpectralConv if self.spectral else Conv
         y = leaky(conv(features, kernel_init=init, dtype=self.dtype)(x))
         y = leaky(conv(features, kernel_init=init, dtype=self.dtype)(y))
@@ -138,15 +135,10 @@ class Block(nn.Module):
         return x + Conv(features, 1, bias=False, kernel_init=nn.initializers.zeros, dtype=self.dtype)(y)
 
 
-def _scaled(gain):
-    """Normal with standard deviation gain / sqrt(fan in)."""
-    return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
-
-
 def _project(features, dtype, spectral=False):
     if spectral:
-        return SpectralConv(features, (1, 1), use_bias=False, kernel_init=_scaled(1.0), dtype=dtype)
-    return Conv(features, 1, bias=False, kernel_init=_scaled(1.0), dtype=dtype)
+        return SpectralConv(features, (1, 1), use_bias=False, kernel_init=scaled(1.0), dtype=dtype)
+    return Conv(features, 1, bias=False, kernel_init=scaled(1.0), dtype=dtype)
 
 
 def _channels(x, features, dtype, spectral=False):

@@ -14,10 +14,8 @@ from flax import linen as nn
 
 from jaxgan.conditional_norm import ConditionalBatchNorm
 from jaxgan.heads import Head
-from jaxgan.layers import Conv, ConvTranspose, base_size, check_input
+from jaxgan.layers import Conv, ConvTranspose, base_size, check_input, small
 from jaxgan.spectral import SpectralConv
-
-small = nn.initializers.normal(0.02)
 
 
 class Generator(nn.Module):

@@ -7,7 +7,6 @@ layer for every image. The mapping network's bias acts after the gain of the ker
 code, where it learns sqrt(2) times faster.
 """
 
-import math
 import zlib
 from functools import partial
 from typing import Any
@@ -18,11 +17,9 @@ from flax import linen as nn
 
 from jaxgan.equalized import Conv, Dense, label_vectors, leaky, minibatch_stddev
 from jaxgan.layers import base_size, check_input
+from jaxgan.models.progan import GAIN, features_at
 from jaxgan.resample import BOX, blur
 from jaxgan.style import Mapping, check_noise, normal_planes
-
-GAIN = math.sqrt(2)
-"""Of the kernels before a leaky ReLU, which here has no gain of its own."""
 
 
 class Epilogue(nn.Module):
@@ -97,8 +94,7 @@ class Generator(nn.Module):
         base, doublings = base_size(self.shape)
         conv = partial(Conv, bias=False, taps=BOX, gain=GAIN, dtype=self.dtype)
         for i in range(doublings + 1):
-            size = base[0] << i, base[1] << i
-            features, name = min(self.channel_base // max(size), self.channel_max), f"b{size[0]}"
+            features, name = features_at(self, i), f"b{base[0] << i}"
             if i == 0:
                 x = self.param("const", nn.initializers.ones, (*base, features), jnp.float32).astype(self.dtype)
                 x = jnp.broadcast_to(x[None], (w.shape[0], *x.shape))
@@ -133,7 +129,7 @@ class Discriminator(nn.Module):
         """x [B, H, W, C] in [-1, 1] -> logits [B], float32."""
         check_input("x", x, self.shape)
         base, doublings = base_size(self.shape)
-        at = lambda i: min(self.channel_base // (max(base) << i), self.channel_max)
+        at = partial(features_at, self)
         conv = partial(Conv, taps=BOX, gain=GAIN, dtype=self.dtype)
         x = leaky(conv(at(doublings), 1, name="fromrgb")(x), 1.0)
         for i in range(doublings, 0, -1):
