@@ -5,6 +5,8 @@ then, and afterwards build the average of any other width at any time as a weigh
 (`posthoc_weights`, `weighted_sum`). All functions are pure.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,14 +118,16 @@ def weighted_sum(trees, weights):
       UserError: not as many trees as weights.
     Source: Karras et al. 2024 (EDM2), section 3.2.
     """
-    total, count = None, 0
-    for tree, weight in zip(trees, weights, strict=False):
-        tree, count = jax.tree.map(np.asarray, tree), count + 1
+    total, wrong = None, UserError(f"trees: there must be one average for each of the {len(weights)} weights, and some")
+    for tree, weight in itertools.zip_longest(trees, weights):
+        if tree is None or weight is None:
+            raise wrong
+        tree = jax.tree.map(np.asarray, tree)
         if total is None:
             total, dtypes = jax.tree.map(lambda a: np.float64(0), tree), jax.tree.map(lambda a: a.dtype, tree)
         total = jax.tree.map(lambda t, a, w=weight: t + w * a.astype(np.float64) if _is_float(a) else a, total, tree)
-    if count != len(weights) or count == 0:
-        raise UserError(f"trees: {count} averages for {len(weights)} weights; give the ones that the weights are for")
+    if total is None:
+        raise wrong
     return jax.tree.map(lambda t, dtype: np.asarray(t).astype(dtype), total, dtypes)
 
 

@@ -130,5 +130,6 @@ def test_mistakes():
             average.posthoc_weights(wrong, 100, 0.1)
     with pytest.raises(ValueError, match=r"an average of shape .1,. for parameters .4, 1."):
         average.ema({"w": np.ones(1)}, {"w": np.ones((4, 1))}, 0.5)
-    with pytest.raises(UserError, match="trees: 1 averages for 2 weights"):
-        average.weighted_sum([{"w": np.ones(2)}], np.ones(2))
+    for trees, weights in ((1, 2), (2, 1), (0, 0)):
+        with pytest.raises(UserError, match=f"one average for each of the {weights} weights"):
+            average.weighted_sum([{"w": np.ones(2)}] * trees, np.ones(weights))
