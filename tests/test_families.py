@@ -11,6 +11,7 @@ import pytest
 from experiments.configs import families, stacked
 from jaxgan import description, game, method, state, step
 from jaxgan.errors import UserError
+from jaxgan.models import stylegan2
 from tests.test_loop import SAME_RECIPE
 
 pytestmark = pytest.mark.slow
@@ -67,6 +68,12 @@ def test_label_vectors_and_other_sizes(family):
     assert x.shape == (2, 32, 48, 3)
     out = jax.eval_shape(lambda v, x: design.discriminator.apply(v, x, c, keys=keys), d, x)
     assert (out[0] if isinstance(out, tuple) else out).shape == (2,)
+
+
+def test_width_is_of_the_full_size_whatever_the_proportions():
+    for shape in ((28, 28, 1), (28, 56, 1)):
+        of_g, of_d = families.Config(family="stylegan2", width=16).design(shape, 0)[:2]
+        assert [stylegan2.features_at(model, shape[:2]) for model in (of_g, of_d)] == [16, 16]
 
 
 @pytest.mark.parametrize("name", UPDATES)

@@ -193,7 +193,7 @@ def style2(config, shape, classes):
         return (stylegan2.Generator(**made, **of["g"]), stylegan2.Discriminator(**made, **of["d"])), recipes_stylegan.stylegan2(
             **recipe
         )
-    small = {"channel_base": config.width * min(shape[:2]), "channel_max": 4 * config.width}
+    small = {"channel_base": config.width * max(shape[:2]), "channel_max": 4 * config.width}
     g = stylegan2.Generator(**made, **small, z_dim=64, w_dim=64, mapping_layers=2, mixing=0.0)
     d = stylegan2.Discriminator(**made, **small, mapping_layers=2)
     recipe = given(config, lr="lr", gamma="gamma")
