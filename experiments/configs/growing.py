@@ -43,8 +43,6 @@ class Shared(Settings):
     """What reals and fakes go through before each call of D."""
     augment_p: float = 1.0
     """Probability of each."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the networks' arithmetic; weights and statistics are float32."""
 
     def networks(self, shape, classes) -> tuple[dict, dict]:
         """The fields that the networks have in common: of G, of D."""

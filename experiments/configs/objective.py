@@ -9,28 +9,16 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from jaxgan import augment, game, optim, recipes, schedules
+from jaxgan import augment, game, optim, recipes, schedules, terms
 from jaxgan.errors import UserError
 from jaxgan.models import dcgan, residual
 from jaxgan.settings import Design, Settings
 
-Loss = Literal[
-    *("minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic", "relativistic_average"),
-    *("mmd_gaussian", "mmd_rational_quadratic", "mmd_repulsive", "dual_contrastive"),
-]
-Penalty = Literal[
-    *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
-    *("drift", "lecam", "cr", "bcr", "zcr_d", "zcr_g", "orthogonal", "path_length", "feature_matching"),
-    "adversarial_examples",
-]
-ClassLoss = Literal["none", "ac_gan", "d2d_ce", "multi_hinge"]
+Loss = Literal[terms.LOSSES]
+Penalty = Literal[recipes.PENALTIES]
+ClassLoss = Literal["none", *recipes.CLASS_LOSSES]
 Optimizer = Literal["adam", "adam_keras", "adamw", "adafactor", "optimistic_adam", "lion", "muon_or_adam"]
-Augment = Literal[
-    *("rotate", "scale", "crop", "flip", "translation", "cutout", "brightness", "saturation", "contrast", "color"),
-    *("ada", "ada_blit", "ada_geom", "ada_color", "ada_filter", "ada_noise", "ada_cutout", "ada_bg", "ada_bgc"),
-    *("ada_bgcf", "ada_bgcfn", "ada_bgcfnc", "ada_r3gan", "apa"),
-    *("attentive_cutout", "attentive_crop"),
-]
+Augment = Literal[*augment.NAMES, *(f"ada_{preset}" for preset in augment.ADA_PRESETS), "apa"]
 OF_GRADIENT = (
     *("r1", "r2", "finite_difference_r1", "finite_difference_r2", "wgan_gp", "wgan_lp", "dragan"),
     "adversarial_examples",

@@ -66,8 +66,6 @@ class Config(Settings):
     """Adam's first decay."""
     ema_kimg: float = 1.0
     """Half-life of the weight average; 0 for none (the paper)."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the networks' arithmetic; weights and statistics are float32."""
 
     def open_data(self, progress) -> Source:
         if (self.target or self.side_by_side) and self.degrade != Config.degrade:
