@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from experiments.cli import parse, run_command
+from experiments.cli import parse, run_command, writing
 from jaxgan import augment
 from jaxgan.augment.ada_pipe import NEEDS_COLOR
 from jaxgan.data.open import open_source
@@ -123,11 +123,9 @@ def main() -> None:
     for name, function in rows(source.shape[2], args.p)[: args.rows]:
         y = np.asarray(jax.jit(function)(key, x))
         labelled.append((name, np.clip(y * 127.5 + 128, 0, 255).astype(np.uint8)))
-    try:
+    with writing(args.out):
         out.parent.mkdir(parents=True, exist_ok=True)
         sheet(labelled).save(out)
-    except OSError as e:
-        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"{len(labelled)} rows of {args.n} images of {source.name}: {out}")
 
 

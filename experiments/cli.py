@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tyro
 
@@ -56,6 +56,15 @@ def check_which(checkpoint: str) -> None:
     """UserError unless --checkpoint is latest, best or a step."""
     if checkpoint not in ("latest", "best") and not checkpoint.isdecimal():
         raise UserError(f"--checkpoint {checkpoint}: it is latest, best or a step")
+
+
+@contextlib.contextmanager
+def writing(out) -> Iterator[None]:
+    """What goes wrong inside with files is said as a mistake in --out."""
+    try:
+        yield
+    except OSError as e:
+        raise UserError(f"--out {out}: it cannot be written ({e.strerror or e})") from e
 
 
 def run_command(main: Callable[[], int | None]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import check_which, parse, run_command
+from experiments.cli import check_which, parse, run_command, writing
 from jaxgan import marks
 from jaxgan.errors import UserError
 
@@ -113,11 +113,9 @@ def main() -> None:
     arrays = {"directions": result.vectors, "strengths": result.strengths, "spread": spread}
     said = ("method", "n", "range", "steps", "image", "seed", "label", "layers", "local", "draws", "psi", "noise", "average")
     files = safety.output(args.run, trained, directions={name: getattr(args, name) for name in said})
-    try:
+    with writing(args.out):
         files.write_picture(watch.grid(images, columns=args.steps), out)
         files.write_arrays(out.with_suffix(".npz"), {}, images.reshape(args.n, -1, *images.shape[1:]), **arrays)
-    except OSError as e:
-        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"strengths: {', '.join(f'{s:.3g}' for s in result.strengths)}")
     print(f"{args.n} directions of {args.run} at step {trained.step}: {out}, {out.with_suffix('.npz').name}")
 

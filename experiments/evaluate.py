@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.cli import check_which, parse, run_command
+from experiments.cli import check_which, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -149,7 +149,7 @@ def main() -> None:
     close()
     show(results, meter.protocols, source)
     out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl" if config is not None else None
-    try:
+    with writing(out):
         if out:
             out.parent.mkdir(parents=True, exist_ok=True)
             with out.open("a") as f:
@@ -161,8 +161,6 @@ def main() -> None:
                 rows = r.pictures
                 watch.write_picture(watch.grid(rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1]), path)
                 print(f"{path}: a generated image, then its nearest training images, a row each")
-    except OSError as e:
-        raise UserError(f"--out {out}: it cannot be written ({e.strerror})") from e
 
 
 def show(results, protocols, source) -> None:

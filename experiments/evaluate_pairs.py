@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.cli import writing
 from jaxgan import restore, translate, watch
 from jaxgan.data import Source, open_pairs, shuffled
 from jaxgan.errors import UserError
@@ -46,12 +47,10 @@ def evaluate(args, config: dict) -> None:
         lines += [as_json(r, meter.protocols[r.name]) for r in results]
     out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl"
     of = {"of": {"run": args.what, "step": trained.step, "average": args.average}, "against": source.name}
-    try:
+    with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("a") as f:
             f.writelines(json.dumps(line | of) + "\n" for line in lines)
-    except OSError as e:
-        raise UserError(f"--out {out}: it cannot be written ({e.strerror})") from e
 
 
 def pairs(args, config: dict, update) -> tuple[Source, np.ndarray, str]:

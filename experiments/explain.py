@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from experiments import evaluate
-from experiments.cli import check_which, parse, run_command
+from experiments.cli import check_which, parse, run_command, writing
 from jaxgan.errors import UserError
 
 REFERENCE = 512
@@ -120,11 +120,9 @@ def main() -> None:
         explained = {"gradients": explain_pictures.looks, "shapley": explain_pictures.looks, "attack": explain_pictures.attack}
         picture, numbers = explained[args.method](args, critic, shown)
     numbers = {"run": args.run, "step": trained.step, "method": args.method, **numbers}
-    try:
+    with writing(args.out):
         safety.output(args.run, trained, explain=args.method).write_picture(picture, out, marks.COMPOSITE)
         out.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
-    except OSError as e:
-        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"{args.method} of {args.run} at step {trained.step}: {out}, {out.with_suffix('.json')}")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.cli import check_which, parse, run_command
+from experiments.cli import check_which, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -50,14 +50,12 @@ def main() -> None:
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
     generator = trained.generator
     data = b"" if weights else export.export_generator(generator, trained.variables, platforms=args.platforms)
-    try:
+    with writing(args.out):
         if weights:
             out.parent.mkdir(parents=True, exist_ok=True)
             convert.save_safetensors(out, generator, trained.variables)
         else:
             watch.write_whole(out, lambda file: file.write(data))
-    except OSError as e:
-        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     if weights:
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).sample(64)")
         return

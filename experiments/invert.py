@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.cli import check_which, parse, run_command
+from experiments.cli import check_which, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -80,10 +80,8 @@ def main() -> None:
     if args.label is not None and not 0 <= args.label < trained.generator.classes:
         has = f"the classes are 0 to {trained.generator.classes - 1}" if trained.generator.classes else "the run has no labels"
         raise UserError(f"--label {args.label}: {has}")
-    try:
+    with writing(args.out):
         said = repair.write(trained, args, out)
-    except OSError as e:
-        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(said)
 
 

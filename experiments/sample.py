@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import check_which, parse, run_command
+from experiments.cli import check_which, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -119,10 +119,8 @@ def main() -> None:
     options = {"seed": args.seed, "psi": args.psi, "noise": args.noise}
     said = options | {"threshold": args.threshold, "average": args.average}
     files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
-    try:
+    with writing(args.out):
         made = table(args, trained, files, options, out) if args.mix else drawn(args, trained, files, options, out)
-    except OSError as e:
-        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"{made} of {args.run} at step {trained.step}: {out}")
 
 
@@ -194,13 +192,11 @@ def translated(args: Arguments, trained, out: Path) -> None:
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
     safety.keep_sources(out, args.source)
-    try:
+    with writing(args.out):
         background = trained.config.get("settings", {}).get("background", "white")
         how = {"resize": args.resize, "seed": args.seed, "background": background}
         files = safety.output(args.run, trained, args.watermark, args.watermark_strength, seed=args.seed, average=args.average)
         n = translate.write(trained, args.source, out, files, n=args.n, **how)
-    except OSError as e:
-        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"{n} images of {args.source} by {args.run} at step {trained.step}: {out}")
 
 

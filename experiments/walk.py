@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import check_which, parse, run_command
+from experiments.cli import check_which, parse, run_command, writing
 from jaxgan.errors import UserError
 
 ANIMATED, ARRAYS = (".webp", ".gif"), (".png", ".npz")
@@ -159,10 +159,8 @@ def main() -> None:
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average).truncated(args.psi)
     latents = codes(args, trained)
-    try:
+    with writing(args.out):
         n = write(args, out, trained, latents)
-    except OSError as e:
-        raise UserError(f"--out {args.out}: it cannot be written ({e.strerror or e})") from e
     print(f"{n} frames of {args.run} at step {trained.step}: {out}")
 
 
