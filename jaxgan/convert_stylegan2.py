@@ -7,9 +7,9 @@ variables out; `convert` reads the files.
 from collections.abc import Mapping as Dict
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from jaxgan import weights
 from jaxgan.errors import UserError
 from jaxgan.models import stylegan2
 
@@ -92,10 +92,6 @@ def variables(module, state):
       UserError: an array that is missing or of another shape.
     """
     made = isinstance(module, stylegan2.Generator)
-    x = jnp.zeros((1, module.z_dim) if made else (1, *module.shape))
-    c = jnp.zeros((1, module.classes)) if module.classes else None
-    keys = jax.random.split(jax.random.key(0), 1)
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), x, c, keys=keys))
 
     def leaf(path, like):
         path = tuple(part.key for part in path)
@@ -112,7 +108,7 @@ def variables(module, state):
             )
         return array
 
-    return jax.tree_util.tree_map_with_path(leaf, dict(shapes))
+    return jax.tree_util.tree_map_with_path(leaf, weights.shapes(module))
 
 
 def _shared(given: dict) -> dict:

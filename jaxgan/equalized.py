@@ -44,21 +44,6 @@ def pixel_norm(x, epsilon=1e-8):
     return (value * jax.lax.rsqrt(jnp.mean(jnp.square(value), -1, keepdims=True) + epsilon)).astype(x.dtype)
 
 
-def label_vectors(c, classes):
-    """Labels int [B] as one-hot rows, vectors [B, classes] as they are; float32 [B, classes].
-
-    Raises:
-      ValueError: c is None, or neither of the two forms.
-    """
-    if c is None:
-        raise ValueError(f"this network is conditional: give labels c, int [B] below {classes}, or vectors [B, {classes}]")
-    if c.ndim == 1 and jnp.issubdtype(c.dtype, jnp.integer):
-        return jax.nn.one_hot(c.astype(jnp.int32), classes, dtype=jnp.float32)  # it counts in c's dtype, which may wrap
-    if c.ndim != 2 or c.shape[1] != classes:
-        raise ValueError(f"labels c must be int [B] or vectors [B, {classes}], not {c.dtype} {c.shape}")
-    return c.astype(jnp.float32)
-
-
 def minibatch_stddev(x, *, group=4, features=1, axis=None):
     """How much the images of a group differ, appended as constant channels: mean over pixels of sqrt(var_group + 1e-8).
 

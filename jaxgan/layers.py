@@ -114,6 +114,21 @@ def _add_bias(module, y):
     return y + bias.astype(y.dtype).reshape(1, 1, 1, -1)
 
 
+def one_hot_labels(c, classes, dtype=jnp.float32):
+    """Labels int [B] as one-hot rows, vectors [B, classes] as they are: [B, classes] in `dtype`. A label outside is zeros.
+
+    Raises:
+      ValueError: c is None, or neither of the two forms.
+    """
+    if c is None:
+        raise ValueError(f"this network is conditional: give labels c, int [B] below {classes}, or vectors [B, {classes}]")
+    if c.ndim == 1 and jnp.issubdtype(c.dtype, jnp.integer):
+        return jax.nn.one_hot(c.astype(jnp.int32), classes, dtype=dtype)  # it counts in c's dtype, which may wrap
+    if c.ndim != 2 or c.shape[1] != classes:
+        raise ValueError(f"labels c must be int [B] or vectors [B, {classes}], not {c.dtype} {c.shape}")
+    return c.astype(dtype)
+
+
 class Embed(nn.Module):
     """Table of class vectors, read by a product with one-hot rows.
 
@@ -127,19 +142,10 @@ class Embed(nn.Module):
 
     @nn.compact
     def __call__(self, c):
-        """c int [B] in [0, classes), or weights [B, classes] -> [B, features] in `dtype`. A label outside reads zeros.
-
-        Raises:
-          ValueError: c is None, or neither of the two forms.
-        """
-        if c is None:
-            raise ValueError(f"this network is conditional: give labels c, int [B] below {self.classes}")
-        if c.ndim == 1 and jnp.issubdtype(c.dtype, jnp.integer):
-            c = jax.nn.one_hot(c.astype(jnp.int32), self.classes, dtype=self.dtype)  # it counts in c's dtype, which may wrap
-        if c.ndim != 2 or c.shape[1] != self.classes:
-            raise ValueError(f"labels c must be int [B] or weights [B, {self.classes}], not {c.dtype} {c.shape}")
+        """c as `one_hot_labels` takes it -> [B, features] in `dtype`."""
+        c = one_hot_labels(c, self.classes, self.dtype)
         table = self.param("embedding", self.embedding_init, (self.classes, self.features), jnp.float32)
-        return c.astype(self.dtype) @ table.astype(self.dtype)
+        return c @ table.astype(self.dtype)
 
 
 class BatchNorm(nn.Module):

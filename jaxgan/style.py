@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgan import ops
-from jaxgan.equalized import Dense, label_vectors, leaky, pixel_norm
+from jaxgan.equalized import Dense, leaky, pixel_norm
 from jaxgan.errors import UserError
-from jaxgan.layers import check_input
+from jaxgan.layers import check_input, one_hot_labels
 
 NOISE = ("random", "const", "none")
 """A new plane for every layer and image; the fixed planes of the layers (collection "noise"); no noise."""
@@ -61,7 +61,7 @@ class Mapping(nn.Module):
         def network(z):
             parts = [pixel_norm(z.astype(jnp.float32))] if self.z_dim else []
             if embed:
-                parts.append(pixel_norm(embed(label_vectors(c, self.classes))))
+                parts.append(pixel_norm(embed(one_hot_labels(c, self.classes))))
             w = jnp.concatenate(parts, 1)
             for layer in dense:
                 w = leaky(layer(w))

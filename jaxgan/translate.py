@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import parallel
+from jaxgan import latents, parallel
 from jaxgan.data import Source, stream
 from jaxgan.errors import UserError
 
@@ -21,7 +21,7 @@ def _translate(generator: nn.Module, noisy: bool, held, index, source):
     variables, key = held
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(index) if noisy else None
     x = generator.apply(variables, source.astype(jnp.float32) / 127.5 - 1, keys=keys, train=False)
-    return jnp.clip(jnp.round((x + 1) * 127.5), 0, 255).astype(jnp.uint8)
+    return latents.as_bytes(x)
 
 
 def translate(generator: nn.Module, variables, images: np.ndarray, *, seed: int | None = 0, first: int = 0) -> np.ndarray:

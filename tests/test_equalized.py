@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxgan import ops
-from jaxgan.equalized import Conv, Dense, label_vectors, leaky, minibatch_stddev, modulated_conv, pixel_norm, resampled_conv
+from jaxgan.equalized import Conv, Dense, leaky, minibatch_stddev, modulated_conv, pixel_norm, resampled_conv
 
 
 def draw(seed, *shape):
@@ -128,16 +128,6 @@ def test_groups_do_not_depend_on_the_device_count(devices, batch, group):
     np.testing.assert_allclose(value.mean(), one[0], rtol=1e-5)
     np.testing.assert_allclose(dk.mean(0), one[1][0], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(dx.reshape(x.shape) / devices, one[1][1], rtol=1e-4, atol=1e-6)
-
-
-def test_labels():
-    np.testing.assert_array_equal(label_vectors(jnp.array([2, 0]), 3), [[0, 0, 1], [1, 0, 0]])
-    v = draw(0, 2, 3)
-    np.testing.assert_array_equal(label_vectors(v, 3), v)
-    assert list(np.flatnonzero(label_vectors(jnp.array([5], jnp.uint8), 600))) == [5]  # 261 is 5 in 8 bits
-    for c in (None, v[:, :2], jnp.zeros(2)):
-        with pytest.raises(ValueError, match="labels c"):
-            label_vectors(c, 3)
 
 
 def test_misuse_is_named():

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from jaxgan import ops
 from jaxgan.errors import UserError
-from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size
+from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size, one_hot_labels
 
 
 def draw(seed, *shape):
@@ -86,6 +86,16 @@ def test_embed_reads_rows_and_mixes_them():
     for wrong in (None, jnp.ones((2,)), jnp.ones((2, 4)), jnp.ones((2, 1), jnp.int32)):
         with pytest.raises(ValueError, match="labels c"):
             layer.apply(v, wrong)
+
+
+def test_labels():
+    np.testing.assert_array_equal(one_hot_labels(jnp.array([2, 0]), 3), [[0, 0, 1], [1, 0, 0]])
+    v = jax.random.normal(jax.random.key(0), (2, 3))
+    np.testing.assert_array_equal(one_hot_labels(v, 3), v)
+    assert list(np.flatnonzero(one_hot_labels(jnp.array([5], jnp.uint8), 600))) == [5]  # 261 is 5 in 8 bits
+    for c in (None, v[:, :2], jnp.zeros(2)):
+        with pytest.raises(ValueError, match="labels c"):
+            one_hot_labels(c, 3)
 
 
 def batch_norm_reference(x, scale, bias, epsilon):

@@ -18,9 +18,9 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxgan.equalized import Conv, Dense, label_vectors, leaky, minibatch_stddev, pixel_norm
+from jaxgan.equalized import Conv, Dense, leaky, minibatch_stddev, pixel_norm
 from jaxgan.errors import UserError
-from jaxgan.layers import base_size, check_input
+from jaxgan.layers import base_size, check_input, one_hot_labels
 from jaxgan.resample import BOX
 
 GAIN = math.sqrt(2)
@@ -52,7 +52,7 @@ class Generator(nn.Module):
         check_input("z", z, (self.z_dim,))
         base, doublings, stage = check_stage(self)
         if self.classes:
-            z = jnp.concatenate([z, label_vectors(c, self.classes).astype(z.dtype)], 1)
+            z = jnp.concatenate([z, one_hot_labels(c, self.classes, z.dtype)], 1)
         after = lambda x: pixel_norm(leaky(x, 1.0))
         conv = partial(Conv, taps=BOX, gain=GAIN, dtype=self.dtype)
         to_image = lambda i, x: Conv(self.shape[2], 1, dtype=self.dtype, name=f"torgb{base[0] << i}")(x).astype(jnp.float32)

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxgan.equalized import Conv, Dense, label_vectors, leaky, minibatch_stddev
-from jaxgan.layers import base_size, check_input
+from jaxgan.equalized import Conv, Dense, leaky, minibatch_stddev
+from jaxgan.layers import base_size, check_input, one_hot_labels
 from jaxgan.models.progan import GAIN, features_at
 from jaxgan.resample import BOX, blur
 from jaxgan.style import Mapping, check_noise, normal_planes
@@ -140,4 +140,4 @@ class Discriminator(nn.Module):
         x = leaky(Conv(at(0), gain=GAIN, name=f"b{base[0]}_conv")(x), 1.0)
         x = leaky(Dense(at(0), gain=GAIN, name="fc")(x.reshape(x.shape[0], -1)), 1.0)
         out = Dense(max(self.classes, 1), name="out")(x)
-        return (out * label_vectors(c, self.classes)).sum(1) if self.classes else out[:, 0]
+        return (out * one_hot_labels(c, self.classes)).sum(1) if self.classes else out[:, 0]
