@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxgan.data import Source
 from jaxgan.errors import UserError
+from jaxgan.watch import write_whole
 
 KEPT = 1024
 NAME = "label_vectors.npy"
@@ -35,11 +36,8 @@ def write(directory: Path, vectors: np.ndarray | None) -> None:
     try:
         if vectors is None:
             (directory / NAME).unlink(missing_ok=True)
-            return
-        part = directory / f"{NAME}.part"
-        with part.open("wb") as f:
-            np.save(f, vectors)
-        part.replace(directory / NAME)
+        else:
+            write_whole(directory / NAME, lambda file: np.save(file, vectors))
     except OSError as e:
         raise UserError(f"--run-dir {directory}: it cannot be written ({e.strerror}); give another --run-dir") from e
 

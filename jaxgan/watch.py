@@ -87,11 +87,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def cut_lines(path: Path, keep: Callable[[dict], bool]) -> list[dict[str, Any]]:
     """Drop the lines of a .jsonl that `keep` refuses: a resumed run does not say twice what came after its checkpoint."""
     rows = [row for row in read_lines(path) if keep(row)]
-    if not path.exists():
-        return rows
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    part.replace(path)
+    if path.exists():
+        write_whole(path, lambda file: file.write("".join(json.dumps(row) + "\n" for row in rows).encode()))
     return rows
 
 
