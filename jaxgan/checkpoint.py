@@ -193,9 +193,10 @@ def _chosen(directory: str | Path, which: str | int) -> tuple[Path, int]:
     if which == "best":
         scores = {s: _score(directory, s) for s in steps}
         return directory, min((s for s in steps if scores[s] is not None), key=scores.get, default=steps[-1])
-    if int(which) in steps:
+    if str(which).isdecimal() and int(which) in steps:
         return directory, int(which)
-    raise UserError(f"{directory}: there is no checkpoint of step {which}; there are {', '.join(map(str, steps))}")
+    there = ", ".join(map(str, steps))
+    raise UserError(f"{directory}: there is no checkpoint of step {which}; there are {there}, latest and best")
 
 
 def load_players(directory: str | Path, which: str | int = "latest") -> tuple[dict, dict, dict, int]:

@@ -106,7 +106,7 @@ def objective(
       batch: global images an update.
       tx: {'g': ..., 'd': ...}, of `optim`.
       loss: of `terms.LOSSES`.
-      penalties: {name of `PENALTIES`: weight}, weights as `penalty_terms` says.
+      penalties: {name of `PENALTIES`: weight}, weights as `penalty_term` says.
       n_critic: updates of D, each on images of its own, for one of G. A G that sees reals has images of its own too.
       simultaneous: both players move from the same parameters, instead of D first.
       class_loss: '', or one of `CLASS_LOSSES` for both players: the discriminator's head must be the one named there.

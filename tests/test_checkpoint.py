@@ -75,8 +75,9 @@ def test_latest_and_best_are_kept_also_after_a_restart(tmp_path, first):
     assert step == 2 and set(variables) == {"params", "batch_stats"}
     np.testing.assert_array_equal(variables["params"]["w"], first.ema["w"])
     assert checkpoint.load_generator(tmp_path)[1] == 7 and checkpoint.load_generator(tmp_path, 6)[1] == 6
-    with pytest.raises(UserError, match="no checkpoint of step 5; there are 2, 6, 7"):
-        checkpoint.load_generator(tmp_path, 5)
+    for which in (5, "newest"):
+        with pytest.raises(UserError, match=f"no checkpoint of step {which}; there are 2, 6, 7"):
+            checkpoint.load_generator(tmp_path, which)
 
 
 def damage(directory):
