@@ -45,7 +45,8 @@ def main() -> None:
     weights = out.suffix.lower() == ".safetensors"
     if weights and args.platforms != Arguments("").platforms:
         raise UserError(f"--platforms {' '.join(args.platforms)}: a .safetensors is of weights alone; leave it out")
-    from jaxgan import convert, export, latents, restore, watch
+    from jaxgan import convert, export, latents, restore
+    from jaxgan.whole import write_whole
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
     generator = trained.generator
@@ -55,7 +56,7 @@ def main() -> None:
             out.parent.mkdir(parents=True, exist_ok=True)
             convert.save_safetensors(out, generator, trained.variables)
         else:
-            watch.write_whole(out, lambda file: file.write(data))
+            write_whole(out, lambda file: file.write(data))
     if weights:
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).sample(64)")
         return

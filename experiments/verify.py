@@ -54,6 +54,8 @@ def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarr
     """What a file says, and its images uint8 [n, H, W, C]. UserError where there are none to be read."""
     try:
         if path.suffix.lower() == ".npz":
+            if size is not None:
+                raise UserError(f"--size: {path} holds arrays, which are as they were; name it without --size")
             with np.load(path, allow_pickle=False) as file:
                 images = file["images"]
             return marks.of_arrays(path), images.reshape(-1, *images.shape[-3:])
@@ -64,6 +66,8 @@ def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarr
             pixels = picture.convert(mode)
             pixels = np.asarray(pixels if size is None else pixels.resize(size[::-1], Image.Resampling.BICUBIC))
             return said, pixels.reshape(1, *pixels.shape[:2], -1)
+    except UserError:
+        raise
     except (KeyError, zipfile.BadZipFile, Image.DecompressionBombError, SyntaxError, EOFError, OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) and e.strerror else " ".join(str(e).split()) or type(e).__name__
         raise UserError(f"{path}: it cannot be read as images ({why})") from None

@@ -16,8 +16,8 @@ from jaxgan.method import Recipe
 from jaxgan.step import Due, due, period
 
 SHORT = 0.005
-"""Seconds. The host sends a step in some tenths of a millisecond while the device works on the one before: a longer one hides
-that."""
+"""Seconds. The host sends a step in some tenths of a millisecond, while the device works on the one before: where steps are
+longer than this, nothing is gained by several in a call."""
 CALL = 0.02
 """Seconds that a call should take at least, where steps are short."""
 MOST = 64

@@ -1,4 +1,5 @@
-"""Images that a user's test refuses are left out of a stream, and the next ones take their places; numbers stay."""
+"""Leave out of a stream of generated images those that a test refuses: the next ones take their places, and each image keeps
+the number that it was drawn by."""
 
 import itertools
 import math

@@ -43,7 +43,7 @@ class Search(NamedTuple):
     shake: float = 0.0
     """Deviation of the normal noise on u at the first step, which decays to none. Karras et al. use 0.05 sqrt(w_dim)."""
     noise: str | None = None
-    """Of a StyleGAN generator, as `latents.images` has it. By default an image's own, by the one key that all of them have."""
+    """Of a StyleGAN generator, as `latents.images` has it. By default it is drawn, with one key for all images."""
     features: Callable | None = None
     """Images [B, H, W, C] in [-1, 1] -> list of layers: their `feature_losses.perceptual` is added, of images that are 0 where
     they are missing."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxgan.data import Source
 from jaxgan.errors import UserError
-from jaxgan.watch import write_whole
+from jaxgan.whole import write_whole
 
 KEPT = 1024
 NAME = "label_vectors.npy"
@@ -20,7 +20,7 @@ def some_of(source: Source, seed: int) -> np.ndarray | None:
 
 
 def drawn(labels: np.ndarray, seed: int, n: int) -> np.ndarray:
-    """n of these labels, vectors or classes, as often as they are there: row i is a function of (seed, i), whatever n is."""
+    """n of these labels, vectors or classes, drawn with replacement: row i is a function of (seed, i), whatever n is."""
     return labels[np.random.default_rng(seed).integers(0, len(labels), n)]
 
 

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxgan.errors import UserError
+
 Tree, Array = Any, jax.Array
 Schedule = Callable[[Array], Array]
 
@@ -86,7 +88,7 @@ class Term(NamedTuple):
     every: int = 1
     """Lazy: counted in every `every`-th step alone, times `every`. A phase none of whose terms is due does not move."""
     share: int = 1
-    """It looks at every `share`-th image, as it slices them itself: this divides the images of a device."""
+    """The term slices [::share] itself; it is said here so that the images of a device are checked to divide by it."""
 
 
 class Phase(NamedTuple):
@@ -160,6 +162,8 @@ def check(recipe: Recipe) -> None:
         raise ValueError(f"slots must be 0, 1, ... without a gap; the turns use {sorted(used)}")
     if recipe.accum < 1 or recipe.batch % recipe.accum:
         raise ValueError(f"batch {recipe.batch} does not divide into {recipe.accum} micro-batches")
+    if not callable(recipe.ema_kimg) and recipe.ema_kimg < 0:
+        raise UserError(f"ema_kimg {recipe.ema_kimg:g}: a half-life is 0 or more thousand images; 0 is no average")
     if set(recipe.tx) != {"g", "d"}:
         raise ValueError(f"tx has optimisers for {sorted(recipe.tx)}; give one for 'g' and one for 'd'")
 

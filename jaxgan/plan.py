@@ -22,6 +22,7 @@ from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import Meter, ready
 from jaxgan.settings import WHERE, Design, Settings, check_numbers, steps_a_tick
 from jaxgan.state import TrainState, create
+from jaxgan.whole import write_whole
 
 LOCK = ".lock"
 """A file in the run directory that the process which trains there has locked."""
@@ -237,8 +238,8 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
         raise UserError(f"--run-dir {directory}: {parent} is a file, not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"--run-dir {directory}: {parent} is not writable; give another --run-dir")
-    ours = (LOCK, "config.json.part")  # all that a start leaves which was killed at once
-    if not directory.exists() or all(path.name in ours for path in directory.iterdir()):
+    ours = lambda path: path.name == LOCK or path.suffix == ".part"  # all that a start leaves which was killed at once
+    if not directory.exists() or all(map(ours, directory.iterdir())):
         return None
     try:
         found = restore.read_config(directory)
@@ -270,16 +271,9 @@ def _changes(old: dict, new: dict) -> list[str]:
 
 def write_config(directory: Path, config: dict) -> None:
     """Make the run directory and its config.json. Raises UserError where that cannot be."""
-    path, text = directory / "config.json", json.dumps(config, indent=2) + "\n"
+    path, text = directory / "config.json", (json.dumps(config, indent=2) + "\n").encode()
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.read_text() == text:
-            return
-        part = directory / "config.json.part"
-        with part.open("w") as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(path)
+        if not path.exists() or path.read_bytes() != text:
+            write_whole(path, lambda file: file.write(text), sync=True)
     except OSError as e:
         raise UserError(f"--run-dir {directory}: it cannot be written ({e.strerror}); give another --run-dir") from e

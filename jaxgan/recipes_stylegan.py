@@ -64,13 +64,13 @@ PRESETS = {
 """The configurations of the papers and of stylegan2-ada-pytorch (whose `stylegan2` is config_f): see `preset`."""
 
 
-def preset(name: str, side: int, devices: int = 1) -> dict[str, dict]:
+def preset(name: str, side: int, devices: int = 1, batch: int | None = None) -> dict[str, dict]:
     """A configuration as keyword arguments: {'g': of stylegan2.Generator, 'd': of Discriminator, 'recipe': of `stylegan2`}.
 
     Args:
       name: of `PRESETS`, or 'auto', which chooses by the size and the number of devices.
       side: of the images, in pixels.
-      devices: for 'auto' alone.
+      devices, batch: for 'auto' alone; None is the batch that it gives this size on so many devices.
     Returns:
       Dictionaries of plain values; 'recipe' includes the batch. Training lasts 25,000 kimg, and 100,000 for cifar.
     Raises:
@@ -78,7 +78,7 @@ def preset(name: str, side: int, devices: int = 1) -> dict[str, dict]:
     Source: Karras et al. 2020 (ADA), appendix table "hyperparameters", and the authors' command line.
     """
     if name == "auto":
-        batch = max(min(devices * min(4096 // side, 32), 64), devices)
+        batch = batch or max(min(devices * min(4096 // side, 32), 64), devices)
         chosen = {
             "width": 32768 if side >= 512 else 16384,
             "mapping": 2,

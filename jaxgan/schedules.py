@@ -2,8 +2,7 @@
 
 Progress is counted in images: kimg = step * global batch / 1000, thousands of images that the generator has been updated on (a
 discriminator with n updates a step has seen n times as many). A schedule is pure and traceable, so one compiled step serves
-the whole run. Everywhere a hyper-parameter is asked for, a plain number
-and a schedule are both accepted (`as_schedule`).
+the whole run. Everywhere a hyper-parameter is asked for, a plain number and a schedule are both accepted (`as_schedule`).
 """
 
 from collections.abc import Callable
@@ -101,9 +100,11 @@ def ramp(ema_kimg, rampup):
     Returns:
       A Schedule of half-lives, float32 [], 0 at kimg 0 (then the average is the present weights).
     Raises:
-      UserError: negative share.
+      UserError: a negative half-life or share.
     Source: Karras et al. 2020 (StyleGAN2-ADA), `ema_rampup` of its training loop.
     """
+    if not callable(ema_kimg) and ema_kimg < 0:
+        raise UserError(f"ema_kimg {ema_kimg:g}: a half-life is 0 or more thousand images; 0 is no average")
     full = as_schedule(ema_kimg)
     if rampup is None:
         return full

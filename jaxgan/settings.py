@@ -83,7 +83,7 @@ class Settings:
     config; never: refuse a directory that holds a run."""
     steps_per_call: int = 1
     """Steps in one compiled call on an accelerator, which pays where a step takes some milliseconds; 0: as many as are measured
-    to be fastest when the run starts. Another number rounds otherwise: a run that resumes to the bit has always the same."""
+    to be fastest when the run starts. Another number changes the rounding, so keep it to resume to the bit."""
     cpu_devices: int = 0
     """On a CPU, devices that the cores are shared by, each with a part of the batch; 0: one a core, up to 8, where each then
     has 8 images. Another number, or other cores, change the last bits of the run."""
@@ -124,8 +124,8 @@ ABOVE_0 = {
     *("kimg", "tick_kimg", "snapshot_kimg", "batch", "accum", "keep", "processes"),
     *("width", "width_max", "z_dim", "group", "patch", "every", "share"),
 }
-"""Fields, of whichever config, that must be more than 0. The other numbers must be 0 or more, but for `ema_kimg`, where -1 may
-have a meaning."""
+"""Fields, of whichever config, that must be more than 0. The other numbers must be 0 or more, but for an `ema_kimg` of -1,
+which is the paper's where a config has one (`method.check` refuses it elsewhere)."""
 
 
 def check_numbers(settings: Settings) -> None:
@@ -139,7 +139,7 @@ def check_numbers(settings: Settings) -> None:
                 raise UserError(f"{name} {number}: give a finite number")
             if field.name in ABOVE_0 and number <= 0:
                 raise UserError(f"{name} {number}: it must be above 0")
-            if number < (-1 if field.name == "ema_kimg" else 0):
+            if number < 0 and (field.name, number) != ("ema_kimg", -1):
                 raise UserError(f"{name} {number}: it must be 0 or more")
             if field.name in ("b1", "b2") and number >= 1:
                 raise UserError(f"{name} {number}: it must be below 1")

@@ -43,7 +43,7 @@ def programs(recipe: Recipe) -> dict[Due, int]:
 
 
 OWN = object()
-"""In place of labels, of which None are some: those that the images have."""
+"""Default of `c`: the labels that the batch has. Not None, which is those of a network without labels."""
 
 
 def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
@@ -194,7 +194,8 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
       due: static; `due(recipe, step)`.
       axis: name of the mapped axis over devices; None on one device.
     Returns:
-      The next state, and {name: float32 []}: each term that was due, unweighted, averaged over the global batch.
+      The next state, and {name: float32 []}: each term that was due, unweighted, averaged over the global batch; of a turn
+      with several slots the last one's.
     Raises:
       ValueError: images that are not the recipe's batch; a term that returns something else than it should.
     """

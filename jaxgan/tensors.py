@@ -20,6 +20,7 @@ import numpy as np
 
 from jaxgan.errors import UserError
 from jaxgan.torch_pickle import DTYPES, Budget, torch_file
+from jaxgan.whole import write_whole
 
 SAFE = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
@@ -100,12 +101,12 @@ def write_safetensors(path: str | os.PathLike, arrays: dict[str, np.ndarray], me
         at += a.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    part = Path(f"{os.fspath(path)}.part")
-    with part.open("wb") as f:
-        f.write(len(text).to_bytes(8, "little") + text)
-        for a in arrays.values():
-            f.write(a.tobytes())
-    part.replace(path)
+
+    def fill(file):
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.writelines(a.tobytes() for a in arrays.values())
+
+    write_whole(path, fill)
 
 
 def _safetensors(data):

@@ -13,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from jaxgan.metrics.protocols import PROTOCOLS
+from jaxgan.whole import write_whole
 
 
 def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least: int = 512) -> Image.Image:
@@ -61,18 +62,6 @@ def write_animation(pictures: Iterable[Image.Image], path: Path, fps: float, xmp
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Save as .npz, whole or not at all."""
     write_whole(path, lambda file: np.savez_compressed(file, **arrays))
-
-
-def write_whole(path: Path, write: Callable) -> None:
-    """A file that `write(file)` fills, whole or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            write(file)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

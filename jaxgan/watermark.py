@@ -5,9 +5,9 @@ needs the key and the picture, not the original. It says "this was made here" of
 copy or mild compression; it is no lock: who wants it gone blurs or rescales the image, and who has many marked images can
 average the mark out of them.
 
-What a score means is no matter of calibration. The evidence e of an image does not know the key, and the score is
-sum(e * signs) / |e|. Of an image that has nothing to do with the key this has mean 0 and variance 1 over keys, is near to
-normal, and is above z for at most exp(-z^2 / 2) of all keys, whatever the image (Hoeffding 1963).
+Scores need no calibration. The evidence e is computed from the image without the key, and the score is sum(e * signs) / |e|.
+Of an image that has nothing to do with the key this has mean 0 and variance 1 over keys, is near to normal, and is above z
+for at most exp(-z^2 / 2) of all keys, whatever the image (Hoeffding 1963).
 """
 
 import hashlib

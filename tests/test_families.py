@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.configs import families, stacked
+from experiments.configs import families, objective, paired, stacked
 from jaxgan import description, game, method, state, step
 from jaxgan.errors import UserError
 from jaxgan.models import stylegan2
+from jaxgan.settings import check_numbers
 from tests.test_loop import SAME_RECIPE
 
 pytestmark = pytest.mark.slow
@@ -99,6 +100,15 @@ def test_mistakes_are_one_line():
     ):
         with pytest.raises(UserError, match=says):
             config.design((28, 28, 1), classes)
+
+
+def test_minus_one_is_the_papers_average_where_there_is_one():
+    check_numbers(families.Config(family="sngan", ema_kimg=-1.0))
+    with pytest.raises(UserError, match="--ema-kimg -0.5: it must be 0 or more"):
+        check_numbers(families.Config(family="sngan", ema_kimg=-0.5))
+    for config in (objective.Config(ema_kimg=-1.0), paired.Config(ema_kimg=-1.0)):
+        with pytest.raises(UserError, match="ema_kimg -1: a half-life is 0 or more"):
+            method.check(config.design((28, 28, 1), (28, 28, 1) if isinstance(config, paired.Config) else 0).recipe)
 
 
 def test_the_stacked_pair_differs_in_the_objective_alone():

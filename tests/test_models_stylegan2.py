@@ -177,6 +177,7 @@ def test_the_automatic_preset():
     chosen = recipes_stylegan.preset("auto", 256, devices=2)
     assert chosen["recipe"]["batch"] == 32 and chosen["d"]["group"] == 4
     assert chosen["recipe"]["gamma"] == pytest.approx(0.4096) and float(chosen["recipe"]["ema_kimg"](1e6)) == 10
+    assert recipes_stylegan.preset("auto", 256, batch=64)["recipe"]["gamma"] == pytest.approx(0.2048)
     with_ada = recipes.adaptive(recipes_stylegan.stylegan2(**chosen["recipe"]))
     method.check(with_ada)
     assert [len(turn.phases[0].terms) for turn in with_ada.turns] == [1, 1, 2, 1]  # ADA watches D's own phase

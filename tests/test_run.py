@@ -156,7 +156,7 @@ def test_a_directory_is_one_processs(finished, tmp_path):
 
 def test_a_start_that_was_killed_at_once_can_be_made_again(tmp_path):
     (tmp_path / "run").mkdir()
-    for name in (LOCK, "config.json.part"):
+    for name in (LOCK, "config.json.123.part"):
         (tmp_path / "run" / name).write_text("{")
     args = [*GAN, "--kimg", "0.02", "--run-dir", tmp_path / "run"]
     code, out, err = quickly("train", *args)

@@ -120,6 +120,7 @@ def test_the_exit_code_is_for_scripts(command, tmp_path):
     assert code == 1 and said.count("generated") == 6 and "z.png: says nothing of its source" in said
     (tmp_path / "broken.npz").write_bytes(files[0].read_bytes())
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
+    np.savez(tmp_path / "whole.npz", images=np.zeros((1, 8, 8, 1), np.uint8))
     for args, says in (
         ((tmp_path / "none.png",), "No such file"),
         ((tmp_path / "broken.npz",), "cannot be read as images"),
@@ -129,6 +130,7 @@ def test_the_exit_code_is_for_scripts(command, tmp_path):
         ((files[0], "--cropped"), "give --watermark too"),
         ((files[0], "--watermark", "k", "--size", "0", "3"), "at least 1"),
         ((files[0], "--watermark", ""), "--watermark is empty"),
+        ((tmp_path / "whole.npz", "--watermark", "k", "--size", "4", "4"), "--size: .* holds arrays"),
     ):
         with pytest.raises(UserError, match=says):
             command("verify", *args)

@@ -188,7 +188,7 @@ def style2(config, shape, classes):
     """Karras et al. 2020: style-modulated convolutions, lazy R1 and path length; with --augment ada --augment-target 0.6, ADA."""
     made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(config.dtype)}
     if config.preset:
-        of = recipes_stylegan.preset(config.preset, max(shape[:2]))
+        of = recipes_stylegan.preset(config.preset, max(shape[:2]), batch=config.batch)
         recipe = of["recipe"] | given(config, lr="lr", gamma="gamma") | {"batch": config.batch}
         return (stylegan2.Generator(**made, **of["g"]), stylegan2.Discriminator(**made, **of["d"])), recipes_stylegan.stylegan2(
             **recipe

@@ -6,10 +6,8 @@ features do not depend on its batch. Larger images are averaged over whole block
 detail. A distance on these features compares models of one data set; it is not comparable with anybody's FID.
 """
 
-import io
 import json
 import math
-import os
 import time
 import zipfile
 from pathlib import Path
@@ -25,6 +23,7 @@ from jaxgan.data.source import Source
 from jaxgan.errors import UserError
 from jaxgan.metrics.cache import cache_directory
 from jaxgan.watch import counter
+from jaxgan.whole import write_whole
 
 VERSION = 1  # of the definition and the training below; part of the cache's file name and of the extractor's hash
 FEATURES = 64
@@ -72,15 +71,10 @@ def trained(source: Source, *, seed: int = 0, show: bool = True) -> Trained:
 
 def save(path: Path, classifier: Trained) -> None:
     """Write <path> (arrays) and the .json of the same name (facts), each under its name only when whole."""
-    arrays = io.BytesIO()
-    np.savez(arrays, **{f"{layer}.{leaf}": a for layer, leaves in classifier.params.items() for leaf, a in leaves.items()})
+    arrays = {f"{layer}.{leaf}": a for layer, leaves in classifier.params.items() for leaf, a in leaves.items()}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(classifier.facts, indent=1).encode()
-        for place, content in ((path.with_suffix(".json"), text), (path, arrays.getvalue())):
-            part = place.with_name(f"{place.name}.{os.getpid()}.part")
-            part.write_bytes(content)
-            part.replace(place)
+        write_whole(path.with_suffix(".json"), lambda file: file.write(json.dumps(classifier.facts, indent=1).encode()))
+        write_whole(path, lambda file: np.savez(file, **arrays))
     except OSError as e:
         raise UserError(f"{path}: cannot be written ({e.strerror or e}); set JAXGAN_CACHE to a place that can") from None
 

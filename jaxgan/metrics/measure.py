@@ -1,7 +1,6 @@
 """One pass over generated images, all metrics: features once for each extractor, real statistics kept for the next time."""
 
 import contextlib
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from jaxgan.metrics import features, frechet, inception_score, kernel, manifold,
 from jaxgan.metrics.cache import cache_directory
 from jaxgan.metrics.contract import Estimate
 from jaxgan.metrics.protocols import Protocol, named
+from jaxgan.whole import write_whole
 
 CHUNK = 64  # images a device and call
 BLOCKS = 10  # parts of the generated images, for the jackknife
@@ -135,14 +135,8 @@ def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, ro
         if progress:
             progress(done, total)
     kept = np.concatenate(kept) if rows else None
-    part = path.with_name(f"{path.stem}.{os.getpid()}.part.npz")  # several processes may measure at once
     with contextlib.suppress(OSError):  # the cache is a help, not a condition
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            np.savez(part, **({"rows": kept} if rows else moments._asdict()))
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(path, lambda file: np.savez(file, **({"rows": kept} if rows else moments._asdict())))
     return kept if rows else moments
 
 
