@@ -40,6 +40,7 @@ USUAL = {
 NARROW = ["--width", "8"]
 FAMILIES = {
     "gan": [],
+    "dcgan": [],
     "wgan": [],
     "wgan_gp": NARROW,
     "ac_gan": NARROW,

@@ -24,7 +24,7 @@ class Config(Settings):
     """A published family. Fields at 0 or '' keep what the paper, or the small variant, has."""
 
     family: Literal[
-        *("gan", "wgan", "wgan_gp", "ac_gan", "sngan", "sngan_cnn", "sagan", "biggan", "biggan_deep", "reacgan"),
+        *("gan", "dcgan", "wgan", "wgan_gp", "ac_gan", "sngan", "sngan_cnn", "sagan", "biggan", "biggan_deep", "reacgan"),
         *("multi_hinge", "stylegan2", "r3gan"),
     ] = "sngan"
     """Which; each is a function of this file."""
@@ -113,6 +113,11 @@ def gan(config, shape, classes):
         raise UserError(f"--level {config.level:g}: it must be between 0 and 1, about the mean of the images")
     g, d = {"widths": (10 * config.width,) * 2, "level": config.level}, {"widths": (2 * config.width,) * 2, "spread": 0.05}
     return pair_of(mlp, config, shape, classes, g=g, d=d), recipes_classic.goodfellow(**given(config, lr="lr"), kimg=config.kimg)
+
+
+def dcgan_pair(config, shape, classes):
+    """Radford et al. 2016: strided convolutions with batch norm in both; at width 64 (128 in the paper's G) as there."""
+    return pair_of(dcgan, config, shape, classes, width=config.width), recipes.dcgan(**given(config, lr="lr"))
 
 
 def wgan(config, shape, classes):
@@ -223,14 +228,20 @@ def r3(config, shape, classes):
 
 
 FAMILIES = {
-    **{"gan": gan, "wgan": wgan, "wgan_gp": wgan_gp, "ac_gan": ac_gan, "sngan": sngan_resnet, "sngan_cnn": sngan_cnn},
-    **{"sagan": sagan, "biggan": big(biggan), "biggan_deep": big(biggan_deep), "reacgan": reacgan},
+    **{"gan": gan, "dcgan": dcgan_pair, "wgan": wgan, "wgan_gp": wgan_gp, "ac_gan": ac_gan, "sngan": sngan_resnet},
+    **{"sngan_cnn": sngan_cnn, "sagan": sagan, "biggan": big(biggan), "biggan_deep": big(biggan_deep), "reacgan": reacgan},
     **{"multi_hinge": multi_hinge, "stylegan2": style2, "r3gan": r3},
 }
 """family -> (config, image shape, classes) -> (both networks, recipe)."""
 
 READS = {
-    **{"gan": ("lr",), "wgan": ("lr", "n_critic"), "wgan_gp": ("lr", "n_critic"), "ac_gan": ("lr", "class_weight")},
+    **{
+        "gan": ("lr",),
+        "dcgan": ("lr",),
+        "wgan": ("lr", "n_critic"),
+        "wgan_gp": ("lr", "n_critic"),
+        "ac_gan": ("lr", "class_weight"),
+    },
     **dict.fromkeys(("sngan", "sngan_cnn"), ("lr", "n_critic")),
     **dict.fromkeys(("sagan", "biggan", "biggan_deep"), ("lr", "lr_d", "n_critic")),
     **dict.fromkeys(("reacgan", "multi_hinge"), ("lr", "n_critic", "class_weight")),
@@ -240,6 +251,7 @@ READS = {
 
 SMALL = {
     "gan": Config(family="gan", lr=0.1, kimg=100.0, ema_kimg=0.0, conditional="no", cpu_devices=1),
+    "dcgan": Config(family="dcgan", lr=1e-3, width=32, conditional="no"),
     "wgan": Config(family="wgan", lr=5e-4, kimg=30.0, conditional="no"),
     "wgan_gp": Config(family="wgan_gp", lr=1e-3, width=12, n_critic=3),
     "ac_gan": Config(family="ac_gan", lr=2e-3, width=16),
