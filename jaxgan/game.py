@@ -42,7 +42,11 @@ def game(
       remat: the networks' parts keep only their inputs for the backward pass and are computed again there (`jaxgan.remat`).
       scheduled: kimg -> more keyword arguments of both networks, such as {'alpha': [], the fade of a grown stage}.
       reals: (x, kimg) -> x, as `method.Game` has it.
+    Raises:
+      ValueError: a network without its fields.
     """
+    _has("generator", generator, "z_dim", "shape", "classes")
+    _has("discriminator", discriminator, "shape")
     halves = ("mapping", "synthesis") if hasattr(generator, "mapping") else (None, "__call__")
 
     def run(module, method, variables, x, c, keys, kimg, axis, refresh):
@@ -64,6 +68,9 @@ def game(
 
     def judge(variables, keys, x, c, kimg, axis, refresh):
         out, stats = run(discriminator, "__call__", variables, x, c, keys, kimg, axis, refresh)
+        if not isinstance(out, jax.Array | tuple) or isinstance(out, tuple) and len(out) > 3:
+            said = f"a tuple of {len(out)}" if isinstance(out, tuple) else f"a {type(out).__name__}"
+            raise ValueError(f"discriminator: it returns {said}; give logits [B], or (logits, class logits, features)")
         return Verdict(*out) if isinstance(out, tuple) else Verdict(out), stats
 
     def seen(keys, x, p, critic):
@@ -77,6 +84,15 @@ def game(
         p=p if callable(p) else lambda carry, kimg: p,
         reals=reals,
     )
+
+
+def _has(player: str, module: nn.Module, *fields: str) -> None:
+    for field in fields:
+        if not hasattr(module, field):
+            raise ValueError(
+                f"{player}: {type(module).__name__} has no field `{field}`; a generator has z_dim, shape (H, W, C) and classes "
+                "(0: no labels), a discriminator shape"
+            )
 
 
 def normal(keys: Array, size: int) -> Array:

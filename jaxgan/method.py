@@ -1,6 +1,7 @@
 """A training method as data: what a step is made of, and what each part may see and must give back."""
 
 from collections.abc import Callable
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import jax
@@ -153,19 +154,29 @@ def check(recipe: Recipe) -> None:
             names = [term.name for term in phase.terms]
             if len(set(names)) != len(names):
                 raise ValueError(f"a phase needs terms with names of their own; this one has {names}")
-            if any(term.every < 1 or term.share < 1 for term in phase.terms):
-                raise ValueError(f"every and share must be at least 1 in the terms {names}")
+            if not all(isinstance(n, Integral) and n >= 1 for term in phase.terms for n in (term.every, term.share)):
+                raise ValueError(f"every and share must be whole numbers of at least 1 in the terms {names}")
+            for term in phase.terms:
+                if not (callable(term.weight) or isinstance(term.weight, Real | Array)):
+                    raise ValueError(f"{term.name}: its weight is {term.weight!r}; give a number or a function of kimg")
     used = {s for turn in recipe.turns for s in (*turn.slots, *turn.extra)}
     if any(s in recipe.held_slots for turn in recipe.turns for s in turn.slots):
         raise ValueError(f"no turn may play on the held-out slots {recipe.held_slots}; its terms see them by `extra`")
     if used != set(range(recipe.slots)):
         raise ValueError(f"slots must be 0, 1, ... without a gap; the turns use {sorted(used)}")
-    if recipe.accum < 1 or recipe.batch % recipe.accum:
+    for name in ("batch", "accum"):
+        if not isinstance(n := getattr(recipe, name), Integral) or n < 1:
+            raise ValueError(f"{name} is {n!r}; give a whole number of at least 1")
+    if recipe.batch % recipe.accum:
         raise ValueError(f"batch {recipe.batch} does not divide into {recipe.accum} micro-batches")
     if not callable(recipe.ema_kimg) and recipe.ema_kimg < 0:
         raise UserError(f"ema_kimg {recipe.ema_kimg:g}: a half-life is 0 or more thousand images; 0 is no average")
-    if set(recipe.tx) != {"g", "d"}:
-        raise ValueError(f"tx has optimisers for {sorted(recipe.tx)}; give one for 'g' and one for 'd'")
+    if not isinstance(recipe.tx, dict) or set(recipe.tx) != {"g", "d"}:
+        has = sorted(recipe.tx) if isinstance(recipe.tx, dict) else f"a {type(recipe.tx).__name__}"
+        raise ValueError(f"tx has optimisers for {has}; give one for 'g' and one for 'd', as in {{'g': ..., 'd': ...}}")
+    for player, tx in recipe.tx.items():
+        if not (hasattr(tx, "init") and hasattr(tx, "update")):
+            raise ValueError(f"tx[{player!r}] is {tx!r:.60}; give an optimiser, such as optax.adam(1e-3)")
 
 
 def _tuple_of(kind: type, found, name: str) -> None:

@@ -77,7 +77,10 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
         labels = of_every(k, c) if given is OWN else given
 
         def verdict(params, x, refresh):
-            return game.judge({"params": params, **stats}, kj[::k], x, labels, kimg, axis, refresh)
+            said, new = game.judge({"params": params, **stats}, kj[::k], x, labels, kimg, axis, refresh)
+            if said.logits.shape[:1] != x.shape[:1]:
+                raise ValueError(f"D gives {len(x)} images logits {said.logits.shape}; give [B], or [B, h, w] of patches")
+            return said, new
 
         critic = lambda x: verdict(jax.lax.stop_gradient(params), x, False)[0].logits
         return verdict(params, game.augment(ka[::k], x, p, critic), refresh)
@@ -104,6 +107,8 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
         return (real_out, fake_out), stats
 
     made, pull_g, g_stats = jax.vjp(generate, state.g.params, has_aux=True)
+    if made[1].shape != x.shape:
+        raise ValueError(f"G makes images {made[1].shape}, and the real ones are {x.shape}; make both alike")
     outs, pull_d, d_stats = jax.vjp(judge_both, state.d.params, made[1], has_aux=True)
 
     def loss(moving, outs, made, player):
@@ -197,11 +202,16 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
       The next state, and {name: float32 []}: each term that was due, unweighted, averaged over the global batch; of a turn
       with several slots the last one's.
     Raises:
-      ValueError: images that are not the recipe's batch; a term that returns something else than it should.
+      ValueError: images or labels that are not the recipe's batch, images that G does not make; a term that returns something
+        else than it should.
     """
     lead = recipe.slots, recipe.accum, recipe.batch // recipe.accum // (jax.lax.axis_size(axis) if axis else 1)
     if x.ndim != 6 or x.shape[:3] != lead:
         raise ValueError(f"x is {x.shape}; this recipe takes [slots, accum, B, H, W, C] with the first three {lead} on a device")
+    if x.dtype != jnp.uint8 and not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"x is {x.dtype}; give uint8, or floats in [-1, 1]")
+    if (led := [a.shape[:3] for a in jax.tree.leaves(c)]) != [lead] * len(led):
+        raise ValueError(f"c leads with the axes {led[0]}; labels have the same first three as x, here {lead}")
     kimg = state.step.astype(jnp.float32) * (recipe.batch / 1000)
     step_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     pixels = lambda a: a.astype(jnp.float32) / 127.5 - 1

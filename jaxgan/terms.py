@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxgan import attacks, class_losses, feature_losses, losses, penalties, regularizers
 from jaxgan.augment import apa, r_t, r_v
+from jaxgan.errors import nearest
 from jaxgan.method import Round, Term
 
 LOSSES = (
@@ -39,7 +40,7 @@ def adversarial(player: str, loss: str, weight=1.0, **options) -> Term:
       weight: number or schedule.
       **options: keyword arguments of that function.
     """
-    fn = partial(getattr(losses, f"{loss}_{player}"), **options)
+    fn = partial(_loss(loss, player), **options)
 
     def term(r: Round):
         real, fake = r.real_out.logits, r.fake_out.logits
@@ -52,7 +53,7 @@ def adversarial(player: str, loss: str, weight=1.0, **options) -> Term:
 
 def pseudo_augmented(loss: str, weight=1.0, **options) -> Term:
     """D's `adversarial` under APA (`augment.apa`): with probability carry['p'] a fake poses as its place's real."""
-    fn = partial(getattr(losses, f"{loss}_d"), **options)
+    fn = partial(_loss(loss, "d"), **options)
 
     def term(r: Round):
         real, fake = r.D(apa(r.keys, r.real, r.fake, r.carry["p"])).logits, r.fake_out.logits
@@ -77,7 +78,7 @@ def adversarial_examples(loss: str, weight=1.0, *, eps=0.03, steps=3, norm="linf
     Source: Goodfellow et al. 2015, section 6 (clean and attacked); Liu and Hsieh 2019 (Rob-GAN), whose D sees attacked reals in
       place of clean ones, and fakes as they are: 5 steps, eps 1/32, no random start, the whole loss attacked, class head and all.
     """
-    fn = getattr(losses, f"{loss}_d")
+    fn = _loss(loss, "d")
 
     def term(r: Round):
         real_looks = lambda x: r.D(x).logits.reshape(len(x), -1).mean(1)
@@ -104,6 +105,8 @@ def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int =
       share: of every how many images one is used (for the cost); the same set on any number of devices.
       **options: keyword arguments of that function.
     """
+    _one_of("gradient_penalty", name, ("r1", "r2", "finite_difference_r1", "finite_difference_r2", "dragan"))
+    _one_of("gradient_penalty, of", of, ("real", "fake"))
     fn = partial(getattr(penalties, name), **options)
     drawn = name not in ("r1", "r2")
 
@@ -117,6 +120,7 @@ def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int =
 
 def mixed_gradient_penalty(name: str, weight, *, every: int = 1, share: int = 1) -> Term:
     """'wgan_gp' or 'wgan_lp': a penalty between real and fake images. Arguments as `gradient_penalty`."""
+    _one_of("mixed_gradient_penalty", name, ("wgan_gp", "wgan_lp"))
     fn = getattr(penalties, name)
 
     def term(r: Round):
@@ -134,7 +138,7 @@ def lecam(weight, **options) -> Term:
     """LeCam (`regularizers.lecam`) with its means over all devices in the carry: see `CARRY`."""
 
     def term(r: Round):
-        ema = r.carry["lecam_real"], r.carry["lecam_fake"]
+        ema = _kept(r, "lecam", "lecam_real"), _kept(r, "lecam", "lecam_fake")
         mean = lambda x: jnp.mean(r.gather(x))
         value, (real, fake) = regularizers.lecam(r.real_out.logits, r.fake_out.logits, ema, mean=mean, **options)
         return jnp.mean(value), {"lecam_real": real, "lecam_fake": fake}, {}
@@ -147,7 +151,7 @@ def path_length(weight, *, every: int = 1, share: int = 1, **options) -> Term:
 
     def term(r: Round):
         w, keys, mean = r.w[::share], r.keys[::share], lambda x: jnp.mean(r.gather(x))
-        value, new = regularizers.path_length(keys, r.S, w, r.carry["pl_mean"], mean=mean, **options)
+        value, new = regularizers.path_length(keys, r.S, w, _kept(r, "path_length", "pl_mean"), mean=mean, **options)
         return jnp.mean(value), {"pl_mean": new}, {}
 
     return Term("path_length", weight, term, every, share)
@@ -205,12 +209,14 @@ def orthogonal(player: str, weight, **options) -> Term:
 
 def ac_gan(player: str, weight=1.0) -> Term:
     """AC-GAN's class term, for a discriminator that says `Verdict.classes`; the labels are integers."""
+    _one_of("ac_gan", player, ("g", "d"))
     fn = getattr(class_losses, f"ac_gan_{player}")
     return Term("classes", weight, lambda r: (jnp.mean(fn(r.real_out.classes, r.fake_out.classes, r.c)), {}, {}))
 
 
 def multi_hinge(player: str, weight=1.0) -> Term:
     """Multi-class hinge on `Verdict.classes` [B, K + 1]: an adversarial loss by itself."""
+    _one_of("multi_hinge", player, ("g", "d"))
     fn = getattr(class_losses, f"multi_hinge_{player}")
     return Term("adv", weight, lambda r: (jnp.mean(fn(r.real_out.classes, r.fake_out.classes, r.c)), {}, {}))
 
@@ -266,3 +272,20 @@ def overfitting(heuristic: str = "r_t") -> Term:
 
 def _critic(r: Round, of: str = "real"):
     return lambda x: r.D(x, of).logits
+
+
+def _one_of(what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise ValueError(f"{what}: there is no {given!r}{nearest(str(given), known)}; there are {', '.join(known)}")
+
+
+def _loss(name: str, player: str):
+    _one_of("player", player, ("g", "d"))
+    _one_of("loss", name, LOSSES)
+    return getattr(losses, f"{name}_{player}")
+
+
+def _kept(r: Round, term: str, entry: str):
+    if entry not in r.carry:
+        raise ValueError(f"{term}: Recipe.carry has no {entry!r}; give it terms.CARRY[{term!r}], or that merged with more")
+    return r.carry[entry]

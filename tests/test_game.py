@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import linen as nn
 
 from jaxgan import augment, game, optim, spectral, state, step
@@ -121,3 +122,32 @@ def test_the_guided_augmentation_sees_the_saliency_of_the_discriminator():
     keys = jax.random.split(jax.random.key(0), B)
     out = game_of.augment(keys, jnp.ones((B, *SHAPE)), 1.0, lambda x: (x * a).sum((1, 2, 3)))
     assert not out[:, 2, 3].any() and out.any()
+
+
+def test_a_network_without_its_fields_is_refused_before_anything_is_made_of_it():
+    class NoClasses(nn.Module):
+        shape: tuple = SHAPE
+        z_dim: int = 3
+
+    class Bare(nn.Module):
+        pass
+
+    with pytest.raises(ValueError, match="generator: NoClasses has no field `classes`; a generator has z_dim, shape"):
+        game.game(NoClasses(), D())
+    with pytest.raises(ValueError, match="generator: D has no field `z_dim`"):  # the two exchanged
+        game.game(D(), G())
+    with pytest.raises(ValueError, match="discriminator: Bare has no field `shape`"):
+        game.game(G(), Bare())
+
+
+@pytest.mark.parametrize("out, said", [({"logits": 0}, "a dict"), ((0, 0, 0, 0), "a tuple of 4")])
+def test_a_discriminator_that_returns_something_else_is_refused(out, said):
+    class Other(nn.Module):
+        shape: tuple = SHAPE
+
+        @nn.compact
+        def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+            return out
+
+    with pytest.raises(ValueError, match=f"discriminator: it returns {said}; give logits"):
+        game.game(G(), Other()).judge({"params": {}}, None, jnp.zeros((B, *SHAPE)), None, 0.0, None, False)

@@ -333,6 +333,14 @@ def test_meter_sums_and_marks_the_first_bad_step():
         (Recipe((Turn((D,)),), {"g": None}, 8), "one for 'd'"),
         (Recipe((Turn((D,), slots=(1,)),), sgd(0.1), 8), "without a gap"),
         (Recipe((Turn((D,)),), sgd(0.1), 8, accum=3), "does not divide"),
+        (Recipe((Turn((D,)),), sgd(0.1), 8.0), "batch is 8.0; give a whole number"),
+        (Recipe((Turn((D,)),), sgd(0.1), "8"), "batch is '8'; give a whole number"),
+        (Recipe((Turn((D,)),), sgd(0.1), 8, accum=0), "accum is 0; give a whole number"),
+        (Recipe((Turn((D,)),), optax.sgd(0.1), 8), "one for 'd'"),
+        (Recipe((Turn((D,)),), {"g": None, "d": optax.sgd(0.1)}, 8), r"tx\['g'\] is None; give an optimiser"),
+        (Recipe((Turn((D,)),), {"g": optax.sgd(0.1), "d": optax.sgd}, 8), r"tx\['d'\] is <function sgd"),
+        (Recipe((Turn((Phase("d", (D.terms[0]._replace(every=2.5),)),)),), sgd(0.1), 8), "whole numbers of at least 1"),
+        (Recipe((Turn((Phase("d", (D.terms[0]._replace(weight="1"),)),)),), sgd(0.1), 8), "adv: its weight is '1'"),
     ],
 )
 def test_check_refuses(recipe, says):
@@ -378,6 +386,20 @@ def test_a_batch_that_is_not_the_recipes_is_refused():
     for wrong in (x[:1], x[:, :, :4], x[:, 0], jnp.concatenate([x, x], 1)):
         with pytest.raises(ValueError, match=r"this recipe takes .slots, accum, B, H, W, C. with the first three .2, 1, 8."):
             one(recipe, s, wrong, c)
+
+
+def test_images_and_labels_that_cannot_be_meant_are_refused():
+    recipe = Recipe((Turn((D,)),), sgd(0.1), batch=8)
+    s, (x, c) = linear_state(recipe), linear_batch()
+    with pytest.raises(ValueError, match="x is int32; give uint8, or floats in .-1, 1."):
+        one(recipe, s, x.astype(jnp.int32), c)
+    with pytest.raises(ValueError, match="c leads with the axes .1, 1, 4.; labels have the same first three as x, here"):
+        one(recipe, s, x, c[:, :, :4])
+    with pytest.raises(ValueError, match="G makes images .8, 4, 4, 1., and the real ones are .8, 2, 8, 1."):
+        one(recipe, s, x.reshape(1, 1, 8, 2, 8, 1), c)
+    mean = lambda v, keys, x, c, kimg, axis, refresh: (Verdict(x.mean() * v["params"]["a"][0]), {})
+    with pytest.raises(ValueError, match="D gives 8 images logits ..; give .B."):
+        one(recipe, s, x, c, played=linear_game()._replace(judge=mean))
 
 
 def test_labels_of_eight_bits_are_labels_and_not_pixels():

@@ -539,3 +539,29 @@ def test_the_table_names_every_choice():
     every = {*terms.LOSSES, *recipes.PENALTIES, *recipes.CLASS_LOSSES}
     every |= {*get_args(objective.Augment), *get_args(objective.Optimizer)}
     assert set(rows) >= every
+
+
+@pytest.mark.parametrize(
+    "make, says",
+    [
+        (lambda: terms.adversarial("d", "hing"), "loss: there is no 'hing'; the nearest is hinge; there are minimax"),
+        (lambda: terms.adversarial("hinge", "d"), "player: there is no 'hinge'; there are g, d"),
+        (lambda: terms.pseudo_augmented("r1"), "loss: there is no 'r1'"),
+        (lambda: terms.gradient_penalty("wgan_gp", "real", 1.0), "gradient_penalty: there is no 'wgan_gp'"),
+        (lambda: terms.gradient_penalty("r1", "reals", 1.0), "gradient_penalty, of: there is no 'reals'; the nearest is real"),
+        (lambda: terms.mixed_gradient_penalty("r1", 1.0), "mixed_gradient_penalty: there is no 'r1'; there are wgan_gp, wgan_lp"),
+        (lambda: terms.ac_gan("D"), "ac_gan: there is no 'D'"),
+    ],
+)
+def test_a_name_that_is_none_is_refused_where_the_term_is_made(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+@pytest.mark.parametrize("name", terms.CARRY)
+def test_a_term_that_keeps_something_says_what_the_carry_lacks(name):
+    empty = Round(*[None] * len(Round._fields))._replace(
+        carry={}, w=np.zeros(1), keys=np.zeros(1), real_out=Verdict(None), fake_out=Verdict(None)
+    )
+    with pytest.raises(ValueError, match=rf"{name}: Recipe.carry has no '\w+'; give it terms.CARRY\['{name}'\]"):
+        getattr(terms, name)(1.0).fn(empty)
