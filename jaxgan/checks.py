@@ -1,12 +1,30 @@
 """What the losses and penalties ask of their arguments; each mistake is a ValueError at trace time, in one line."""
 
+from numbers import Real
+
 import jax
 import jax.numpy as jnp
 
 
+def array(name, x):
+    """`x` as an array; an error where it is none, or several (a discriminator's logits and features)."""
+    if isinstance(x, tuple | list) and any(jnp.ndim(part) for part in x if hasattr(part, "shape")):
+        raise ValueError(f"{name}: a {type(x).__name__} of {len(x)} arrays; give one array")
+    try:
+        return jnp.asarray(x)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: a {type(x).__name__}; give an array") from None
+
+
+def above_0(name, *values):
+    """An error unless all numbers are above 0; traced ones pass."""
+    if not values or any(isinstance(value, Real) and not value > 0 for value in values):
+        raise ValueError(f"{name}: {', '.join(map(str, values)) or 'none'}; give what is above 0")
+
+
 def floats(name, x):
     """`x` in float32, or float64 where it already is; an error unless it is of a float type."""
-    x = jnp.asarray(x)
+    x = array(name, x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"{name}: dtype is {x.dtype}; give floats (logits are D's raw output, images are in [-1, 1])")
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -29,7 +47,7 @@ def fake_alone(real, fake):
 
 def labels_of(labels, batch, classes):
     """Integer labels [B] as an array; an error for floats (one-hot rows too) or another length."""
-    labels = jnp.asarray(labels)
+    labels = array("labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.shape != (batch,):
         raise ValueError(
             f"labels: {labels.dtype} {labels.shape}; give integers [{batch}] in [0, {classes}), one a row of the logits"
@@ -39,6 +57,8 @@ def labels_of(labels, batch, classes):
 
 def images(name, x):
     """An error unless `x` is a float array [B, ...]; it keeps its dtype, in which the critic runs."""
+    if not hasattr(x, "dtype"):
+        raise ValueError(f"{name}: a {type(x).__name__}; give an array of floats [B, ...]")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"{name}: images are {x.dtype}; convert them to floats in [-1, 1] first")
     if x.ndim < 2:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxgan.checks import fake_alone, floats, labels_of, pair
+from jaxgan.checks import above_0, fake_alone, floats, labels_of, pair
 
 
 def class_cross_entropy(class_logits, labels):
@@ -80,6 +80,7 @@ def d2d_ce(embeddings, proxies, labels, *, temperature=0.5, m_p=0.98, m_n=0.02):
     Source: Kang et al. 2021 (ReACGAN), section 3, with the official code's margins, m_n = 1 - m_p. (That code also
       shifts the negatives alone by their largest value "for stability", which changes the loss; not so here.)
     """
+    above_0("temperature", temperature)
     f = _unit(_matrix("embeddings", floats("embeddings", embeddings)))
     v = _unit(_matrix("proxies", floats("proxies", proxies)))
     if f.shape[1] != v.shape[1]:

@@ -8,7 +8,7 @@ share of each row, [B], whose mean is that number. Memory is B^2 F floats (diffe
 
 import jax.numpy as jnp
 
-from jaxgan.checks import pair
+from jaxgan.checks import above_0, pair
 
 
 def mmd_gaussian_d(real_logits, fake_logits, *, sigmas=(1.0, 2.0, 4.0, 8.0, 16.0), unbiased=True):
@@ -103,6 +103,7 @@ def mmd_repulsive_d(real_logits, fake_logits, *, sigma=1.0, lower=0.25, upper=4.
       of its general form is left out (weight 0), as in the paper's main loss.
     """
     real, fake = _features(real_logits, fake_logits, unbiased)
+    above_0("sigma", sigma)
     kernel = lambda d: jnp.exp(-d / (2 * sigma**2))
     spread = _within(kernel(jnp.minimum(_distance(real, real), upper)), unbiased)
     gather = _within(kernel(jnp.maximum(_distance(fake, fake), lower)), unbiased)
@@ -143,10 +144,13 @@ def _within(gram, unbiased):
 
 
 def _gaussian(sigmas):
+    above_0("sigmas", *sigmas)
     return lambda x, y: sum(jnp.exp(-_distance(x, y) / (2 * s**2)) for s in sigmas)
 
 
 def _rational_quadratic(alphas, linear):
+    above_0("alphas", *alphas)
+
     def kernel(x, y):
         value = sum((1 + _distance(x, y) / (2 * a)) ** -a for a in alphas)
         return value + jnp.sum(x[:, None] * y[None], axis=-1) if linear else value

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.checks import floats, images, normal_like, one_logit_an_image, same_images, uniform_like
+from jaxgan.checks import above_0, floats, images, normal_like, one_logit_an_image, same_images, uniform_like
 from jaxgan.regularizers import bcr, cr, lecam, orthogonal, path_length, zcr_d, zcr_g
 
 __all__ = [
@@ -80,11 +80,12 @@ def finite_difference_r1(key, critic, real, *, sigma=0.01):
     Returns:
       [B], float32. Multiply by gamma / 2 as in the paper.
     Raises:
-      ValueError: integer images; a critic that does not return [B]; a key that is not typed.
+      ValueError: integer images; a critic that does not return [B]; a key that is not typed; sigma not above 0.
     Source: GAT (2025, arXiv 2509.24935), its approximated R1; sigma of the official code. The noise comes before the
       augmentation when that is inside `critic`, as there.
     """
     images("real", real)
+    above_0("sigma", sigma)
     near = real + sigma * normal_like(key, real)
     change = one_logit_an_image(critic(real), real) - one_logit_an_image(critic(near), real)
     return jnp.square(change / sigma)

@@ -56,11 +56,13 @@ def lecam(real_logits, fake_logits, ema, *, decay=0.99, one_sided=False, mean=jn
       The penalty, float32, the shape of the logits (the paper's weight: 0.01 to 0.3); and the new (a_r, a_f), without
       gradient.
     Raises:
-      ValueError: shapes differ, or logits are not floats.
+      ValueError: shapes differ, logits are not floats, or `ema` is not two numbers.
     Source: Tseng et al. 2021, section 3.2. The means are updated before they are used, as in the official code; that
       starts the penalty after 1,000 steps (or divides the means' start out): give the weight a schedule.
     """
     real, fake = pair(real_logits, fake_logits)
+    if not hasattr(ema, "__len__") or len(ema) != 2:
+        raise ValueError(f"ema: {ema!r:.60}; give the means of the real and of the fake logits, at first (0.0, 0.0)")
     step = lambda old, x: jax.lax.stop_gradient(decay * old + (1 - decay) * mean(x))
     a_r, a_f = step(ema[0], real), step(ema[1], fake)
     far, near = real - a_f, a_r - fake
@@ -84,7 +86,8 @@ def cr(key, critic, x, *, augment):
     Source: Zhang et al. 2020 (CR-GAN), on D's last layer.
     """
     moved = augment(key, images("x", x))
-    same_images(x, moved)
+    if jnp.shape(moved) != x.shape:
+        raise ValueError(f"augment: images {x.shape} and what it makes of them {jnp.shape(moved)} differ in shape")
     return jnp.square(one_logit_an_image(critic(x), x) - one_logit_an_image(critic(moved), x))
 
 
@@ -174,5 +177,6 @@ def _gram_error(w, diagonal):
 
 
 def _two_images(key, synthesis, z, sigma):
-    images("z", z)
+    if not jnp.issubdtype(jnp.result_type(z), jnp.floating) or jnp.ndim(z) < 2:
+        raise ValueError(f"z: {jnp.result_type(z)} {jnp.shape(z)}; give floats [B, Z]")
     return synthesis(z), synthesis(z + sigma * normal_like(key, z))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxgan import attacks, class_losses, feature_losses, losses, penalties, regularizers
 from jaxgan.augment import apa, r_t, r_v
 from jaxgan.errors import nearest
-from jaxgan.method import Round, Term
+from jaxgan.method import Round, Term, Verdict
 
 LOSSES = (
     *("minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic", "relativistic_average"),
@@ -211,14 +211,14 @@ def ac_gan(player: str, weight=1.0) -> Term:
     """AC-GAN's class term, for a discriminator that says `Verdict.classes`; the labels are integers."""
     _one_of("ac_gan", player, ("g", "d"))
     fn = getattr(class_losses, f"ac_gan_{player}")
-    return Term("classes", weight, lambda r: (jnp.mean(fn(r.real_out.classes, r.fake_out.classes, r.c)), {}, {}))
+    return Term("classes", weight, lambda r: (jnp.mean(fn(*_said("ac_gan", "classes", r.real_out, r.fake_out), r.c)), {}, {}))
 
 
 def multi_hinge(player: str, weight=1.0) -> Term:
     """Multi-class hinge on `Verdict.classes` [B, K + 1]: an adversarial loss by itself."""
     _one_of("multi_hinge", player, ("g", "d"))
     fn = getattr(class_losses, f"multi_hinge_{player}")
-    return Term("adv", weight, lambda r: (jnp.mean(fn(r.real_out.classes, r.fake_out.classes, r.c)), {}, {}))
+    return Term("adv", weight, lambda r: (jnp.mean(fn(*_said("multi_hinge", "classes", r.real_out, r.fake_out), r.c)), {}, {}))
 
 
 def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
@@ -231,8 +231,8 @@ def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
     """
 
     def term(r: Round):
-        features = r.gather({"d": r.real_out, "g": r.fake_out}[player].features)
-        return jnp.mean(class_losses.d2d_ce(features, proxies(r.params["d"]), r.gather(r.c), **options)), {}, {}
+        (features,) = _said("d2d_ce", "features", {"d": r.real_out, "g": r.fake_out}[player])
+        return jnp.mean(class_losses.d2d_ce(r.gather(features), proxies(r.params["d"]), r.gather(r.c), **options)), {}, {}
 
     return Term("d2d_ce", weight, term)
 
@@ -241,7 +241,7 @@ def feature_matching(weight=1.0, *, norm: str = "l2") -> Term:
     """G should match D's mean features (`feature_losses.feature_matching`), for a D that says `Verdict.features`."""
 
     def term(r: Round):
-        real, fake = r.gather(r.real_out.features), r.gather(r.fake_out.features)
+        real, fake = map(r.gather, _said("feature_matching", "features", r.real_out, r.fake_out))
         return feature_losses.feature_matching(real, fake, norm=norm), {}, {}
 
     return Term("feature_matching", weight, term)
@@ -289,3 +289,11 @@ def _kept(r: Round, term: str, entry: str):
     if entry not in r.carry:
         raise ValueError(f"{term}: Recipe.carry has no {entry!r}; give it terms.CARRY[{term!r}], or that merged with more")
     return r.carry[entry]
+
+
+def _said(term: str, part: str, *verdicts: Verdict):
+    """What D says of images beside the logits."""
+    parts = [getattr(verdict, part) for verdict in verdicts]
+    if any(one is None for one in parts):
+        raise ValueError(f"{term}: D says no {part}; let it return (logits, class logits or None, features or None)")
+    return parts

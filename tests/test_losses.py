@@ -304,3 +304,27 @@ def test_conventions(name):
     if name.endswith(("_d", "_g")):
         first, second = list(inspect.signature(fn).parameters)[:2]
         assert first.startswith("real") and second.startswith("fake")
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda x: losses.hinge_d("real", x), "real logits: a str; give an array"),
+        (lambda x: losses.hinge_g(None, (x, x)), "fake logits: a tuple of 2 arrays; give one array"),  # D's logits and features
+        (lambda x: losses.feature_matching([x, x], [x, x]), "real features: a list of 2 arrays"),
+        (lambda x: losses.ac_gan_d(x, x, None), "labels: a NoneType; give an array"),
+        (lambda x: losses.class_cross_entropy(None, jnp.zeros(4, int)), "class_logits: a NoneType"),
+        (lambda x: losses.mmd_gaussian_d(x, x, sigmas=()), "sigmas: none; give what is above 0"),
+        (lambda x: losses.mmd_gaussian_d(x, x, sigmas=(1.0, -1.0)), "sigmas: 1.0, -1.0; give what is above 0"),
+        (lambda x: losses.mmd_rational_quadratic_g(x, x, alphas=(0,)), "alphas: 0; give what is above 0"),
+        (lambda x: losses.mmd_repulsive_d(x, x, sigma=0), "sigma: 0; give what is above 0"),
+        (lambda x: losses.d2d_ce(x, x, jnp.zeros(4, int), temperature=0), "temperature: 0; give what is above 0"),
+    ],
+)
+def test_what_is_no_array_or_no_width_is_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        jax.eval_shape(call, jax.ShapeDtypeStruct((4, 3), jnp.float32))
+
+
+def test_lists_of_numbers_are_arrays():
+    assert losses.hinge_g(None, [1.0, 2.0]).tolist() == [-1, -2] == losses.hinge_g(None, [jnp.float32(1), 2.0]).tolist()

@@ -365,3 +365,21 @@ def test_conventions(module, name):
     optional = [p for p in parameters if p.default is not p.empty]
     if name not in ("adam", "adam_keras"):  # their signatures are those of Kingma and Ba's tables
         assert all(p.kind == p.KEYWORD_ONLY for p in optional)
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda mean, x: penalties.r1(x, mean), "x: a function; give an array of floats"),  # the two exchanged
+        (lambda mean, x: penalties.r1(mean, None), "x: a NoneType; give an array"),
+        (lambda mean, x: penalties.wgan_gp(KEY, mean, [0.0], x), "real: a list; give an array"),
+        (lambda mean, x: penalties.finite_difference_r1(KEY, mean, x, sigma=0), "sigma: 0; give what is above 0"),
+        (lambda mean, x: penalties.lecam(mean(x), mean(x), None), "ema: None; give the means of the real and of the fake"),
+        (lambda mean, x: penalties.lecam(mean(x), mean(x), 0.0), "ema: 0.0; give the means"),
+        (lambda mean, x: penalties.cr(KEY, mean, x, augment=lambda key, x: x[:, :1]), "augment: images .* what it makes of them"),
+        (lambda mean, x: penalties.zcr_g(KEY, lambda z: x, jnp.zeros((B, 2), int)), "z: int32 .3, 2.; give floats .B, Z."),
+    ],
+)
+def test_a_mistake_is_said_of_the_argument_that_has_it(call, says):
+    with pytest.raises(ValueError, match=says):
+        jax.eval_shape(lambda x: call(lambda x: x.mean(axis=(1, 2, 3)), x), jax.ShapeDtypeStruct((B, *SHAPE), jnp.float32))

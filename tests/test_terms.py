@@ -565,3 +565,18 @@ def test_a_term_that_keeps_something_says_what_the_carry_lacks(name):
     )
     with pytest.raises(ValueError, match=rf"{name}: Recipe.carry has no '\w+'; give it terms.CARRY\['{name}'\]"):
         getattr(terms, name)(1.0).fn(empty)
+
+
+@pytest.mark.parametrize(
+    "term, says",
+    [
+        (terms.feature_matching(), "feature_matching: D says no features; let it return .logits, class logits or None"),
+        (terms.ac_gan("g"), "ac_gan: D says no classes"),
+        (terms.multi_hinge("d"), "multi_hinge: D says no classes"),
+        (terms.d2d_ce("d", proxies=lambda p: p), "d2d_ce: D says no features"),
+    ],
+)
+def test_a_discriminator_without_what_a_term_compares_is_named(term, says):
+    r = Round(*[None] * len(Round._fields))._replace(real_out=Verdict(np.zeros(2)), fake_out=Verdict(np.zeros(2)))
+    with pytest.raises(ValueError, match=says):
+        term.fn(r)
