@@ -159,3 +159,8 @@ def test_bad_input(call, kind, words):
         call(rule.features(0, 50), frechet.start_moments(24))
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, UserError) == (kind is UserError)
+
+
+def test_arrays_in_place_of_moments_are_refused():
+    with pytest.raises(ValueError, match="frechet: give the moments of two sets of features"):
+        frechet.frechet(np.ones((9, 2)), np.ones((9, 2)))

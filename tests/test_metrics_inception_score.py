@@ -68,3 +68,8 @@ def test_bad_input(call, kind, words):
     with np.errstate(divide="ignore"), pytest.raises(kind, match=words) as caught:
         call(rule.logits())
     assert isinstance(caught.value, UserError) == (kind is UserError)
+
+
+def test_no_splits_are_refused():
+    with pytest.raises(ValueError, match="0 splits; give at least 1"):
+        inception_score(np.ones((9, 2)), splits=0)

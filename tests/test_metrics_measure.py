@@ -237,3 +237,9 @@ def test_the_picture_of_authenticity_shows_the_likest_first(digits):
     np.testing.assert_array_equal(found.pictures[:2, 0], images[[7, 31]])
     np.testing.assert_array_equal(found.pictures[:2, 1], found.pictures[:2, 0])
     assert (found.pictures[2:, 1] != found.pictures[2:, 0]).any((1, 2, 3)).all()
+
+
+@pytest.mark.parametrize("images", [np.zeros((3, 8, 8, 1)), np.zeros((8, 8, 1), np.uint8), np.zeros((0, 8, 8, 1), np.uint8)])
+def test_what_features_are_taken_of_is_checked_as_it_was_given(images):
+    with pytest.raises(ValueError, match=rf"features: images are \w+ \({len(images)}"):
+        measure.extract(features.pixels((8, 8, 1)), images)

@@ -54,6 +54,10 @@ def test_large_images_are_averaged_over_blocks():
     "call, kind, words",
     [
         (lambda: sliced_wasserstein(images(3), images(4)), ValueError, "must agree in shape"),
+        (lambda: sliced_wasserstein(images(3), images(3) / 127.5 - 1), ValueError, "images are float64 .* give uint8"),
+        (lambda: sliced_wasserstein(images(3)[..., 0], images(3)[..., 0]), ValueError, "images are uint8 .3, 8, 8.; give uint8"),
+        (lambda: sliced_wasserstein(images(3), images(3), directions=0), ValueError, "0 directions, side 32; give at least 1"),
+        (lambda: sliced_wasserstein(images(3), images(3), side=0), ValueError, "256 directions, side 0; give at least 1"),
         (lambda: sliced(np.ones((1, 3)), np.ones((9, 3))), UserError, "real features: 1 images"),
         (lambda: sliced(np.ones((9, 3)), np.ones((9, 2))), ValueError, "differ in width"),
         (lambda: sliced(np.ones((9, 3)), np.ones((9, 3)), directions=1), ValueError, "at least 2"),

@@ -111,7 +111,9 @@ def frechet_distance(mean1, cov1, mean2, cov2) -> float:
 
 
 def frechet(real: Moments, fake: Moments, *, ddof: int = 1) -> float:
-    """`frechet_distance` of two sets of features, given their moments; `ddof` as in `mean_cov`."""
+    """`frechet_distance` of two sets of features, given their moments (`moments_of`); `ddof` as in `mean_cov`."""
+    if not (isinstance(real, Moments) and isinstance(fake, Moments)):
+        raise ValueError("frechet: give the moments of two sets of features, frechet(moments_of(real), moments_of(fake))")
     few, many = sorted((real, fake), key=lambda m: m.n)  # the smaller set is the one that may be singular
     return frechet_distance(*mean_cov(few, ddof=ddof), *mean_cov(many, ddof=ddof))
 

@@ -18,9 +18,11 @@ def inception_score(logits, *, splits: int = 10, seed: int | None = 2020, probab
       (mean, standard deviation) over the parts, as papers print it; 1 where all images get one distribution, K where they
       are sure and evenly spread.
     Raises:
-      UserError: fewer than 2 images a split, NaN. ValueError: probabilities that are none.
+      UserError: fewer than 2 images a split, NaN. ValueError: probabilities that are none, fewer than 1 split.
     Source: Salimans et al. 2016, section 4 (10 parts of 5000 images); in float64.
     """
+    if splits < 1:
+        raise ValueError(f"inception_score: {splits} splits; give at least 1")
     x = rows("class logits", logits, 2 * splits, f"the Inception score with {splits} splits")
     n = len(x)
     if probabilities and ((x < 0).any() or abs(x.sum(axis=1, dtype=np.float64) - 1).max() > 1e-4):

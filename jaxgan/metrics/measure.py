@@ -75,7 +75,10 @@ def _forward(forward, channels, params, images):
 
 
 def extract(which: features.Extractor, images: np.ndarray) -> Rows:
-    """Features of images uint8 [n, H, W, C], on all devices of this process."""
+    """Features of images uint8 [n, H, W, C], on all devices of this process. ValueError where they are no such images."""
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
+        raise ValueError(f"features: images are {images.dtype} {images.shape}; give uint8 [n, H, W, C], at least one")
     pieces = list(parallel.in_chunks(_forward, (which.forward, which.channels), which.params, (images,), CHUNK))
     joined = [np.concatenate(part) if part[0] is not None else None for part in zip(*pieces, strict=True)]
     return Rows(*joined)

@@ -66,6 +66,8 @@ def named(names) -> dict[str, Protocol]:
     Raises:
       UserError: an unknown name.
     """
+    if isinstance(names, str):
+        raise UserError(f"metrics are a tuple of names, such as ('fd2k',), not the text {names!r}")
     full = [SHORT.get(name, name) for name in names]
     for name in full:
         if name not in PROTOCOLS:

@@ -19,10 +19,15 @@ def sliced_wasserstein(real, fake, *, seed: int = 0, directions: int = 256, side
       In grey levels (0..255), computed in float64; 0 for equal sets. A constant added to every pixel counts about
       0.8 times itself. It sees placement, contrast and missing modes, not sharpness; compare it within one set only.
     Raises:
-      ValueError: the sets differ in shape.
+      ValueError: the sets are not uint8 images, or differ in shape; fewer than 1 direction.
     Source: Bonneel et al. 2015, section 3; Rabin et al. 2011.
     """
     real, fake = np.asarray(real), np.asarray(fake)
+    for x in (real, fake):
+        if x.dtype != np.uint8 or x.ndim != 4:
+            raise ValueError(f"images are {x.dtype} {x.shape}; give uint8 [n, H, W, C]. `sliced` takes rows of any numbers")
+    if directions < 1 or side < 1:
+        raise ValueError(f"sliced_wasserstein: {directions} directions, side {side}; give at least 1 of each")
     if real.shape != fake.shape:
         raise ValueError(f"real and fake images must agree in shape; they are {real.shape} and {fake.shape}")
     real, fake = (_shrink(x, side).reshape(len(x), -1) for x in (real, fake))
