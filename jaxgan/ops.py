@@ -256,7 +256,7 @@ def _pads(name, n, k, stride, padding, axis):
     if padding == "SAME":
         total = max((-(-n // stride) - 1) * stride + k - n, 0)
         return total // 2, total - total // 2
-    if isinstance(padding, str) or len(padding) != 2 or any(len(p) != 2 for p in padding):
+    if not isinstance(padding, tuple | list) or len(padding) != 2 or any(np.shape(p) != (2,) for p in padding):
         raise ValueError(f"{name}: padding must be 'SAME', 'VALID' or ((low, high), (low, high)), not {padding!r}")
     return tuple(padding[axis])
 

@@ -48,6 +48,8 @@ def upfirdn(x, taps, *, up=1, down=1, pad=(0, 0), gain=1.0):
         raise ValueError(f"upfirdn: x is {x.dtype}; convert images to floats first")
     if x.ndim != 4 or min(up, down) != 1:
         raise ValueError(f"upfirdn: x {x.shape} must be [B, H, W, C], and one of up={up}, down={down} must be 1")
+    if np.shape(pad) != (2,):
+        raise ValueError(f"upfirdn: pad is {pad}; give (low, high), the same for both axes")
     sizes = [(n * up + pad[0] + pad[1] - len(taps)) // down + 1 for n in x.shape[1:3]]
     if min(sizes) < 1:
         raise ValueError(f"upfirdn: the {len(taps)} taps do not fit images of {x.shape[1]}x{x.shape[2]} padded by {tuple(pad)}")

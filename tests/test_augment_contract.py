@@ -186,3 +186,17 @@ def test_every_name_has_draws_of_its_own():
     assert len(seen) == len(SALTS)
     numbers = {"rotate": 0, "brightness": 4, "ada_xflip": 9, "ada_cutout": 23, "apa": 24, "attentive_cutmix": 28}
     assert {name: SALTS[name] for name in numbers} == numbers  # as saved runs have them
+
+
+@pytest.mark.parametrize(
+    "call, says",
+    [
+        (lambda x: augment.pipeline("flip"), 'a tuple of names, such as ."flip",., not the text "flip"'),
+        (lambda x: augment.pipeline(("rotate",), rotate=10), 'options of "rotate" are a dict'),
+        (lambda x: augment.diffaugment(jax.random.key(0), x, 1.0, policy="color,cutout"), "policy is a tuple of names"),
+        (lambda x: augment.attentive_crop(jax.random.key(0), x, None, 1.0), "saliency is None; give `augment.saliency"),
+    ],
+)
+def test_text_for_names_and_nothing_for_a_map_are_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call(jnp.zeros((2, 8, 8, 1)))

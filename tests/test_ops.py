@@ -369,3 +369,9 @@ def test_misuse_is_named():
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+@pytest.mark.parametrize("padding", [1, (1, 1), "same"])
+def test_a_padding_that_is_none_is_refused(padding):
+    with pytest.raises(ValueError, match="conv: padding must be 'SAME', 'VALID'"):
+        ops.conv(jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 1)), padding=padding)

@@ -148,3 +148,9 @@ def test_misuse_is_named():
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+def test_a_pad_that_is_not_of_both_axes_is_refused():
+    for pad in ((1, 1, 1, 1), 1):  # the official upfirdn2d takes four, of which two would be dropped
+        with pytest.raises(ValueError, match="upfirdn: pad is .* give .low, high., the same for both axes"):
+            resample.upfirdn(jnp.zeros((1, 4, 4, 1)), (1, 2, 1), pad=pad)

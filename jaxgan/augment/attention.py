@@ -177,6 +177,8 @@ def _seek(telling, **choices):
 
 
 def _check_saliency(x, saliency):
+    if saliency is None:
+        raise ValueError("saliency is None; give `augment.saliency(critic, x)`")
     if saliency.shape != x.shape[:3] or not jnp.issubdtype(saliency.dtype, jnp.floating):
         raise ValueError(f"saliency must be floating {x.shape[:3]}, got {saliency.dtype} {saliency.shape}")
 

@@ -98,6 +98,8 @@ def diffaugment(key, x, p, *, policy=("color", "translation", "cutout")):
     Returns:
       [B, H, W, C] in x's dtype; not clipped.
     """
+    if isinstance(policy, str):
+        raise UserError(f'policy is a tuple of names, such as ("color", "cutout"), not the text "{policy}"')
     for name in policy:
         if name not in POLICY:
             raise UserError(f'diffaugment has no policy "{name}"; it has: {", ".join(POLICY)}')

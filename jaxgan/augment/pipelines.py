@@ -39,6 +39,8 @@ def pipeline(names, *, fill="reflect", **options):
     Raises:
       UserError: unknown or repeated name, wrong order, options of a name that is not on, unknown option.
     """
+    if isinstance(names, str):
+        raise UserError(f'augmentations are a tuple of names, such as ("flip",), not the text "{names}"')
     names = tuple(names)
     _check(names, options)
     runs = []  # [(is affine, [(name, options), ...])], neighbouring affine ones together
@@ -81,6 +83,8 @@ def _check(names, options):
         if name not in names:
             raise UserError(f'options for augmentation "{name}", which is not among {", ".join(names) or "(none)"}')
         function = {**DRAWS, **PLAIN, **ATTENTIVE}[name]
+        if not isinstance(given, dict | None):
+            raise UserError(f'options of "{name}" are a dict such as {{"max_degrees": 10}}, not {given!r}')
         known = [k for k, v in inspect.signature(function).parameters.items() if v.kind is v.KEYWORD_ONLY]
         for option in given or {}:
             if option not in known:
