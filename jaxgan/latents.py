@@ -182,6 +182,8 @@ def checked(generator: nn.Module, latents: Latents, noise: str | None) -> tuple[
     """Code, labels as `labels_of` gives them and keys. UserError where they, or the noise, do not fit the generator."""
     if not generator.z_dim:
         raise UserError(SOURCES)
+    if not isinstance(latents, Latents):
+        raise UserError(f"latents: a {type(latents).__name__}; give Latents, such as latents(n)._replace(code=...)")
     check_noise(generator, noise)
     shape = (generator.layers, generator.w_dim) if has_styles(generator) else (generator.z_dim,)
     code = np.asarray(latents.code, np.float32)

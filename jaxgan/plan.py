@@ -81,6 +81,8 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     source = shuffled(source, settings.seed) if settings.hold_out else source  # the last ones are held out
     made = design(source.shape, source.classes if source.inputs is None else source.inputs.shape)
     stages = (made,) if isinstance(made, Design) else made
+    if not isinstance(stages, tuple) or not stages or not all(isinstance(stage, Design) for stage in stages):
+        raise ValueError(f"design returned {made!r:.80}; give a jaxgan.settings.Design, or a tuple of the stages'")
     stages = tuple(s._replace(recipe=s.recipe._replace(posthoc=settings.posthoc)) for s in stages)
     stages, frozen = transfer.freeze(settings.freeze, stages) if settings.freeze else (stages, "")
     _check_recipes([s.recipe for s in stages], settings, pairs=source.inputs is not None)
@@ -208,6 +210,8 @@ def _open(settings: Settings) -> Source:
         source = settings.open_data(update)
     finally:
         close()
+    if not isinstance(source, Source):
+        raise UserError(f"open_data returned a {type(source).__name__}; give a Source, such as data.of_arrays(images)")
     for one in (source, source.inputs):
         if one is not None:
             check_source(one)

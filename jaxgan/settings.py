@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from typing import Any, Literal, NamedTuple
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from jaxgan.data import Source, open_source
 from jaxgan.data.source import Progress
@@ -128,8 +129,22 @@ ABOVE_0 = {
 which is the paper's where a config has one (`method.check` refuses it elsewhere)."""
 
 
+def _check_types(settings: Settings) -> None:
+    """UserError for a value that the command line would not have taken."""
+    for field in dataclasses.fields(settings):
+        value, kind = getattr(settings, field.name), field.type
+        name = f"--{field.name.replace('_', '-')} {value!r}"
+        if get_origin(kind) is Literal and value not in get_args(kind):
+            raise UserError(f"{name}: give one of {', '.join(map(str, get_args(kind)))}")
+        if kind in (int, float) and not isinstance(value, Integral if kind is int else Real):
+            raise UserError(f"{name}: give a {'whole ' * (kind is int)}number")
+        if get_origin(kind) is tuple and isinstance(value, str):
+            raise UserError(f"{name}: give a tuple, ({value!r},)")
+
+
 def check_numbers(settings: Settings) -> None:
-    """UserError for a number that no config has a meaning for."""
+    """UserError for a value of another type than its field's, or a number that no config has a meaning for."""
+    _check_types(settings)
     for field in dataclasses.fields(settings):
         name, value = f"--{field.name.replace('_', '-')}", getattr(settings, field.name)
         for number in value if isinstance(value, tuple) else (value,):

@@ -15,7 +15,7 @@ from PIL import Image
 
 import jaxgan.data.files
 import jaxgan.data.source
-from jaxgan.data import check_source, open_source, read_all, summary
+from jaxgan.data import check_source, of_arrays, open_source, read_all, summary
 from jaxgan.errors import UserError
 
 
@@ -326,6 +326,8 @@ def test_a_set_of_ones_own_is_checked(classes):
         ({"labels": np.full(5, 2, np.int32)}, "in .0, 2."),
         ({"labels": np.zeros(5)}, "labels float64"),
         ({"labels": [0] * 5}, "labels list .5,."),
+        ({"read": iter(())}, "read is a tuple_iterator; give a function, indices -> uint8 images"),
+        ({"n": 0}, "0 image.s.; a set needs at least two"),
         ({"labels": np.zeros((5, 3), np.float32)}, "labels float32 .5, 3."),
     ):
         with pytest.raises(UserError, match=says):
@@ -531,3 +533,29 @@ def test_zip_with_a_wrong_checksum(tmp_path):
     data[200] ^= 255  # a pixel: the image still decodes
     Path(path).write_bytes(data)
     refused("0.bmp is broken .*CRC", path)
+
+
+def test_arrays_are_a_source_and_other_images_are_another():
+    images = np.random.default_rng(0).integers(0, 256, (5, 6, 8, 3), np.uint8)
+    source = of_arrays(images, [0, 1, 1, 0, 2], class_names=("a", "b", "c"))
+    check_source(source)
+    assert (source.name, source.n, source.shape, source.classes, source.class_names) == ("arrays", 5, (6, 8, 3), 3, tuple("abc"))
+    np.testing.assert_array_equal(source.read(np.array([4, 0])), images[[4, 0]])
+    assert images.flags.writeable and of_arrays(images[..., 0]).shape == (6, 8, 1) and of_arrays(images).labels is None
+    others = images.copy()
+    others[3, 2, 1, 0] ^= 1
+    prints = [of_arrays(x, c).fingerprint for x, c in ((images, None), (others, None), (images, [0] * 5), (images.copy(), None))]
+    assert len(set(prints)) == 3 and prints[0] == prints[3]
+    vectors = of_arrays(images, np.ones((5, 7)))
+    check_source(vectors)
+    assert vectors.classes == 7 and vectors.labels.dtype == np.float32
+    for args, says in (
+        ((images / 255,), "arrays is float64 .* must be uint8"),
+        ((images.transpose(0, 3, 1, 2),), "use x.transpose"),
+        ((images, [0, 1]), "arrays: labels is int64 .2.; labels must be 5 classes"),
+        ((images[:1],), "at least two"),
+    ):
+        with pytest.raises(UserError, match=says):
+            of_arrays(*args)
+    with pytest.raises(UserError, match="2 class_names for 3 classes"):
+        of_arrays(images, [0, 1, 1, 0, 2], class_names=("a", "b"))

@@ -85,3 +85,9 @@ def test_a_run_on_label_vectors_draws_from_them():
     codes = run.latents(6, seed=1)
     assert {tuple(c) for c in codes.c} <= {tuple(c) for c in vectors}
     np.testing.assert_allclose(run.images(codes), run.sample(6, seed=1).astype(int), atol=1)
+
+
+def test_an_array_in_place_of_latents_is_refused():
+    generator = residual.Generator((8, 8, 1), z_dim=3)
+    with pytest.raises(UserError, match="latents: a ndarray; give Latents"):
+        latents.images(generator, {}, np.zeros((2, 3)))

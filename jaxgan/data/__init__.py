@@ -1,7 +1,8 @@
 """Image sets as `Source`s, and the order in which a run sees their images. Never imports jax."""
 
+from jaxgan.data.arrays import of_arrays
 from jaxgan.data.open import open_source
 from jaxgan.data.pairs import open_pairs
 from jaxgan.data.source import Source, check_source, read_all, shuffled, summary
 
-__all__ = ["Source", "check_source", "open_pairs", "open_source", "read_all", "shuffled", "summary"]
+__all__ = ["Source", "check_source", "of_arrays", "open_pairs", "open_source", "read_all", "shuffled", "summary"]

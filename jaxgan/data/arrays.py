@@ -108,6 +108,26 @@ def _digit_rows() -> np.ndarray:
     return np.column_stack([*load_digits(return_X_y=True)])
 
 
+def of_arrays(images, labels=None, *, name: str = "arrays", class_names: tuple[str, ...] = ()) -> Source:
+    """A Source of images in memory.
+
+    Args:
+      images: uint8 [n, H, W] or [n, H, W, C], C in 1, 3, 4; not copied, so leave them as they are.
+      labels: classes, integers [n] from 0 on; vectors, numbers [n, K]; or None.
+      name: for messages and `config.json`.
+      class_names: as many as there are classes; () for "0", "1", ...
+    Raises:
+      UserError: no such images or labels, or fewer than two images.
+    """
+    images = _as_images(np.asarray(images), name)
+    labels = None if labels is None else _as_labels(np.asarray(labels), len(images), f"{name}: labels")
+    how = dict(size=None, channels=images.shape[3], background=(255, 255, 255), skip_broken=False)
+    source = array_source(images.view(), labels, name, name=name, progress=lambda done, total: None, **how)
+    if class_names and len(class_names) != source.classes:
+        raise UserError(f"{name}: {len(class_names)} class_names for {source.classes} classes; give one each")
+    return source._replace(class_names=tuple(class_names)) if class_names else source
+
+
 def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, size, channels, **rest) -> Source:
     """A Source of an array; it is taken as it is unless size, channels or transparency ask for work.
 

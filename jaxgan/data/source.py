@@ -51,6 +51,10 @@ class Items(NamedTuple):
 
 def check_source(source: Source) -> None:
     """UserError where a set is not what it says: for those that do not come from `open_source`."""
+    if not callable(source.read):
+        raise UserError(f"{source.name}: read is a {type(source.read).__name__}; give a function, indices -> uint8 images")
+    if source.n < 2:
+        raise UserError(f"{source.name}: {source.n} image(s); a set needs at least two")
     ends = source.read(np.array([0, source.n - 1]))
     if ends.dtype != np.uint8 or ends.shape != (2, *source.shape):
         raise UserError(f"{source.name}: its images are read as {ends.dtype} {ends.shape[1:]}, not as uint8 {source.shape}")
