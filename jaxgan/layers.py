@@ -61,7 +61,9 @@ def _nearest_sizes(height, width):
 
 
 def check_input(name, array, tail):
-    """Raises ValueError unless array is [B, *tail]."""
+    """Raises ValueError unless array is [B, *tail], of floats: a network takes pixels 0..255 without a word, and errs."""
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(f"{name} is {array.dtype}; give floats, images in [-1, 1] (x / 127.5 - 1)")
     if array.ndim != len(tail) + 1 or array.shape[1:] != tuple(tail):
         raise ValueError(f"{name} must be [B, {', '.join(map(str, tail))}], not {list(array.shape)}")
 

@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from jaxgan import ops
 from jaxgan.errors import UserError
-from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size, one_hot_labels
+from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size, check_input, one_hot_labels
 
 
 def draw(seed, *shape):
@@ -202,3 +202,9 @@ def test_dropout_rests_and_complains():
             Dropout(0.3).apply({}, x, wrong, True)
     with pytest.raises(ValueError, match="rate"):
         Dropout(1.0).apply({}, x, KEYS, True)
+
+
+def test_pixels_of_eight_bits_are_no_input_of_a_network():
+    with pytest.raises(ValueError, match=r"x is uint8; give floats, images in .-1, 1. .x / 127.5 - 1."):
+        check_input("x", np.zeros((2, 8, 8, 1), np.uint8), (8, 8, 1))
+    check_input("x", jnp.zeros((2, 8, 8, 1), jnp.bfloat16), (8, 8, 1))
