@@ -30,8 +30,8 @@ def signs(key: str) -> np.ndarray:
     Raises:
       ValueError: an empty key.
     """
-    if not key:
-        raise ValueError("key is empty; give a secret text")
+    if not key or not isinstance(key, str):
+        raise ValueError(f"key is {'empty' if not key else f'a {type(key).__name__}'}; give a secret text")
     stream = hashlib.shake_256(b"jaxgan watermark 1\0" + key.encode()).digest(TILE * TILE // 8)
     return 2 * np.unpackbits(np.frombuffer(stream, np.uint8)).reshape(TILE, TILE).astype(np.float32) - 1
 

@@ -141,6 +141,8 @@ def test_what_is_no_image_no_key_or_no_strength_is_refused():
             watermark.embed(bad, "k")
     with pytest.raises(ValueError, match="key is empty"):
         watermark.detect(images, "")
+    with pytest.raises(ValueError, match="key is a int; give a secret text"):
+        watermark.embed(images, 3)
     for strength in (0.9, -1, math.inf, math.nan):
         with pytest.raises(ValueError, match="strength is"):
             watermark.embed(images, "k", strength)
