@@ -5,6 +5,7 @@ et al. 2017) need nothing of their own: a recipe has one optimiser a player, eac
 """
 
 from functools import partial
+from numbers import Real
 from typing import NamedTuple
 
 import jax
@@ -29,9 +30,12 @@ def scheduled(make, **hyper):
     Returns:
       A GradientTransformationExtraArgs; `update` takes `kimg=` [] (needed only when there is a schedule).
     Raises:
-      ValueError: at the update, a schedule without `kimg=`.
+      UserError: a negative number, or b1 or b2 of 1 or more. ValueError: at the update, a schedule without `kimg=`.
     Source: optax's `inject_hyperparams` does this by a step count kept in its state; ours is a function of kimg alone.
     """
+    for name, value in hyper.items():
+        if isinstance(value, Real) and (value < 0 or (name in ("b1", "b2") and value >= 1)):
+            raise UserError(f"{name}: {value} is not a number that it can be; give one of at least 0, and b1 and b2 below 1")
     now = lambda kimg: {name: value(kimg) if callable(value) else value for name, value in hyper.items()}
     moving = sorted(name for name, value in hyper.items() if callable(value))
 

@@ -72,6 +72,12 @@ def test_numbers_give_optax_bit_for_bit(ours, theirs):
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize("given", [{"lr": -1e-3}, {"lr": 1e-3, "b1": 1.0}, {"lr": 1e-3, "b2": -0.1}])
+def test_numbers_that_cannot_be_are_refused(given):
+    with pytest.raises(UserError, match="not a number that it can be"):
+        optim.adam(**given)
+
+
 def test_adam_and_adamw_match_the_paper():
     rule = partial(adam_rule, lr=1e-2, b1=0.5, b2=0.99, eps=1e-8)
     assert_close(run(optim.adam(1e-2, 0.5, 0.99))[0], numpy_run(rule))
