@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from jaxgan.metrics.protocols import PROTOCOLS
 from jaxgan.whole import write_whole
 
 
@@ -98,9 +97,9 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
         "sliced Wasserstein distance (grey levels)": [n for n in names if n == "swd"],
         "distance to the targets, L1 (grey levels)": [n for n in names if n == "l1"],
         "likeness to the targets, PSNR (dB)": [n for n in names if n == "psnr"],
-        **{name: [name] for name in names if name.partition("/")[0] in PROTOCOLS},
-        "images per second": [n for n in names if n == "img_per_s"],
     }
+    rest = [n for n in names if n not in ("img_per_s", *sum(panels.values(), []))]  # metrics, and what terms of one's own log
+    panels |= {name: [name] for name in rest} | {"images per second": [n for n in names if n == "img_per_s"]}
     panels = {title: chosen for title, chosen in panels.items() if chosen}
     if not panels:
         return

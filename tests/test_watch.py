@@ -40,7 +40,7 @@ def test_lines_that_cannot_be_read_are_left_out_and_those_after_a_checkpoint_cut
 def test_one_point_of_a_curve_is_seen_and_a_single_penalty_has_its_name(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
-    row = {"step": 1, "kimg": 1.0, "seconds": 1.0, "d/adv": 1.0, "g/adv": 1.0, "d/r1": 2.0, "swd": 3.0}
+    row = {"step": 1, "kimg": 1.0, "seconds": 1.0, "d/adv": 1.0, "g/adv": 1.0, "d/r1": 2.0, "swd": 3.0, "my_fd": 4.0}
     watch.draw_curves([row], tmp_path / "curves.png")
     watch.draw_curves([row, row | {"kimg": 2.0}], tmp_path / "curves.png")
     marks = [{line.get_marker() for axes in figure.axes for line in axes.lines} for figure in drawn]
@@ -49,6 +49,7 @@ def test_one_point_of_a_curve_is_seen_and_a_single_penalty_has_its_name(tmp_path
         axes.get_title(): axes.get_legend() and [t.get_text() for t in axes.get_legend().get_texts()] for axes in drawn[0].axes
     }
     assert named["penalties and other terms"] == ["d/r1"] and named["losses"] == ["d/adv", "g/adv"]
+    assert "my_fd" in named  # a metric, or what a term logs, of one's own
 
 
 def test_grids_of_less_than_a_kimg_do_not_replace_one_another(tmp_path):
