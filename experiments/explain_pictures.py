@@ -32,11 +32,18 @@ def scorer(critic, x, c):
         judge(x)
     except ValueError as e:
         raise UserError(f"--n {len(x)}: this discriminator does not take as many images at once ({e}); try 8") from None
+    f = alone(judge, x)
+    if f is not judge:
+        print(f"this discriminator judges an image by the others of its batch too; each is judged among these {len(x)}")
+    return f
+
+
+def alone(judge, x):
+    """`judge`, images [B, ...] -> [B], itself; where it mixes images, jitted and with the others as they are in x."""
     try:
         if len(x) > 1:
             penalties.check_critic_is_per_image(judge, x)
     except ValueError:
-        print(f"this discriminator judges an image by the others of its batch too; each is judged among these {len(x)}")
         return jax.jit(explain.in_company(judge, jnp.asarray(x)))
     return judge
 
@@ -136,9 +143,9 @@ def attack(args, critic, shown):
         tell(f"{title}: its logit passes the median {other} one of its class", "logit", found["logits"], found)
         pictures.append((x, moved))
     classes = critic.judge(jnp.asarray(shown["real"][:n]), c).classes
-    if classes is not None and np.ndim(c) == 1:
+    if classes is not None and classes.shape[1] > 1 and np.ndim(c) == 1:  # of a single class there is no other
         x = jnp.asarray(shown["real"][:n])
-        found, moved = curve(args, jax.jit(partial(wrong_class, critic, c)), x, np.zeros(n))
+        found, moved = curve(args, alone(jax.jit(partial(wrong_class, critic, c)), x), x, np.zeros(n))
         found["margins"] = [-score for score in found.pop("scores")]
         numbers["class"] = found
         tell("real images that D's class head should take for another class", "margin", found["margins"], found)

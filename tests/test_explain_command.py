@@ -132,6 +132,38 @@ def test_a_critic_that_mixes_images_is_asked_image_by_image(capsys):
         explain_pictures.scorer(critic, jnp.zeros((5, 2, 2, 1)), None)
 
 
+class Classifies(nn.Module):
+    """Each class is a pixel; with `mixes` the others of the batch count too."""
+
+    classes: int
+    mixes: float = 0.0
+
+    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+        pixels = x.reshape(len(x), -1)
+        return pixels.sum(1), pixels[:, : self.classes] + self.mixes * pixels[::-1, : self.classes], None
+
+
+def attacked_classes(module, n=2):
+    """What the attack says of the class head, of images of class 0 whose first two pixels are 0.4 apart."""
+    x = np.zeros((2 * n, 2, 2, 1), np.float32)
+    x[:, 0, 0], x[:, 0, 1] = 0.2, -0.2
+    shown = {"real": x, "fake": -x, "labels": np.zeros(2 * n, np.int32)}
+    args = experiments.explain.Arguments(run="", n=n, attack_steps=2)
+    numbers = explain_pictures.attack(args, restore.Critic(module, {}, {}, 0), shown)[1]
+    json.dumps(numbers, allow_nan=False)
+    return numbers.get("class")
+
+
+def test_one_class_cannot_be_taken_for_another():
+    assert attacked_classes(Classifies(1)) is None
+    np.testing.assert_allclose(attacked_classes(Classifies(2))["median_level"], 0.2 * 127.5, rtol=1e-3)
+
+
+def test_an_image_whose_class_hangs_on_the_others_is_attacked_among_them_as_they_are():
+    """Its own pixels must bridge 0.8; if the other one moved as well, half of it would do."""
+    np.testing.assert_allclose(attacked_classes(Classifies(2, mixes=1.0))["median_level"], 0.4 * 127.5, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     "args, says",
     [
