@@ -93,6 +93,8 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     names = tuple(sorted({name for s in stages for name in trace(s, source)}))
     meter = ready(settings.metrics, whole, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
     trained = any(path.name.isdigit() for path in directory.glob("checkpoints/*"))
+    if not trained:
+        _check_vectors(stages[-1], source)
     start = _start(settings.init, stages) if settings.init and not trained else None
     config = _described(name, settings, stages, source, start)
     if found and trained:
@@ -174,6 +176,18 @@ def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> No
         raise UserError(f"--hold-out {settings.hold_out}: this recipe {need}")
     if settings.posthoc and len(recipes) > 1:
         raise UserError("--posthoc adds averages up, and those of networks that grow differ in shape; leave it out")
+
+
+def _check_vectors(design: Design, source: Source) -> None:
+    """UserError where label vectors are zero and D says 0 of such images whatever they show: neither player would learn them."""
+    if source.labels is None or source.labels.ndim == 1 or not getattr(design.discriminator, "zero_without_label", False):
+        return
+    zero = int((~source.labels.any(1)).sum())
+    if zero:
+        raise UserError(
+            f"{source.name}: the label vectors of {zero} of {source.n} images are all 0, of which this discriminator says 0 "
+            "whatever they show; give all vectors one number more that is 1, or take stylegan2, sngan or another config"
+        )
 
 
 @partial(jax.jit, static_argnames="design")

@@ -1,12 +1,15 @@
 """Training and sampling on label vectors: several labels an image, numbers, an embedding."""
 
+import jax
 import numpy as np
 import pytest
 
 import jaxgan
-from jaxgan import label_vectors
+from experiments.configs import objective
+from jaxgan import label_vectors, plan
 from jaxgan.data import Source
 from jaxgan.errors import UserError
+from jaxgan.models import r3gan, residual, stylegan
 from tests.commands import run
 
 VECTORS = np.random.default_rng(1).uniform(-1, 1, (96, 3)).astype(np.float32)
@@ -44,6 +47,37 @@ def test_another_file_of_that_name_is_one_line(tmp_path):
         (tmp_path / label_vectors.NAME).write_text(text)
         with pytest.raises(UserError, match="not label vectors, float32"):
             label_vectors.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        residual.Discriminator((8, 8, 1), 3, patch=2, width=4),
+        residual.Discriminator((8, 8, 1), 3, patch=2, width=4, spectral=True),
+        r3gan.Discriminator((8, 8, 1), 3, width=4, channels=(4, 4), cardinality=(2, 2), blocks=(1, 1)),
+        stylegan.Discriminator((8, 8, 1), 3, channel_base=32, channel_max=4),
+    ],
+)
+def test_a_discriminator_says_whether_no_label_leaves_it_nothing_to_say(made):
+    x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
+    variables = made.init(jax.random.key(0), x, VECTORS[:4])
+    # Biases may start at 0, and those are learned.
+    params = jax.tree.map(lambda a: a + 0.1, variables["params"])
+    logits = made.apply(variables | {"params": params}, x, np.zeros((4, 3), np.float32))
+    assert made.zero_without_label == (not np.asarray(logits).any())
+
+
+def test_images_without_any_label_are_refused_where_they_could_not_be_learned(tmp_path):
+    """Else the logit of these, real or generated, is 0 in every step: no gradient, and noise for images."""
+    labels = VECTORS.copy()
+    labels[:5] = 0
+    np.savez(tmp_path / "set.npz", images=np.zeros((96, 8, 8, 1), np.uint8), labels=labels)
+    small = ["--data", tmp_path / "set.npz", "--size", "8", "8", "--width", "4", "--batch", "4"]
+    code, _, err = run("train", "digits", *small, "--run-dir", tmp_path / "run")
+    assert code == 2 and "the label vectors of 5 of 96 images are all 0" in err and len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+    settings = objective.Config(norm="spectral", penalty=(), augment=())
+    plan._check_vectors(settings.design((8, 8, 1), 3), source(labels, 3))
 
 
 @pytest.fixture(scope="module")

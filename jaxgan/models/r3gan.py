@@ -93,6 +93,11 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
     float32_stages: int = 1
 
+    @property
+    def zero_without_label(self) -> bool:
+        """Whether the logit under a label vector of zeros is 0 whatever the image."""
+        return bool(self.classes)
+
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
         """x [B, H, W, C]; c: see `layers.Embed` -> logits [B], float32."""

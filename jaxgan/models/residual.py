@@ -87,6 +87,11 @@ class Discriminator(nn.Module):
     head: str = ""
     dtype: Any = jnp.float32
 
+    @property
+    def zero_without_label(self) -> bool:
+        """Whether the logit under a label vector of zeros is 0 whatever the image."""
+        return bool(self.classes) and not (self.head or self.spectral)
+
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
         """x [B, H, W, C] -> logits [B], float32, or what `heads.Head` says of the kind."""

@@ -124,6 +124,11 @@ class Discriminator(nn.Module):
     group: int = 4
     dtype: Any = jnp.float32
 
+    @property
+    def zero_without_label(self) -> bool:
+        """Whether the logit under a label vector of zeros is 0 whatever the image."""
+        return bool(self.classes)
+
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
         """x [B, H, W, C] in [-1, 1] -> logits [B], float32."""
