@@ -58,7 +58,8 @@ def main() -> None:
         else:
             write_whole(out, lambda file: file.write(data))
     if weights:
-        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).sample(64)")
+        use = "sample(64)" if generator.z_dim else "translate(sources)"
+        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).{use}")
         return
     size = ", ".join(map(str, generator.shape))
     if generator.z_dim:

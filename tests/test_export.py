@@ -77,13 +77,18 @@ def test_truncation_and_noise_of_styles():
         np.testing.assert_allclose(call(z, np.float32(psi)), ours, atol=1)
 
 
-def test_a_generator_of_source_images():
+def test_a_generator_of_source_images(tmp_path, monkeypatch, capsys):
     g = pix2pix.Generator((8, 8, 1), width=4)
     v, x = variables(g), np.random.default_rng(0).integers(0, 256, (3, 8, 8, g.source_channels), np.uint8)
     call = jax_export.deserialize(bytearray(export.export_generator(g, v, platforms=("cpu",)))).call
     ours = translate.translate(g, v, x, seed=None).astype(int)
     assert ours.std() > 1
     np.testing.assert_allclose(call(x), ours, atol=1)
+    monkeypatch.chdir(tmp_path)
+    convert.save_safetensors("run.safetensors", g, v)
+    monkeypatch.setattr("sys.argv", ["export", "run.safetensors", "--out", "g.safetensors"])
+    experiments.export.main()
+    assert "jaxgan.load('g.safetensors').translate(sources)" in capsys.readouterr().out
 
 
 def test_what_cannot_be_exported_is_one_line(monkeypatch):
