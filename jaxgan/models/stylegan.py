@@ -96,7 +96,8 @@ class Generator(nn.Module):
         for i in range(doublings + 1):
             features, name = features_at(self, i), f"b{base[0] << i}"
             if i == 0:
-                x = self.param("const", nn.initializers.ones, (*base, features), jnp.float32).astype(self.dtype)
+                # In float32 as far as AdaIN, which enlarges what differs from its first value, 1, however little that is.
+                x = self.param("const", nn.initializers.ones, (*base, features), jnp.float32)
                 x = jnp.broadcast_to(x[None], (w.shape[0], *x.shape))
             else:
                 x = blur(conv(features, resample="up", name=f"{name}_conv0")(x))
