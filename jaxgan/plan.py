@@ -235,7 +235,8 @@ def _open(settings: Settings) -> Source:
         h, w, _ = source.shape
         raise UserError(f"--jitter {settings.jitter}: the images are {h}x{w}; give {min(h, w)} or less")
     if settings.batch > (source.n - settings.hold_out) * (2 if settings.mirror else 1):
-        raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images")
+        held = f", {settings.hold_out} of them held out" * bool(settings.hold_out)
+        raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images{held}")
     return source
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxgan import checkpoint, disk, label_vectors, parallel, sample, translate, watch
+from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.metrics import measure
 from jaxgan.metrics.sliced import sliced_wasserstein
@@ -123,7 +124,9 @@ class Report:
     def _pictures(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
         n, seed = len(self.reference), self.run.settings.seed
-        images = sample.sample(generator, variables, max(n, 64), seed=seed, label=self._labels(generator, max(n, 64)))
+        images = sample.sample(
+            generator, variables, max(n, 64), seed=seed, label=self._labels(generator, self.run.source, max(n, 64))
+        )
         shown, columns = images[:64], 8
         if 1 < generator.classes <= 16 and self.vectors is None:  # a column for each class
             columns = generator.classes
@@ -131,10 +134,10 @@ class Report:
         watch.write_picture(watch.grid(shown, columns=columns), self._path(kimg))
         return {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
 
-    def _labels(self, generator, n: int) -> np.ndarray | None:
+    def _labels(self, generator, source: Source, n: int) -> np.ndarray | None:
         """What n images are drawn for: classes or label vectors as the data has them; None where there are none."""
         if self.vectors is None:
-            return label_vectors.to_measure(self.run.source, generator.classes, self.run.settings.seed, n)
+            return label_vectors.to_measure(source, generator.classes, self.run.settings.seed, n)
         return label_vectors.drawn(self.vectors, self.run.settings.seed, n)
 
     def _measured(self, at: int, generator, variables: dict, score: float) -> tuple[dict[str, float], float | None]:
@@ -148,7 +151,10 @@ class Report:
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
         limit = 0 if meter.fakes else n
         if self.inputs is None:
-            images = sample.stream(generator, variables, n, seed=settings.seed, label=self._labels(generator, n))
+            labels = self._labels(
+                generator, meter.source, n
+            )  # in its order, as `evaluate` has them, also where some are held out
+            images = sample.stream(generator, variables, n, seed=settings.seed, label=labels)
         else:
             index = translate.held_out(self.run.source, settings.hold_out, n, settings.seed)
             images = translate.of_source(generator, variables, self.run.source.inputs, index, seed=settings.seed)

@@ -299,6 +299,7 @@ def test_samples(finished, tmp_path):
         (["digits", "--kimg", "many"], "could not convert"),
         (["digits", "--batch", "0"], "above 0"),
         (["digits", "--batch", "5000"], "larger than the data"),
+        (["digits", "--hold-out", "1770"], "digits has 1797 images, 1770 of them held out"),
         (["digits", "--data", "nowhere/at/all"], "nowhere/at/all"),
         (["digits", "--accum", "3"], "nearest sizes are 30 or 33"),
         (["digits", "--size", "27", "29"], "27"),

@@ -7,8 +7,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxgan import watch
+from jaxgan import label_vectors, sample, watch
+from jaxgan.data import Source, shuffled
+from jaxgan.metrics import measure
 from jaxgan.report import Report
+from jaxgan.settings import Settings
 
 
 def test_curves_are_drawn_in_a_fiftieth_of_the_time_and_whenever_pictures_are():
@@ -76,3 +79,20 @@ def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         watch.write_picture(Image.new("L", (4, 4)), tmp_path / "out" / "a.png")
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_run_that_holds_images_out_is_measured_as_evaluate_does(tmp_path, monkeypatch):
+    """For the classes of the data in the order that it has elsewhere: the same checkpoint then has the same number."""
+    labels = np.random.default_rng(0).integers(0, 3, 40).astype(np.int32)
+    whole = Source("noise", (8, 8, 1), 40, None, labels, 3, (), "")
+    settings = Settings(seed=3, hold_out=10, kimg=1.0)
+    meter = SimpleNamespace(fakes=50, source=whole, protocols={})
+    drawn = []
+    monkeypatch.setattr(sample, "stream", lambda *_, label, **__: drawn.append(label))
+    monkeypatch.setattr(measure, "measure", lambda *_, **__: [])
+    report = Report.__new__(Report)
+    report.run = SimpleNamespace(settings=settings, meter=meter, source=shuffled(whole, 3))
+    report.directory, report.batch, report.every, report.bar = tmp_path, 8, 1, SimpleNamespace(say=lambda _: None)
+    report.inputs, report.vectors, report.said = None, None, True
+    report._measured(1, SimpleNamespace(classes=3), {}, 0.0)
+    np.testing.assert_array_equal(drawn[0], label_vectors.to_measure(whole, 3, 3, 50))
