@@ -142,7 +142,7 @@ def attack(args, critic, shown):
         numbers[f"{kind}_as_{other}"] = found
         tell(f"{title}: its logit passes the median {other} one of its class", "logit", found["logits"], found)
         pictures.append((x, moved))
-    classes = critic.judge(jnp.asarray(shown["real"][:n]), c).classes
+    classes = class_logits(critic, c, jnp.asarray(shown["real"][:n]))
     if classes is not None and classes.shape[1] > 1 and np.ndim(c) == 1:  # of a single class there is no other
         x = jnp.asarray(shown["real"][:n])
         found, moved = curve(args, alone(jax.jit(partial(wrong_class, critic, c)), x), x, np.zeros(n))
@@ -156,9 +156,15 @@ def attack(args, critic, shown):
     return watch.grid(_bytes(np.concatenate(rows)), columns=columns), numbers
 
 
+def class_logits(critic, c, x):
+    """[B, K], without that of multi_hinge's fakes, which are no class; None where D has no class head."""
+    logits = critic.judge(x, c).classes
+    return logits if logits is None else logits[:, : getattr(critic.discriminator, "classes", None)]
+
+
 def wrong_class(critic, c, y):
     """How far the best other class is ahead of the right one, [B]."""
-    logits = critic.judge(y, c).classes
+    logits = class_logits(critic, c, y)
     right = jax.nn.one_hot(c, logits.shape[1], dtype=bool)
     return jnp.where(right, -jnp.inf, logits).max(1) - jnp.where(right, logits, -jnp.inf).max(1)
 

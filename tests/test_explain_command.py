@@ -133,14 +133,16 @@ def test_a_critic_that_mixes_images_is_asked_image_by_image(capsys):
 
 
 class Classifies(nn.Module):
-    """Each class is a pixel; with `mixes` the others of the batch count too."""
+    """Each class is a pixel; with `mixes` the others of the batch count too; with `fakes` one of fakes is there, and leads."""
 
     classes: int
     mixes: float = 0.0
+    fakes: bool = False
 
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
         pixels = x.reshape(len(x), -1)
-        return pixels.sum(1), pixels[:, : self.classes] + self.mixes * pixels[::-1, : self.classes], None
+        logits = pixels[:, : self.classes] + self.mixes * pixels[::-1, : self.classes]
+        return pixels.sum(1), jnp.pad(logits, ((0, 0), (0, self.fakes)), constant_values=9.0), None
 
 
 def attacked_classes(module, n=2):
@@ -154,9 +156,11 @@ def attacked_classes(module, n=2):
     return numbers.get("class")
 
 
-def test_one_class_cannot_be_taken_for_another():
-    assert attacked_classes(Classifies(1)) is None
-    np.testing.assert_allclose(attacked_classes(Classifies(2))["median_level"], 0.2 * 127.5, rtol=1e-3)
+def test_one_class_cannot_be_taken_for_another_and_fakes_are_no_class():
+    for fakes in (False, True):
+        assert attacked_classes(Classifies(1, fakes=fakes)) is None
+        found = attacked_classes(Classifies(2, fakes=fakes))
+        np.testing.assert_allclose(found["median_level"], 0.2 * 127.5, rtol=1e-3)
 
 
 def test_an_image_whose_class_hangs_on_the_others_is_attacked_among_them_as_they_are():
