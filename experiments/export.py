@@ -59,12 +59,14 @@ def main() -> None:
             write_whole(out, lambda file: file.write(data))
     if weights:
         use = "sample(64)" if generator.z_dim else "translate(sources)"
+        use = use if trained.vectors is None else "sample(64, label=vectors)"  # the data's are kept with the run alone
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).{use}")
         return
     size = ", ".join(map(str, generator.shape))
     if generator.z_dim:
         given = [f"jax.random.normal(jax.random.key(0), (64, {generator.z_dim}))"]
-        given += [f"jax.nn.one_hot(labels, {generator.classes})"] * bool(generator.classes)
+        labels = "jax.nn.one_hot(labels, {})" if trained.vectors is None else "vectors: float32 [64, {}]"
+        given += [labels.format(generator.classes)] * bool(generator.classes)
         given += ["jax.numpy.float32(1.0)"] * latents.has_styles(generator)
     else:
         given = [f"sources: uint8 [n, {', '.join(map(str, (*generator.shape[:2], generator.source_channels)))}]"]

@@ -10,7 +10,7 @@ import pytest
 from jax import export as jax_export
 
 import experiments.export
-from jaxgan import backend, convert, export, latents, ops, translate, weights
+from jaxgan import backend, convert, export, latents, ops, restore, translate, weights
 from jaxgan.errors import UserError
 from jaxgan.models import pix2pix, residual, stylegan2
 
@@ -89,6 +89,18 @@ def test_a_generator_of_source_images(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["export", "run.safetensors", "--out", "g.safetensors"])
     experiments.export.main()
     assert "jaxgan.load('g.safetensors').translate(sources)" in capsys.readouterr().out
+
+
+def test_a_run_on_label_vectors_is_told_to_give_some(tmp_path, monkeypatch, capsys):
+    """A file draws classes by itself, one 1 among zeros, which the run may never have seen."""
+    g = residual.Generator((8, 8, 1), 3, z_dim=6, width=4)
+    trained = restore.Trained(g, variables(g), {}, 0, vectors=np.ones((5, 3), np.float32))
+    monkeypatch.setattr(restore, "load", lambda *_, **__: trained)
+    monkeypatch.chdir(tmp_path)
+    for out, says in (("g.safetensors", "sample(64, label=vectors)"), ("g.stablehlo", "(64, 6)), vectors: float32 [64, 3])")):
+        monkeypatch.setattr("sys.argv", ["export", "run", "--out", out])
+        experiments.export.main()
+        assert says in capsys.readouterr().out
 
 
 def test_what_cannot_be_exported_is_one_line(monkeypatch):
