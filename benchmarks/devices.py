@@ -41,7 +41,7 @@ def train(config: str, directory: Path, devices: int, steps: int, processes: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", default="digits-seed")
+    parser.add_argument("config", nargs="?", default="digits-tutorial")
     parser.add_argument("--steps", type=int, default=20)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,6 +1,6 @@
 """Our side of `benchmarks.peers`: the whole step as the trainer runs it, feed and meter included.
 
-`peer_jaxgan.py tutorial` is the config digits-seed; `r3gan` and `stylegan2` are these families at the sizes of `peer_sizes`.
+`peer_jaxgan.py tutorial` is the config digits-tutorial; `r3gan` and `stylegan2` are these families at the sizes of `peer_sizes`.
 """
 
 import dataclasses
@@ -60,7 +60,7 @@ class Style2(Settings):
         return Design(*pair, game.game(*pair), recipes_stylegan.stylegan2(batch=self.batch))
 
 
-GAMES = {"tutorial": CONFIGS["digits-seed"], "r3gan": R3(), "stylegan2": Style2()}
+GAMES = {"tutorial": CONFIGS["digits-tutorial"], "r3gan": R3(), "stylegan2": Style2()}
 
 
 def main() -> None:

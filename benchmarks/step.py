@@ -158,7 +158,7 @@ def matmul_peak(n: int = 2048, dtype=jnp.float32) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="*", default=["digits", "digits-seed"], metavar="CONFIG")
+    parser.add_argument("configs", nargs="*", default=["digits", "digits-tutorial"], metavar="CONFIG")
     parser.add_argument("--batch", type=int, nargs="+", default=[32])
     parser.add_argument("--cpu-devices", type=int, default=1, help="that a CPU's cores are shared by; 0: as in training")
     parser.add_argument("--steps", type=int, default=32, help="timed steps a case, after a burn-in of a quarter of them")

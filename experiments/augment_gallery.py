@@ -37,7 +37,7 @@ class Arguments:
 
 
 def rows(channels: int, p: float) -> list[tuple[str, object]]:
-    """(label, (key, x) -> x') of every row, the seeds' four first."""
+    """(label, (key, x) -> x') of every row, the tutorial's four first."""
 
     def at(name, function, **options):
         return name, lambda key, x: function(key, x, p, **options)

@@ -124,9 +124,8 @@ class Report:
     def _pictures(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
         n, seed = len(self.reference), self.run.settings.seed
-        images = sample.sample(
-            generator, variables, max(n, 64), seed=seed, label=self._labels(generator, self.run.source, max(n, 64))
-        )
+        labels = self._labels(generator, self.run.source, max(n, 64))
+        images = sample.sample(generator, variables, max(n, 64), seed=seed, label=labels)
         shown, columns = images[:64], 8
         if 1 < generator.classes <= 16 and self.vectors is None:  # a column for each class
             columns = generator.classes
@@ -151,9 +150,7 @@ class Report:
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
         limit = 0 if meter.fakes else n
         if self.inputs is None:
-            labels = self._labels(
-                generator, meter.source, n
-            )  # in its order, as `evaluate` has them, also where some are held out
+            labels = self._labels(generator, meter.source, n)  # in its order, as `evaluate` draws, also where some are held out
             images = sample.stream(generator, variables, n, seed=settings.seed, label=labels)
         else:
             index = translate.held_out(self.run.source, settings.hold_out, n, settings.seed)

@@ -13,7 +13,7 @@ import orbax.checkpoint as ocp
 
 ROOT = Path(__file__).parent.parent
 CACHE = Path(tempfile.gettempdir()) / f"jaxgan-test-cache-{os.getpid()}"
-TINY = ["digits-seed", "--batch", "4", "--kimg", "0.16", "--tick-kimg", "0.02", "--snapshot-kimg", "0.04"]
+TINY = ["digits-tutorial", "--batch", "4", "--kimg", "0.16", "--tick-kimg", "0.02", "--snapshot-kimg", "0.04"]
 TINY += ["--augment", "rotate", "scale", "crop", "flip"]
 
 

@@ -1,4 +1,4 @@
-"""The resample, the seeds' four augmentations and the composition by name."""
+"""The resample, the tutorial's four augmentations and the composition by name."""
 
 import functools
 

@@ -112,8 +112,8 @@ def test_minus_one_is_the_papers_average_where_there_is_one():
 
 
 def test_the_stacked_pair_differs_in_the_objective_alone():
-    seed, r3gan = (stacked.CONFIGS[name] for name in ("stacked-seed", "stacked-r3gan"))
-    assert dataclasses.replace(seed, loss=r3gan.loss, penalty=r3gan.penalty) == r3gan
-    assert (seed.loss, seed.penalty, r3gan.penalty) == ("non_saturating", (), ("r1", "r2"))
-    networks = [config.design((28, 28, 3), 0)[:2] for config in (seed, r3gan)]
+    tutorial, r3gan = (stacked.CONFIGS[name] for name in ("stacked-tutorial", "stacked-r3gan"))
+    assert dataclasses.replace(tutorial, loss=r3gan.loss, penalty=r3gan.penalty) == r3gan
+    assert (tutorial.loss, tutorial.penalty, r3gan.penalty) == ("non_saturating", (), ("r1", "r2"))
+    networks = [config.design((28, 28, 3), 0)[:2] for config in (tutorial, r3gan)]
     assert networks[0] == networks[1]

@@ -17,7 +17,7 @@ from jaxgan.profiling import Tracer
 TINY = {"batch": 4, "width": 4, "size": (8, 8)}
 CASES = {
     "digits": residual.Config(augment=("flip",), **TINY),
-    "digits-seed": dataclasses.replace(CONFIGS["digits-seed"], batch=1),
+    "digits-tutorial": dataclasses.replace(CONFIGS["digits-tutorial"], batch=1),
     "objective": objective.Config(loss="hinge", penalty=("path_length", "lecam"), every=2, **TINY),
     **{name: dataclasses.replace(config, **TINY, n_critic=min(config.n_critic, 1)) for name, config in families.SMALL.items()},
     "stylegan2": families.Config(family="stylegan2", augment=("flip",), augment_target=0.6, **TINY),

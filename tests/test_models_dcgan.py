@@ -11,11 +11,11 @@ from flax import linen as nn
 
 from jaxgan.errors import UserError
 from jaxgan.layers import Dropout
-from jaxgan.models.dcgan import Discriminator, Generator, SeedDiscriminator, SeedGenerator
-from tests.golden import classic_rule, seed_rule
+from jaxgan.models.dcgan import Discriminator, Generator, TutorialDiscriminator, TutorialGenerator
+from tests.golden import classic_rule, tutorial_rule
 from tests.reference import classic
 
-GOLDEN = np.load(Path(__file__).parent / "golden" / "seed_models.npz")
+GOLDEN = np.load(Path(__file__).parent / "golden" / "tutorial_models.npz")
 
 
 def close(ours, golden, tolerance=1e-5):
@@ -32,12 +32,12 @@ def filled(model, *inputs):
 
 
 def test_seed_generator_inference_is_keras():
-    close(SeedGenerator().apply(seed_rule.g_variables(), seed_rule.noise(0)), GOLDEN["g_eval"])
+    close(TutorialGenerator().apply(tutorial_rule.g_variables(), tutorial_rule.noise(0)), GOLDEN["g_eval"])
 
 
 def test_seed_generator_training_is_keras_with_its_moving_averages():
-    variables = seed_rule.g_variables()
-    x, new = SeedGenerator().apply(variables, seed_rule.noise(0), train=True, mutable=["batch_stats"])
+    variables = tutorial_rule.g_variables()
+    x, new = TutorialGenerator().apply(variables, tutorial_rule.noise(0), train=True, mutable=["batch_stats"])
     close(x, GOLDEN["g_train"])
     for n in range(3):
         step = 49 if n == 0 else 1
@@ -51,20 +51,20 @@ def test_seed_generator_training_is_keras_with_its_moving_averages():
 
 
 def test_seed_discriminator_is_keras():
-    variables = seed_rule.d_variables()
-    x = jnp.asarray(seed_rule.images(0))
+    variables = tutorial_rule.d_variables()
+    x = jnp.asarray(tutorial_rule.images(0))
     keys = jax.random.split(jax.random.key(0), 4)
-    close(SeedDiscriminator().apply(variables, x), GOLDEN["d_eval"])
-    close(SeedDiscriminator().apply(variables, x), GOLDEN["d_eval_dropout_layers"])
-    close(SeedDiscriminator(dropout=0.0).apply(variables, x, train=True), GOLDEN["d_train"])
-    dropped = SeedDiscriminator().apply(variables, x, keys=keys, train=True)
+    close(TutorialDiscriminator().apply(variables, x), GOLDEN["d_eval"])
+    close(TutorialDiscriminator().apply(variables, x), GOLDEN["d_eval_dropout_layers"])
+    close(TutorialDiscriminator(dropout=0.0).apply(variables, x, train=True), GOLDEN["d_train"])
+    dropped = TutorialDiscriminator().apply(variables, x, keys=keys, train=True)
     assert np.abs(dropped - GOLDEN["d_train"]).max() > 1e-3
-    alone = SeedDiscriminator().apply(variables, x[2:3], keys=keys[2:3], train=True)
+    alone = TutorialDiscriminator().apply(variables, x[2:3], keys=keys[2:3], train=True)
     np.testing.assert_allclose(alone[0], dropped[2], rtol=1e-5)
 
 
 def test_seed_initialisation_is_keras_defaults():
-    params = jax.jit(SeedDiscriminator().init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
+    params = jax.jit(TutorialDiscriminator().init)(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))["params"]
     for layer, fans in (("Conv_0", 25 * 65), ("Conv_1", 25 * 192)):
         limit = np.sqrt(6 / fans)  # Glorot uniform
         kernel = np.asarray(params[layer]["kernel"])
@@ -97,7 +97,7 @@ def test_the_seed_discriminator_drops_three_in_ten_after_each_convolution():
         return call(*args, **kwargs)
 
     with nn.intercept_methods(listen):
-        jax.eval_shape(SeedDiscriminator().init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+        jax.eval_shape(TutorialDiscriminator().init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
     assert rates == [0.3, 0.3]
 
 
@@ -139,7 +139,7 @@ def test_radford_64_has_the_papers_layers():
     assert sum(name.startswith("BatchNorm") for name in params) == 3
 
 
-@pytest.mark.parametrize("pair", [(SeedGenerator, SeedDiscriminator), (Generator, Discriminator)])
+@pytest.mark.parametrize("pair", [(TutorialGenerator, TutorialDiscriminator), (Generator, Discriminator)])
 def test_labels_matter_and_are_asked_for(pair):
     kw = {"shape": (28, 28, 1), "classes": 4} | ({"width": 8} if pair[0] is Generator else {})
     g, d = pair[0](**kw), pair[1](**kw)
@@ -176,7 +176,7 @@ def test_bfloat16_arithmetic_keeps_float32_parameters_and_output():
 
 def test_wrong_inputs():
     with pytest.raises(UserError, match="28x28x1"):
-        SeedGenerator((32, 32, 3)).init(jax.random.key(0), jnp.zeros((1, 100)))
+        TutorialGenerator((32, 32, 3)).init(jax.random.key(0), jnp.zeros((1, 100)))
     with pytest.raises(ValueError, match=r"z must be \[B, 100\]"):
         Generator((16, 16, 1)).init(jax.random.key(0), jnp.zeros((1, 64)))
     with pytest.raises(ValueError, match=r"x must be \[B, 16, 16, 1\]"):

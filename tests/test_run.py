@@ -125,7 +125,7 @@ def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(small, 
     assert code == 2 and "generator.fields.dtype was float32, is bfloat16" in err and "{" not in err, err
     code, _, err = quickly("train", *TINY, "--run-dir", directory)
     assert (
-        code == 2 and "config was gan, is digits-seed; " in err and " more. Give another --run-dir" in err and len(err) < 600
+        code == 2 and "config was gan, is digits-tutorial; " in err and " more. Give another --run-dir" in err and len(err) < 600
     ), err
     code, _, err = quickly("train", *args, "--batch", "8", "--kimg", "1", "--resume", "force", "--run-dir", directory)
     assert code == 2 and "counts its progress in steps of 4 images; give --batch 4" in err, err
@@ -310,7 +310,7 @@ def test_samples(finished, tmp_path):
         (["digits", "--data", "MIXED", "--size", "None"], "--size"),
         (["digits", "--run-dir", "FOLDER"], "not a run of jaxgan"),
         (["digits", "--run-dir", "FOLDER/a.png/x"], "is a file"),
-        (["digits-seed", "--size", "32", "32"], "28x28x1"),
+        (["digits-tutorial", "--size", "32", "32"], "28x28x1"),
         (["digits", "--augment", "twist"], "twist"),
         (["digits", "--augment", "flip", "--augment-p", "1.5"], "augmentation probability"),
         (["digits", "--augment-p", "0.9"], "--augment-p 0.9: it is of the augmentations, and --augment is empty"),

@@ -15,7 +15,7 @@ from jaxgan.augment import pipeline
 from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Game, Phase, Recipe, Term, Turn, Verdict
 from jaxgan.models import dcgan
-from tests.golden import seed_rule
+from tests.golden import tutorial_rule
 
 SHAPE = (4, 4, 1)
 sgd = lambda lr: {name: optim.scheduled(optax.sgd, learning_rate=lr) for name in "gd"}
@@ -455,23 +455,23 @@ def test_shard_map_that_checks_replication_gives_the_gradients_of_one_device():
 
 def test_the_tutorials_step_is_keras_own():
     """Three simultaneous steps of the Keras listing (as it is meant), weights, noise and images by a written rule."""
-    gold = np.load(Path(__file__).parent / "golden" / "seed_step.npz")
-    generator, discriminator = dcgan.SeedGenerator(), dcgan.SeedDiscriminator(dropout=0.0)
-    g, d = seed_rule.g_variables(), seed_rule.d_variables()
+    gold = np.load(Path(__file__).parent / "golden" / "tutorial_step.npz")
+    generator, discriminator = dcgan.TutorialGenerator(), dcgan.TutorialDiscriminator(dropout=0.0)
+    g, d = tutorial_rule.g_variables(), tutorial_rule.d_variables()
     recipe = recipes.tutorial(batch=4)
     s = state.create(0, g, d, recipe)
     played = game.game(generator, discriminator)
     played = played._replace(latent=lambda v, keys, c, kimg, axis, refresh: (c, {k: t for k, t in v.items() if k != "params"}))
     fn = jax.jit(partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0)))
     for t in (1, 2, 3):
-        s, log = fn(s, jnp.asarray(seed_rule.images(t))[None, None], jnp.asarray(seed_rule.noise(t))[None, None])
+        s, log = fn(s, jnp.asarray(tutorial_rule.images(t))[None, None], jnp.asarray(tutorial_rule.noise(t))[None, None])
         for who in "gd":
             rounding = 2e-5 if t == 1 else 1e-3
             np.testing.assert_allclose(log[f"{who}/adv"], gold[f"step{t}.loss_{who}"], rtol=rounding)
         if t == 2:
             continue
         for who, params in (("g", s.g.params), ("d", s.d.params)):
-            for name, leaf in seed_rule.keras_leaves(params).items():
+            for name, leaf in tutorial_rule.keras_leaves(params).items():
                 key = f"step{t}.{who}.{name}."
                 flat = np.asarray(leaf, np.float64).ravel()
                 picked = flat[np.linspace(0, flat.size - 1, min(flat.size, 24)).astype(int)]

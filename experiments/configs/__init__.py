@@ -6,10 +6,10 @@ CONFIGS = {
     "digits": residual.Config(),
     "mnist": residual.Config(data="mnist", kimg=300.0, tick_kimg=5.0, snapshot_kimg=20.0),
     "objective": objective.Config(),
-    "digits-seed": tutorial.Config(),
+    "digits-tutorial": tutorial.Config(),
     **families.configs(),
     **paired.configs(),
     **growing.configs(),
     **stacked.CONFIGS,
-    "mnist-seed": tutorial.Config(data="mnist", tick_kimg=5.0, snapshot_kimg=20.0),
+    "mnist-tutorial": tutorial.Config(data="mnist", tick_kimg=5.0, snapshot_kimg=20.0),
 }

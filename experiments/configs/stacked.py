@@ -1,9 +1,9 @@
-"""StackedMNIST, 1,000 modes to be found: R3GAN's objective and the seeds', on one small network and in one budget.
+"""StackedMNIST, 1,000 modes to be found: R3GAN's objective and the tutorial's, on one small network and in one budget.
 
 Paper: Huang et al. 2024, section 2 (relativistic pairs with R1 and R2 against the classic loss); Metz et al. 2017 and Lin et al.
 2018 (the set and the count). Their networks and budgets are larger.
 Command: `python -m experiments.train stacked-r3gan --data-dir DIR`, then `python -m experiments.evaluate runs/stacked-r3gan
---metrics modes26k`; the same with `stacked-seed`. Numbers: docs/families.md.
+--metrics modes26k`; the same with `stacked-tutorial`. Numbers: docs/families.md.
 """
 
 from experiments.configs import objective
@@ -14,7 +14,7 @@ SAME = {
 }
 
 CONFIGS = {
-    "stacked-seed": objective.Config(loss="non_saturating", penalty=(), **SAME),
+    "stacked-tutorial": objective.Config(loss="non_saturating", penalty=(), **SAME),
     "stacked-r3gan": objective.Config(loss="relativistic", penalty=("r1", "r2"), **SAME),
 }
 """The pair of configs: only the loss and the penalties differ."""

@@ -1,7 +1,7 @@
 """The tutorial's recipe, exactly: its DCGAN pair, one noise draw for both gradients, Adam 1e-4, batch 32.
 
 Paper: Goodfellow et al. 2014; Radford et al. 2016. Tutorial: the Keras listing this project started from.
-Command: `python -m experiments.train digits-seed`, `python -m experiments.train mnist-seed --data-dir DIR`.
+Command: `python -m experiments.train digits-tutorial`, `python -m experiments.train mnist-tutorial --data-dir DIR`.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ class Config(Settings):
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
         made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(self.dtype)}
-        pair = dcgan.SeedGenerator(**made), dcgan.SeedDiscriminator(**made, dropout=self.dropout)
+        pair = dcgan.TutorialGenerator(**made), dcgan.TutorialDiscriminator(**made, dropout=self.dropout)
         recipe = recipes.tutorial(batch=self.batch, accum=self.accum, loss=self.loss, lr=self.lr, ema_kimg=self.ema_kimg)
         augmented = augment.pipeline(self.augment, fill="background")
         return Design(*pair, game.game(*pair, augment=augmented, p=self.augment_p, remat=self.remat), recipe)

@@ -1,4 +1,4 @@
-"""The seeds' four augmentations: rotation, scaling, cropping, flipping.
+"""The tutorial's four augmentations: rotation, scaling, cropping, flipping.
 
 Each is drawn for an image with probability p. `draw_*` turns uniform draws [8, B] into the inverse maps [B, 3, 3] and
 which images got one [B]; the public functions resample once with them, `geometric` once with the product of all four.

@@ -16,11 +16,11 @@ from jaxgan.heads import Head
 from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size, check_input, glorot_uniform, near_one, small
 from jaxgan.spectral import SpectralConv
 
-SEED_SHAPE = (28, 28, 1)
+TUTORIAL_SHAPE = (28, 28, 1)
 leaky = partial(nn.leaky_relu, negative_slope=0.3)  # Keras's default slope
 
 
-class SeedGenerator(nn.Module):
+class TutorialGenerator(nn.Module):
     """The tutorial's generator: z [B, 100] -> 28x28x1, Keras's defaults throughout.
 
     Dense 7*7*256, BN, leaky 0.3; transposed convolutions 5x5 to 128 (stride 1), 64 (stride 2), each with BN and leaky,
@@ -32,7 +32,7 @@ class SeedGenerator(nn.Module):
       shape: (28, 28, 1) and nothing else. classes: 0 or the number of classes. dtype: of the arithmetic.
     """
 
-    shape: tuple = SEED_SHAPE
+    shape: tuple = TUTORIAL_SHAPE
     classes: int = 0
     z_dim: int = 100
     dtype: Any = jnp.float32
@@ -53,7 +53,7 @@ class SeedGenerator(nn.Module):
         return jnp.tanh(deconv(1, stride=2)(x).astype(jnp.float32))
 
 
-class SeedDiscriminator(nn.Module):
+class TutorialDiscriminator(nn.Module):
     """The tutorial's discriminator: 28x28x1 -> logits, Keras's defaults throughout.
 
     Convolutions 5x5 stride 2 to 64 and 128 with bias, each with leaky 0.3 and dropout; flatten; Dense 1. Deviation: no
@@ -65,7 +65,7 @@ class SeedDiscriminator(nn.Module):
       shape: (28, 28, 1) and nothing else. classes: 0 or the number of classes. dropout: rate in [0, 1).
     """
 
-    shape: tuple = SEED_SHAPE
+    shape: tuple = TUTORIAL_SHAPE
     classes: int = 0
     dropout: float = 0.3
     dtype: Any = jnp.float32
@@ -177,7 +177,7 @@ def _widths(model, doublings):
 
 
 def _check_seed_shape(shape):
-    if tuple(shape) != SEED_SHAPE:
+    if tuple(shape) != TUTORIAL_SHAPE:
         raise UserError(
             f"the tutorial's networks make 28x28x1 images, not {'x'.join(map(str, shape))}; resize the images, or take "
             "the pair Generator and Discriminator"

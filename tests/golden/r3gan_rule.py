@@ -3,14 +3,14 @@
 r3gan.npz holds, for each case, what R3GAN's official networks and trainer (commit 19a7ddf, torch 2.13 on a CPU) give in
 float64, rounded to float32: `<case>.x` and `.logits`, G of turn 0's z and D of turn 0's reals; `.loss_d`, `.r1`, `.r2` and
 `.d.<name>`, means and D's gradient of turn 0 with gamma 20; `.loss_g` and `.g.<name>`, the same of G on turn 1 after D's
-first step of Adam (rate 1e-3, betas 0 and 0.95). Weights: `seed_rule.rule(shape, leaf)` in the official layout, leaves
+first step of Adam (rate 1e-3, betas 0 and 0.95). Weights: `tutorial_rule.rule(shape, leaf)` in the official layout, leaves
 counted in the order below from 1 (G) and 101 (D), times 1.4 / sqrt(fan in); biases times 0.3; G's basis as it is.
 r3gan.pkl is made by make_r3gan_file.py.
 """
 
 import numpy as np
 
-from tests.golden.seed_rule import rule
+from tests.golden.tutorial_rule import rule
 
 FILTER = np.float32(np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64)
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from tests.golden.seed_rule import rule
+from tests.golden.tutorial_rule import rule
 
 CASES = {
     "plain": {

@@ -1,4 +1,4 @@
-"""The written rule behind seed_models.npz and seed_step.npz (README.md beside it), as trees for our networks."""
+"""The written rule behind tutorial_models.npz and tutorial_step.npz (README.md beside it), as trees for our networks."""
 
 import numpy as np
 
@@ -42,7 +42,7 @@ def images(t):
 
 
 def g_variables():
-    """{'params', 'batch_stats'} of SeedGenerator, float32."""
+    """{'params', 'batch_stats'} of TutorialGenerator, float32."""
     stats = {}
     for n, channels in enumerate((12544, 128, 64)):
         mean, var = rule((channels,), 51 + 2 * n), rule((channels,), 52 + 2 * n)
@@ -51,7 +51,7 @@ def g_variables():
 
 
 def d_variables():
-    """{'params'} of SeedDiscriminator, float32."""
+    """{'params'} of TutorialDiscriminator, float32."""
     return {"params": _tree(D_LEAVES, 20)}
 
 
