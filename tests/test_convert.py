@@ -184,8 +184,9 @@ def test_safetensors_that_do_not_fit(tmp_path):
     with pytest.raises(UserError, match="params/basis"):
         convert.save_safetensors(path, module, {"params": variables["params"] | {"basis": jnp.zeros((4, 4, 5))}})
     assert not path.exists()
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be written"):
-        convert.save_safetensors(tmp_path / "no" / "model.safetensors", module, variables)
+        convert.save_safetensors(tmp_path / "file" / "model.safetensors", module, variables)
     arrays = {"params.basis": np.zeros((4, 4, 5), np.float32)}
     for text, said in [
         (None, "weights alone"),

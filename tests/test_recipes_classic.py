@@ -174,7 +174,7 @@ def test_the_options_of_a_family_reach_its_recipe(name):
         np.testing.assert_allclose(moved, -rate * share * (2 if name == "gan" else 1), rtol=1e-4)
     assert recipe.batch == 4
     assert float(schedules.as_schedule(recipe.ema_kimg)(1.0)) == pytest.approx(3.0)
-    alone = ("gan", "ac_gan", "stylegan2", "r3gan")
+    alone = ("gan", "dcgan", "ac_gan", "stylegan2", "r3gan")
     assert recipe.turns[0].slots == ((0,) if name in alone else (0, 1, 2))
     found = {(p.player, t.name): weight(t) for turn in recipe.turns for p in turn.phases for t in p.terms}
     wanted = {

@@ -170,7 +170,7 @@ def test_a_start_that_was_killed_at_once_can_be_made_again(tmp_path):
 
 def test_a_stop_changes_no_measurement_and_no_average(tmp_path):
     """Interrupted between two snapshots: what is measured and averaged is as without."""
-    args = [*GAN, "--snapshot-kimg", "0.4", "--posthoc", "0.05", "0.1"]
+    args = [*GAN, "--snapshot-kimg", "0.04", "--posthoc", "0.05", "0.1"]
     args += ["--metrics", "swd2k", "--metrics-kimg", "0.06", "--kimg"]
     for name, stops in (("whole", ["0.2"]), ("stopped", ["0.06", "0.2"])):
         for kimg in stops:  # a run with a shorter --kimg ends with a measurement of its own, whose line says its kimg
