@@ -248,8 +248,8 @@ def _figure(rows, limit, legend):
     """Rows of images and of heat maps of one scale, with its bar."""
     from matplotlib.figure import Figure
 
-    columns = len(rows[0][1])
-    figure = Figure(figsize=(1.3 * columns + 1.2, 1.42 * len(rows) + 0.5), layout="constrained")
+    columns, (h, w) = len(rows[0][1]), np.shape(rows[0][1][0])[:2]
+    figure = Figure(figsize=(1.3 * columns + 1.2, (1.3 * h / w + 0.12) * len(rows) + 0.5), layout="constrained")
     table = figure.subplots(len(rows), columns, squeeze=False)
     for line, (kind, pictures, titles) in zip(table, rows, strict=True):
         for i, axes in enumerate(line):
@@ -267,7 +267,8 @@ def _table(rows, heads):
     """A row a unit; each row's maps have a scale of their own."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(0.95 * len(heads) + 0.4, 1.0 * len(rows) + 0.4), layout="constrained")
+    h, w = np.shape(rows[0][1][0][1])[:2]
+    figure = Figure(figsize=(0.95 * len(heads) + 0.4, (0.95 * h / w + 0.05) * len(rows) + 0.4), layout="constrained")
     table = figure.subplots(len(rows), len(heads), squeeze=False)
     for line, (name, cells) in zip(table, rows, strict=True):
         limit = max(float(np.abs(x).max()) for kind, x in cells if kind == "heat")

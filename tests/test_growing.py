@@ -1,5 +1,6 @@
 """Growing in the training loop: stages by the images shown, stopping and resuming in and across them, sampling in a fade."""
 
+import functools
 import os
 import signal
 from functools import partial
@@ -37,10 +38,15 @@ def compiled_once(tmp_path):
         jax.config.update(name, value)
 
 
+@functools.cache
+def design(shape, classes):
+    """The same objects for each start, which then traces its step once and not four times."""
+    return config().design(shape, classes)
+
+
 def train(directory, monkeypatch, stop=None):
     """Train the tiny run, as the command does; a signal comes in the step `stop`. The exit code."""
-    settings = config(run_dir=str(directory))
-    ready, due = plan.prepare("progan", settings, settings.design), step.due
+    ready, due = plan.prepare("progan", config(run_dir=str(directory)), design), step.due
 
     def stopping(recipe, k):
         if k == stop:

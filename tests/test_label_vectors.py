@@ -60,10 +60,10 @@ def test_another_file_of_that_name_is_one_line(tmp_path):
 )
 def test_a_discriminator_says_whether_no_label_leaves_it_nothing_to_say(made):
     x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
-    variables = made.init(jax.random.key(0), x, VECTORS[:4])
     # Biases may start at 0, and those are learned.
-    params = jax.tree.map(lambda a: a + 0.1, variables["params"])
-    logits = made.apply(variables | {"params": params}, x, np.zeros((4, 3), np.float32))
+    filled = lambda a: np.random.default_rng(1).uniform(0.1, 0.2, a.shape).astype(a.dtype)
+    variables = jax.tree.map(filled, jax.eval_shape(made.init, jax.random.key(0), x, VECTORS[:4]))
+    logits = jax.jit(made.apply)(variables, x, np.zeros((4, 3), np.float32))
     assert made.zero_without_label == (not np.asarray(logits).any())
 
 
