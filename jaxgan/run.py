@@ -177,11 +177,13 @@ def train(run: Run) -> int:
             parallel.barrier()
             return _train(run)
         except jax.errors.JaxRuntimeError as e:
-            raise explained(e, run.settings) from e
+            if said := explained(e, run.settings):
+                raise said from e
+            raise
 
 
-def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> Exception:
-    """The UserError of what a device or another process did, or the error itself."""
+def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> UserError | None:
+    """What a device or another process did, as a line; None where it is neither, and the trace is wanted."""
     said = str(e).splitlines()[0].rpartition("Error dispatching computation: ")[2]
     if "RESOURCE_EXHAUSTED" in said or "Out of memory" in said:
         less = f"--accum {settings.accum * 2}, --remat, --dtype bfloat16, --resident no or a smaller --batch"
@@ -189,7 +191,7 @@ def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> Exception:
     if jax.process_count() > 1:
         again = "start them all again, and the run goes on from its last checkpoint"
         return UserError(f"the processes of this run have lost one another ({said}); {again}")
-    return e
+    return None
 
 
 def _train(run: Run) -> int:
