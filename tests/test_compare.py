@@ -68,7 +68,9 @@ open("started", "w").close()
 time.sleep(100)
 """
 PARENT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup and a shell's & leave these two ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 from experiments import compare
 from experiments.cli import run_command
 compare.command = lambda options, name: [sys.executable, "child.py"]
