@@ -1,5 +1,6 @@
 """Run the commands as a user does, in a process of their own, small and with a shared compile cache."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -8,8 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
+
+from jaxgan import checkpoint, disk, plan
+from jaxgan.description import describe
 
 ROOT = Path(__file__).parent.parent
 CACHE = Path(tempfile.gettempdir()) / f"jaxgan-test-cache-{os.getpid()}"
@@ -46,6 +51,21 @@ def run(module: str, *args, devices: int = 1, quick: bool = True, timeout: int =
         print(json.dumps([module, list(map(str, args)), str(out), str(err), timeout]), file=server.stdin, flush=True)
         code = int(server.stdout.readline())
         return code, out.read_text(), err.read_text()
+
+
+def untrained(folder: str | Path, config, shape: tuple[int, int, int], classes: int):
+    """A run directory with one checkpoint, of the first state, which is returned."""
+    design = config.design(shape, classes)
+    networks = {"generator": describe(design.generator), "discriminator": describe(design.discriminator)}
+    data = {"shape": list(shape), "fingerprint": ""}
+    described = {"jaxgan": "", "settings": dataclasses.asdict(config), "data": data, **networks}
+    plan.write_config(Path(folder), json.loads(json.dumps(described)))
+    first = plan.first_state(jnp.uint32(0), design)
+    store = checkpoint.open_store(Path(folder) / "checkpoints")
+    checkpoint.save(store, first.replace(step=jnp.int32(2)))
+    disk.wait(store)
+    store.manager.close()
+    return first
 
 
 def final_state(directory: Path) -> dict:

@@ -1,21 +1,97 @@
-"""The program in docs/own.md runs as it stands."""
+"""What README and docs/ show runs as it stands: the programs, and every command as far as its arguments."""
 
+import dataclasses
+import importlib
 import re
+import shlex
+from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 from PIL import Image
 
-DOCS = Path(__file__).parents[1] / "docs"
+import jaxgan
+from experiments import cli
+from experiments.configs import CONFIGS
+from jaxgan import data, export, invert
+from tests import commands
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def program(name: str) -> str:
+    return "\n".join(re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(), flags=re.S))
+
+
+def shown() -> dict[str, str]:
+    """{command: file}, of blocks and of lines; of a line that a | of shell or table ends, what is before it."""
+    found = {}
+    for file in (ROOT / "README.md", *sorted(DOCS.glob("*.md")), ROOT / "benchmarks" / "README.md"):
+        text = file.read_text().replace("\\\n", " ").replace("<family>", "gan")
+        blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", text, flags=re.S))
+        lines = re.findall(r"python -m (experiments\..*)", blocks)
+        lines += re.findall(r"`python -m (experiments\.[^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
+        found |= {" ".join(re.split(r" (?:#|&&|\|)", line)[0].split()): file.name for line in lines}
+    return found
+
+
+class Parsed(Exception):
+    """Nothing is to run."""
+
+
+@pytest.mark.parametrize("command", shown())
+def test_every_command_that_is_shown_can_be_parsed(command, monkeypatch):
+    name, *args = shlex.split(command)
+    module = importlib.import_module(name)
+
+    def parse(*given, **named):
+        cli.parse(*given, **named)
+        raise Parsed
+
+    monkeypatch.setattr(module, "parse", parse)
+    monkeypatch.setattr("experiments.train.set_flags", list)
+    monkeypatch.setattr("sys.argv", [name, *(a for a in args if a != "...")])
+    with pytest.raises(SystemExit if "--help" in args else Parsed):
+        module.main()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = dataclasses.replace(CONFIGS["digits"], width=4)
+    for name in ("digits", "mnist"):
+        commands.untrained(f"runs/{name}", config, (28, 28, 1), 10)
+    g = jaxgan.load("runs/digits")
+    codes = g.latents(2, label=3)
+    np.savez("found.npz", code=codes.code, c=codes.c, keys=codes.keys)  # as two of the commands leave them
+    Path("digits.stablehlo").write_bytes(export.export_generator(g.generator, g.variables))
+    quick = invert.Search(draws=20, starts=1, steps=2)
+    monkeypatch.setattr(invert, "invert", partial(invert.invert, search=quick))
+    pictures = g.images(codes)
+    held = {"jaxgan": jaxgan, "pictures": pictures, "blurred": pictures, "labels": np.arange(64) % 10}
+    exec(compile(program("use.md"), "docs/use.md", "exec"), held)
+    assert held["film"].shape == (180, 28, 28, 1) and held["film"].std() > 1
+    assert held["moved"].shape == (6, 28, 28, 1) and held["images"].shape == (64, 28, 28, 1) and held["images"].std() > 1
+
+
+def test_the_metrics_as_functions():
+    rng, names = np.random.default_rng(0), ("random10k", "swd2k")
+    sides = {name: rng.normal(size=(600, 5)) for name in ("real_features", "fake_features")}
+    images = {name: rng.integers(0, 256, (64, 16, 16, 1), np.uint8) for name in ("reals", "fakes")}
+    held = sides | images | {"source": data.of_arrays(images["reals"])}
+    exec(compile(program("metrics.md").replace('("fd2k", "kd10k")', repr(names)), "docs/metrics.md", "exec"), held)
+    assert [result.name for result in held["found"]] == list(names)
 
 
 @pytest.mark.slow
 def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    program = "\n".join(re.findall(r"```python\n(.*?)```", (DOCS / "own.md").read_text(), flags=re.S))
     held = {"__name__": "own"}
-    exec(compile(program, "docs/own.md", "exec"), held)
+    exec(compile(program("own.md"), "docs/own.md", "exec"), held)
     out = capsys.readouterr().out
     assert "'d/adv'" in out and "digits: 1797 images of 28x28x1" in out and "noise: 100 images of 28x28x1, no labels" in out
     assert held["images"].shape == (4, 28, 28, 1)

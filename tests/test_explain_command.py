@@ -1,10 +1,8 @@
 """The command that explains a run, as a user runs it; what it refuses; and the discriminator that it restores."""
 
-import dataclasses
 import json
 import sys
 from functools import partial
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,9 +13,9 @@ from PIL import Image
 import experiments.explain
 from experiments import explain_pictures
 from experiments.configs import objective
-from jaxgan import checkpoint, disk, penalties, plan, restore
-from jaxgan.description import describe
+from jaxgan import penalties, restore
 from jaxgan.errors import UserError
+from tests import commands
 from tests.commands import assert_equal
 
 TINY = {"batch": 8, "size": (8, 8), "width": 4, "patch": 2, "standing": 0}
@@ -28,17 +26,7 @@ def made(tmp_path_factory):
     """A run directory and its state. The discriminator has a class head and spectral norm, so statistics too."""
     folder = str(tmp_path_factory.mktemp("run") / "run")
     config = objective.Config(run_dir=folder, class_loss="ac_gan", norm="spectral", penalty=(), augment=(), **TINY)
-    design = config.design((8, 8, 1), 10)
-    networks = {"generator": describe(design.generator), "discriminator": describe(design.discriminator)}
-    data = {"shape": [8, 8, 1], "fingerprint": ""}
-    described = {"jaxgan": "", "settings": dataclasses.asdict(config), "data": data, **networks}
-    plan.write_config(Path(folder), json.loads(json.dumps(described)))
-    first = plan.first_state(jnp.uint32(0), design)
-    store = checkpoint.open_store(Path(folder) / "checkpoints")
-    checkpoint.save(store, first.replace(step=jnp.int32(2)))
-    disk.wait(store)
-    store.manager.close()
-    return folder, first
+    return folder, commands.untrained(folder, config, (8, 8, 1), 10)
 
 
 @pytest.fixture(scope="module")
