@@ -54,6 +54,7 @@ FAMILIES = {
     "progan": NARROW,
     "stylegan": NARROW,
     "stylegan2": NARROW,
+    "stylegan3": NARROW,
     "r3gan": [],
 }
 """Each family's small config, and what it is given here: half its width where 300 kimg would take a CPU long."""

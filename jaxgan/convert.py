@@ -1,7 +1,7 @@
 """Generators and discriminators from files: official checkpoints, and safetensors both ways. Nothing in a file is run.
 
 `load(path)` gives (module, variables) of any of them, so that `module.apply(variables, z, c)` makes images:
-- network pickles of R3GAN, and of StyleGAN2 as stylegan2-ada-pytorch and stylegan3 write them;
+- network pickles of R3GAN, and of StyleGAN2 and StyleGAN3 as stylegan2-ada-pytorch and stylegan3 write them;
 - safetensors files that `save_safetensors` wrote: the arrays, and in the header which model they belong to.
 """
 
@@ -14,13 +14,13 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from jaxgan import convert_r3gan, convert_stylegan2, tensors, weights
+from jaxgan import convert_r3gan, convert_stylegan2, convert_stylegan3, tensors, weights
 from jaxgan.description import build, describe
 from jaxgan.errors import UserError
 
 KEY = "jaxgan"
 """Of the header's text that describes the model."""
-KNOWN = "give a network of R3GAN's, stylegan2-ada-pytorch's or stylegan3's StyleGAN2's training code"
+KNOWN = "give a network of R3GAN's, stylegan2-ada-pytorch's or stylegan3's training code"
 
 
 def load(path: str | os.PathLike, *, part: str = "G_ema") -> tuple[nn.Module, dict]:
@@ -41,7 +41,7 @@ def load_official(path: str | os.PathLike, part: str = "G_ema") -> tuple[nn.Modu
     """A network of an official pickle as ours.
 
     The stages that R3GAN's code runs in bfloat16 do so here too, `module.clone(dtype=jnp.float32)` runs them in float32;
-    StyleGAN2 always comes in float32.
+    StyleGANs always come in float32.
 
     Args:
       path: network-snapshot-*.pkl, or another pickle of such networks.
@@ -166,6 +166,8 @@ def _network(network: dict[str, Any]):
     if kind in makers and "b4" in blocks and network["init_kwargs"]:
         make = (convert_stylegan2.generator, convert_stylegan2.discriminator)[makers[kind]]
         return make(tensors.flat(network), network["init_kwargs"])
+    if kind == "Generator" and "input" in blocks and network["init_kwargs"]:
+        return convert_stylegan3.generator(tensors.flat(network), network["init_kwargs"])
     parts = ", ".join(list(inside)[:4])
     raise UserError(f"no network that we have: it is called {kind} and consists of {parts or 'no modules'}; {KNOWN}")
 

@@ -72,7 +72,7 @@ def our_layout(array, path, shape):
       ValueError: its size is not that of `shape`.
     """
     array = np.asarray(array, np.float32)
-    if path[0] == "noise":
+    if path[0] in ("noise", "fourier"):
         return array.reshape(shape)
     if array.ndim == 4:
         return array.transpose(2, 3, 1, 0)
@@ -92,14 +92,19 @@ def variables(module, state):
       UserError: an array that is missing or of another shape.
     """
     made = isinstance(module, stylegan2.Generator)
+    return matched(module, state, lambda path: official_name(path, made), "StyleGAN2")
+
+
+def matched(module, state, name_of, family: str):
+    """`variables` by the names that `name_of` gives to the paths of ours."""
 
     def leaf(path, like):
         path = tuple(part.key for part in path)
-        name = official_name(path, made)
+        name = name_of(path)
         try:
             array = our_layout(state[name], path, like.shape)
         except KeyError:
-            raise UserError(f"{name}: the file has no such array; it is not a StyleGAN2 network, or of another kind") from None
+            raise UserError(f"{name}: the file has no such array; it is not a {family} network, or of another kind") from None
         except (ValueError, ZeroDivisionError):
             array = np.asarray(state[name])
         if array.shape != like.shape:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from jaxgan import ops
@@ -87,7 +88,8 @@ class Dense(nn.Module):
     """x W s + b lr_mult, s = gain lr_mult / sqrt(fan in), W stored as N(0, 1) / lr_mult.
 
     Fields:
-      features: outputs. bias: whether there is b, [features], starting at bias_init.
+      features: outputs. bias: whether there is b, [features], starting at bias_init, a number or one for each.
+      kernel_std: of N(0, 1) above.
       lr_mult: the layer learns at this multiple of the optimiser's rate (0.01 in mapping networks).
       gain: 1, or sqrt(2) where a leaky ReLU without gain follows.
     Source: Karras et al. 2018, section 4.1; Karras et al. 2019, appendix C for lr_mult. StyleGAN2's code.
@@ -95,7 +97,8 @@ class Dense(nn.Module):
 
     features: int
     bias: bool = True
-    bias_init: float = 0.0
+    bias_init: float | tuple = 0.0
+    kernel_std: float = 1.0
     lr_mult: float = 1.0
     gain: float = 1.0
     dtype: Any = jnp.float32
@@ -103,12 +106,12 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x):
         """[B, cin] -> [B, features] in `dtype`."""
-        init = nn.initializers.normal(1 / self.lr_mult)
+        init = nn.initializers.normal(self.kernel_std / self.lr_mult)
         kernel = self.param("kernel", init, (x.shape[-1], self.features), jnp.float32)
         scale = self.gain * self.lr_mult / math.sqrt(x.shape[-1])
         y = x.astype(self.dtype) @ (kernel * scale).astype(self.dtype)
         if self.bias:
-            start = nn.initializers.constant(self.bias_init / self.lr_mult)
+            start = nn.initializers.constant(np.asarray(self.bias_init) / self.lr_mult)
             b = self.param("bias", start, (self.features,), jnp.float32) * self.lr_mult
             y = y + b.astype(self.dtype)[None]
         return y

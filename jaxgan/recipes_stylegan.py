@@ -110,6 +110,46 @@ def preset(name: str, side: int, devices: int = 1, batch: int | None = None) -> 
     }
 
 
+def stylegan3(*, batch: int, lr=(0.0025, 0.002), gamma=2.0, every: int = 16, accum: int = 1, ema_kimg=10.0) -> Recipe:
+    """StyleGAN3 (Karras et al. 2021): `stylegan2` without path length or style mixing, and a rate for each player.
+
+    Args:
+      batch: global images a step.
+      lr: learning rates of G and of D, before the correction of D's for its lazy R1; Adam, betas 0 and 0.99.
+      gamma: of R1, gamma / 2 times the penalty; numbers or schedules, these three and ema_kimg.
+      every: interval of R1, in steps.
+      accum, ema_kimg: as `stylegan2`.
+    Source: Karras et al. 2021, appendix D, and the authors' command line.
+    """
+    recipe = stylegan2(batch=batch, lr=lr[1], gamma=gamma, path_weight=0.0, every=(1, every), accum=accum, ema_kimg=ema_kimg)
+    return recipe._replace(tx=recipe.tx | {"g": optim.adam(lr[0], b1=0.0, b2=0.99)})
+
+
+ROTATES = {"kernel": 1, "radial": True, "channel_base": 65536, "channel_max": 1024}
+"""What makes configuration R of StyleGAN3's generator of T."""
+
+
+def preset3(name: str, side: int, batch: int) -> dict[str, dict]:
+    """StyleGAN3's configuration t or r, as `preset` gives them; 'blur' has the arguments of `augment.early_blur` in r.
+
+    Args:
+      side: of the images, in pixels; R1's weight grows with its square (2 at 256).
+      batch: global; the averages of magnitudes and weights are of as many images.
+    Raises:
+      UserError: an unknown name.
+    Source: Karras et al. 2021, appendix D; the authors' recommended settings for 8 devices, 32 images, 128 to 1024 pixels.
+    """
+    if name not in ("t", "r"):
+        raise UserError(f"there is no preset {name!r}; there are t, r")
+    turns = name == "r"
+    return {
+        "g": {"magnitude_average": 0.5 ** (batch / 20_000)} | (ROTATES if turns else {}),
+        "d": {},
+        "recipe": {"batch": batch, "gamma": 2.0 * (side / 256) ** 2, "ema_kimg": schedules.ramp(batch * 10 / 32, 0.05)},
+        "blur": {"sigma": 10.0, "kimg_end": batch * 200 / 32} if turns else {},
+    }
+
+
 def stylegan(*, batch: int, lr=0.001, gamma=10.0, accum: int = 1, ema_kimg=10.0) -> Recipe:
     """StyleGAN (Karras et al. 2019): non-saturating loss with R1 in every step, Adam with betas 0 and 0.99.
 

@@ -50,11 +50,32 @@ def upfirdn(x, taps, *, up=1, down=1, pad=(0, 0), gain=1.0):
         raise ValueError(f"upfirdn: x {x.shape} must be [B, H, W, C], and one of up={up}, down={down} must be 1")
     if np.shape(pad) != (2,):
         raise ValueError(f"upfirdn: pad is {pad}; give (low, high), the same for both axes")
-    sizes = [(n * up + pad[0] + pad[1] - len(taps)) // down + 1 for n in x.shape[1:3]]
-    if min(sizes) < 1:
-        raise ValueError(f"upfirdn: the {len(taps)} taps do not fit images of {x.shape[1]}x{x.shape[2]} padded by {tuple(pad)}")
     flipped = tuple(float(t) * gain**0.5 for t in taps[::-1])
-    for axis, size in enumerate(sizes, 1):
+    return _both(x, flipped, flipped, up, down, pad)
+
+
+def separated(x, filters, *, down=1, pad=(0, 0)):
+    """A filter of two dimensions as a sum of separable ones, and decimation: the sum over (h, w) of `upfirdn` with h along the
+    height and w along the width, neither scaled to the sum 1.
+
+    Args:
+      x: [B, H, W, C], float.
+      filters: tuple of pairs of tuples of numbers, all of one length, such as `lowpass.jinc` gives.
+      down, pad: as `upfirdn`.
+    Returns:
+      As `upfirdn`.
+    """
+    parts = [_both(x, h[::-1], w[::-1], 1, down, pad) for h, w in filters]
+    return sum(parts[1:], parts[0])
+
+
+def _both(x, height, width, up, down, pad):
+    """`upfirdn` by reversed taps of either axis, not scaled."""
+    taps = len(height)
+    sizes = [(n * up + pad[0] + pad[1] - taps) // down + 1 for n in x.shape[1:3]]
+    if min(sizes) < 1:
+        raise ValueError(f"upfirdn: the {taps} taps do not fit images of {x.shape[1]}x{x.shape[2]} padded by {tuple(pad)}")
+    for axis, (flipped, size) in enumerate(zip((height, width), sizes, strict=True), 1):
         x = _filter(x, _Axis(axis, flipped, up, down, pad[0], x.shape[axis], size))
     return x
 

@@ -1,4 +1,4 @@
-"""What the StyleGAN generators share: the mapping network with mixing and truncation, and the noise planes."""
+"""What the StyleGAN generators share: the mapping network with mixing and truncation, running means, the noise planes."""
 
 import math
 
@@ -84,12 +84,21 @@ class Mapping(nn.Module):
 
     def _mean(self, w, train, axis):
         """The running mean [features], moved where that is due."""
-        mean = self.variable("w_avg", "mean", jnp.zeros, (self.features,), jnp.float32)
-        if train and self.is_mutable_collection("w_avg") and not self.is_initializing():
-            now = jax.lax.stop_gradient(w).mean(0)
-            now = now if axis is None else jax.lax.pmean(now, axis)
-            mean.value = now + self.average * (mean.value - now)
-        return mean.value
+        start = self.variable("w_avg", "mean", jnp.zeros, (self.features,), jnp.float32)
+        return running_mean(self, "w_avg", start, lambda: jax.lax.stop_gradient(w).mean(0), self.average, train, axis)
+
+
+def running_mean(module, collection, mean, now, decay, train, axis):
+    """A variable's value, after a step towards now() in training where its collection may change.
+
+    Args:
+      module: the bound linen module. collection: of the variable. mean: the variable.
+      now: () -> the mean of this batch on this device. decay: what stays of the old value. axis: device axis, or None.
+    """
+    if train and module.is_mutable_collection(collection) and not module.is_initializing():
+        value = now() if axis is None else jax.lax.pmean(now(), axis)
+        mean.value = value + decay * (mean.value - value)
+    return mean.value
 
 
 def mixing_draws(keys, shape, count, probability):

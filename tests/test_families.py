@@ -20,6 +20,8 @@ pytestmark = pytest.mark.slow
 PAPERS = {  # parameters of G and D that the papers or the official code have
     "biggan-imagenet128": (70_433_988, 87_982_370),
     "stylegan2-256": (24_767_458, 24_001_089),
+    "stylegan3-256": (28_472_133, 28_864_129),
+    "stylegan3-r-256": (18_816_387, 28_864_129),
     "r3gan-cifar10": (20_781_952, 21_280_512),
     "r3gan-256": (23_057_952, 23_009_568),
 }

@@ -26,8 +26,8 @@ CASES = {
 }
 """A small config of every recipe in CONFIGS, with the objective's and StyleGAN2's lazy terms and ADA's controller; of networks
 that grow, the last stage."""
-SAME_RECIPE = ("sngan", "biggan_deep")
-"""As sngan_cnn's and biggan's: their steps differ in the networks alone."""
+SAME_RECIPE = ("sngan", "biggan_deep", "stylegan3")
+"""As sngan_cnn's, biggan's and stylegan2's: their steps differ in the networks alone."""
 LONG = ("digits", "gan", "r3gan")
 """These run 200 steps, the others two periods of their lazy terms and some: what a step needs does not depend on its number."""
 

@@ -150,7 +150,7 @@ def test_the_proxies_pull_with_reacgans_temperature_and_margin():
         np.testing.assert_allclose(value, np.log1p(np.exp((0.98 - 0.5) / 0.5)), rtol=1e-6)
 
 
-RATES_OF_D = ("sagan", "biggan", "biggan_deep")  # of its own
+RATES_OF_D = ("sagan", "biggan", "biggan_deep", "stylegan3")  # of its own
 FIRST_STEP = {"wgan": 10.0, "stylegan2": 4 / 5}  # in units of the rate: RMSprop's, and with the lazy correction
 FIELDS_OF_D = {"wgan": ("norm", False), "wgan_gp": ("norm", "none"), **{n: ("head", h) for n, h in HEADS.items()}}
 
@@ -166,7 +166,7 @@ def test_the_options_of_a_family_reach_its_recipe(name):
     recipe, one = design.recipe, jnp.ones(())
     for player in "gd":
         rate = 4e-3 if player == "d" and name in RATES_OF_D else 3e-3
-        share = 16 / 17 if (player, name) == ("d", "stylegan2") else FIRST_STEP.get(name, 1.0)
+        share = 16 / 17 if player == "d" and name in ("stylegan2", "stylegan3") else FIRST_STEP.get(name, 1.0)
         if (name, player) == ("wgan", "d"):
             continue  # clipped
         tx = recipe.tx[player]
@@ -174,14 +174,14 @@ def test_the_options_of_a_family_reach_its_recipe(name):
         np.testing.assert_allclose(moved, -rate * share * (2 if name == "gan" else 1), rtol=1e-4)
     assert recipe.batch == 4
     assert float(schedules.as_schedule(recipe.ema_kimg)(1.0)) == pytest.approx(3.0)
-    alone = ("gan", "dcgan", "ac_gan", "stylegan2", "r3gan")
+    alone = ("gan", "dcgan", "ac_gan", "stylegan2", "stylegan3", "r3gan")
     assert recipe.turns[0].slots == ((0,) if name in alone else (0, 1, 2))
     found = {(p.player, t.name): weight(t) for turn in recipe.turns for p in turn.phases for t in p.terms}
     wanted = {
         "ac_gan": {("d", "classes"): 0.7, ("g", "classes"): 0.7},
         "reacgan": {("d", "d2d_ce"): 0.7, ("g", "d2d_ce"): 0.7},
         "multi_hinge": {("g", "adv"): 0.7, ("d", "adv"): 1},
-        "stylegan2": {("d", "r1"): 0.3},
+        **dict.fromkeys(("stylegan2", "stylegan3"), {("d", "r1"): 0.3}),
         "r3gan": {("d", "r1"): 0.3, ("d", "r2"): 0.3},
     }
     assert {key: pytest.approx(found[key]) for key in wanted.get(name, {})} == wanted.get(name, {})

@@ -10,10 +10,10 @@ from typing import Literal
 import jax.numpy as jnp
 
 from experiments.configs.objective import augmentation, check_target
-from jaxgan import game, recipes, recipes_classic, recipes_r3gan, recipes_stylegan
+from jaxgan import augment, game, recipes, recipes_classic, recipes_r3gan, recipes_stylegan
 from jaxgan.errors import UserError
 from jaxgan.layers import base_size
-from jaxgan.models import biggan, biggan_deep, dcgan, mlp, r3gan, resnet, sngan, stylegan2
+from jaxgan.models import biggan, biggan_deep, dcgan, mlp, r3gan, resnet, sngan, stylegan2, stylegan3
 from jaxgan.settings import Design, Settings
 
 Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada", "ada_r3gan"]
@@ -25,7 +25,7 @@ class Config(Settings):
 
     family: Literal[
         *("gan", "dcgan", "wgan", "wgan_gp", "ac_gan", "sngan", "sngan_cnn", "sagan", "biggan", "biggan_deep", "reacgan"),
-        *("multi_hinge", "stylegan2", "r3gan"),
+        *("multi_hinge", "stylegan2", "stylegan3", "r3gan"),
     ] = "sngan"
     """Which; each is a function of this file."""
     preset: str = ""
@@ -44,7 +44,7 @@ class Config(Settings):
     n_critic: int = 0
     """Updates of D for one of G."""
     gamma: float = 0.0
-    """stylegan2, r3gan: weight of the gradient penalties."""
+    """stylegan2, stylegan3, r3gan: weight of the gradient penalties."""
     ema_kimg: float = 2.0
     """Half-life of the weight average; 0 for none (the papers before BigGAN), -1 for the paper's own."""
     level: float = 0.3
@@ -75,7 +75,16 @@ class Config(Settings):
         if self.augment_target:
             recipe = recipes.adaptive(recipe, start=0.0, target=self.augment_target)
             p = lambda carry, kimg: carry["p"]
+        if self.family == "stylegan3" and self.preset == "r" and not self.init:  # trained networks need no blur to begin
+            augmented, p = blurred_first(augmented, p, recipes_stylegan.preset3("r", max(shape[:2]), self.batch)["blur"])
         return Design(*pair, game.game(*pair, augment=augmented, p=p, remat=self.remat), recipe)
+
+
+def blurred_first(augmented, p, blur: dict):
+    """What `game.game` takes as augment and p, with `augment.early_blur` of these arguments before the augmentation."""
+    chance = p if callable(p) else lambda carry, kimg: p
+    both = lambda keys, x, p: augmented(keys, augment.early_blur(x, p[1], **blur), p[0])
+    return both, lambda carry, kimg: (chance(carry, kimg), kimg)
 
 
 def given(config: Config, **fields) -> dict:
@@ -205,6 +214,22 @@ def style2(config, shape, classes):
     return (g, d), recipes_stylegan.stylegan2(**({"gamma": 0.3} | recipe), path_weight=0.0)
 
 
+def style3(config, shape, classes):
+    """Karras et al. 2021: Fourier features, filtered leaky ReLUs, no noise; D is StyleGAN2's."""
+    made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(config.dtype)}
+    if config.preset:
+        of = recipes_stylegan.preset3(config.preset, max(shape[:2]), config.batch)
+        of_g, of_d, recipe = of["g"], of["d"], of["recipe"]
+    else:
+        small = {"channel_base": config.width * max(shape[:2])}
+        of_g = small | {"channel_max": 2 * config.width, "z_dim": 64, "w_dim": 64, "depth": 6, "margin": 4}
+        of_g |= {"magnitude_average": 0.5 ** (config.batch / 2_000)}
+        of_d, recipe = small | {"channel_max": 4 * config.width, "mapping_layers": 2}, {"gamma": 0.3}
+    rates = {"lr": (config.lr or 0.0025, config.lr_d or 0.002)}
+    recipe = recipes_stylegan.stylegan3(**recipe | given(config, gamma="gamma") | rates)
+    return (stylegan3.Generator(**made, **of_g), stylegan2.Discriminator(**made, **of_d)), recipe
+
+
 def r3(config, shape, classes):
     """Huang et al. 2024: residual pair without norm, relativistic pairs, R1 and R2, five schedules."""
     name = config.preset or "digits"
@@ -230,7 +255,7 @@ def r3(config, shape, classes):
 FAMILIES = {
     **{"gan": gan, "dcgan": dcgan_pair, "wgan": wgan, "wgan_gp": wgan_gp, "ac_gan": ac_gan, "sngan": sngan_resnet},
     **{"sngan_cnn": sngan_cnn, "sagan": sagan, "biggan": big(biggan), "biggan_deep": big(biggan_deep), "reacgan": reacgan},
-    **{"multi_hinge": multi_hinge, "stylegan2": style2, "r3gan": r3},
+    **{"multi_hinge": multi_hinge, "stylegan2": style2, "stylegan3": style3, "r3gan": r3},
 }
 """family -> (config, image shape, classes) -> (both networks, recipe)."""
 
@@ -246,6 +271,7 @@ READS = {
     **dict.fromkeys(("sagan", "biggan", "biggan_deep"), ("lr", "lr_d", "n_critic")),
     **dict.fromkeys(("reacgan", "multi_hinge"), ("lr", "n_critic", "class_weight")),
     **dict.fromkeys(("stylegan2", "r3gan"), ("lr", "gamma")),
+    "stylegan3": ("lr", "lr_d", "gamma"),
 }
 """Which of the fields that are 0 a family has something of."""
 
@@ -263,6 +289,7 @@ SMALL = {
     "reacgan": Config(family="reacgan", lr=2e-3, width=16, n_critic=1),
     "multi_hinge": Config(family="multi_hinge", lr=2e-3, width=16, n_critic=3, class_weight=1.0),
     "stylegan2": Config(family="stylegan2", lr=2.5e-3, width=16),
+    "stylegan3": Config(family="stylegan3", lr=2.5e-3, lr_d=2.5e-3, width=16),
     "r3gan": Config(family="r3gan", ema_kimg=-1.0),
 }
 """The small configs: --data digits. From the papers they keep loss, norm, penalty and conditioning; they differ in width (and
@@ -271,6 +298,10 @@ average of the weights."""
 
 PAPER = {"ema_kimg": -1.0, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
 CIFAR = PAPER | {"data": "cifar10", "size": (32, 32), "channels": 3}
+STYLE3 = PAPER | {
+    **{"batch": 32, "kimg": 25_000.0, "mirror": True, "augment": ("ada",), "augment_target": 0.6, "dtype": "bfloat16"},
+    **{"data": "photos", "size": (256, 256)},
+}
 PAPERS = {
     "wgan_gp-cifar10": Config(family="wgan_gp", preset="wgan_gp_32", batch=64, kimg=6_400.0, conditional="no", **CIFAR),
     "sngan-cifar10": Config(family="sngan", preset="sngan_32", batch=64, kimg=3_200.0, conditional="yes", **CIFAR),
@@ -300,6 +331,8 @@ PAPERS = {
         dtype="bfloat16",
         **PAPER | {"data": "photos", "size": (256, 256)},
     ),
+    "stylegan3-256": Config(family="stylegan3", preset="t", **STYLE3),
+    "stylegan3-r-256": Config(family="stylegan3", preset="r", **STYLE3),
     "r3gan-cifar10": Config(
         family="r3gan",
         preset="cifar10",

@@ -11,6 +11,7 @@ from jaxgan.augment.ada_pipe import ADA_PRESETS, ADA_TRANSFORMS, AdaStrengths, a
 from jaxgan.augment.adaptive import ada_update, apa, apa_lambda, r_t, r_v
 from jaxgan.augment.attention import attentive_crop, attentive_cutmix, attentive_cutout, keep_augment, saliency
 from jaxgan.augment.diffaug import brightness, color, contrast, cutout, diffaugment, saturation, translation
+from jaxgan.augment.early_blur import early_blur
 from jaxgan.augment.geometry import crop, flip, geometric, rotate, scale
 from jaxgan.augment.pipelines import NAMES, pipeline
 from jaxgan.augment.resample import affine
@@ -34,6 +35,7 @@ __all__ = [
     "crop",
     "cutout",
     "diffaugment",
+    "early_blur",
     "flip",
     "geometric",
     "keep_augment",
