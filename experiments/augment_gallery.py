@@ -18,22 +18,22 @@ from jaxgan.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """One labelled row for each augmentation, the same images and seed in all."""
+    """One labelled row per augmentation, with the same images and seed in all."""
 
     data: str = "digits"
     """digits, a TFDS name, or a path."""
     out: str = "augmentations.png"
     """The picture."""
     size: int | None = None
-    """Height and width in pixels; by default 28 for digits, the images' own for others."""
+    """Height and width in pixels; by default 28 for digits, otherwise the images' own."""
     n: int = 10
-    """Images in a row."""
+    """Images per row."""
     rows: int | None = None
-    """Only the first so many; the first six are the tutorial's."""
+    """Number of rows to draw; the first six are the tutorial's augmentations."""
     p: float = 1.0
-    """Probability that an image gets a transform, in the rows of single ones."""
+    """Probability that an image is transformed, in the rows with a single augmentation."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the random draws."""
 
 
 def rows(channels: int, p: float) -> list[tuple[str, object]]:

@@ -1,9 +1,9 @@
-"""`python -m experiments.compare OUT [--of families]`: losses, or model families, in one budget; a table and a picture.
+"""`python -m experiments.compare OUT [--of families]`: losses, or model families, with the same budget; a table and a picture.
 
-Losses: each with its usual penalty, in the config `objective`, on the same networks. Families: each family's own config. Each is
-a run in its own folder of OUT, so a stopped comparison goes on where it was. They are judged by `fd2k`, the Frechet distance of
-2,000 images in the features of the set's own classifier, by the pixels' sliced Wasserstein distance, and by eye:
-OUT/samples.png has a row for each.
+Losses: each with its usual penalty, in the config `objective`, with the same networks. Families: each family's own config. Each
+is a run in its own folder of OUT, so a stopped comparison resumes where it was. The metrics are `fd2k`, the Frechet distance of
+2,000 images in the features of a classifier trained on the data set, and the sliced Wasserstein distance of the pixels;
+OUT/samples.png has a row of samples for each.
 """
 
 import dataclasses
@@ -64,28 +64,30 @@ OF = {"losses": USUAL, "families": FAMILIES}
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Losses with their usual penalties, or model families, in the same budget."""
+    """Compare losses with their usual penalties, or model families, with the same training budget."""
 
     out: Annotated[str, tyro.conf.Positional]
-    """Folder of the comparison."""
+    """Folder for the comparison."""
     of: Literal["losses", "families"] = "losses"
-    """What is compared."""
+    """What to compare."""
     data: str = "digits"
+    """The data set: any --data of `experiments.train`."""
     data_dir: str = ""
+    """Where TFDS data sets are stored; '' is TFDS's default."""
     kimg: float = 150.0
-    """Images shown to each."""
+    """Length of each run, in thousands of images."""
     width: int = 16
-    """Channels of both networks; families have their own."""
+    """Channels of both networks; losses only."""
     patch: int = 2
-    """Of the losses' networks."""
+    """Patch size of the networks; losses only."""
     batch: int = 32
     lr: float = 2e-3
-    """Learning rate of the losses; families have their own."""
+    """Learning rate; losses only."""
     seed: int = 0
     only: tuple[str, ...] = ()
-    """Names of losses or families; empty for all."""
+    """Names of the losses or families to compare; empty for all."""
     jobs: int = 1
-    """So many at once."""
+    """Number of runs at a time."""
 
 
 def command(options: Options, name: str) -> list[str]:

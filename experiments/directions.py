@@ -17,41 +17,41 @@ MOST = 1_000_000
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Directions in the codes of a trained run along which its images change, and a picture of an image moved along them."""
+    """Find directions in latent space along which the images change most, and picture an image moved along them."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run directory, or a file of weights."""
+    """The run directory, or a weight file."""
     method: Literal["jacobian", "pca", "closed_form"] = "jacobian"
-    """jacobian: those that change images most, of any generator. Of StyleGANs also pca: those along which w varies most
-    (GANSpace), and closed_form: those that change the styles most (SeFa)."""
+    """jacobian: the directions that change images most, for any generator. For StyleGANs also pca: those along which w varies
+    most (GANSpace), and closed_form: those that change the styles most (SeFa)."""
     n: int = 6
-    """How many, the strongest first: the rows of the picture."""
+    """Number of directions, strongest first: the rows of the picture."""
     range: float = 3.0
-    """The columns go from -range to +range, in standard deviations of the code along the direction."""
+    """The columns go from -range to +range, in standard deviations of the latent along the direction."""
     steps: int = 7
-    """Columns, an odd number: the middle one is the image itself."""
+    """Number of columns, odd: the middle one is the unedited image."""
     image: int = 0
-    """Which image of the seed is moved."""
+    """Index of the image to move, among those of the seed."""
     seed: int = 0
-    """The image is one of `sample --seed`; the directions are of draws of it too."""
+    """Seed of the image, as in `sample --seed`, and of the draws from which the directions are computed."""
     label: int | None = None
-    """The class of the image and of the draws; by default drawn, where the run was trained on labels."""
+    """The class of the image and of the draws; by default drawn at random, if the run is conditional."""
     layers: tuple[int, int] | None = None
-    """FIRST END: of a StyleGAN, only the w of layers FIRST to END - 1 is moved: the first are coarse, the last fine."""
+    """FIRST END, for StyleGANs: move w only in layers FIRST to END - 1; the first layers are coarse, the last fine."""
     local: bool = False
-    """jacobian: the directions of this image alone; else the mean over --draws."""
+    """jacobian: use this image alone instead of the mean over --draws."""
     draws: int | None = None
-    """Images (jacobian: 32) or codes (pca: 10,000) that the directions are made of."""
+    """Number of draws from which to compute the directions (default: jacobian 32, pca 10,000)."""
     psi: float = 1.0
-    """Truncation of the image that is moved, as sample's."""
+    """Truncation of the image to move, as in `experiments.sample`."""
     noise: Literal["random", "const", "none"] | None = None
-    """Of a StyleGAN generator, as sample's; an image's own does not change along its row."""
+    """StyleGAN's noise inputs, as in `experiments.sample`; the same along a row."""
     out: str = "directions.png"
-    """The picture; the arrays `directions`, `strengths`, `spread` and `images` are in an .npz of the same name beside it."""
+    """The picture; an .npz of the same name beside it holds the arrays `directions`, `strengths`, `spread` and `images`."""
     checkpoint: str = "latest"
-    """latest, best, or a step."""
+    """Which checkpoint: latest, best, or a step."""
     average: float | None = None
-    """Relative width of the weight average, as sample's."""
+    """Relative width of the weight average, as in `experiments.sample`."""
 
 
 def found(args: Arguments, trained, image):

@@ -1,4 +1,4 @@
-"""`python -m experiments.evaluate RUN | FOLDER | ARCHIVE | NPZ [--against DATA] [--metrics fd10k ...]`: quality in numbers."""
+"""`python -m experiments.evaluate RUN | FOLDER | ARCHIVE | NPZ [--against DATA] [--metrics fd10k ...]`: image-quality metrics."""
 
 import dataclasses
 import json
@@ -13,36 +13,36 @@ from jaxgan.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Numbers for a run, or for anybody's images, each with its protocol; --metrics help lists them."""
+    """Measure a run, or any set of images. Every metric is a named protocol; --metrics help lists them."""
 
     what: Annotated[str, tyro.conf.Positional]
     """A run directory, a folder or archive of images, or an .npz of them."""
     metrics: tuple[str, ...] = ()
-    """Names of protocols; by default fd10k and pr10k where the data has classes, else random10k, and swd10k; of a run on pairs
-    L1 and PSNR come without."""
+    """Names of protocols; by default fd10k and pr10k if the data has classes, else random10k, and swd10k. Runs on paired data
+    always report L1 and PSNR."""
     against: str = ""
-    """The real images: any --data; a run has its own."""
+    """The real images: any --data; by default the run's own."""
     data_dir: str = ""
-    """Where TFDS sets live; '' is the run's, or TFDS's own place."""
+    """Where TFDS data sets are stored; '' is the run's --data-dir, or TFDS's default."""
     split: str = ""
-    """Of the real images; '' is what the run was trained on, or train."""
+    """Split of the real images; '' is the one that the run was trained on, or train."""
     size: tuple[int, int] | None = None
-    """Resize and centre-crop real images to this; a run has its own, a folder's is taken from its images."""
+    """Resize and centre-crop real images to this size; by default the run's, or that of the images in the folder."""
     n: int = 0
-    """At most so many generated images, where a protocol takes more; the note says that the number then compares with none."""
+    """Use at most this many generated images; a protocol that asks for more then notes that its number is not comparable."""
     seed: int = 0
     checkpoint: str = "latest"
-    """Of a run: latest, best, or a step."""
+    """Checkpoint of a run: latest, best, or a step."""
     average: float | None = None
-    """Of a run with --posthoc: relative width of the weight average."""
+    """For a run with --posthoc: relative width of the weight average."""
     psi: float = 1.0
     """Truncation of the run's generator."""
     inception: str = ""
-    """Path of pt_inception-2015-12-05-6726825d.pth; '' looks in the cache, and downloads it there once."""
+    """Path of pt_inception-2015-12-05-6726825d.pth; '' uses the cached file, downloaded once."""
     dinov2: str = ""
     """Path of the DINOv2 ViT-L/14 weights."""
     out: str = ""
-    """Append the numbers here as JSON lines; a run's go to metrics.jsonl in its directory."""
+    """File to append the numbers to as JSON lines; by default metrics.jsonl in the run directory."""
 
 
 def real_images(args: Arguments, config: dict | None, update):

@@ -1,7 +1,7 @@
 """`python -m experiments.explain RUN [--method gradients | shapley | units | attack] [--n 8] [--data SOURCE] [--out out.png]`.
 
-What a run's discriminator looks at, what the units of its generator do, and how little it takes to fool the discriminator: a
-picture, and its numbers in a .json beside it.
+What a run's discriminator looks at, what the units of its generator do, and how small a perturbation fools the discriminator:
+a picture, and its numbers in a .json beside it.
 """
 
 import dataclasses
@@ -22,42 +22,42 @@ REFERENCE = 512
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Pictures and numbers that explain the networks of a run."""
+    """Explain a run's networks: attributions of D's logit, effects of G's units, adversarial attacks on D."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run directory; for --method units a file of weights will do."""
+    """The run directory; for --method units, a weight file is enough."""
     method: Literal["gradients", "shapley", "units", "attack"] = "gradients"
-    """gradients: which pixels made D's logit what it is, in real and in generated images (integrated gradients). shapley: which
-    squares did (Shapley values). units: what the images would be without single channels of the generator. attack: how far pixels
-    must move until D takes generated images for real ones, real ones for generated, and one class for another."""
+    """gradients: contribution of each pixel to D's logit, in real and generated images (integrated gradients). shapley: that of
+    each square (Shapley values). units: effect of single channels of the generator on its images. attack: how far pixels must
+    move before D takes generated images for real ones, real ones for generated, and one class for another."""
     n: int = 8
-    """How many images of each kind."""
+    """Number of images of each kind."""
     seed: int = 0
-    """Which real images are looked at, and the seed of the generated ones."""
+    """Seed of the choice of real images and of the generated ones."""
     data: str = ""
-    """Real images to look at: any --data; by default the run's own."""
+    """Real images to use: any --data; by default the run's own."""
     data_dir: str = ""
-    """Where TFDS sets live; '' is the run's, or TFDS's own place."""
+    """Where TFDS data sets are stored; '' is the run's --data-dir, or TFDS's default."""
     checkpoint: str = "latest"
-    """latest, best, or a step."""
+    """Which checkpoint: latest, best, or a step."""
     baseline: Literal["mean", "black", "grey", "white"] = "mean"
-    """gradients, shapley: what stands for nothing to see; D's logit is shared out relative to that of this image."""
+    """gradients, shapley: the baseline image; the attributions sum to D's logit minus its logit for this image."""
     steps: int = 64
-    """gradients: points on the way from the baseline to the image."""
+    """gradients: points on the path from the baseline to the image."""
     regions: int = 7
-    """shapley: squares along a side."""
+    """shapley: squares along each side."""
     samples: int = 16
-    """shapley: pairs of orders in which squares are shown."""
+    """shapley: number of pairs of orders in which squares are revealed."""
     layer: str = ""
-    """units: a layer of the generator; by default one in the middle. Another name gets a list of them."""
+    """units: a layer of the generator; by default one in the middle. An unknown name prints the list of layers."""
     units: int = 6
-    """units: how many of the strongest are drawn."""
+    """units: how many units to show, those with the strongest effect."""
     do: Literal["zero", "mean", "insert"] = "zero"
-    """units: compare the images with those where the unit is 0, or its mean; or insert it everywhere, strong against 0."""
+    """units: ablate the unit by setting it to 0 (zero) or its mean (mean), or insert it: a large value everywhere against 0."""
     norm: Literal["linf", "l2"] = "linf"
-    """attack: each pixel moves by at most so much, or all by so much in the root mean square."""
+    """attack: bound each pixel's change (linf), or the root mean square over all pixels (l2)."""
     attack_steps: int = 40
-    """attack: gradient steps. What the attack needs is at least what is necessary: more steps may find nearer images."""
+    """attack: gradient steps. The attack gives an upper bound: more steps may find smaller perturbations."""
     out: str = "explain.png"
     """The picture, a .png; its numbers are written beside it as .json."""
 

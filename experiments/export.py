@@ -1,4 +1,4 @@
-"""`python -m experiments.export RUN [--out generator.stablehlo]`: a trained generator as one file that needs JAX alone."""
+"""`python -m experiments.export RUN [--out generator.stablehlo]`: a trained generator as one file that needs only JAX."""
 
 import dataclasses
 from pathlib import Path
@@ -12,18 +12,19 @@ from jaxgan.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """The generator with its weights as a program of StableHLO, for any size of batch, on CPU, GPU and TPU."""
+    """Export the generator with its weights as a StableHLO program, for any batch size, on CPU, GPU and TPU."""
 
     run: Annotated[str, tyro.conf.Positional]
     """The run directory, or a weight file."""
     out: str = "generator.stablehlo"
-    """The file, or a .safetensors for the weights alone, which jaxgan.load and other libraries read."""
+    """The file; a .safetensors holds only the weights, for jaxgan.load and other libraries."""
     platforms: tuple[str, ...] = ("cpu", "cuda", "rocm", "tpu")
-    """What it will run on."""
+    """Platforms that it can run on."""
     checkpoint: str = "latest"
-    """latest, best, or a step."""
+    """Which checkpoint: latest, best, or a step."""
     average: float | None = None
-    """Relative width of the weight average, such as 0.1: the last tenth. For runs with --posthoc; without it the run's own."""
+    """Relative width of the weight average, such as 0.1 (the last tenth of training), for runs with --posthoc; default: the
+    run's own average."""
 
 
 USE = """{out}: {size:.1f} MB. To use it:

@@ -1,6 +1,6 @@
 """`python -m experiments.invert RUN SOURCE [--damage centre] [--mask FILE] [--out inverted.png | inverted.npz | a folder]`.
 
-The latents whose images are the given ones, and damaged images repaired by a trained generator.
+Find the latents that reproduce given images (GAN inversion), and repair damaged images with a trained generator.
 """
 
 import dataclasses
@@ -15,48 +15,48 @@ from jaxgan.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Find a trained generator's latents of given images, and repair damaged ones."""
+    """Find latents that reproduce given images (GAN inversion), and repair damaged images."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run directory, or a file of weights."""
+    """The run directory, or a weight file."""
     source: Annotated[str, tyro.conf.Positional]
     """An image, a folder or an archive of images, an .npz, or the name of a data set."""
     n: int = 16
-    """How many of its images at most: the first ones."""
+    """Maximum number of images: the first ones."""
     damage: str = ""
-    """Damage the images first, and repair them: mask, centre, blur, lowres, grey or noise, with an amount after a colon, as
-    blur:2.5. What is true is known then, and the distance to it is printed."""
+    """Damage the images first, then repair them: mask, centre, blur, lowres, grey or noise, optionally with an amount after a
+    colon (blur:2.5). The PSNR to the undamaged images is printed."""
     mask: str = ""
-    """An image as large as the run's, or --resize'd alike: where it is white, the images have holes, which are filled."""
+    """An image of the run's size (or resized by --resize) that is white where pixels are missing; the holes are filled."""
     label: int | None = None
-    """The class of all of them; by default it is found too, where the run was trained on labels."""
+    """The class of all images; by default it is inferred, if the run is conditional."""
     space: Literal["auto", "z", "w", "w+"] = "auto"
-    """Of StyleGAN's generators w, one style for all layers (auto), or w+, one for each: nearer, but worse at holes. Else z."""
+    """For StyleGANs: w, one style for all layers (auto), or w+, one per layer: closer, but worse for holes. Otherwise z."""
     steps: int = 300
-    """Of the optimiser."""
+    """Optimisation steps."""
     starts: int = 4
-    """Tries for each image; the best is kept."""
+    """Starting points per image; the best result is kept."""
     draws: int = 1024
-    """Images of the generator among which the nearest are the starts."""
+    """Number of generated images from which the nearest are taken as starting points."""
     prior: float = 0.01
-    """What codes that are unlikely cost: more of it for very damaged images, 0 for the nearest image."""
+    """Weight of the prior on the latents: larger for badly damaged images, 0 for the closest reconstruction."""
     noise: Literal["random", "const", "none"] | None = None
-    """Of a StyleGAN generator, as `experiments.sample` has it."""
+    """StyleGAN's noise inputs, as in `experiments.sample`."""
     seed: int = 0
-    """Of the search, in [0, 2^32); an image's result does not depend on the others."""
+    """Seed of the search, in [0, 2^32); an image's result does not depend on the other images."""
     resize: bool = False
-    """Scale and cut images of another size than the run's; else they are refused."""
+    """Resize and crop images whose size differs from the run's; otherwise they are refused."""
     data_dir: str = ""
-    """Where a named data set lies; '' is the run's place."""
+    """Where a named data set is stored; '' is the run's --data-dir."""
     split: str = "train"
-    """Of a data set, or a folder with such folders."""
+    """Split of a data set, or of a folder with one sub-folder per split."""
     checkpoint: str = "latest"
-    """latest, best, or a step."""
+    """Which checkpoint: latest, best, or a step."""
     average: float | None = None
-    """As `experiments.sample` has it."""
+    """Relative width of the weight average, as in `experiments.sample`."""
     out: str = "inverted.png"
-    """A .png gets a row for each image: source, damaged, the generator's, and of masks the repaired; an .npz all arrays;
-    anything else is a folder of the generator's images, or of the repaired ones, under their names."""
+    """A .png: one row per image (source, damaged, reconstruction and, with a mask, repaired); an .npz: all arrays; anything
+    else: a folder of the reconstructed or repaired images, under the source names."""
 
 
 def main() -> None:

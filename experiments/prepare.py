@@ -19,19 +19,19 @@ class Prepare:
     dest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DEST")]
     """The directory to write; it must not exist. With DIR/NAME/1.0.0, TFDS finds it by NAME with data_dir DIR."""
     name: str = ""
-    """The name of the set; empty takes it from DEST."""
+    """Name of the data set; '' takes it from DEST."""
     size: tuple[int, int] | None = None
-    """Height and width: images are scaled to cover it and cut at the centre."""
+    """Height and width: images are scaled to cover it and centre-cropped."""
     channels: int | None = None
-    """1 (grey), 3 (RGB) or 4 (RGBA); None takes 1 when all images are grey, else 3."""
+    """1 (grey), 3 (RGB) or 4 (RGBA); None: 1 if all images are grey, else 3."""
     background: str = "white"
-    """What lies under transparent pixels."""
+    """Colour behind transparent pixels."""
     split: str = "train"
-    """Which split of SOURCE to take; DEST has it under the same name."""
+    """Split of SOURCE to use; DEST has it under the same name."""
     data_dir: str = ""
-    """Where TFDS sets lie; empty is TFDS's default."""
+    """Where TFDS data sets are stored; '' is TFDS's default."""
     skip_broken: bool = False
-    """Leave broken images out instead of stopping at the first."""
+    """Skip broken images instead of stopping at the first."""
 
 
 def main(args: list[str] | None = None) -> int:

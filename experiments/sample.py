@@ -1,7 +1,7 @@
 """`python -m experiments.sample RUN [--n 64] [--seed 0] [--label K] [--psi 1.0] [--out samples.png | samples.npz | a folder]`.
 
 StyleGAN's generators also take `--noise const` and `--mix ROWS COLUMNS`, a table of style mixing. Every file says in its
-metadata that it is generated and how; `--watermark KEY` says it in the pixels, `--refuse-copies DATA` leaves copies out.
+metadata that it is generated and how; `--watermark KEY` marks the pixels, `--refuse-copies DATA` rejects copies of DATA.
 """
 
 import dataclasses
@@ -17,54 +17,55 @@ from jaxgan.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Images from a trained run; needs no data set."""
+    """Sample images from a trained run; needs no data set."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run directory, or a file of weights."""
+    """The run directory, or a weight file."""
     n: int = 64
-    """How many images."""
+    """Number of images."""
     rows: int = 0
-    """A grid of so many rows in place of --n: a column for each class, up to 16; else ten columns."""
+    """Number of rows of a grid, instead of --n: one column per class, up to 16 classes; otherwise ten columns."""
     seed: int = 0
-    """Image i is a function of the seed, i and its label, however many are made."""
+    """Image i depends only on the seed, i and its label, not on how many are generated."""
     label: int | None = None
-    """The class of all of them; by default drawn, where the run was trained on labels. Of a run on label vectors, the place of
-    a 1 among zeros; drawn ones are vectors of the data."""
+    """The class of all images; by default drawn at random, if the run is conditional. For a run on label vectors, the index of
+    the 1 in a one-hot vector; the default draws vectors of the data."""
     psi: float = 1.0
-    """Truncation: below 1 nearer to the middle of the distribution; of a StyleGAN with classes that is of all of them."""
+    """Truncation: below 1, latents are pulled towards the mean; for a conditional StyleGAN, the mean over all classes."""
     threshold: float | None = None
-    """BigGAN's truncation: numbers of z beyond +- this are drawn again."""
+    """BigGAN's truncation: entries of z beyond +- this are resampled."""
     noise: Literal["random", "const", "none"] | None = None
-    """Of a StyleGAN generator: an image's own (the default), the same for all, or none."""
+    """StyleGAN's noise inputs: random per image (the default), the same for all images (const), or none."""
     mix: tuple[int, int] | None = None
-    """ROWS COLUMNS of a table of style mixing, in place of --n images: the heads of the rows are the first images of the
-    seed, those of the columns the next, and each cell is its row's image with the column's styles in --mix-layers."""
+    """ROWS COLUMNS of a style-mixing table, instead of --n images: the row headers are the first images of the seed, the
+    column headers the next, and each cell is its row's image with its column's styles in --mix-layers."""
     mix_layers: tuple[int, int] | None = None
-    """FIRST END: the layers FIRST to END - 1 are the column's; by default the first half, which is what is coarse."""
+    """FIRST END: layers FIRST to END - 1 take the column's styles; by default the first half, the coarse layers."""
     out: str = "samples.png"
-    """A .png gets one grid, an .npz the array `images` (and `labels`, where one was given), anything else is a folder of
-    single images."""
+    """A .png: one grid; an .npz: the array `images` (and `labels`, if --label was given); anything else: a folder of single
+    images."""
     checkpoint: str = "latest"
-    """latest, best, or a step."""
+    """Which checkpoint: latest, best, or a step."""
     source: str = ""
-    """pix2pix: an image, a folder or an archive; the generator is applied to each of them. --out: a folder gets them under
-    their names, a .png a grid of the first --n beside their sources."""
+    """pix2pix: an image, a folder or an archive; the generator is applied to each image. With a folder as --out, results keep
+    the source names; with a .png, a grid shows the first --n beside their sources."""
     resize: bool = False
-    """Scale and cut source images of another size than the run's; else they are refused."""
+    """Resize and crop source images whose size differs from the run's; otherwise they are refused."""
     average: float | None = None
-    """Relative width of the weight average, such as 0.1: the last tenth. For runs with --posthoc; without it the run's own."""
+    """Relative width of the weight average, such as 0.1 (the last tenth of training), for runs with --posthoc; default: the
+    run's own average."""
     watermark: str | None = None
-    """A secret text: every picture is marked with it, invisibly; experiments.verify FILES --watermark TEXT finds the mark."""
+    """A secret text with which to watermark every image invisibly; experiments.verify FILES --watermark TEXT detects it."""
     watermark_strength: float = 2.0
-    """Grey levels of the mark, half of it where the image is flat."""
+    """Amplitude of the watermark in grey levels; half of it in flat regions."""
     refuse_copies: str = ""
-    """Any --data, or own for what the run was trained on: images too near to one of it are left out, and the next ones taken."""
+    """Reject images too close to one of this data set (any --data; own: the training set) and take the next ones instead."""
     refuse_share: float = 0.01
-    """How near is too near: what so many of the real images are to their nearest fellow."""
+    """Threshold for too close: the distance to the nearest neighbour that this fraction of real images falls below."""
     refuse_features: Literal["pixels", "random", "classifier", "inception"] = "pixels"
-    """In which the distance is taken."""
+    """Features in which the distance is measured."""
     data_dir: str = ""
-    """Where the TFDS set of --refuse-copies lives; '' is the run's place."""
+    """Where the TFDS data set of --refuse-copies is stored; '' is the run's --data-dir."""
 
 
 def asked(args: Arguments, classes: int):

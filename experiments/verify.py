@@ -1,6 +1,6 @@
-"""`python -m experiments.verify FILES [--watermark KEY]`: what image files say of themselves, and whether they have a key's mark.
+"""`python -m experiments.verify FILES [--watermark KEY]`: what image files declare, and whether they carry a watermark.
 
-Exit code 0: every file says that it is generated; with --watermark: the mark is in them. 1: not so. 2: a file cannot be read.
+Exit code 0: every file declares that it is generated; with --watermark: the watermark was found. 1: not so. 2: unreadable file.
 """
 
 import dataclasses
@@ -23,17 +23,17 @@ SUFFIXES = (".png", ".npz", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """What image files say of themselves; a statement that anybody can write or remove. A watermark is harder to lose."""
+    """Read the metadata of image files, which anyone can write or remove, or detect a watermark, which is harder to remove."""
 
     files: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Images, .npz of images, or folders of them."""
     watermark: str | None = None
-    """The text that the images were marked with. The score of each file is printed, and that of all together, which finds a mark
-    that single small images are too small for: one key must have marked all of them or none."""
+    """The text that the images were watermarked with. Prints the score of each file and the joint score of all files, which
+    finds marks too weak in single small images; it assumes that all files carry this key's mark or none does."""
     cropped: bool = False
-    """Look for the mark of pieces cut from images; then each file must have it."""
+    """Detect the watermark in crops of images; each file must then have it."""
     size: tuple[int, int] | None = None
-    """H W that resized pictures had when they were marked: they are brought back to it before the mark is looked for."""
+    """H W of the images when they were watermarked; resized images are scaled back to it before detection."""
 
 
 def found(names: tuple[str, ...]) -> list[Path]:

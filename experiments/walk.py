@@ -1,4 +1,4 @@
-"""`python -m experiments.walk RUN [--keys 6] [--frames 30] [--label 3 8 ...] --out walk.webp`: a film through a latent space."""
+"""`python -m experiments.walk RUN [--keys 6] [--frames 30] [--label 3 8 ...] --out walk.webp`: animate a latent walk."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -19,38 +19,38 @@ MOST_GIF = 50
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """A film from image to image of a trained run: z turns at a constant rate, a StyleGAN's w follows a smooth curve."""
+    """Animate a walk from image to image: z is interpolated spherically, w of a StyleGAN along a spline."""
 
     run: Annotated[str, tyro.conf.Positional]
-    """The run directory, or a file of weights."""
+    """The run directory, or a weight file."""
     keys: int | None = None
-    """How many images it leads through: the first of the seed. By default 6, or as many as --label has."""
+    """Number of images that the walk passes through: the first ones of the seed. By default 6, or the number of labels."""
     frames: int = 30
-    """Steps from an image to the next."""
+    """Frames from one image to the next."""
     seed: int = 0
-    """The images are those of `sample --seed`."""
+    """Seed; the images are those of `sample --seed`."""
     label: tuple[int, ...] = ()
-    """One class for all images, or one for each, over and over: from 3 to 8 it goes through weights of both. With --keys 1 one
-    code is shown as each class in turn. By default drawn, where the run was trained on labels."""
+    """One class for all images, or one per image, cyclically; between two classes the labels are interpolated. With --keys 1,
+    one latent is shown as each class in turn. By default drawn at random, if the run is conditional."""
     psi: float = 1.0
-    """Truncation, as sample's."""
+    """Truncation, as in `experiments.sample`."""
     noise: Literal["random", "const", "none"] | None = None
-    """Of a StyleGAN generator: the first image's own (the default), the fixed one, or none; the same in all frames."""
+    """StyleGAN's noise inputs: those of the first image (the default), constant, or none; the same in all frames."""
     loop: bool = True
-    """Back to the first image in the end."""
+    """Return to the first image at the end."""
     smooth: bool = False
-    """z too follows a smooth curve: without the turn at each image, but not as evenly in between."""
+    """Interpolate z along a smooth curve too: no corner at each image, but a less even rate in between."""
     grid: tuple[int, int] = (1, 1)
-    """ROWS COLUMNS of walks side by side, each through images of its own."""
+    """ROWS COLUMNS: a grid of walks, each through its own images."""
     fps: float | None = None
-    """Frames a second, of a .webp or .gif; by default 30."""
+    """Frames per second of a .webp or .gif; by default 30."""
     out: str = "walk.webp"
-    """A .webp (without loss) or .gif is a film; a .png a sheet with a row from each image to the next, or for each of several
-    walks; an .npz the arrays `images` [walks, frames, H, W, C], `code` and `c`; anything else is a folder of frames."""
+    """A .webp (lossless) or .gif: an animation; a .png: a contact sheet with one row per pair of images, or per walk of a grid;
+    an .npz: the arrays `images` [walks, frames, H, W, C], `code` and `c`; anything else: a folder of frames."""
     checkpoint: str = "latest"
-    """latest, best, or a step."""
+    """Which checkpoint: latest, best, or a step."""
     average: float | None = None
-    """Relative width of the weight average, as sample's."""
+    """Relative width of the weight average, as in `experiments.sample`."""
 
 
 def stops(args: Arguments) -> tuple[int, int]:

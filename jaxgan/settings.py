@@ -1,4 +1,4 @@
-"""What every run has, whatever it trains; and what a config must say of what it trains."""
+"""The settings common to all runs, and what a config must define: its `Design`."""
 
 import dataclasses
 import math
@@ -13,94 +13,93 @@ from jaxgan.method import Game, Recipe
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What every run has, whatever it trains."""
+    """The settings common to all runs."""
 
     run_dir: str = ""
     """Where the run lives; '' is runs/<config>."""
     kimg: float = 300.0
-    """Length in thousands of images: steps times batch. A discriminator with several updates a step sees as many times more."""
+    """Length of training in thousands of images: steps times batch. With n updates of D per step, D sees n times as many."""
     batch: int = 32
-    """Global images a step."""
+    """Global batch size: images per step."""
     accum: int = 1
-    """Micro-batches the batch is cut into, where it does not fit in memory."""
+    """Gradient accumulation: micro-batches per batch, if the batch does not fit in memory."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the networks' arithmetic; weights, statistics, penalties and losses are float32 either way."""
+    """Compute dtype of the networks; weights, statistics, penalties and losses are always float32."""
     remat: bool = False
-    """Forget what the networks compute inside their blocks and compute it again in the backward pass: less memory, more time."""
+    """Rematerialise the activations inside the networks' blocks in the backward pass: less memory, more time."""
     seed: int = 0
-    """With the config it determines the run."""
+    """The config and the seed determine the run."""
     init: str | None = None
-    """Fine-tune: start from trained networks in place of random ones. A run directory (its latest checkpoint; PATH@best or
-    PATH@STEP for another), an official network pickle, or a .safetensors, a generator alone. Arrays that do not fit start at
-    random, as said at the start; optimisers and kimg start anew. Once there is a checkpoint the path is not read again."""
+    """Fine-tune: start from trained networks instead of random ones. A run directory (its latest checkpoint; PATH@best or
+    PATH@STEP for another), an official network pickle, or a .safetensors file (generator only). Arrays that do not fit are
+    initialised at random and listed at the start; optimisers and kimg start afresh. Not read again once there is a checkpoint."""
     freeze: tuple[str, ...] = ()
-    """Parameters that are not trained: paths with * for anything, such as 'd/Block_0*'. To fine-tune on few images, D's layers
-    that see the image first (FreezeD). A name that nothing has is answered with those that there are."""
+    """Parameters to keep fixed: paths in which * matches anything, such as 'd/Block_0*'. For fine-tuning on few images, the
+    layers of D nearest the image (FreezeD). If a pattern matches nothing, the error lists the paths there are."""
     data: str = "digits"
     """'digits', a TFDS name or prepared directory, a folder of images, a .zip or .tar of one, or an .npz."""
     data_dir: str = ""
-    """Where TFDS sets live; '' is TFDS's own place."""
+    """Where TFDS data sets are stored; '' is TFDS's default."""
     split: str = "train"
     """Split of a TFDS set or .npz."""
     size: tuple[int, int] | None = None
     """Height and width to resize and centre-crop to; None keeps the images' own."""
     channels: Literal[1, 3, 4] | None = None
-    """1 grey, 3 colour, 4 with alpha; None keeps the images' own."""
+    """1: grey, 3: colour, 4: with alpha; None keeps the images' own."""
     background: str = "white"
-    """Colour under transparent pixels."""
+    """Colour behind transparent pixels."""
     skip_broken: bool = False
-    """Leave broken images out instead of stopping."""
+    """Skip broken images instead of stopping."""
     conditional: Literal["auto", "yes", "no"] = "no"
-    """Train on the labels, classes or vectors; auto where the data has some."""
+    """Train on the labels (classes or vectors); auto: if the data has any."""
     hold_out: int = 0
-    """Images, drawn by the seed, that are never trained on: what --augment-heuristic r_v looks at, and of pairs the ones
-    that are shown and measured."""
+    """Number of images, chosen by the seed, to exclude from training: those that --augment-heuristic r_v uses; for paired
+    data, those that are shown and measured."""
     mirror: bool = False
-    """Double the set by x-flips."""
+    """Double the data set with x-flips."""
     jitter: int = 0
-    """Each time enlarge an image by so many pixels and cut its size out at a random place (pix2pix at 256: 30)."""
+    """Random crops: enlarge each image by this many pixels, then crop to its size at a random place (pix2pix at 256: 30)."""
     resident: Literal["auto", "yes", "no"] = "auto"
-    """Keep the set on the device; auto where it takes up to 2 GiB."""
+    """Keep the data set in device memory; auto: if it takes up to 2 GiB."""
     tick_kimg: float = 2.0
-    """How often to log, and to redraw the curves where that takes little of the time."""
+    """How often to log, and to redraw the curves if that takes little of the time."""
     snapshot_kimg: float = 10.0
-    """How often to write a grid of samples and a checkpoint: the nearest whole number of ticks."""
+    """How often to write a grid of samples and a checkpoint; rounded to a whole number of ticks."""
     metrics: tuple[str, ...] = ()
-    """Measured at snapshots, such as fd2k or fid10k (`python -m experiments.evaluate --help`); the first that
-    says how good the images are decides which checkpoint is the best (of precision and recall coverage does, of modes KL).
-    Without any it is a sliced Wasserstein distance of 1,024 images."""
+    """Measured at snapshots, such as fd2k or fid10k (`python -m experiments.evaluate x --metrics help` lists them). The first
+    that measures image quality selects the best checkpoint (coverage for precision and recall, KL for modes). If empty, a
+    sliced Wasserstein distance of 1,024 images does."""
     metrics_kimg: float = 0.0
-    """How often to measure; 0 is at every snapshot."""
+    """How often to measure; 0: at every snapshot."""
     keep: int = 2
-    """Checkpoints kept: this many of the latest, and the best."""
+    """Checkpoints to keep: this many of the latest, and the best."""
     posthoc: tuple[float, ...] = ()
-    """Relative widths of two averages, such as 0.05 0.1, saved at each snapshot: then `sample --average` makes the weight
-    average of any width after training. Off when empty."""
+    """Relative widths of two weight averages, such as 0.05 0.1, to save at each snapshot; `sample --average` then
+    reconstructs an average of any width after training. Off if empty."""
     standing: int = 16
-    """Batch norm's statistics for sampling: means over so many batches, with the averaged weights; 0 takes the moving ones
-    of training, which are of other weights."""
+    """Batch norm's statistics for sampling: means over this many batches, with the averaged weights; 0 uses the moving
+    statistics of training, which belong to the unaveraged weights."""
     resume: Literal["auto", "force", "never"] = "auto"
-    """auto: go on where the run directory has a checkpoint, unless the config changed; force: go on with the changed
-    config; never: refuse a directory that holds a run."""
+    """auto: resume if the run directory has a checkpoint, unless the config changed; force: resume with the changed config;
+    never: refuse a directory that holds a run."""
     steps_per_call: int = 1
-    """Steps in one compiled call on an accelerator, which pays where a step takes some milliseconds; 0: as many as are measured
-    to be fastest when the run starts. Another number changes the rounding, so keep it to resume to the bit."""
+    """Steps per compiled call on an accelerator; worthwhile if a step takes only a few milliseconds. 0: the number measured
+    to be fastest when the run starts. It affects rounding, so keep it the same to resume bit for bit."""
     cpu_devices: int = 0
-    """On a CPU, devices that the cores are shared by, each with a part of the batch; 0: one a core, up to 8, where each then
-    has 8 images. Another number, or other cores, change the last bits of the run."""
+    """On a CPU, the number of devices to split the cores and the batch among; 0: one per core, up to 8, if each gets at least
+    8 images. The number of devices and the CPU affect the last bits of the run."""
     compile_cache: str = "auto"
-    """Where compiled programs are kept for the next start: auto is JAX_COMPILATION_CACHE_DIR if set, else jaxgan's cache; a
-    folder; or off."""
+    """Where to cache compiled programs: auto (JAX_COMPILATION_CACHE_DIR if set, else jaxgan's cache), a folder, or off."""
     profile: bool = False
     """Trace some steps, after the first ones, into the run's profile/."""
     tensorboard: bool = False
     """Also write TensorBoard events (needs tensorboardX)."""
     coordinator: str = ""
-    """Several processes: host:port of process 0, or 'auto' on a cluster that knows."""
+    """For several processes: host:port of process 0, or 'auto' on a cluster that provides it."""
     processes: int = 1
-    """How many processes."""
+    """The number of processes."""
     process: int = 0
-    """Which one this is."""
+    """The index of this process."""
 
     def open_data(self, progress: Progress) -> Source:
         """The images; raises UserError where they are not as the settings say. A config of pairs opens those."""

@@ -1,7 +1,7 @@
 """The published families, each at three sizes: the embedded digits and MNIST in minutes on a CPU, and as in its paper.
 
-`python -m experiments.train sngan`, `... sngan-mnist --data-dir DIR`, `... sngan-cifar10`. What each is, what it costs and
-what it drew: docs/families.md.
+`python -m experiments.train sngan`, `... sngan-mnist --data-dir DIR`, `... sngan-cifar10`. Descriptions, costs and samples:
+docs/families.md.
 """
 
 import dataclasses
@@ -21,40 +21,41 @@ Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "c
 
 @dataclasses.dataclass(frozen=True)
 class Config(Settings):
-    """A published family. Fields at 0 or '' keep what the paper, or the small variant, has."""
+    """A published family. Fields at 0 or '' keep the value of the paper, or of the small variant."""
 
     family: Literal[
         *("gan", "dcgan", "wgan", "wgan_gp", "ac_gan", "sngan", "sngan_cnn", "sagan", "biggan", "biggan_deep", "reacgan"),
         *("multi_hinge", "stylegan2", "stylegan3", "r3gan"),
     ] = "sngan"
-    """Which; each is a function of this file."""
+    """The family."""
     preset: str = ""
-    """A network of the paper's, such as sngan_32; '' is a small one of `width` channels."""
+    """One of the paper's networks, such as sngan_32; '' is a small network of `width` channels."""
     kimg: float = 40.0
     size: tuple[int, int] | None = (28, 28)
     conditional: Literal["auto", "yes", "no"] = "auto"
     width: int = 32
-    """Channels at full size of the small networks."""
+    """Channels of the small networks at full resolution."""
     lr: float = 0.0
-    """Learning rate of the generator, and of both where the paper has one; 0 is the paper's."""
+    """Learning rate of the generator, and of both networks if the paper has a single one; 0 is the paper's."""
     lr_d: float = 0.0
-    """The discriminator's, where the paper has two."""
+    """Learning rate of the discriminator, if the paper has two."""
     class_weight: float = 0.0
-    """ac_gan, reacgan: weight of the class term in both players; multi_hinge: of G's hinge beside feature matching."""
+    """ac_gan, reacgan: weight of the class term for both networks; multi_hinge: of G's hinge relative to feature matching."""
     n_critic: int = 0
-    """Updates of D for one of G."""
+    """Updates of D per update of G."""
     gamma: float = 0.0
     """stylegan2, stylegan3, r3gan: weight of the gradient penalties."""
     ema_kimg: float = 2.0
-    """Half-life of the weight average; 0 for none (the papers before BigGAN), -1 for the paper's own."""
+    """Half-life of the weight average; 0: none (the papers before BigGAN), -1: the paper's own."""
     level: float = 0.3
-    """gan: about the mean of the images, from 0, black, to 1, white; its first fakes have it, else D has won at once."""
+    """gan: mean brightness of the first fakes, from 0 (black) to 1 (white). Set it near the mean of the data, or D wins at
+    once."""
     augment: tuple[Augment, ...] = ()
-    """What reals and fakes go through before each call of D."""
+    """Augmentations of reals and fakes before each call of D."""
     augment_p: float = 1.0
-    """Probability of each. With --augment-target it begins at 0, and ada_r3gan of r3gan has the paper's schedule."""
+    """Probability of each. With --augment-target it starts at 0; ada_r3gan with r3gan follows the paper's schedule."""
     augment_target: float = 0.0
-    """ADA: p moves so that the mean sign of D's real logits nears this (0.6); 0 keeps p."""
+    """ADA: adapt p so that the mean sign of D's real logits approaches this (0.6); 0: constant p."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
         for name in ("lr", "lr_d", "class_weight", "n_critic", "gamma"):

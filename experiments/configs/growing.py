@@ -1,7 +1,7 @@
-"""ProGAN, whose networks grow while they train, and StyleGAN 1: small ones in minutes on a CPU, and the papers' own.
+"""ProGAN, whose networks grow during training, and StyleGAN 1: small versions for minutes on a CPU, and the papers' own.
 
-`python -m experiments.train progan`, `... progan-mnist --data-dir DIR`, `... progan-256 --data photos/`; `stylegan` alike. What
-each is, what it costs and what it drew: docs/families.md.
+`python -m experiments.train progan`, `... progan-mnist --data-dir DIR`, `... progan-256 --data photos/`; likewise `stylegan`.
+Descriptions, costs and samples: docs/families.md.
 """
 
 import dataclasses
@@ -22,25 +22,25 @@ Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "c
 
 @dataclasses.dataclass(frozen=True)
 class Shared(Settings):
-    """What both have."""
+    """The fields common to both."""
 
     kimg: float = 40.0
     size: tuple[int, int] | None = (28, 28)
     conditional: Literal["auto", "yes", "no"] = "auto"
     width: int = 16
-    """Channels at full size; twice as many at each halving."""
+    """Channels at full resolution; doubled each time the resolution is halved."""
     width_max: int = 64
-    """Channels at most."""
+    """Maximum number of channels."""
     z_dim: int = 64
     """Length of z."""
     group: int = 4
-    """Images that D's standard deviation over the minibatch compares."""
+    """Group size of D's minibatch standard deviation."""
     lr: float = 2e-3
-    """Learning rate of both players."""
+    """Learning rate of both networks."""
     ema_kimg: float = 2.0
     """Half-life of the weight average."""
     augment: tuple[Augment, ...] = ()
-    """What reals and fakes go through before each call of D."""
+    """Augmentations of reals and fakes before each call of D."""
     augment_p: float = 1.0
     """Probability of each."""
 
@@ -56,18 +56,18 @@ class Shared(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class ProGAN(Shared):
-    """Karras et al. 2018: the pair begins at the base grid and doubles its size again and again, each time fading in."""
+    """Karras et al. 2018: the networks start at the base resolution and double it repeatedly, fading in each new one."""
 
     first: int = 0
-    """Doublings of the base grid to begin with."""
+    """Initial resolution, as the number of doublings of the base resolution."""
     stable_kimg: float = 4.0
-    """How long a size is trained by itself before the next fades in."""
+    """How long to train at one resolution before fading in the next."""
     fade_kimg: float = 4.0
-    """How long a size fades in."""
+    """How long a new resolution is faded in."""
     gp: float = 10.0
     """Weight of the gradient penalty."""
     class_weight: float = 1.0
-    """Weight of the class loss, where there are classes."""
+    """Weight of the class loss, if there are classes."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> tuple[Design, ...]:
         last, times = base_size(shape)[1], (self.first, self.stable_kimg, self.fade_kimg)
@@ -99,14 +99,14 @@ class ProGAN(Shared):
 
 @dataclasses.dataclass(frozen=True)
 class StyleGAN(Shared):
-    """Karras et al. 2019: styles from a mapping network by AdaIN, noise in every layer, R1 in every step; nothing grows."""
+    """Karras et al. 2019: AdaIN with styles from a mapping network, noise in every layer, R1 at every step; no growing."""
 
     w_dim: int = 64
     """Length of w."""
     mapping_layers: int = 4
-    """Layers from z to w."""
+    """Number of layers of the mapping network, from z to w."""
     mixing: float = 0.0
-    """Probability that a training image has two styles; the paper's is 0.9."""
+    """Probability of style mixing for a training image; the paper's is 0.9."""
     gamma: float = 1.0
     """Weight of R1: gamma / 2 R1."""
 

@@ -1,6 +1,6 @@
-"""Any objective on a small pair: every loss, penalty, augmentation and optimiser of the library by its name.
+"""Any objective on small networks: every loss, penalty, augmentation and optimiser of the library by name.
 
-What each is and what it costs: docs/objectives.md. The defaults are the residual recipe's.
+Their formulas and costs: docs/objectives.md. The defaults are the residual recipe's.
 Command: `python -m experiments.train objective --loss hinge --penalty wgan_gp --optimizer lion --lr 3e-4`.
 """
 
@@ -28,98 +28,98 @@ OF_GRADIENT = (
 
 @dataclasses.dataclass(frozen=True)
 class Config(Settings):
-    """Any loss, penalties, augmentations and optimiser on a small pair."""
+    """Any loss, penalties, augmentations and optimiser on small networks."""
 
     kimg: float = 40.0
     size: tuple[int, int] | None = (28, 28)
     conditional: Literal["auto", "yes", "no"] = "auto"
     pair: Literal["residual", "dcgan"] = "residual"
-    """The networks: R3GAN's without norm, small; or Radford's DCGAN."""
+    """The networks: residual, a small version of R3GAN's without normalisation; or Radford et al.'s DCGAN."""
     width: int = 32
-    """Channels: of residual's hidden layers, of dcgan's largest grid."""
+    """Channels: of residual's hidden layers, of dcgan's largest resolution."""
     patch: int = 2
-    """residual: its last stage works on squares of so many pixels."""
+    """residual: side in pixels of the patches that its last stage works on."""
     norm: Literal["auto", "batch", "spectral", "none"] = "auto"
-    """Of the discriminator: spectral, for both pairs; batch, for dcgan; auto: dcgan's batch norm where no penalty forbids
-    it, else none."""
+    """The discriminator's normalisation: spectral, for either pair; batch, for dcgan; auto: batch for dcgan unless a penalty
+    rules it out, else none."""
 
     loss: Loss = "relativistic"
-    """The adversarial loss of both players. MMD has one feature here: the logit."""
+    """The adversarial loss of both networks. MMD has a single feature here: the logit."""
     class_loss: ClassLoss = "none"
-    """Both players': none (D is conditional by projection), AC-GAN's cross-entropy, ReACGAN's D2D-CE, or the multi-class
-    hinge in place of --loss."""
+    """Class loss of both networks: none (D is a projection discriminator), AC-GAN's cross-entropy, ReACGAN's D2D-CE, or the
+    multi-class hinge, which replaces --loss."""
     class_weight: float = 1.0
-    """ac_gan, d2d_ce."""
+    """Weight of ac_gan or d2d_ce."""
     update: Literal["alternating", "simultaneous"] = "alternating"
-    """D and then G, or both from the same parameters."""
+    """D then G, or both at once from the same parameters."""
     n_critic: int = 1
-    """Updates of D, each on images of its own, for one of G."""
+    """Updates of D, each on its own images, per update of G."""
 
     penalty: tuple[Penalty, ...] = ("r1", "r2")
-    """Any number of them."""
+    """Any number of penalties."""
     every: int = 4
-    """Penalties that call a network again: in every so many steps, that many times as strong."""
+    """Lazy regularisation: apply penalties that call a network again every so many steps, with their weight multiplied by it."""
     share: int = 2
-    """The same: on every so many images."""
+    """Apply the same penalties to 1/share of the images."""
     gamma: float = 1.0
-    """r1, r2 and their finite differences: gamma / 2 times the penalty."""
+    """r1, r2 and their finite-difference forms: weight gamma / 2."""
     gp_weight: float = 10.0
-    """wgan_gp, wgan_lp, dragan."""
+    """Weight of wgan_gp, wgan_lp or dragan."""
     drift_weight: float = 0.001
     lecam_weight: float = 0.3
     lecam_kimg: float = 4.0
-    """LeCam starts here: its running means begin at zero."""
+    """LeCam is off before this point, because its running means start at zero."""
     cr_weight: float = 10.0
-    """cr, bcr."""
+    """Weight of cr or bcr."""
     consistency: tuple[Literal["rotate", "scale", "crop", "flip", "translation", "cutout"], ...] = ("translation",)
-    """What cr and bcr do to the images (the paper: flip and translation)."""
+    """The transforms T of cr and bcr (the paper: flip and translation)."""
     zcr_d_weight: float = 5.0
     zcr_g_weight: float = 0.5
     orthogonal_weight: float = 1e-4
-    """Of the generator's kernels."""
+    """Weight of orthogonal regularisation of the generator's kernels."""
     path_length_weight: float = 2.0
     feature_matching_weight: float = 1.0
     adversarial_examples_weight: float = 1.0
-    """Of D's loss on attacked real images, beside that on clean ones."""
+    """Weight of D's loss on adversarially perturbed reals, added to that on clean ones."""
     attack_eps: float = 0.1
-    """adversarial_examples: how far a pixel of the images, which go from -1 to 1, may be moved; with l2 the whole image."""
+    """adversarial_examples: bound on the perturbation of each pixel (linf) or of the whole image (l2); images are in [-1, 1]."""
     attack_steps: int = 3
-    """adversarial_examples: each is a forward and a backward pass of D."""
+    """adversarial_examples: PGD steps, each a forward and a backward pass of D."""
     attack_norm: Literal["linf", "l2"] = "linf"
     clip_weights: float = 0.0
-    """Clip D's parameters to +- this (WGAN: 0.01); 0 for no clipping."""
+    """Clip D's parameters to +- this (WGAN: 0.01); 0: no clipping."""
 
     optimizer: Optimizer = "adam"
     lr: float = 2e-3
-    """First learning rate; muon_or_adam's is for kernels."""
+    """Initial learning rate; for muon_or_adam, that of the kernels."""
     lr_d: float = 0.0
-    """D's; 0 is the same (two time scales: four times G's)."""
+    """Learning rate of D; 0: the same as G's (TTUR: four times G's)."""
     lr_end: float = 0.1
-    """The learning rates fall along a cosine to this share of the first; 1 keeps them."""
+    """Cosine decay of the learning rates to this fraction of their initial values; 1: constant."""
     b1: float = 0.0
-    """First decay; not adafactor's."""
+    """beta1 of the optimiser; unused by adafactor."""
     b2: float = 0.95
-    """Second decay; not adafactor's."""
+    """beta2 of the optimiser; unused by adafactor."""
     weight_decay: float = 0.0
     """adamw, lion."""
     adam_lr: float = 2e-3
-    """muon_or_adam: the rate for what is not a kernel."""
+    """muon_or_adam: learning rate of the parameters that are not kernels."""
     clip_gradient: float = 0.0
-    """Largest length of the gradient; 0 for no clipping."""
+    """Maximum norm of the gradient; 0: no clipping."""
     ema_kimg: float = 10.0
-    """Half-life of the weight average, but no more than a tenth of the images seen."""
+    """Half-life of the weight average, at most a tenth of the images seen so far."""
 
     augment: tuple[Augment, ...] = ("rotate", "scale", "crop")
-    """What reals and fakes go through before each call of D. 'ada' is the paper's (bgc), 'ada_...' another preset;
-    'apa' shows D fakes as reals instead."""
+    """Augmentations of reals and fakes before each call of D. 'ada' is the paper's (bgc), 'ada_...' another preset;
+    'apa' instead presents fakes to D as reals."""
     augment_p: float = 0.3
-    """Probability of each of them; with --augment-target the first one."""
+    """Probability of each augmentation; with --augment-target, its initial value."""
     augment_target: float = 0.0
-    """ADA's controller: p moves so that the heuristic nears this (the paper: 0.6 for r_t, 0.5 for r_v); 0 keeps p."""
+    """ADA: adapt p so that the overfitting heuristic approaches this (the paper: 0.6 for r_t, 0.5 for r_v); 0: constant p."""
     augment_heuristic: Literal["r_t", "r_v"] = "r_t"
-    """Of D's overfitting: the mean sign of its real logits; or by --hold-out images, which it never trains on."""
+    """Heuristic for D's overfitting: r_t, the mean sign of its real logits; r_v compares with --hold-out images."""
     augment_kimg: float = 500.0
-    """ADA's controller: in so many kimg p can go from 0 to 1."""
+    """ADA: the time in kimg in which p can go from 0 to 1."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
         check(self, shape, classes)

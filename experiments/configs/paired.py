@@ -1,14 +1,14 @@
-"""pix2pix: images made from images, to repair them or to change what they show.
+"""pix2pix: image-to-image translation, to repair images or to change what they show.
 
 Paper: Isola et al. 2017, "Image-to-image translation with conditional adversarial networks".
 Commands:
-  `python -m experiments.train pix2pix`: the embedded digits, a grey box over a part of each, to be filled in. CPU, minutes.
+  `python -m experiments.train pix2pix`: the embedded digits, part of each hidden by a grey box, to be inpainted. CPU, minutes.
   `python -m experiments.train pix2pix-mnist --data-dir DIR`: the same on MNIST.
   `python -m experiments.train pix2pix-256 --data facades --side-by-side right`: the paper's facades, on an accelerator.
-  `... --data SOURCES --target TARGETS`: two folders; `... --data photos --degrade noise:25 lowres:2`: other damage.
-A snapshot shows source, generated image and target side by side, of pairs that were held out.
-Expect of `pix2pix`: 30 kimg in five minutes on a busy CPU of two cores; 100 held-out digits come from 17.6 dB, under their
-masks, to 25.1 dB PSNR. The paper's facades (400 pairs, 80 kimg) were not run here.
+  `... --data SOURCES --target TARGETS`: two folders; `... --data photos --degrade noise:25 lowres:2`: other degradations.
+A snapshot shows source, generated image and target side by side, for held-out pairs.
+Expected of `pix2pix`: 30 kimg in five minutes on a busy two-core CPU; the PSNR of 100 held-out digits rises from 17.6 dB
+(masked) to 25.1 dB. The paper's facades (400 pairs, 80 kimg) were not run here.
 """
 
 import dataclasses
@@ -28,44 +28,44 @@ class Config(Settings):
     """U-Net and PatchGAN on pairs of images (pix2pix)."""
 
     data: str = "digits"
-    """The source images, with --target. With --side-by-side images of both. Else the targets: anything that other configs
-    take."""
+    """With --target: the source images. With --side-by-side: images that hold both. Otherwise: the targets, anything that the
+    other configs take."""
     target: str = ""
-    """A folder or archive of the target images, named as the sources are."""
+    """A folder or archive of the target images, with the same names as the sources."""
     side_by_side: Literal["", "left", "right"] = ""
-    """Each image of --data holds source and target, and this half is the source."""
+    """Each image of --data holds source and target side by side; this half is the source."""
     degrade: tuple[str, ...] = ("mask",)
-    """Without the two above the sources are the targets with this damage, in this order: mask, centre, blur, noise, grey,
-    lowres; an amount can stand after a colon (noise:25)."""
+    """Without the two above, the sources are the targets degraded by these, in this order: mask, centre, blur, noise, grey,
+    lowres; optionally with an amount after a colon (noise:25)."""
     source_channels: Literal[1, 3, 4] | None = None
-    """Of the sources (--channels is of the targets); None keeps their own."""
+    """Channels of the sources (--channels is for the targets); None keeps their own."""
     kimg: float = 30.0
     batch: int = 16
     cpu_devices: int = 1
-    """Two were no faster."""
+    """Two devices were no faster."""
     hold_out: int = 100
     width: int = 16
-    """Channels of the first grid of both networks (the paper: 64)."""
+    """Channels of both networks at full resolution (the paper: 64)."""
     layers: int = 1
-    """The discriminator's patches: 1, 2, 3 are 16, 34, 70 pixels wide; 0 is one pixel."""
+    """Layers of the discriminator: 1, 2, 3 give patches of 16, 34, 70 pixels; 0 of one pixel."""
     norm: Literal["instance", "batch", "none"] = "instance"
-    """By each image's own statistics, as the paper's at batch 1; or the batch's."""
+    """Normalisation: instance (the paper's batch norm at batch 1), batch, or none."""
     dropout: float = 0.5
-    """Rate in the generator's first `dropouts` doublings, when sampling too: its noise."""
+    """Dropout rate in the generator's first `dropouts` upsampling stages; also when sampling, as its noise."""
     dropouts: int = 1
-    """How many (the paper: 3 of 8)."""
+    """Number of upsampling stages with dropout (the paper: 3 of 8)."""
     loss: Literal["non_saturating", "least_squares"] = "non_saturating"
-    """The paper's, or that of the authors' later code."""
+    """The paper's loss, or that of the authors' later code."""
     l1: float = 100.0
     """Weight of the L1 distance to the target."""
     lr: float = 1e-3
-    """Adam's learning rate, both players."""
+    """Adam's initial learning rate, both networks."""
     lr_end: float = 0.1
-    """It falls along a cosine to this share; 1 keeps it (the paper)."""
+    """Cosine decay of the learning rate to this fraction; 1: constant (the paper)."""
     b1: float = 0.5
-    """Adam's first decay."""
+    """Adam's beta1."""
     ema_kimg: float = 1.0
-    """Half-life of the weight average; 0 for none (the paper)."""
+    """Half-life of the weight average; 0: none (the paper)."""
 
     def open_data(self, progress) -> Source:
         if (self.target or self.side_by_side) and self.degrade != Config.degrade:

@@ -1,4 +1,4 @@
-"""The best small recipe that we know: a residual pair without norm, relativistic paired loss, R1 and R2, averaged weights.
+"""The best small recipe that we know: residual networks without normalisation, relativistic pairing loss, R1 and R2, EMA.
 
 Paper: Huang et al. 2024, "The GAN is dead; long live the GAN!", at a size for 28x28 and a CPU.
 Command: `python -m experiments.train` (the 1,797 embedded digits), `python -m experiments.train mnist --data-dir DIR`.
@@ -16,31 +16,31 @@ from jaxgan.settings import Design, Settings
 
 @dataclasses.dataclass(frozen=True)
 class Config(Settings):
-    """Residual pair, relativistic loss, R1 + R2, averaged weights (R3GAN's recipe, small)."""
+    """Residual networks, relativistic loss, R1 + R2, weight averaging (R3GAN's recipe, small)."""
 
     kimg: float = 40.0
     size: tuple[int, int] | None = (28, 28)
     conditional: Literal["auto", "yes", "no"] = "auto"
     patch: int = 2
-    """The last stage works on squares of so many pixels; 1 is a stage at full size, twice the time."""
+    """Side in pixels of the patches that the last stage works on; 1: full resolution, which takes twice the time."""
     width: int = 32
     """Channels of the hidden layers."""
     lr: float = 2e-3
-    """First learning rate of both players; falls along a cosine to a tenth."""
+    """Initial learning rate of both networks, with cosine decay to a tenth."""
     b2: float = 0.95
-    """Adam's second decay; the first is 0."""
+    """Adam's beta2; beta1 is 0."""
     gamma: float = 0.3
     """Weight of the penalties: gamma / 2 (R1 + R2)."""
     every: int = 4
-    """The penalties in every so many steps, that many times as strong."""
+    """Lazy regularisation: apply the penalties every so many steps, with their weight multiplied by it."""
     share: int = 2
-    """The penalties on every so many images."""
+    """Apply the penalties to 1/share of the images."""
     ema_share: float = 0.1
-    """Half-life of the weight average, as a share of the images seen."""
+    """Half-life of the weight average, as a fraction of the images seen so far."""
     augment: tuple[Literal["rotate", "scale", "crop", "flip"], ...] = ()
-    """What reals and fakes go through before each call of the discriminator."""
+    """Augmentations of reals and fakes before each call of D."""
     augment_p: float = 0.3
-    """Probability of each of them."""
+    """Probability of each augmentation."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
         recipe = recipes.r3gan(

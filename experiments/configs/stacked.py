@@ -1,7 +1,7 @@
-"""StackedMNIST, 1,000 modes to be found: R3GAN's objective and the tutorial's, on one small network and in one budget.
+"""StackedMNIST, 1,000 modes to find: R3GAN's objective and the tutorial's, with the same small networks and budget.
 
-Paper: Huang et al. 2024, section 2 (relativistic pairs with R1 and R2 against the classic loss); Metz et al. 2017 and Lin et al.
-2018 (the set and the count). Their networks and budgets are larger.
+Paper: Huang et al. 2024, section 2 (relativistic pairing with R1 and R2 against the classic loss); Metz et al. 2017 and Lin et
+al. 2018 (the data set and the mode count). Their networks and budgets are larger.
 Command: `python -m experiments.train stacked-r3gan --data-dir DIR`, then `python -m experiments.evaluate runs/stacked-r3gan
 --metrics modes26k`; the same with `stacked-tutorial`. Numbers: docs/families.md.
 """
