@@ -1,20 +1,20 @@
-"""What an accelerator's compiler makes of a config's step, on a machine without one: `python -m benchmarks.aot CONFIG ...`.
+"""Compile a config's step for an accelerator on a machine without one: `python -m benchmarks.aot CONFIG ...`.
 
-One JSON line a program (a recipe has one for each set of due terms): the seconds to check the config, which traces the first
-program, and to lower that as a run does, which finds the trace (both are the same in each of a config's lines); to trace, here
-again, and lower the line's program, and to compile it on this machine; its kernels; and the device memory that it holds: state,
-batch and temporaries, without the images that a run keeps on the device and what a GPU's cuDNN asks for beside. Nothing runs, so
-nothing is timed on a device. `--for` names it:
+One JSON line per program (a recipe has one for each set of due terms), with: the seconds to check the config, which traces its
+first program, and to lower that program as a run does, reusing the trace (both are the same in all lines of a config); the
+seconds to trace again and lower the line's own program, and to compile it on this machine; the number of kernels; and the device
+memory for state, batch and temporaries, without the images that a run keeps on the device and the workspaces of cuDNN on a GPU.
+Nothing runs, so nothing is timed on a device. `--for` names the device:
 
-- h100 (the default), or a file with the description of another GPU, as XLA's sources have them
-  (xla/backends/gpu/target_config/specs/*.txtpb). It needs `pip install "jax[cuda12]"`. The autotuner, which needs a GPU, is off,
-  and with it the compiler's own matrix products, some of which do not compile without it; so the compiler is faster here by what
-  these take.
-- v4, v5e, v5p, v6e: a TPU. It needs `pip install "jax[tpu]"`. Its lines have the compiler's own estimate of the program, in
-  millions of cycles: for comparing one formulation with another.
+- h100 (the default), or a file that describes another GPU, as in XLA's sources
+  (xla/backends/gpu/target_config/specs/*.txtpb). Needs `pip install "jax[cuda12]"`. The autotuner, which needs a GPU, is off, and
+  with it the compiler's own matrix products, some of which do not compile without it; so compilation is faster here than on a
+  machine with the GPU.
+- v4, v5e, v5p, v6e: a TPU. Needs `pip install "jax[tpu]"`. Its lines include the compiler's own cost estimate, in
+  millions of cycles, for comparing one formulation with another.
 
-`--devices 4` compiles the step for so many of them, as `pmap` runs it. `--cases` takes cases of `benchmarks.ops` in place of
-configs, with `--block` as there: cycles of ours and of the plain form.
+`--devices 4` compiles the step for so many devices, as `pmap` runs it. `--cases` takes cases of `benchmarks.ops` instead of
+configs, with `--block` as there, and gives the cycles of our formulation and of the plain one.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Does the input keep up with the step? `python -m benchmarks.data [CONFIG] [--size 64] [--batch 32]`.
+"""Does the input pipeline keep up with the step? `python -m benchmarks.data [CONFIG] [--size 64] [--batch 32]`.
 
-A set of smooth colour images is written as a folder of PNGs, a .zip of it and a prepared TFDS set, and read as the trainer
-reads it: gathered on the device (a set that fits); streamed from memory; streamed and decoded anew for every batch (a set
-beyond 2 GiB). `rate` is of the feed alone, `times` that over what the config's step takes when it has the set on the device:
-at 1 the step would wait. `step` is the step's own rate with that feed over the one with the set on the device: on a CPU the
-threads that decode take their time from it.
+A set of smooth colour images is written as a folder of PNGs, a .zip of it and a prepared TFDS set, and read as in training:
+gathered on the device (a set that fits); streamed from memory; streamed and decoded again for every batch (a set beyond 2 GiB).
+`rate` is the rate of the feed alone; `times` is that over the rate at which the config's step consumes images held on the device:
+below 1 the step would wait. `step` is the step's own rate with that feed, over its rate with the set on the device: on a CPU the
+decoding threads compete with it.
 """
 
 import argparse

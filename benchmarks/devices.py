@@ -1,8 +1,8 @@
 """Does the number of devices change the run? `python -m benchmarks.devices [CONFIG] [--steps 20]`.
 
 Trains on 1, 2 and 4 faked CPU devices and in 2 processes of 2, and prints one JSON line each: how far the parameters are
-from those of one device. Sums are added in another order, so single bits differ; Adam's first steps turn the sign of a
-gradient that is nearly zero into a whole step of lr, hence the mean beside the largest.
+from those of one device. Sums are added in a different order, so last bits differ; Adam's first steps turn the sign of a
+gradient that is nearly zero into a full step of lr, hence the mean as well as the largest difference.
 """
 
 import argparse

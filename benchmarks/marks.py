@@ -1,8 +1,8 @@
-"""How much does a watermark survive, and which copies are refused? The tables of docs/use.md.
+"""What does a watermark survive, and which copies are rejected? The tables of docs/use.md.
 
-`python -m benchmarks.marks SOURCE [--strength 2]`: SOURCE is any --data. Of up to --images of its images, marked: the share
-found, singly and in sets of 64, after what may happen to a file; and the mark's false positives over wrong keys. Then of a
-training set (--train of the images, the rest fresh): the share that `--refuse-copies` refuses of fresh images and of copies.
+`python -m benchmarks.marks SOURCE [--strength 2]`: SOURCE is any --data. First, up to --images of its images are watermarked: the
+detection rate, singly and in sets of 64, after typical changes of a file; and the false positives over wrong keys. Then, with a
+training set of --train of the images (the rest are fresh): the rate at which `--refuse-copies` rejects fresh images and copies.
 """
 
 import argparse
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--data-dir", default="")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--strength", type=float, nargs="*", default=[2.0])
-    parser.add_argument("--keys", type=int, default=300, help="wrong keys that the false positives are of")
+    parser.add_argument("--keys", type=int, default=300, help="number of wrong keys to count false positives over")
     parser.add_argument("--train", type=int, default=20_000)
     args = parser.parse_args()
     source = open_source(args.source, data_dir=args.data_dir)

@@ -1,9 +1,9 @@
-"""How long does an evaluation take? Inception features against torch-fidelity's on the same weights, and the statistics.
+"""How long does an evaluation take? Inception features and metrics, against torch-fidelity with the same weights.
 
-`python -m benchmarks.metrics --weights pt_inception.pth --python torch-fidelity=PATH`: images a second of both networks, in
-turns, on --images noise images of 32x32; then the seconds, the peak memory and the values of FID, KID and precision/recall of
-both on features of --features rows. The time of an evaluation of n images is n / rate plus those. Any file with the right
-arrays will do for timing.
+`python -m benchmarks.metrics --weights pt_inception.pth --python torch-fidelity=PATH`: images/s of both networks,
+interleaved, on --images noise images of 32x32; then seconds, peak memory and values of FID, KID and precision/recall of both, on
+features of --features rows. Evaluating n images takes n / rate plus those times. Any file with the right arrays will do for
+timing.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def statistics_of(n: int, pythons: dict[str, str]) -> list[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", help="the Inception file; without it the statistics alone are timed")
+    parser.add_argument("--weights", help="the Inception file; without it only the metrics are timed")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--turns", type=int, default=3)

@@ -1,10 +1,10 @@
-"""What each loss, penalty, augmentation and optimiser costs: its step's time over the plain step's.
+"""Cost of each loss, penalty, augmentation and optimiser: the time of its step over that of the plain step.
 
-The plain step: the residual pair with labels, relativistic loss, Adam, no penalty, no augmentation. Penalties are taken in every
-step and on all images, so a lazy interval of k divides what they add by k. Each case runs in turns with the plain step in this
-process, and the median of the turns' ratios counts. Compiling is not counted.
+The plain step: the residual pair with labels, relativistic loss, Adam, no penalty, no augmentation. Penalties are applied at
+every step and to all images, so a lazy interval of k divides what they add by k. Each case alternates with the plain step in
+this process, and the result is the median ratio over the turns. Compilation is excluded.
 
-Command: `python -m benchmarks.objectives`, one JSON line a case; `--only r1 ada`, `--quick` (few and small steps, to see
+Command: `python -m benchmarks.objectives`, one JSON line per case; `--only r1 ada`, `--quick` (few and small steps, to check
 that it works), `--out FILE` writes the lines, `--fill docs/objectives.md` puts the ratios into the table's last column.
 """
 
@@ -36,19 +36,19 @@ class Options:
     only: tuple[str, ...] = ()
     """Names of cases; empty for all."""
     quick: bool = False
-    """Two turns of one step of 8 images: to see that it works, no measurement."""
+    """Two turns of one step of 8 images: to check that it works, not a measurement."""
     batch: int = 32
     size: int = 28
     channels: int = 3
     width: int = 32
     turns: int = 9
-    """The median is over so many."""
+    """Number of turns that the median is over."""
     seconds: float = 1.0
-    """About how long the plain step is repeated in a turn."""
+    """About how long to repeat the plain step in each turn."""
     out: str = ""
-    """Write the lines here too."""
+    """Also write the lines to this file."""
     fill: str = ""
-    """Put the ratios into this table's last column."""
+    """Write the ratios into the last column of this table."""
 
 
 def cases() -> dict[str, dict]:

@@ -1,10 +1,10 @@
-"""Do our formulations pay? `python -m benchmarks.ops [CASE ...] [--batch 32 256] [--turns 5] [--out FILE]`.
+"""Are our formulations faster? `python -m benchmarks.ops [CASE ...] [--batch 32 256] [--turns 5] [--out FILE]`.
 
-Each operation of `jaxgan.ops`, `jaxgan.resample` and `jaxgan.equalized` against the same map as one writes it first, in `lax`
-alone: forward, gradient in all arguments, and the double gradient that R1 takes (the gradient of the squared gradient in the
-image). One JSON line a case: milliseconds of both and plain over ours, which take turns. `error` is the largest difference of
-the outputs over the largest output. `--block 64 128` runs the grouped convolutions as dense ones of so many channels, once for
-each: what to put into `ops.BLOCK` for a backend. `--dtype bfloat16` for what a GPU trains in.
+Each operation of `jaxgan.ops`, `jaxgan.resample` and `jaxgan.equalized` against the straightforward `lax` implementation:
+forward, gradient with respect to all arguments, and the double gradient that R1 needs (the gradient of the squared gradient with
+respect to the image). One JSON line per case: milliseconds of both, interleaved, and plain over ours. `error` is the largest
+difference between the outputs over the largest output. `--block 64 128` runs the grouped convolutions as dense ones of so many
+channels, once for each: to choose `ops.BLOCK` for a backend. `--dtype bfloat16` is what a GPU trains in.
 """
 
 import argparse

@@ -1,14 +1,14 @@
-"""Training steps here and in other people's code, one after the other in one process tree.
+"""Training steps of this library and of other implementations, alternating in one process tree.
 
 The tutorial's step in Keras/TensorFlow, in PyTorch and in plain Flax: the same networks, loss, optimiser, batch and dropout;
-both players move from the same parameters. With `--r3gan CHECKOUT` and `--stylegan3 CHECKOUT` also the official R3GAN
-(brownvc/R3GAN) and StyleGAN2 (NVlabs/stylegan3) beside ours, all phases of a step at the sizes of `peer_sizes`: small on a CPU,
-the published presets on a GPU. Every side is a worker process that waits while the others run; they take turns, and the ratios
-of each turn's times are what counts.
+both networks are updated from the same parameters. With `--r3gan CHECKOUT` and `--stylegan3 CHECKOUT` also the official R3GAN
+(brownvc/R3GAN) and StyleGAN2 (NVlabs/stylegan3) are compared with ours, all phases of a step at the sizes of `peer_sizes`: small
+on a CPU, the published presets on a GPU. Every side is a worker process that waits while the others run; they take turns, and
+the result is the ratio of the times in each turn.
 
-`python -m benchmarks.peers --python keras=PATH torch=PATH` names the interpreters that have the peers (each can be a virtual
-environment of its own: `pip install tensorflow`, `pip install torch`); a peer without one uses this interpreter, and is left
-out, with a line that says so, where it is not installed. `--out FILE` appends the JSON lines to a file.
+`python -m benchmarks.peers --python keras=PATH torch=PATH` names the interpreters that have the peers installed (each can be its
+own virtual environment: `pip install tensorflow`, `pip install torch`). A peer without one uses this interpreter; if it is not
+installed, it is skipped with a message. `--out FILE` appends the JSON lines to a file.
 """
 
 import argparse
@@ -115,11 +115,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, nargs="+", default=[32, 256])
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--images", type=int, default=1024, help="images a turn and side, at least")
+    parser.add_argument("--images", type=int, default=1024, help="minimum number of images per turn and side")
     parser.add_argument("--games", nargs="*", choices=PERIOD, default=list(PERIOD), help="the official ones need a checkout")
     parser.add_argument("--r3gan", metavar="CHECKOUT", help="of brownvc/R3GAN")
     parser.add_argument("--stylegan3", metavar="CHECKOUT", help="of NVlabs/stylegan3")
-    parser.add_argument("--only", nargs="+", choices=[*SIDES, "official"], help="these sides, beside jaxgan")
+    parser.add_argument("--only", nargs="+", choices=[*SIDES, "official"], help="only these sides, besides jaxgan")
     parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()

@@ -1,9 +1,9 @@
 """How does the step scale with devices? `python -m benchmarks.scaling [CONFIG] [--devices 1 2 4] [--batch 32] [--steps 32]`.
 
-Each number of devices is a process of its own; they take turns. Weak: the batch grows with the devices; strong: it does not.
-On GPUs a process sees so many of them; `efficiency` is the images a second over those of one device and over the number of
-devices, 1 when it scales perfectly. On CPUs the devices are faked (JAX_NUM_CPU_DEVICES) and share the cores: `efficiency`
-then is the images a second over those of one device, 1 when splitting costs nothing, more where one device left cores idle.
+Each number of devices is a separate process; they take turns. Weak: the batch grows with the number of devices; strong: it does
+not. On GPUs a process sees that many of them; `efficiency` is images/s over those of one device and over the number of devices, 1
+for perfect scaling. On CPUs the devices are faked (JAX_NUM_CPU_DEVICES) and share the cores: `efficiency` is then images/s over
+those of one device, 1 if splitting costs nothing, more if one device left cores idle.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", nargs="?", default="digits")
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--batch", type=int, default=32, help="of one device, and of all in the strong cases")
+    parser.add_argument("--batch", type=int, default=32, help="per device, and in total in the strong cases")
     parser.add_argument("--steps", type=int, default=16, help="timed together, --turns times")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)

@@ -1,9 +1,10 @@
-"""How long until it trains? `python -m benchmarks.start [CONFIG ...] [--turns 3]`: command to first step, cold and warm; imports.
+"""How long does a run take to start? `python -m benchmarks.start [CONFIG ...] [--turns 3]`: command to first step, cold and
+warm; imports.
 
-Each line is a process of its own, as a user starts one. `first step`: from the command to the line that the first tick
-prints, a tick of one step: the process, the data, compiling, one step. Cold has an empty compile cache, warm the one that
-the cold one left. `whole run` is two steps with pictures and a checkpoint. Imports are whole processes too: see them beside
-`python -c pass`.
+Each line is a separate process, as a user starts it. `first step` is the time from the command to the output of the first tick,
+which is one step: process start, data, compilation, one step. Cold starts with an empty compile cache, warm with the one that
+the cold run filled. `whole run` is two steps with sample grids and a checkpoint. Imports are whole processes too: compare them
+with `python -c pass`.
 """
 
 import argparse

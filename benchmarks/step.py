@@ -1,11 +1,11 @@
 """How fast is a config's step? `python -m benchmarks.step [CONFIG ...] [--batch 32 256] [--steps 30] [--out FILE]`.
 
-One JSON line a case: the whole compiled step as the trainer runs it (gather, update, meter), lazy terms included as often
-as they are due. Cases take turns, so that a machine that drifts drifts for all. Random weights, uint8 noise as images.
+One JSON line per case: the whole compiled step as the trainer runs it (gather, update, meter), with lazy terms as often as
+they are due. Cases are interleaved, so that drift of the machine affects all. Random weights, uint8 noise as images.
 
-FLOPs are those that XLA counts in the compiled step without lazy terms, the share of the peak is of the fastest float32 matrix
-product measured here. `step_mb` is what the compiled step holds (state, batch, temporaries), beside the state alone;
-`host_peak_mb` is the whole process's until then, all cases.
+FLOPs are XLA's count for the compiled step without lazy terms; the share of the peak is relative to the fastest float32 matrix
+product measured here. `step_mb` is the memory of the compiled step (state, batch, temporaries), next to that of the state alone;
+`host_peak_mb` is the peak of the whole process so far, over all cases.
 """
 
 import argparse
@@ -160,8 +160,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("configs", nargs="*", default=["digits", "digits-tutorial"], metavar="CONFIG")
     parser.add_argument("--batch", type=int, nargs="+", default=[32])
-    parser.add_argument("--cpu-devices", type=int, default=1, help="that a CPU's cores are shared by; 0: as in training")
-    parser.add_argument("--steps", type=int, default=32, help="timed steps a case, after a burn-in of a quarter of them")
+    parser.add_argument("--cpu-devices", type=int, default=1, help="devices to split a CPU's cores among; 0: as in training")
+    parser.add_argument("--steps", type=int, default=32, help="timed steps per case, after a warm-up of a quarter of them")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     unknown = [name for name in args.configs if name not in CONFIGS]
