@@ -55,7 +55,7 @@ def _one_line(panel: str, prog: str) -> str:
 def check_which(checkpoint: str) -> None:
     """UserError unless --checkpoint is latest, best or a step."""
     if checkpoint not in ("latest", "best") and not checkpoint.isdecimal():
-        raise UserError(f"--checkpoint {checkpoint}: it is latest, best or a step")
+        raise UserError(f"--checkpoint {checkpoint}: give latest, best or a step")
 
 
 @contextlib.contextmanager

@@ -154,7 +154,7 @@ def picture(options: Options, contenders, columns: int = 20) -> Image.Image:
         label = np.arange(columns) * trained.generator.classes // columns if trained.generator.classes else None
         rows, names = [*rows, trained.sample(columns, seed=options.seed, label=label)], [*names, name]
     if not rows:
-        raise UserError(f"{options.out}: none came as far as a checkpoint; see the .log files there")
+        raise UserError(f"{options.out}: no run reached a checkpoint; see the .log files there")
     with Image.open(Path(options.out) / names[0] / "samples" / "reals.png") as reals:
         above = reals.convert("RGB")
     sheet = watch.grid(np.concatenate(rows), columns=columns, least=0).convert("RGB")
@@ -174,10 +174,10 @@ def main() -> int:
     known = OF[options.of]
     for name in ("width", "patch", "lr") if options.of == "families" else ():
         if getattr(options, name) != getattr(Options, name):
-            raise UserError(f"--{name} {getattr(options, name):g}: families have their own; leave it out")
+            raise UserError(f"--{name} {getattr(options, name):g}: each family has its own; leave it out")
     for name in options.only:
         if name not in known:
-            raise UserError(f"--only {name}: of {options.of} there are {', '.join(known)}")
+            raise UserError(f"--only {name}: the {options.of} are {', '.join(known)}")
     contenders = options.only or tuple(known)
     Path(options.out).mkdir(parents=True, exist_ok=True)
     done, complaints = 0, {}

@@ -87,14 +87,14 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--image {args.image}: images count from 0")
     beside = out.with_suffix(".npz")
     if beside.exists() and not (marks.of_arrays(beside).facts or {}).get("directions"):
-        raise UserError(f"--out {args.out}: the arrays would replace {beside}, which is something else; give another name")
+        raise UserError(f"--out {args.out}: the arrays would overwrite {beside}, which holds something else; give another name")
     if args.draws is not None and args.draws > MOST:
         raise UserError(f"--draws {args.draws}: give at most {MOST:,}")
     if args.local and args.method != "jacobian":
-        raise UserError(f"--local is of --method jacobian; {args.method} is not of one image")
+        raise UserError(f"--local only applies to --method jacobian; {args.method} does not depend on one image")
     least = 2 if args.method == "pca" else 1
     if args.draws is not None and (args.local or args.method == "closed_form" or args.draws < least):
-        raise UserError(f"--draws {args.draws}: of --method jacobian without --local at least 1, of pca at least 2")
+        raise UserError(f"--draws {args.draws}: give at least 1 for --method jacobian without --local, at least 2 for pca")
     check_which(args.checkpoint)
 
 

@@ -143,7 +143,7 @@ def main() -> None:
     update, close = watch.counter("measuring", True)
     need = min(args.n, meter.fakes) if args.n else meter.fakes
     if config is not None and not need:
-        raise UserError(f"--metrics {' '.join(names)}: how many images? they take as many as there are; give --n 10000")
+        raise UserError(f"--metrics {' '.join(names)}: they use all images there are, and a run has no limit; give --n 10000")
     images, limit, of = generated(args, config, source, need, update)
     results = measure(meter, images, limit=limit, progress=lambda what, done, total: update(done, total))
     close()

@@ -84,10 +84,10 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
     for name, methods in OF.items():
         if args.method not in methods and getattr(args, name) != getattr(Arguments(""), name):
-            raise UserError(f"--{name.replace('_', '-')} is of --method {' or '.join(methods)}; leave it out")
+            raise UserError(f"--{name.replace('_', '-')} only applies to --method {' or '.join(methods)}; leave it out")
     beside = out.with_suffix(".json")
     if beside.exists() and not written(beside):
-        raise UserError(f"--out {args.out}: the numbers would replace {beside}, which is something else; give another name")
+        raise UserError(f"--out {args.out}: the numbers would overwrite {beside}, which holds something else; give another name")
 
 
 def written(path: Path) -> bool:
@@ -108,7 +108,7 @@ def main() -> None:
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint)
     if not trained.generator.z_dim:
-        raise UserError(f"{args.run}: it makes images from images; what is explained here makes them from noise")
+        raise UserError(f"{args.run}: this run makes images from images; explain needs one that makes them from noise")
     side = min(trained.generator.shape[:2])
     if args.method == "shapley" and args.regions > side:
         raise UserError(f"--regions {args.regions}: the images have {side} pixels along a side; give {side} or fewer")

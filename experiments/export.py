@@ -42,10 +42,10 @@ def main() -> None:
     if out.suffix.lower() not in (".stablehlo", ".safetensors"):
         raise UserError(f"--out {args.out}: write a .stablehlo or a .safetensors")
     if out.resolve() == Path(args.run).resolve():
-        raise UserError(f"--out {args.out} is the file that is read; give another")
+        raise UserError(f"--out {args.out} is the input file; give another")
     weights = out.suffix.lower() == ".safetensors"
     if weights and args.platforms != Arguments("").platforms:
-        raise UserError(f"--platforms {' '.join(args.platforms)}: a .safetensors is of weights alone; leave it out")
+        raise UserError(f"--platforms {' '.join(args.platforms)}: a .safetensors holds only weights; leave it out")
     from jaxgan import convert, export, latents, restore
     from jaxgan.whole import write_whole
 

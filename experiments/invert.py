@@ -68,7 +68,7 @@ def main() -> None:
         raise UserError(f"--n {args.n}: ask for at least one image")
     if args.damage and args.mask:
         raise UserError(
-            "--damage and --mask: the first damages images that are whole, the second says where they are not; give one"
+            "--damage and --mask: the first damages intact images, the second marks what is already missing; give one"
         )
     check_which(args.checkpoint)
     from experiments import repair

@@ -67,7 +67,7 @@ def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray]:
     path = Path(args.source).expanduser()
     if path.exists() and path.suffix.lower() != ".npz" and not (path.is_dir() and prepared.find(str(path))):
         if args.data_dir:
-            raise UserError(f"--data-dir {args.data_dir} is of a named data set, and {args.source} is there; leave it out")
+            raise UserError(f"--data-dir {args.data_dir} is for a named data set, but {args.source} is a path; leave it out")
         names, one = loose.open_loose(args.source, shape, resize=resize, split=args.split, background=background)
         names = names[: args.n]
         return names, np.stack([one(i) for i in range(len(names))])
@@ -80,7 +80,7 @@ def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray]:
         close()
     if source.shape != shape:
         has, takes = ("x".join(map(str, size[:2])) for size in (source.shape, shape))
-        raise UserError(f"{args.source}: its images have {has}, the generator makes {takes}; pass --resize to scale and cut them")
+        raise UserError(f"{args.source}: its images have {has}, the generator makes {takes}; --resize would scale and crop them")
     index = np.arange(min(args.n, source.n))
     return [f"{i:06d}" for i in index], source.read(index)
 
@@ -101,7 +101,7 @@ def seen(args, trained: restore.Trained, sources: np.ndarray) -> View:
     if name == "grey" and c == 1:
         raise UserError("--damage grey: the run's images are grey")
     if name in ("blur", "lowres") and c == 4:
-        raise UserError(f"--damage {name}: the run's images have alpha, which it is not made for")
+        raise UserError(f"--damage {name}: the run's images have alpha, which it does not support")
     through = {"blur": damage.blur, "lowres": damage.lowres, "grey": lambda _: damage.grey(), "noise": damage.noise}.get(name)
     missing = degrade.holes(how, (h, w), index) if name in ("mask", "centre") else None
     if missing is not None and missing.all((1, 2)).any():

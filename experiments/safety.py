@@ -63,7 +63,7 @@ def keep_sources(out: Path, *given: str) -> None:
         else:
             replaces = path in (inside, *inside.parents) if path.is_dir() else path.is_file() and inside == path.parent
         if replaces:
-            raise UserError(f"--out {out} is where {name} lies, which it would replace; give another")
+            raise UserError(f"--out {out} would overwrite {name}; give another")
 
 
 def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share: float) -> Callable[[np.ndarray], np.ndarray]:
@@ -79,7 +79,7 @@ def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share
 
     settings = trained.config.get("settings", {})
     if name == "own" and "data" not in settings:
-        raise UserError("--refuse-copies own: this is no run directory, so its data is not known; name the data")
+        raise UserError("--refuse-copies own: this is not a run directory, so its training data is unknown; name the data")
     own = name in ("own", settings.get("data"))
     update, close = watch.counter("training images", True)
     source = open_source(

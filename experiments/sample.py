@@ -82,28 +82,28 @@ def check(args: Arguments, out: Path) -> None:
     if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".npy"):
         raise UserError(f"--out {args.out}: write a .png, an .npz or a folder")
     if args.mix and (out.suffix.lower() not in (".png", ".npz") or args.threshold is not None):
-        raise UserError("--mix writes one table, a .png or an .npz, and takes no --threshold")
+        raise UserError("--mix writes one table to a .png or an .npz, and cannot be combined with --threshold")
     if not args.out:
         raise UserError("--out is empty; give a .png, an .npz or a folder")
     if args.rows < 0:
         raise UserError(f"--rows {args.rows}: ask for at least one row")
     if args.rows and (args.mix or args.source):
-        raise UserError(f"--rows {args.rows} is of a grid of images from noise, without --mix or --source; leave it out")
+        raise UserError(f"--rows {args.rows}: only for images from noise, without --mix or --source; leave it out")
     if not (args.rows or args.mix) and args.n < 1:
         raise UserError(f"--n {args.n}: ask for at least one image")
     given = lambda name: getattr(args, name) != getattr(Arguments(""), name)
     for name in ("watermark_strength", "refuse_share", "refuse_features", "data_dir"):
         of = "watermark" if name == "watermark_strength" else "refuse_copies"
         if given(name) and not given(of):
-            raise UserError(f"--{name.replace('_', '-')} is of --{of.replace('_', '-')}; give that too")
+            raise UserError(f"--{name.replace('_', '-')} only applies with --{of.replace('_', '-')}; give that too")
     if args.refuse_copies and (args.mix or args.source):
-        raise UserError("--refuse-copies is of images from noise, without --mix or --source; leave it out")
+        raise UserError("--refuse-copies: only for images from noise, without --mix or --source; leave it out")
     if not 0 < args.refuse_share < 1:
         raise UserError(f"--refuse-share {args.refuse_share:g}: it must be in (0, 1)")
     if args.resize and not args.source:
-        raise UserError("--resize is of source images; give --source too")
+        raise UserError("--resize only applies to source images; give --source too")
     if args.mix_layers and not args.mix:
-        raise UserError("--mix-layers is of a table of style mixing; give --mix ROWS COLUMNS too")
+        raise UserError("--mix-layers only applies to a style-mixing table; give --mix ROWS COLUMNS too")
     check_which(args.checkpoint)
 
 

@@ -46,7 +46,7 @@ def found(names: tuple[str, ...]) -> list[Path]:
             raise UserError(f"{name}: there are no images in this folder")
         files += inside
     if not files:
-        raise UserError("name one file or more")
+        raise UserError("give one or more files")
     return files
 
 
@@ -55,7 +55,7 @@ def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarr
     try:
         if path.suffix.lower() == ".npz":
             if size is not None:
-                raise UserError(f"--size: {path} holds arrays, which are as they were; name it without --size")
+                raise UserError(f"--size: {path} holds arrays, which are never resized; verify it without --size")
             with np.load(path, allow_pickle=False) as file:
                 images = file["images"]
             return marks.of_arrays(path), images.reshape(-1, *images.shape[-3:])
@@ -91,7 +91,7 @@ def main() -> int:
     if args.watermark == "":
         raise UserError("--watermark is empty; give the text that the images were marked with")
     if (args.cropped or args.size) and not args.watermark:
-        raise UserError("--cropped and --size are of the watermark's test; give --watermark too")
+        raise UserError("--cropped and --size only apply to the watermark test; give --watermark too")
     if args.size and min(args.size) < 1:
         raise UserError(f"--size {args.size[0]} {args.size[1]}: both must be at least 1")
     files, said, least, total = found(args.files), [], np.inf, 0.0

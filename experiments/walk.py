@@ -128,7 +128,7 @@ def fitting(picture, args: Arguments, out: Path):
     if max(picture.size) > MOST_PIXELS[out.suffix.lower()]:
         size, most = "x".join(map(str, picture.size)), MOST_PIXELS[out.suffix.lower()]
         raise UserError(
-            f"--out {args.out}: frames of {size} pixels, and such a film has at most {most} along a side; fewer --grid"
+            f"--out {args.out}: frames of {size} pixels, but this format allows at most {most} along a side; reduce --grid"
         )
     return picture
 
@@ -139,13 +139,13 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--out {args.out}: write a .webp, .gif, .png, .npz or a folder of frames (for ffmpeg, say)")
     keys, count = stops(args)
     if keys < 1 or count < 2:
-        raise UserError(f"--keys {keys}: a walk leads through at least two images, or through one as two or more --label")
+        raise UserError(f"--keys {keys}: a walk needs at least two images, or one image with two or more --label")
     if args.frames < 1:
-        raise UserError(f"--frames {args.frames}: there must be at least 1 from an image to the next")
+        raise UserError(f"--frames {args.frames}: give at least 1 from one image to the next")
     if min(args.grid) < 1:
         raise UserError(f"--grid {args.grid[0]} {args.grid[1]}: it needs at least one row and one column")
     if args.fps is not None and out.suffix.lower() not in ANIMATED:
-        raise UserError(f"--fps {args.fps:g} is of a .webp or .gif; leave it out")
+        raise UserError(f"--fps {args.fps:g} only applies to a .webp or .gif; leave it out")
     if args.fps is not None and not 0 < args.fps <= (MOST_GIF if out.suffix.lower() == ".gif" else 1000):
         raise UserError(f"--fps {args.fps:g}: give a number above 0, up to {MOST_GIF} for a .gif and 1000 for a .webp")
     check_which(args.checkpoint)

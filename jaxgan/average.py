@@ -31,7 +31,7 @@ def ema(average, params, beta):
 
     def step(a, p):
         if jnp.shape(a) != jnp.shape(p):
-            raise ValueError(f"ema: an average of shape {jnp.shape(a)} for parameters {jnp.shape(p)}; give trees alike")
+            raise ValueError(f"ema: an average of shape {jnp.shape(a)} for parameters {jnp.shape(p)}; give equal trees")
         if not _is_float(a):
             return p
         rate = 1 - jnp.asarray(beta, jnp.promote_types(a.dtype, jnp.float32))
@@ -95,7 +95,7 @@ def posthoc_weights(snapshots, time, width):
     """
     times = np.array([t for t, _ in snapshots], np.float64)
     if not snapshots or len(set(snapshots)) < len(snapshots) or times.min() <= 0:
-        raise UserError("snapshots: give the (time, width) of different averages, with times above 0")
+        raise UserError("snapshots: give the (time, width) of distinct averages, with times above 0")
     if not 0 < time <= times.max():
         raise UserError(f"time: {time} is not in (0, {times.max():g}], the times that the snapshots reach")
     exponents = np.array([power_exponent(w) for _, w in snapshots], np.float64)
@@ -118,7 +118,7 @@ def weighted_sum(trees, weights):
       UserError: not as many trees as weights.
     Source: Karras et al. 2024 (EDM2), section 3.2.
     """
-    total, wrong = None, UserError(f"trees: there must be one average for each of the {len(weights)} weights, and some")
+    total, wrong = None, UserError(f"trees: give one average for each of the {len(weights)} weights, and at least one")
     for tree, weight in itertools.zip_longest(trees, weights):
         if tree is None or weight is None:
             raise wrong

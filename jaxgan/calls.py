@@ -40,12 +40,12 @@ def check(n: int, recipe: Recipe, streamed: bool, tick: int, stages: int = 1) ->
     if n < 0:
         raise UserError(f"--steps-per-call {n}: give 1 or more, or 0 to have it measured")
     if n > 1 and streamed:
-        raise UserError(f"--steps-per-call {n}: the images are streamed, a batch a call; leave it out, or give --resident yes")
+        raise UserError(f"--steps-per-call {n}: images are streamed, one batch per call; leave it out, or give --resident yes")
     if n > 1 and n % every and every % n:
         below, above = next(k for k in range(n, 0, -1) if every % k == 0 or k % every == 0), (n // every + 1) * every
         raise UserError(f"--steps-per-call {n}: this recipe's lazy terms repeat every {every} steps; give {below} or {above}")
     if n > 1 and stages > 1:
-        raise UserError(f"--steps-per-call {n}: networks that grow take one step a call; leave it out")
+        raise UserError(f"--steps-per-call {n}: growing networks take one step per call; leave it out")
     if n > tick:
         raise UserError(f"--steps-per-call {n}: there are {tick} steps from tick to tick; give fewer, or a larger --tick-kimg")
 

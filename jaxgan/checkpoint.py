@@ -132,7 +132,7 @@ def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState
             return from_tree(tree, state), damaged
         damaged.append(f"{store.directory}/{step}: the checkpoint is damaged ({wrong})")
     if damaged:
-        raise UserError(f"{damaged[0]}, and there is no whole one before it; move the run directory away to start anew")
+        raise UserError(f"{damaged[0]}, and there is no intact one before it; move the run directory away to start afresh")
     return None, []
 
 

@@ -50,7 +50,7 @@ def labels_of(labels, batch, classes):
     labels = array("labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.shape != (batch,):
         raise ValueError(
-            f"labels: {labels.dtype} {labels.shape}; give integers [{batch}] in [0, {classes}), one a row of the logits"
+            f"labels: {labels.dtype} {labels.shape}; give integers [{batch}] in [0, {classes}), one per row of the logits"
         )
     return labels
 
@@ -78,7 +78,7 @@ def one_logit_an_image(logits, x):
     shape = getattr(logits, "shape", None)  # a tuple, of a discriminator with a class head, has none
     if shape != x.shape[:1]:
         gave = f"logits of shape {shape}" if shape is not None else f"a {type(logits).__name__}"
-        raise ValueError(f"critic: {x.shape[0]} images gave {gave}; return one logit an image, [B] (sum or average patch logits)")
+        raise ValueError(f"critic: {x.shape[0]} images gave {gave}; return one logit per image, [B] (sum or average patches)")
     return floats("logits", logits)
 
 
@@ -89,7 +89,7 @@ def image_keys(key, batch):
     if key.ndim == 0:
         return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(batch))
     if key.shape != (batch,):
-        raise ValueError(f"key: shape {key.shape} for {batch} images; give one key [] or one an image [{batch}]")
+        raise ValueError(f"key: shape {key.shape} for {batch} images; give one key [] or one per image [{batch}]")
     return key
 
 

@@ -153,7 +153,7 @@ def _pick(logits, labels, classes):
 
 def _matrix(name, x):
     if x.ndim != 2:
-        raise ValueError(f"{name}: shape {x.shape}; give two axes, a row an image")
+        raise ValueError(f"{name}: shape {x.shape}; give two axes, one row per image")
     return x
 
 

@@ -124,7 +124,7 @@ def load_safetensors(path: str | os.PathLike) -> tuple[nn.Module, dict]:
     except UserError as e:
         raise UserError(f"{where}: {str(e).removeprefix(where + ': ')}") from None
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
-        said = "weights alone, and not what model they belong to; give one that jaxgan.convert.save_safetensors wrote"
+        said = "only weights, not which model they belong to; give a file written by jaxgan.convert.save_safetensors"
         raise UserError(f"{where}: it holds {said}") from None
     return module, variables
 
@@ -169,7 +169,7 @@ def _network(network: dict[str, Any]):
     if kind == "Generator" and "input" in blocks and network["init_kwargs"]:
         return convert_stylegan3.generator(tensors.flat(network), network["init_kwargs"])
     parts = ", ".join(list(inside)[:4])
-    raise UserError(f"no network that we have: it is called {kind} and consists of {parts or 'no modules'}; {KNOWN}")
+    raise UserError(f"not a supported network: it is called {kind} and consists of {parts or 'no modules'}; {KNOWN}")
 
 
 def _low(stages: dict[str, Any], reverse: int) -> frozenset:

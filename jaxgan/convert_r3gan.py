@@ -82,7 +82,7 @@ def _between(left, params, i, layer):
     """The change of channels between stages i - 1 and i, where there is one, and the filter, which we have built in."""
     kernel = _take(left, f"{layer}.Resampler.Kernel")
     if kernel.shape != FILTER.shape or not np.allclose(kernel, FILTER, atol=1e-6):
-        raise UserError(f"R3GAN weights: {layer} resamples by another filter than [1, 2, 1], which is not supported")
+        raise UserError(f"R3GAN weights: {layer} resamples with a filter other than [1, 2, 1], which is not supported")
     if f"{layer}.LinearLayer.Layer.weight" in left:
         params[f"between{i}"] = _conv(left, f"{layer}.LinearLayer.Layer")
 
@@ -117,7 +117,7 @@ def _classes(left, params):
 def _stage_count(left):
     numbers = {name.split(".")[1] for name in left if name.startswith("MainLayers.")}
     if len(numbers) < 2:
-        raise UserError("R3GAN weights: there are no two stages MainLayers.0, MainLayers.1, ... in the file")
+        raise UserError("R3GAN weights: the file does not hold two or more stages MainLayers.0, MainLayers.1, ...")
     return len(numbers)
 
 
@@ -138,6 +138,6 @@ def _linear(left, name):
 def _checked(module, params, left):
     """(module, {"params": params}) once every array is used and fits."""
     if left:
-        raise UserError(f"R3GAN weights: {', '.join(sorted(left)[:3])}: not of a network that this converter knows")
+        raise UserError(f"R3GAN weights: {', '.join(sorted(left)[:3])}: not part of a network that this converter knows")
     check(module, {"params": params}, "R3GAN weights")
     return module, {"params": params}

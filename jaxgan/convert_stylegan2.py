@@ -104,7 +104,8 @@ def matched(module, state, name_of, family: str):
         try:
             array = our_layout(state[name], path, like.shape)
         except KeyError:
-            raise UserError(f"{name}: the file has no such array; it is not a {family} network, or of another kind") from None
+            message = f"{name}: the file has no such array; not a {family} network, or an unsupported variant"
+            raise UserError(message) from None
         except (ValueError, ZeroDivisionError):
             array = np.asarray(state[name])
         if array.shape != like.shape:
@@ -139,8 +140,8 @@ def _module(kind, fields: dict, mapping: dict, rest: dict, state: Dict):
     usual = {"activation": "lrelu", "use_noise": True, "kernel_size": 3}
     unknown = {k: v for k, v in (rest | mapping).items() if k not in usual or v != usual[k]}
     if unknown:
-        raise UserError(f"the network was made with {unknown}, which ours does not have")
+        raise UserError(f"the network uses {unknown}, which is not supported")
     if fields["shape"][0] < 8:
-        raise UserError(f"an image of {fields['shape'][0]}x{fields['shape'][0]}: ours starts at 8x8")
+        raise UserError(f"images of {fields['shape'][0]}x{fields['shape'][0]} are not supported; the smallest are 8x8")
     module = kind(**fields)
     return module, variables(module, state)

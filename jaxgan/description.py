@@ -37,7 +37,7 @@ def build(description: dict[str, Any]) -> nn.Module:
             raise ImportError
     except (ImportError, AttributeError, TypeError):
         raise UserError(
-            f"this version of jaxgan has no model {family}.{kind}; one of your own is for `jaxgan.load(run, generator=module)`"
+            f"this version of jaxgan has no model {family}.{kind}; for your own model, use `jaxgan.load(run, generator=module)`"
         ) from None
     tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in description["fields"].items()}
     if "dtype" in tuples:

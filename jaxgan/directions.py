@@ -53,7 +53,7 @@ def closed_form(generator: nn.Module, variables, k: int, *, layers: tuple[int, i
       alone: rows as they are, and the styles of all image layers, each with the layer that it shares w with.
     """
     if not codes.has_styles(generator):
-        raise UserError(f"closed_form: {codes.kind(generator)} has no styles, as those of StyleGANs; take jacobian")
+        raise UserError(f"closed_form: {codes.kind(generator)} has no styles, as StyleGANs do; use jacobian")
     first, end = check(generator, k, layers)
     styles = np.asarray(jax.jit(partial(_styles, generator, (first, end)))(variables), np.float64)
     a = (styles[1:] - styles[:1]).T  # they are linear in w but for a constant
@@ -84,9 +84,9 @@ def pca(latents: Latents, k: int, *, layers: tuple[int, int] | None = None) -> D
     Source: Härkönen et al. 2020 (GANSpace).
     """
     if latents.code.ndim != 3:
-        raise UserError("pca: z varies alike in all directions; it is of w, of StyleGANs; take jacobian")
+        raise UserError("pca: z varies equally in all directions; pca is for w of StyleGANs; use jacobian")
     if len(latents.code) < 2:
-        raise UserError(f"pca: of {len(latents.code)} codes; give many")
+        raise UserError(f"pca: {len(latents.code)} latents are too few; give many")
     first, end = _checked(k, layers, latents.code.shape[1:])
     w = latents.code[:, first].astype(np.float64)
     return _ordered(np.cov(w, rowvar=False), k, latents.code.shape[1:], (first, end))
@@ -219,14 +219,14 @@ def check(generator: nn.Module, k: int, layers: tuple[int, int] | None) -> tuple
 
 def _checked(k, layers, shape):
     if not 1 <= k <= shape[-1]:
-        raise UserError(f"{k} directions of a code of {shape[-1]} numbers; ask for 1 to {shape[-1]}")
+        raise UserError(f"{k} directions of a latent with {shape[-1]} dimensions; ask for 1 to {shape[-1]}")
     if len(shape) == 1:
         if layers is not None:
-            raise UserError(f"layers {layers[0]} {layers[1]}: this generator has no styles, one a layer; leave them out")
+            raise UserError(f"layers {layers[0]} {layers[1]}: this generator has no styles per layer; leave them out")
         return 0, 0
     first, end = (0, shape[0]) if layers is None else layers
     if not 0 <= first < end <= shape[0]:
-        raise UserError(f"layers {first} {end}: first < end, and the layers are 0 to {shape[0]}")
+        raise UserError(f"layers {first} {end}: give 0 <= first < end <= {shape[0]}")
     return first, end
 
 

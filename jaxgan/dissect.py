@@ -76,7 +76,7 @@ def intervene(generator: nn.Module, variables, codes: Latents, layer: str, value
     units = _check(generator, variables, codes, layer)[2]
     value = np.asarray(value, np.float32)
     if value.shape not in ((units,), (len(codes.code), units)):
-        raise UserError(f"value: the layer {layer} has {units} units, and the values are {list(value.shape)}")
+        raise UserError(f"value: the layer {layer} has {units} units, but the values have shape {list(value.shape)}")
     value = np.broadcast_to(value, (len(codes.code), units))
     return np.asarray(_changed(generator, layer, variables, value, *_arrays(generator, codes)))
 

@@ -96,7 +96,7 @@ def shapley(key, f, x, baseline, regions, *, samples=32):
     Source: Shapley 1953; Castro et al. 2009 (sampling of orders); reversed orders: Mitchell et al. 2022.
     """
     if samples < 2:
-        raise ValueError(f"samples: {samples}; give at least 2, as the errors are of their spread")
+        raise ValueError(f"samples: {samples}; give at least 2; the errors come from their spread")
     keys = image_keys(key, x.shape[0])
     count, worth = _game(f, x, baseline, regions)
 
@@ -124,7 +124,7 @@ def shapley_exact(f, x, baseline, regions):
     """
     count, worth = _game(f, x, baseline, regions)
     if count > MOST:
-        raise ValueError(f"regions: {count}; enumeration takes up to {MOST}, sample the orders")
+        raise ValueError(f"regions: {count}; enumeration takes at most {MOST}; sample the orders instead")
     shown = np.array(list(itertools.product((0, 1), repeat=count)), bool)  # row n is n in binary, region 0 first
     worths = jax.jit(worth)(jnp.broadcast_to(shown[:, None], (len(shown), x.shape[0], count)))
     size = shown.sum(1)

@@ -104,7 +104,7 @@ def perceptual(features, real, fake, *, weights=None):
     layers = _layers(features(real), features(fake))
     weights = [1.0] * len(layers) if weights is None else list(weights)
     if len(weights) != len(layers):
-        raise ValueError(f"weights: {len(weights)} for {len(layers)} layers; give one a layer")
+        raise ValueError(f"weights: {len(weights)} for {len(layers)} layers; give one per layer")
     square = lambda x, y: jnp.mean(jnp.square(x - y), axis=tuple(range(1, x.ndim)))
     return sum(w * square(x, y) for w, (x, y) in zip(weights, layers, strict=True))
 

@@ -126,13 +126,13 @@ def _checked(generator, search, damage) -> _How:
     if search.space not in SPACES:
         raise UserError(f"space is {search.space!r}; it must be one of {', '.join(SPACES)}")
     if search.space in ("w", "w+") and not styles:
-        raise UserError(f"space {search.space}: {latents.kind(generator)} has no styles, as StyleGAN's have; its space is z")
+        raise UserError(f"space {search.space}: {latents.kind(generator)} has no styles, as StyleGANs do; its space is z")
     for name, least in (("draws", 1), ("starts", 1), ("steps", 1), ("chunk", 1), ("lr", 0), ("prior", 0), ("shake", 0)):
         value = getattr(search, name)
         if not least <= value < float("inf"):
             raise UserError(f"{name} is {value}; it must be at least {least}")
     if search.starts > search.draws:
-        raise UserError(f"starts is {search.starts}, more than the {search.draws} draws; give as many draws")
+        raise UserError(f"starts is {search.starts}, more than the {search.draws} draws; give at least as many draws")
     if not 0 <= search.seed < 2**32:
         raise UserError(f"seed is {search.seed}; it must be in [0, 2^32)")
     latents.check_noise(generator, search.noise)
@@ -150,14 +150,14 @@ def _observed(generator, how, images, missing):
         raise UserError(f"images to invert are {images.dtype} {list(images.shape)}; they must be uint8 or float [n, {size}]")
     observed = images.astype(np.float32) if floats else images.astype(np.float32) / 127.5 - 1
     if not np.isfinite(observed).all():
-        raise UserError("images to invert have NaN or infinity; mend them")
+        raise UserError("images to invert contain NaN or infinity; remove them")
     n = len(images)
     if missing is None:
         return observed, np.ones((n, *seen[:2], 1) if len(seen) == 3 else n, np.float32)
     missing = np.asarray(missing)
     if len(seen) != 3 or missing.dtype != bool or missing.shape not in (seen[:2], (n, *seen[:2])):
         raise UserError(
-            f"missing is {missing.dtype} {list(missing.shape)}; it must be bool [{seen[0]}, {seen[1]}], or one an image"
+            f"missing is {missing.dtype} {list(missing.shape)}; it must be bool [{seen[0]}, {seen[1]}], or one per image"
         )
     missing = np.broadcast_to(missing, (n, *seen[:2]))
     if missing.all((1, 2)).any():

@@ -53,4 +53,4 @@ def read(directory: Path) -> np.ndarray | None:
             raise ValueError
         return vectors
     except (OSError, ValueError, EOFError):
-        raise UserError(f"{path}: not label vectors, float32 [m, K]; remove it to give labels by hand") from None
+        raise UserError(f"{path}: not label vectors, float32 [m, K]; remove it to pass labels explicitly") from None

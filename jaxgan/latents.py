@@ -86,7 +86,7 @@ def check_noise(generator: nn.Module, noise: str | None) -> None:
     if noise not in (None, *NOISE):
         raise UserError(f"noise is {noise!r}; it must be one of {', '.join(NOISE)}")
     if noise and "noise" not in inspect.signature(generator.__call__).parameters:
-        raise UserError(f"noise {noise}: {kind(generator)} has no noise of its own, as StyleGAN's have; leave it out")
+        raise UserError(f"noise {noise}: {kind(generator)} has no noise inputs, as StyleGANs do; leave it out")
 
 
 def labels_of(label, n: int, classes: int) -> np.ndarray:
@@ -192,7 +192,7 @@ def checked(generator: nn.Module, latents: Latents, noise: str | None) -> tuple[
     keys = np.asarray(latents.keys)
     words = jax.eval_shape(lambda: jax.random.key_data(jax.random.key(0))).shape
     if keys.dtype != np.uint32 or keys.shape != (len(code), *words):
-        raise UserError(f"latents: keys are {keys.dtype} {list(keys.shape)}; give uint32 {[len(code), *words]}, one a code")
+        raise UserError(f"latents: keys are {keys.dtype} {list(keys.shape)}; give uint32 {[len(code), *words]}, one per latent")
     if generator.classes and latents.c is None:
         raise UserError(f"latents: {kind(generator)} has {generator.classes} classes; give c")
     c = labels_of(latents.c if generator.classes else None, len(code), generator.classes)

@@ -149,11 +149,11 @@ def check(recipe: Recipe) -> None:
             _tuple_of(Term, phase.terms, "Phase.terms")
         players = [phase.player for phase in turn.phases]
         if not set(players) <= {"g", "d"} or len(set(players)) != len(players):
-            raise ValueError(f"a turn moves 'g', 'd' or both, once each; this one moves {players}")
+            raise ValueError(f"a turn updates 'g', 'd' or both, once each; this one updates {players}")
         for phase in turn.phases:
             names = [term.name for term in phase.terms]
             if len(set(names)) != len(names):
-                raise ValueError(f"a phase needs terms with names of their own; this one has {names}")
+                raise ValueError(f"the terms of a phase need distinct names; these are {names}")
             if not all(isinstance(n, Integral) and n >= 1 for term in phase.terms for n in (term.every, term.share)):
                 raise ValueError(f"every and share must be whole numbers of at least 1 in the terms {names}")
             for term in phase.terms:
@@ -161,7 +161,7 @@ def check(recipe: Recipe) -> None:
                     raise ValueError(f"{term.name}: its weight is {term.weight!r}; give a number or a function of kimg")
     used = {s for turn in recipe.turns for s in (*turn.slots, *turn.extra)}
     if any(s in recipe.held_slots for turn in recipe.turns for s in turn.slots):
-        raise ValueError(f"no turn may play on the held-out slots {recipe.held_slots}; its terms see them by `extra`")
+        raise ValueError(f"no turn may train on the held-out slots {recipe.held_slots}; terms access them through `extra`")
     if used != set(range(recipe.slots)):
         raise ValueError(f"slots must be 0, 1, ... without a gap; the turns use {sorted(used)}")
     for name in ("batch", "accum"):
@@ -181,7 +181,7 @@ def check(recipe: Recipe) -> None:
 
 def _tuple_of(kind: type, found, name: str) -> None:
     if type(found) is not tuple or not found or not all(isinstance(one, kind) for one in found):
-        raise ValueError(f"{name} is a tuple of {kind.__name__}, as in (one,); this one is {found!r:.80}")
+        raise ValueError(f"{name} must be a tuple of {kind.__name__}, as in (one,); it is {found!r:.80}")
 
 
 def checked(name: str, out, carry: dict):
@@ -197,13 +197,13 @@ def checked(name: str, out, carry: dict):
 def _scalars(name: str, arrays: dict) -> None:
     for entry, array in arrays.items():
         if jnp.shape(array):
-            raise ValueError(f"{name}: {entry} has the shape {jnp.shape(array)}; average it, as it must be []")
+            raise ValueError(f"{name}: {entry} has the shape {jnp.shape(array)}; average it to a scalar []")
 
 
 def same_carry(name: str, new: dict, old: dict) -> None:
     """ValueError where the carry's entries are no longer the same: the next step would be another program, or fail."""
     if new.keys() != old.keys():
-        raise ValueError(f"{name}: the carry holds {sorted(new)}, and Recipe.carry has first values of {sorted(old)}")
+        raise ValueError(f"{name}: the carry holds {sorted(new)}, but Recipe.carry has initial values for {sorted(old)}")
     for entry, was in old.items():
         now = jnp.asarray(new[entry])
         if (now.shape, now.dtype) != (was.shape, was.dtype):

@@ -35,7 +35,7 @@ def scheduled(make, **hyper):
     """
     for name, value in hyper.items():
         if isinstance(value, Real) and (value < 0 or (name in ("b1", "b2") and value >= 1)):
-            raise UserError(f"{name}: {value} is not a number that it can be; give one of at least 0, and b1 and b2 below 1")
+            raise UserError(f"{name} is {value}; it must be at least 0, and b1 and b2 below 1")
     now = lambda kimg: {name: value(kimg) if callable(value) else value for name, value in hyper.items()}
     moving = sorted(name for name, value in hyper.items() if callable(value))
 

@@ -66,7 +66,7 @@ def share_cores(asked: int, batch: int, accum: int) -> None:
       UserError: asked is below 0.
     """
     if asked < 0:
-        raise UserError(f"--cpu-devices {asked}: give 1 or more, or 0 for one a core")
+        raise UserError(f"--cpu-devices {asked}: give 1 or more, or 0 for one per core")
     if not asked:
         if os.environ.get("JAX_NUM_CPU_DEVICES") or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
             return

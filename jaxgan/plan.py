@@ -72,7 +72,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     for width in settings.posthoc:
         average.power_exponent(width)
     if len(set(settings.posthoc)) == 1:
-        raise UserError(f"--posthoc {settings.posthoc[0]:g}: an average is made of two; give two widths, such as 0.05 0.1")
+        raise UserError(f"--posthoc {settings.posthoc[0]:g}: averages are made from two widths; give two, such as 0.05 0.1")
     directory = Path(settings.run_dir or f"runs/{name}")
     found = _check_directory(directory, settings.resume)
     parallel.check_batch(settings.batch, settings.accum, jax.device_count())
@@ -122,7 +122,7 @@ def _start(init: str, stages: tuple[Design, ...]) -> transfer.Start:
     start = transfer.start(init, stages)
     mine = int(start.digest[:7], 16)
     if parallel.from_main(mine) != mine:
-        raise UserError(f"--init {init}: it holds other weights here than where process 0 runs; give all the same")
+        raise UserError(f"--init {init}: its weights differ from those of process 0; give all processes the same")
     return start
 
 
@@ -169,13 +169,13 @@ def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> No
             said, run = (recipe.batch, recipe.accum), (settings.batch, settings.accum)
             raise ValueError(f"the recipe's batch and accum are {said}, the settings' {run}; the design takes them from these")
     if len({(r.batch, r.accum, r.slots, r.held_slots) for r in recipes}) > 1:
-        raise ValueError("the stages of a run have one batch, and use the same slots")
+        raise ValueError("all stages of a run must have the same batch and slots")
     held = recipes[0].held_slots
     if bool(held) != bool(settings.hold_out) and not pairs:
         need = "needs held-out images; give --hold-out 500 or so" if held else "uses none; leave --hold-out out"
         raise UserError(f"--hold-out {settings.hold_out}: this recipe {need}")
     if settings.posthoc and len(recipes) > 1:
-        raise UserError("--posthoc adds averages up, and those of networks that grow differ in shape; leave it out")
+        raise UserError("--posthoc combines averages, but those of growing networks differ in shape; leave it out")
 
 
 def _check_vectors(design: Design, source: Source) -> None:
@@ -185,8 +185,8 @@ def _check_vectors(design: Design, source: Source) -> None:
     zero = int((~source.labels.any(1)).sum())
     if zero:
         raise UserError(
-            f"{source.name}: the label vectors of {zero} of {source.n} images are all 0, of which this discriminator says 0 "
-            "whatever they show; give all vectors one number more that is 1, or take stylegan2, sngan or another config"
+            f"{source.name}: the label vectors of {zero} of {source.n} images are all 0, for which this discriminator returns "
+            "0 whatever the image; append a constant 1 to all vectors, or take stylegan2, sngan or another config"
         )
 
 
@@ -214,7 +214,7 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
     except ValueError as e:
         if source.labels is None or source.labels.ndim == 1:
             raise
-        raise UserError(f"{source.name} has label vectors, and this config needs classes ({e}); --conditional no?") from e
+        raise UserError(f"{source.name} has label vectors, but this config needs classes ({e}); give --conditional no") from e
 
 
 def _open(settings: Settings) -> Source:
@@ -243,7 +243,7 @@ def _open(settings: Settings) -> Source:
 def _with_labels_as_asked(source: Source, conditional: str) -> Source:
     if conditional == "yes" and source.labels is None:
         raise UserError(
-            f"--conditional yes: {source.name} has no labels; put each image in the folder of its class, none beside these"
+            f"--conditional yes: {source.name} has no labels; put every image into a folder of its class, none outside these"
         )
     return source if conditional != "no" else source._replace(labels=None, classes=0, class_names=())
 

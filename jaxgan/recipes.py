@@ -128,7 +128,7 @@ def objective(
         if name not in names:
             raise UserError(f"there is no {kind} {name!r}; there are {', '.join(names)}")
     if n_critic < 1 or (simultaneous and n_critic > 1):
-        raise UserError(f"n_critic={n_critic}, simultaneous={simultaneous}: give 1 or more, and 1 if both move at once")
+        raise UserError(f"n_critic={n_critic}, simultaneous={simultaneous}: give 1 or more, and 1 if simultaneous")
     lazy, sets = {"every": every, "share": share}, {"d": [], "g": []}
     sets["d"].append(terms.pseudo_augmented(loss) if pseudo else adversarial("d", loss))
     sets["g"].append(adversarial("g", loss))

@@ -87,7 +87,7 @@ def cr(key, critic, x, *, augment):
     """
     moved = augment(key, images("x", x))
     if jnp.shape(moved) != x.shape:
-        raise ValueError(f"augment: images {x.shape} and what it makes of them {jnp.shape(moved)} differ in shape")
+        raise ValueError(f"augment: it changed the images' shape from {x.shape} to {jnp.shape(moved)}")
     return jnp.square(one_logit_an_image(critic(x), x) - one_logit_an_image(critic(moved), x))
 
 

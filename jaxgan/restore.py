@@ -146,7 +146,7 @@ def load_discriminator(
       UserError: not a run directory, no checkpoint yet, or a damaged one.
     """
     if Path(run).is_file():
-        raise UserError(f"{run}: a file of weights holds a generator alone; give a run directory")
+        raise UserError(f"{run}: a weight file holds only a generator; give a run directory")
     config = read_config(run)
     variables, step = checkpoint.load_discriminator(Path(run) / "checkpoints", checkpoint_step)
     if discriminator is None:

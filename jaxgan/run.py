@@ -190,7 +190,7 @@ def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> UserError | 
         return UserError(f"out of memory ({said.rstrip('.')}); {less} needs less, and what is saved stays")
     if jax.process_count() > 1:
         again = "start them all again, and the run goes on from its last checkpoint"
-        return UserError(f"the processes of this run have lost one another ({said}); {again}")
+        return UserError(f"the processes of this run have lost contact with one another ({said}); {again}")
     return None
 
 

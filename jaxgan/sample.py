@@ -115,13 +115,13 @@ def mix(
     Source: Karras et al. 2019, figure 3.
     """
     if not latents.has_styles(generator):
-        raise UserError(f"mix: {latents.kind(generator)} has no styles to mix; those of stylegan and stylegan2 have")
+        raise UserError(f"mix: {latents.kind(generator)} has no styles to mix; those of stylegan and stylegan2 do")
     rows, columns = grid
     if rows < 1 or columns < 1:
         raise UserError(f"mix {rows} {columns}: it needs at least one row and one column")
     first, end = (0, generator.layers // 2) if layers is None else layers
     if not 0 <= first < end <= generator.layers:
-        raise UserError(f"mix-layers {first} {end}: first < end, and the layers are 0 to {generator.layers}")
+        raise UserError(f"mix-layers {first} {end}: give 0 <= first < end <= {generator.layers}")
     held = latents.held(generator, variables, seed, psi, None, noise)
     row, column = np.arange(rows, dtype=np.int32), np.arange(rows, rows + columns, dtype=np.int32)
     index, other = (np.zeros((rows + 1, columns + 1), np.int32) for _ in range(2))

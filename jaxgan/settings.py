@@ -158,7 +158,7 @@ def check_numbers(settings: Settings) -> None:
             if field.name in ("b1", "b2") and number >= 1:
                 raise UserError(f"{name} {number}: it must be below 1")
             if field.name == "augment_p" and number != field.default and not settings.augment:
-                raise UserError(f"{name} {number:g}: it is of the augmentations, and --augment is empty; name one")
+                raise UserError(f"{name} {number:g}: it applies to augmentations, but --augment is empty; name one")
 
 
 def steps_in_all(settings: Settings) -> int:

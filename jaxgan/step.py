@@ -60,7 +60,7 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
     def synthesize(params, stats, w, refresh=False):
         n = len(jax.tree.leaves(w)[0])
         if not n or len(keys) % n:
-            raise ValueError(f"S makes B / k of the {len(keys)} images, not {n}")
+            raise ValueError(f"S takes B / k latents w, B = {len(keys)}, k whole, not {n}")
         k = len(keys) // n
         return game.synthesize({"params": params, **stats}, ks[::k], w, of_every(k, c), kimg, axis, refresh)
 
@@ -71,7 +71,7 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
 
     def judge(params, stats, x, of, given=OWN, refresh=False):
         if of not in ("real", "fake") or not len(x) or len(keys) % len(x):
-            raise ValueError(f"D judges B / k of the {len(keys)} images of 'real' or 'fake', not {len(x)} of {of!r}")
+            raise ValueError(f"D takes B / k images of 'real' or 'fake', B = {len(keys)}, k whole, not {len(x)} of {of!r}")
         ka, kj = {"real": (kr, jr), "fake": (kf, jf)}[of]
         k = len(keys) // len(x)
         labels = of_every(k, c) if given is OWN else given
@@ -79,7 +79,7 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
         def verdict(params, x, refresh):
             said, new = game.judge({"params": params, **stats}, kj[::k], x, labels, kimg, axis, refresh)
             if said.logits.shape[:1] != x.shape[:1]:
-                raise ValueError(f"D gives {len(x)} images logits {said.logits.shape}; give [B], or [B, h, w] of patches")
+                raise ValueError(f"D returned logits {said.logits.shape} for {len(x)} images; return [B], or [B, h, w] patches")
             return said, new
 
         critic = lambda x: verdict(jax.lax.stop_gradient(params), x, False)[0].logits
@@ -108,7 +108,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
 
     made, pull_g, g_stats = jax.vjp(generate, state.g.params, has_aux=True)
     if made[1].shape != x.shape:
-        raise ValueError(f"G makes images {made[1].shape}, and the real ones are {x.shape}; make both alike")
+        raise ValueError(f"G makes images {made[1].shape}, but the real ones are {x.shape}; give both the same shape")
     outs, pull_d, d_stats = jax.vjp(judge_both, state.d.params, made[1], has_aux=True)
 
     def loss(moving, outs, made, player):
@@ -207,11 +207,11 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
     """
     lead = recipe.slots, recipe.accum, recipe.batch // recipe.accum // (jax.lax.axis_size(axis) if axis else 1)
     if x.ndim != 6 or x.shape[:3] != lead:
-        raise ValueError(f"x is {x.shape}; this recipe takes [slots, accum, B, H, W, C] with the first three {lead} on a device")
+        raise ValueError(f"x is {x.shape}; this recipe takes [slots, accum, B, H, W, C] with the first three {lead} per device")
     if x.dtype != jnp.uint8 and not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"x is {x.dtype}; give uint8, or floats in [-1, 1]")
     if (led := [a.shape[:3] for a in jax.tree.leaves(c)]) != [lead] * len(led):
-        raise ValueError(f"c leads with the axes {led[0]}; labels have the same first three as x, here {lead}")
+        raise ValueError(f"c has the leading axes {led[0]}; labels need the same first three as x, here {lead}")
     kimg = state.step.astype(jnp.float32) * (recipe.batch / 1000)
     step_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     pixels = lambda a: a.astype(jnp.float32) / 127.5 - 1

@@ -121,6 +121,6 @@ def _safetensors(data):
         if any(type(n) is not int or n < 0 for n in (*shape, start, stop)) or size + stop > len(data):
             raise ValueError(f"damaged: {name} lies beyond the end of the file")
         if stop - start != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"damaged: {name} has another length than its shape says")
+            raise ValueError(f"damaged: the length of {name} does not match its shape")
         out[name] = np.frombuffer(data, dtype, math.prod(shape), size + start).reshape(shape)
     return out

@@ -295,5 +295,5 @@ def _said(term: str, part: str, *verdicts: Verdict):
     """What D says of images beside the logits."""
     parts = [getattr(verdict, part) for verdict in verdicts]
     if any(one is None for one in parts):
-        raise ValueError(f"{term}: D says no {part}; let it return (logits, class logits or None, features or None)")
+        raise ValueError(f"{term}: D returns no {part}; let it return (logits, class logits or None, features or None)")
     return parts

@@ -91,7 +91,7 @@ def read(init: str) -> Networks:
             raise UserError(f"{init}: a file has no checkpoints to choose from; leave @{which} out")
         return _of_file(path)
     if not Path(path).is_dir():
-        raise UserError(f"{init}: there is no such run directory or file of weights")
+        raise UserError(f"{init}: there is no such run directory or weight file")
     config = restore.read_config(path)
     averaged, g, d, step = checkpoint.load_players(Path(path) / "checkpoints", which)
     return Networks(f"{path} at step {step}", config["generator"], g, averaged["params"], config["discriminator"], d)
@@ -193,7 +193,7 @@ def freeze(patterns: tuple[str, ...], stages: tuple) -> tuple[tuple, str]:
     for pattern in patterns:
         if not any(fnmatchcase(path, pattern) for path in seen):
             layers = ", ".join(dict.fromkeys("/".join(path.split("/")[:2]) for path in seen))
-            raise UserError(f"--freeze {pattern}: no parameter has such a path; give some of these with /* behind: {layers}")
+            raise UserError(f"--freeze {pattern}: no parameter matches; give some of these followed by /*: {layers}")
     counts = [[still(path) for path in seen if path.startswith(player)] for player in "gd"]
     said = [f"{sum(of)} of {len(of)} arrays of {who}" for who, of in zip("GD", counts, strict=True) if any(of)]
     return tuple(made), f"frozen: {', '.join(said)}"

@@ -27,9 +27,9 @@ def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, 
     """
     n = len(latents.code)
     if n < 2:
-        raise UserError(f"a walk leads through at least two images; there is {n}")
+        raise UserError(f"a walk needs at least two images; there is {n}")
     if frames < 1:
-        raise UserError(f"frames is {frames}; there must be at least 1 from an image to the next")
+        raise UserError(f"frames is {frames}; give at least 1 from one image to the next")
     legs = n if loop else n - 1
     leg, t = np.divmod(np.arange(legs * frames + (not loop)), frames)
     t = t / frames
@@ -40,7 +40,7 @@ def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, 
         norms = np.linalg.norm(latents.code.astype(np.float64), axis=1, keepdims=True)
         lengths = np.linalg.norm(code, axis=1, keepdims=True)
         if norms.min() > 0 and lengths.min() < 1e-3 * norms.min():
-            raise UserError("a smooth walk passes through 0 between codes that lie nearly opposite; put another between them")
+            raise UserError("a smooth walk passes through 0 between nearly opposite latents; insert another between them")
         scaled = code / np.where(lengths == 0, 1, lengths) * cubic(norms, leg, t, loop=loop)
         code = np.where(t[:, None] == 0, code, scaled)
     c = None if latents.c is None else _labels(np.asarray(latents.c), leg, t, classes)
@@ -71,7 +71,7 @@ def great_circle(points, leg, t, *, loop: bool = True):
     nothing = (norms[0] == 0) | (norms[1] == 0)
     if (~nothing & (angle > np.pi - 1e-6)).any():
         i = int(np.asarray(leg)[(~nothing & (angle > np.pi - 1e-6))[:, 0]][0])
-        raise UserError(f"a walk from code {i} to its opposite: no way there is the shortest; put another between them")
+        raise UserError(f"a walk from latent {i} to its opposite has no unique shortest path; insert another between them")
     straight = nothing | (angle < 1e-6)
     sine = np.where(straight, 1, np.sin(angle))
     turned = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / sine * ((1 - t) * norms[0] + t * norms[1])
@@ -113,7 +113,7 @@ def _labels(c: np.ndarray, leg: np.ndarray, t: np.ndarray, classes: int) -> np.n
     """Vectors float32 [m, classes], which go linearly."""
     if c.ndim == 1:
         if not classes > c.max():
-            raise UserError(f"a walk through the classes {sorted(set(c.tolist()))}: give classes, how many there are")
+            raise UserError(f"a walk through the classes {sorted(set(c.tolist()))}: give classes, their number")
         c = np.eye(classes)[c]
     there = c[(leg + 1) % len(c)]  # without loop the last frame stands at the last key, and does not go on
     return ((1 - t[:, None]) * c[leg] + t[:, None] * there).astype(np.float32)

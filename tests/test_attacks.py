@@ -85,7 +85,7 @@ def test_what_is_refused():
     for options, loss, says in (
         ({"norm": "l1"}, linear, "linf, l2"),
         ({"steps": 0}, linear, "at least 1"),
-        ({}, lambda y: y, "one logit an image"),
+        ({}, lambda y: y, "one logit per image"),
     ):
         with pytest.raises(ValueError, match=says):
             attack(None, loss, **options)

@@ -142,7 +142,7 @@ def test_bad_input_is_refused_with_one_line(name):
         apply(KEY, x, jnp.zeros(4))
     with pytest.raises(ValueError, match=r"images must be floating.*divide uint8"):
         apply(KEY, (x * 100).astype(jnp.int32), 1.0)
-    with pytest.raises(ValueError, match=r"one an image \[4\]"):
+    with pytest.raises(ValueError, match=r"one per image \[4\]"):
         apply(jax.random.split(KEY, 3), x, 1.0)
     with pytest.raises(ValueError, match="typed key"):
         apply(jax.random.PRNGKey(0), x, 1.0)

@@ -41,7 +41,7 @@ def test_a_number_that_the_recipe_cannot_have_is_one_line():
     ):
         with pytest.raises(UserError, match=says):
             calls.check(n, r, streamed, 20)
-    with pytest.raises(UserError, match="networks that grow take one step a call"):
+    with pytest.raises(UserError, match="growing networks take one step per call"):
         calls.check(2, recipe(), False, 20, stages=3)
     for n in (0, 1, 2, 4, 12):
         calls.check(n, recipe(4), False, 20)

@@ -98,7 +98,7 @@ def test_flipped_bytes_are_noticed_named_and_passed_over(tmp_path, first):
     checkpoint.drop_newer(store, 1)
     assert steps(tmp_path) == [1]
     damage(tmp_path / "1")
-    with pytest.raises(UserError, match="no whole one before it"):
+    with pytest.raises(UserError, match="no intact one before it"):
         checkpoint.restore(store, lambda step: first)
     store.manager.close()
     with pytest.raises(UserError, match="damaged"):

@@ -36,7 +36,7 @@ def test_every_family_that_draws_from_noise_is_compared():
 
 @pytest.mark.parametrize(
     "given, says",
-    [(["--only", "hinge"], "--only hinge: of families there are gan, "), (["--lr", "0.1"], "--lr 0.1: families have their own")],
+    [(["--only", "hinge"], "--only hinge: the families are gan, "), (["--lr", "0.1"], "--lr 0.1: each family has its own")],
 )
 def test_what_families_do_not_have_is_one_line(given, says, monkeypatch):
     monkeypatch.setattr("sys.argv", ["compare", "out", "--of", "families", *given])

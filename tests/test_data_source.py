@@ -181,7 +181,7 @@ def test_links_in_an_archive(tmp_path, suffix):
     os.remove(f"{tmp_path}/set/a/x.png")
     os.symlink("y.png", f"{tmp_path}/set/a/x.png")
     os.symlink("x.png", f"{tmp_path}/set/a/y.png")
-    refused("leads back to itself", pack(tmp_path / "set", f"{tmp_path}/y{suffix}"))
+    refused("points back to itself", pack(tmp_path / "set", f"{tmp_path}/y{suffix}"))
 
 
 @pytest.mark.parametrize("form", ("folder", "x.tar"))

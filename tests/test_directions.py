@@ -176,7 +176,7 @@ def test_what_cannot_be_asked(styled):
         (lambda: directions.closed_form(Linear(), {}, 2), "has no styles"),
         (lambda: directions.pca(one, 0), "0 directions"),
         (lambda: directions.pca(one.take([0]), 1), "give many"),
-        (lambda: directions.pca(drawn(9), 1), "take jacobian"),
+        (lambda: directions.pca(drawn(9), 1), "use jacobian"),
         (lambda: directions.jacobian(Linear(), {}, drawn(2), 1, layers=(0, 1)), "leave them out"),
         (lambda: directions.jacobian(Linear(), {}, drawn(2, 39), 1), "code of the generator"),
     ):
@@ -212,13 +212,13 @@ def test_the_command(styled, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     np.savez(tmp_path / "theirs.npz", images=np.zeros(3))
     for args, said in (
-        (["--out", tmp_path / "theirs.png"], "would replace .*theirs.npz, which is something else"),
+        (["--out", tmp_path / "theirs.png"], "would overwrite .*theirs.npz, which holds something else"),
         (["--method", "pca", "--draws", 2_000_000], "at most 1,000,000"),
         (["--steps", 4], "--steps 4"),
         (["--n", 9], "9 directions of a code of 5"),
         (["--range", 0], "--range 0"),
         (["--image", -1], "--image -1"),
-        (["--method", "pca", "--local"], "--local is of"),
+        (["--method", "pca", "--local"], "--local only applies to"),
         (["--local", "--draws", 3], "--draws 3"),
         (["--out", "a.npz"], "write a .png"),
         (["--n", 1, "--layers", 3, 9], "layers 3 9"),

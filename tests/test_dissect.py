@@ -42,7 +42,7 @@ def test_setting_units_to_what_they_are_changes_nothing_and_setting_them_otherwi
     changed = dissect.intervene(g, v, codes, layer, one)
     np.testing.assert_allclose(changed[[0, 2]], plain[[0, 2]], atol=1e-5)
     assert np.abs(changed[1] - plain[1]).max() > 1e-4
-    for wrong, says in (("Block_x", "layer 'Block_x'"), (layer, "units, and the values")):
+    for wrong, says in (("Block_x", "layer 'Block_x'"), (layer, "units, but the values")):
         with pytest.raises(UserError, match=says):
             dissect.intervene(g, v, codes, wrong, np.zeros(units + 1))
 

@@ -125,7 +125,7 @@ def test_what_is_refused():
         (lambda: explain.shapley(KEY, dot, x, 0.0, REGIONS, samples=1), "samples: 1"),
         (lambda: explain.shapley_exact(dot, x, 0.0, explain.grid_regions(4, 6, 4, 6)), "up to 12"),
         (lambda: explain.integrated_gradients(dot, x, 0.0, steps=0), "steps: 0"),
-        (lambda: explain.integrated_gradients(lambda y: y, x, 0.0), "one logit an image"),
+        (lambda: explain.integrated_gradients(lambda y: y, x, 0.0), "one logit per image"),
     ):
         with pytest.raises(ValueError, match=says):
             wrong()

@@ -162,8 +162,8 @@ def test_an_image_whose_class_hangs_on_the_others_is_attacked_among_them_as_they
         (["--out", "x.jpg"], "--out x.jpg: the picture is a .png"),
         (["--n", "0"], "--n 0: give 1 or more"),
         (["--attack-steps", "0", "--method", "attack"], "--attack-steps 0"),
-        (["--attack-steps", "9"], "--attack-steps is of --method attack; leave it out"),
-        (["--method", "units", "--data", "nowhere"], "--data is of --method gradients or shapley or attack"),
+        (["--attack-steps", "9"], "--attack-steps only applies to --method attack; leave it out"),
+        (["--method", "units", "--data", "nowhere"], "--data only applies to --method gradients or shapley or attack"),
         (["--method", "shapley", "--regions", "9"], "--regions 9: the images have 8 pixels"),
         (["--seed", "-1"], "--seed -1"),
         (["--n", "1797", "--method", "attack"], "the attack needs others"),
@@ -181,7 +181,7 @@ def test_what_it_refuses(trained, tmp_path, monkeypatch, capsys, args, says):
 
 def test_it_does_not_replace_what_is_not_its_own(trained, tmp_path, monkeypatch, capsys):
     (tmp_path / "config.json").write_text('{"jaxgan": "0.1.0", "generator": {}}')
-    with pytest.raises(UserError, match="would replace .*config.json, which is something else"):
+    with pytest.raises(UserError, match="would overwrite .*config.json, which holds something else"):
         explained(monkeypatch, capsys, trained, tmp_path / "config.png")
 
 

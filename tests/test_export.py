@@ -49,7 +49,7 @@ def test_the_command_writes_a_file_that_runs_without_jaxgan(tmp_path, monkeypatc
     found = jax_export.deserialize(bytearray((tmp_path / "g.stablehlo").read_bytes()))
     assert found.platforms == export.PLATFORMS and "stablehlo.convolution" in found.mlir_module()
     for args, says in (
-        (["--out", "run.safetensors"], "is the file that is read"),
+        (["--out", "run.safetensors"], "is the input file"),
         (["--out", "config.json"], "write a .stablehlo or a .safetensors"),
         (["--out", "g.SAFETENSORS", "--platforms", "cpu"], "weights alone"),
     ):

@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_told(small):
         (images, {"search": Search(space="v")}, "one of auto, z, w, w"),
         (images, {"search": Search(starts=0)}, "starts is 0"),
         (images, {"search": Search(draws=2)}, "starts is 4, more than the 2 draws"),
-        (images, {"search": Search(noise="const")}, "has no noise of its own"),
+        (images, {"search": Search(noise="const")}, "has no noise inputs"),
     ):
         with pytest.raises(UserError, match=said):
             invert.invert(g, v, wrong, **options)

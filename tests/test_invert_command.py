@@ -96,11 +96,11 @@ def test_mistakes_are_told_in_a_line(folder, main, monkeypatch):
         ([at / "given", "--label", "3"], "--label 3: the classes are 0 to 2"),
         ([at / "given", "--space", "w"], "its space is z"),
         ([at / "given", "--out", at / "a.jpg"], "write a .png"),
-        ([at / "given", "--out", at / "given"], "which it would replace"),
-        ([at / "given", "--mask", at / "hole.png", "--out", at / "hole.png"], "which it would replace"),
+        ([at / "given", "--out", at / "given"], "would overwrite"),
+        ([at / "given", "--mask", at / "hole.png", "--out", at / "hole.png"], "would overwrite"),
         ([at / "small.png"], "small.png has 4x8"),
         ([at / "given", "--n", "0"], "--n 0"),
-        ([at / "given", "--data-dir", "there"], "--data-dir there is of a named data set"),
+        ([at / "given", "--data-dir", "there"], "--data-dir there is for a named data set"),
         ([at / "given", "--checkpoint", "x"], "--checkpoint x"),
     ):
         with pytest.raises(UserError, match=says) as e:

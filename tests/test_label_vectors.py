@@ -109,5 +109,5 @@ def test_a_run_on_vectors_is_sampled_with_those_of_its_data_or_with_given_ones(t
 @pytest.mark.slow
 def test_a_config_that_needs_classes_says_so(trained):
     code, _, err = run("train", "ac_gan", *trained[1], "--run-dir", trained[0] / "other")
-    assert code == 2 and "has label vectors, and this config needs classes" in err and len(err.strip().splitlines()) == 1
+    assert code == 2 and "has label vectors, but this config needs classes" in err and len(err.strip().splitlines()) == 1
     assert not (trained[0] / "other").exists()

@@ -74,5 +74,5 @@ def test_where_the_set_has_copies_of_its_own_these_alone_are_refused(digits, sou
 
 
 def test_too_few_training_images(source):
-    with pytest.raises(UserError, match="too few to refuse"):
+    with pytest.raises(UserError, match="too few for a share"):
         copies.copies(source._replace(n=20, fingerprint="3"), features.pixels(source.shape))

@@ -51,7 +51,7 @@ def test_pixels():
     small = features.pixels((20, 12, 1), side=32)
     np.testing.assert_allclose(small.apply(x[..., :1]).features, x[..., 0].reshape(3, -1) / 255, rtol=1e-6)
     assert len({e.hash, small.hash, features.pixels((20, 12, 3), side=4).hash}) == 3
-    with pytest.raises(ValueError, match="for the pixels of"):
+    with pytest.raises(ValueError, match="the extractor takes"):
         e.apply(images(h=21))
     with pytest.raises(UserError, match="pixels: images of 100x2 have a side below"):
         features.pixels((100, 2, 1), side=8)

@@ -131,7 +131,7 @@ def test_a_download_is_checked_and_made_once(tmp_path, monkeypatch):
         return Response(content)
 
     monkeypatch.setattr(urllib.request, "urlopen", network)
-    with pytest.raises(UserError, match="another file came than expected"):
+    with pytest.raises(UserError, match="the download is not the expected file"):
         cache.fetch("https://host/a.pth", "00000000", show=False)
     assert not list((tmp_path / "cache").iterdir())
     (tmp_path / "x").write_bytes(content)

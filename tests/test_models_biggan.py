@@ -152,7 +152,7 @@ def test_truncation_is_the_truncated_normal():
 @pytest.mark.parametrize(
     "module, message",
     [
-        (biggan.Generator((256, 256, 3)), "z_dim=120 does not divide into 7 equal parts, one a grid; give 119 or 126"),
+        (biggan.Generator((256, 256, 3)), "z_dim=120 does not divide into 7 parts, one per resolution; give 119 or 126"),
         (biggan.Generator((16, 16, 3), attention=(9,)), "no grid of 9 rows"),
         (biggan_deep.Generator((16, 16, 3), channels=(4, 8, 4)), "they must not rise"),
         (biggan_deep.Discriminator((16, 16, 3), channels=(8, 4, 8)), "they must not fall"),

@@ -332,8 +332,8 @@ def test_mistakes_are_errors_at_trace_time():
     for fn in (penalties.wgan_gp, penalties.wgan_lp):
         refused("differ in shape", lambda x, y, fn=fn: fn(KEY, mean, x, y), x, one_less)
     refused("not a typed key", lambda x: penalties.dragan(jnp.zeros(2, jnp.uint32), mean, x), x)
-    refused("one an image \\[3\\]", lambda x: penalties.dragan(jax.random.split(KEY, 2), mean, x), x)
-    refused("differ in shape", lambda x: penalties.cr(KEY, mean, x, augment=lambda key, x: x[:, :1]), x)
+    refused("one per image \\[3\\]", lambda x: penalties.dragan(jax.random.split(KEY, 2), mean, x), x)
+    refused("changed the images' shape", lambda x: penalties.cr(KEY, mean, x, augment=lambda key, x: x[:, :1]), x)
     refused("int32", lambda x: penalties.drift(x.astype(int)), x)
     refused("differ in shape", lambda x, y: penalties.lecam(x, y, (0.0, 0.0)), x, one_less)
     refused("give floats \\[B, W\\]", lambda x: penalties.path_length(KEY, lambda w: w, x, 0.0), x)
@@ -376,7 +376,7 @@ def test_conventions(module, name):
         (lambda mean, x: penalties.finite_difference_r1(KEY, mean, x, sigma=0), "sigma: 0; give what is above 0"),
         (lambda mean, x: penalties.lecam(mean(x), mean(x), None), "ema: None; give the means of the real and of the fake"),
         (lambda mean, x: penalties.lecam(mean(x), mean(x), 0.0), "ema: 0.0; give the means"),
-        (lambda mean, x: penalties.cr(KEY, mean, x, augment=lambda key, x: x[:, :1]), "augment: images .* what it makes of them"),
+        (lambda mean, x: penalties.cr(KEY, mean, x, augment=lambda key, x: x[:, :1]), "augment: it changed the images' shape"),
         (lambda mean, x: penalties.zcr_g(KEY, lambda z: x, jnp.zeros((B, 2), int)), "z: int32 .3, 2.; give floats .B, Z."),
     ],
 )

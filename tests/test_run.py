@@ -224,7 +224,7 @@ def test_two_processes_train_one_run_with_averages_and_where_one_is_killed_the_o
         said = [process.communicate(timeout=60) for process in both]
     finally:
         [process.kill() for process in both]
-    assert both[0].returncode == 2 and "the processes of this run have lost one another" in said[0][1].splitlines()[-1], said
+    assert both[0].returncode == 2 and "have lost contact with one another" in said[0][1].splitlines()[-1], said
     done = steps("checkpoints")[-1]
     both = started(f"{(done + 20) * 0.004:g}")
     try:
@@ -318,7 +318,7 @@ def test_samples(finished, tmp_path, monkeypatch):
         (["digits-tutorial", "--size", "32", "32"], "28x28x1"),
         (["digits", "--augment", "twist"], "twist"),
         (["digits", "--augment", "flip", "--augment-p", "1.5"], "augmentation probability"),
-        (["digits", "--augment-p", "0.9"], "--augment-p 0.9: it is of the augmentations, and --augment is empty"),
+        (["digits", "--augment-p", "0.9"], "--augment-p 0.9: it applies to augmentations, but --augment is empty"),
         (["digits", "--width", "0"], "--width 0: it must be above 0"),
         (["digits", "--every", "0"], "--every 0: it must be above 0"),
         (["digits", "--lr", "nan"], "--lr nan: give a finite number"),
@@ -334,7 +334,7 @@ def test_samples(finished, tmp_path, monkeypatch):
         ),
         (["digits", "--cpu-devices", "3"], "does not divide by 3 devices; the nearest sizes are 30 or 33"),
         (["gan", "--level", "0"], "--level 0: it must be between 0 and 1"),
-        (["progan", "--steps-per-call", "2"], "networks that grow take one step a call"),
+        (["progan", "--steps-per-call", "2"], "growing networks take one step per call"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(args, says, tmp_path):

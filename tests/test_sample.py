@@ -110,7 +110,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (["--mix", 2, 3, "--out", tmp_path / "folder"], "--mix writes one table"),
         (["--mix-layers", 0, 2], "give --mix"),
         (["--mix", 0, 3], "at least one"),
-        (["--mix", 1, 1, "--mix-layers", 2, 9], "layers are 0 to 4"),
+        (["--mix", 1, 1, "--mix-layers", 2, 9], "0 <= first < end <= 4"),
     ):
         with pytest.raises(UserError, match=says):
             command(*args)

@@ -323,13 +323,13 @@ def test_meter_sums_and_marks_the_first_bad_step():
     [
         (Recipe((Turn((D, D)),), sgd(0.1), 8), "once each"),
         (Recipe((Turn((Phase("x", D.terms),)),), sgd(0.1), 8), "moves"),
-        (Recipe((Turn((Phase("d", ()),)),), sgd(0.1), 8), "Phase.terms is a tuple of Term"),
-        (Recipe((Turn((Phase("d", D.terms[0]),)),), sgd(0.1), 8), "Phase.terms is a tuple of Term"),
-        (Recipe((Turn((Phase("d", D.terms * 2),)),), sgd(0.1), 8), "names of their own"),
-        (Recipe((Turn(D),), sgd(0.1), 8), "Turn.phases is a tuple of Phase"),
-        (Recipe([Turn((D,))], sgd(0.1), 8), "Recipe.turns is a tuple of Turn"),
-        (Recipe((), sgd(0.1), 8), "Recipe.turns is a tuple of Turn"),
-        (Recipe((Turn((D,), slots=1),), sgd(0.1), 8), "Turn.slots is a tuple of int"),
+        (Recipe((Turn((Phase("d", ()),)),), sgd(0.1), 8), "Phase.terms must be a tuple of Term"),
+        (Recipe((Turn((Phase("d", D.terms[0]),)),), sgd(0.1), 8), "Phase.terms must be a tuple of Term"),
+        (Recipe((Turn((Phase("d", D.terms * 2),)),), sgd(0.1), 8), "distinct names"),
+        (Recipe((Turn(D),), sgd(0.1), 8), "Turn.phases must be a tuple of Phase"),
+        (Recipe([Turn((D,))], sgd(0.1), 8), "Recipe.turns must be a tuple of Turn"),
+        (Recipe((), sgd(0.1), 8), "Recipe.turns must be a tuple of Turn"),
+        (Recipe((Turn((D,), slots=1),), sgd(0.1), 8), "Turn.slots must be a tuple of int"),
         (Recipe((Turn((D,)),), {"g": None}, 8), "one for 'd'"),
         (Recipe((Turn((D,), slots=(1,)),), sgd(0.1), 8), "without a gap"),
         (Recipe((Turn((D,)),), sgd(0.1), 8, accum=3), "does not divide"),
@@ -359,7 +359,7 @@ def returning(*out, every=1):
         (Phase("d", (Term("own", 1.0, lambda r: 0.0),)), {}, "d/own: a term returns .loss"),
         (returning(np.zeros(8, np.float32), {}, {}), {}, r"d/own: its loss has the shape .8,.; average it"),
         (returning(0.0, {}, {"note": np.zeros(8)}), {}, r"d/own: note has the shape .8,."),
-        (returning(0.0, {"seen": 1.0}, {}), {}, r"d/own: the carry holds .'seen'., and Recipe.carry has first values of .."),
+        (returning(0.0, {"seen": 1.0}, {}), {}, r"d/own: the carry holds .'seen'., but Recipe.carry has initial values for .."),
         (returning(0.0, {"seen": 1}, {}), {"carry": {"seen": 0.0}}, "d/own: 'seen' was float32 .* and became int32"),
         (returning(0.0, {}, {}), {"carry": {"p": 0.0}, "adapt": lambda carry, log: {}}, "adapt: the carry holds"),
     ],
@@ -393,12 +393,12 @@ def test_images_and_labels_that_cannot_be_meant_are_refused():
     s, (x, c) = linear_state(recipe), linear_batch()
     with pytest.raises(ValueError, match="x is int32; give uint8, or floats in .-1, 1."):
         one(recipe, s, x.astype(jnp.int32), c)
-    with pytest.raises(ValueError, match="c leads with the axes .1, 1, 4.; labels have the same first three as x, here"):
+    with pytest.raises(ValueError, match="c has the leading axes .1, 1, 4.; labels need the same first three as x, here"):
         one(recipe, s, x, c[:, :, :4])
-    with pytest.raises(ValueError, match="G makes images .8, 4, 4, 1., and the real ones are .8, 2, 8, 1."):
+    with pytest.raises(ValueError, match="G makes images .8, 4, 4, 1., but the real ones are .8, 2, 8, 1."):
         one(recipe, s, x.reshape(1, 1, 8, 2, 8, 1), c)
     mean = lambda v, keys, x, c, kimg, axis, refresh: (Verdict(x.mean() * v["params"]["a"][0]), {})
-    with pytest.raises(ValueError, match="D gives 8 images logits ..; give .B."):
+    with pytest.raises(ValueError, match="D returned logits .. for 8 images; return .B."):
         one(recipe, s, x, c, played=linear_game()._replace(judge=mean))
 
 
@@ -430,10 +430,10 @@ def test_a_term_may_judge_some_images_with_the_labels_that_it_gives():
     assert [float(log[k]) for k in "012"] == [6420, 6420, 7654]
     for bad in (lambda r: r.D(r.real[:3]), lambda r: r.D(jnp.concatenate([r.real] * 2)), lambda r: r.D(r.real, "mixed")):
         wrong = Recipe((Turn((Phase("d", (Term("own", 1.0, bad),)),)),), sgd(0.1), batch=8)
-        with pytest.raises(ValueError, match="D judges B / k of the 8 images"):
+        with pytest.raises(ValueError, match="D takes B / k images of 'real' or 'fake', B = 8"):
             one(wrong, s, x, jnp.arange(8.0)[None, None], played=played)
     wrong = Recipe((Turn((Phase("d", (Term("own", 1.0, lambda r: r.S(r.w[:3])),)),)),), sgd(0.1), batch=8)
-    with pytest.raises(ValueError, match="S makes B / k of the 8 images, not 3"):
+    with pytest.raises(ValueError, match="S takes B / k latents w, B = 8, k whole, not 3"):
         one(wrong, s, x, jnp.arange(8.0)[None, None], played=played)
 
 

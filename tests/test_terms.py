@@ -276,7 +276,7 @@ def test_r_v_compares_with_images_that_are_held_out():
 @pytest.mark.parametrize(
     "changes, channels, says",
     [
-        ({"norm": "batch"}, 3, "residual pair has none"),
+        ({"norm": "batch"}, 3, "residual networks have no batch norm"),
         ({"class_loss": "ac_gan"}, 3, "needs classes"),
         ({"pair": "dcgan", "norm": "batch"}, 3, "batch norm"),
         ({"pair": "dcgan", "penalty": ("path_length",)}, 3, "path_length"),
@@ -289,9 +289,13 @@ def test_r_v_compares_with_images_that_are_held_out():
         ({"batch": 2, "accum": 2, "share": 1, "loss": "mmd_gaussian"}, 3, "larger --batch"),
         ({"augment_p": 1.5}, 3, "probability"),
         ({"attack_steps": 0}, 3, "--attack-steps 0"),
-        ({"pair": "dcgan", "norm": "batch", "penalty": ("adversarial_examples",)}, 3, "adversarial_examples is of one image"),
-        ({"penalty": ("r1", "r1")}, 3, "--penalty r1 r1: one stands there twice"),
-        ({"augment_heuristic": "r_v"}, 3, "is what --augment-target steers by"),
+        (
+            {"pair": "dcgan", "norm": "batch", "penalty": ("adversarial_examples",)},
+            3,
+            "needs a gradient per image",
+        ),
+        ({"penalty": ("r1", "r1")}, 3, "--penalty r1 r1: one is listed twice"),
+        ({"augment_heuristic": "r_v"}, 3, "only applies with --augment-target"),
         ({"augment_target": 3.0}, 3, "--augment-target 3: the heuristic is at most 1"),
     ],
 )
@@ -570,10 +574,10 @@ def test_a_term_that_keeps_something_says_what_the_carry_lacks(name):
 @pytest.mark.parametrize(
     "term, says",
     [
-        (terms.feature_matching(), "feature_matching: D says no features; let it return .logits, class logits or None"),
-        (terms.ac_gan("g"), "ac_gan: D says no classes"),
-        (terms.multi_hinge("d"), "multi_hinge: D says no classes"),
-        (terms.d2d_ce("d", proxies=lambda p: p), "d2d_ce: D says no features"),
+        (terms.feature_matching(), "feature_matching: D returns no features; let it return .logits, class logits or None"),
+        (terms.ac_gan("g"), "ac_gan: D returns no classes"),
+        (terms.multi_hinge("d"), "multi_hinge: D returns no classes"),
+        (terms.d2d_ce("d", proxies=lambda p: p), "d2d_ce: D returns no features"),
     ],
 )
 def test_a_discriminator_without_what_a_term_compares_is_named(term, says):

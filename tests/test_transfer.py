@@ -240,7 +240,7 @@ def test_a_safetensors_is_a_generator_alone(first, tmp_path):
 @pytest.mark.parametrize(
     "name, content, said",
     [
-        ("nowhere", None, "there is no such run directory or file of weights"),
+        ("nowhere", None, "there is no such run directory or weight file"),
         ("g.pkl@best", b"x", "leave @best out"),
         ("g.pkl", b"x", "neither a pickle"),
         (".", None, "not a run directory of jaxgan"),

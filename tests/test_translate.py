@@ -110,10 +110,10 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
         ([], "--source FOLDER"),
         (["--source", given], "c.png has 8x24, the generator takes 16x24; pass --resize"),
         (["--source", given, "--psi", "0.5"], "--psi is for images from noise"),
-        (["--resize"], "--resize is of source images"),
+        (["--resize"], "--resize only applies to source images"),
         (["--source", given / "nothing"], "no such image"),
-        (["--source", given, "--out", given], "which it would replace"),
-        (["--source", given, "--out", given / "sub" / "made"], "which it would replace"),
+        (["--source", given, "--out", given], "would overwrite"),
+        (["--source", given, "--out", given / "sub" / "made"], "would overwrite"),
         (["--source", given, "--rows", "2"], "--rows 2"),
         (["--source", facades / "one.npz"], "arrays are not read here"),
     ):
@@ -130,8 +130,8 @@ def test_what_is_asked_of_a_translation_is_checked_before_it_begins(tmp_path):
         ({"mix": (2, 2)}, "out", "--mix is for images from noise"),
         ({"noise": "const"}, "out", "--noise is for images from noise"),
         ({"seed": -1}, "out", "--seed -1"),
-        ({}, "", "which it would replace"),  # one image, into its own folder
-        ({"source": str(tmp_path / "b.png")}, "b.png", "which it would replace"),
+        ({}, "", "would overwrite"),  # one image, into its own folder
+        ({"source": str(tmp_path / "b.png")}, "b.png", "would overwrite"),
     ):
         args = Arguments("run", **{"source": str(tmp_path / "a.bmp"), "out": out} | options)
         with pytest.raises(UserError, match=says):

@@ -126,7 +126,7 @@ def test_the_exit_code_is_for_scripts(command, tmp_path):
         ((tmp_path / "broken.npz",), "cannot be read as images"),
         ((tmp_path / "other.npz",), "cannot be read as images"),
         ((tmp_path / "cache",), "No such file"),
-        ((), "name one file"),
+        ((), "give one or more files"),
         ((files[0], "--cropped"), "give --watermark too"),
         ((files[0], "--watermark", "k", "--size", "0", "3"), "at least 1"),
         ((files[0], "--watermark", ""), "--watermark is empty"),
@@ -145,7 +145,7 @@ def test_what_is_asked_for_is_checked_before_anything_is_made(command, tmp_path)
         (("--refuse-share", "0.1"), "is of --refuse-copies; give that too"),
         (("--refuse-copies", "own", "--refuse-share", "1"), r"must be in \(0, 1\)"),
         (("--refuse-copies", "own", "--mix", "1", "1"), "images from noise"),
-        (("--refuse-copies", "own", "--refuse-share", "0.0001"), "too few to refuse"),
+        (("--refuse-copies", "own", "--refuse-share", "0.0001"), "too few for a share"),
         (("--n", "0"), "at least one image"),
     ):
         with pytest.raises(UserError, match=says):

@@ -162,11 +162,11 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (["--frames", 0], "--frames 0"),
         (["--grid", 0, 2], "--grid 0 2"),
         (["--fps", 60, "--out", "a.gif"], "--fps 60"),
-        (["--fps", 7, "--out", "a.png"], "--fps 7 is of a .webp or .gif"),
+        (["--fps", 7, "--out", "a.png"], "--fps 7 only applies to a .webp or .gif"),
         (["--grid", 1, 4000, "--keys", 2, "--frames", 1], "at most 16383 along a side"),
         (["--out", "a.mp4"], "folder of frames"),
         (["--label", 3], "classes are 0 to 2"),
-        (["--noise", "const"], "no noise of its own"),
+        (["--noise", "const"], "no noise inputs"),
         ([*small, "--out", tmp_path / "g.safetensors" / "in"], "cannot be written"),
     ):
         with pytest.raises(UserError, match=said):

@@ -62,9 +62,9 @@ class Config(Settings):
             if getattr(self, name) and name not in READS[self.family]:
                 raise UserError(f"--{name.replace('_', '-')}: {self.family} has none; leave it out")
         if self.level != Config.level and self.family != "gan":
-            raise UserError(f"--level {self.level:g}: it is of gan; leave it out")
+            raise UserError(f"--level {self.level:g}: it only applies to gan; leave it out")
         if self.preset and self.width not in (Config.width, SMALL[self.family].width):
-            raise UserError(f"--width {self.width}: the preset {self.preset} has its widths; leave one of the two out")
+            raise UserError(f"--width {self.width}: the preset {self.preset} sets the widths; leave one of the two out")
         check_target(self)
         pair, recipe = FAMILIES[self.family](self, shape, classes)
         augmented, p = augmentation(self.augment), self.augment_p
@@ -114,7 +114,7 @@ def tapered(config: Config, shape) -> tuple[int, ...]:
 
 def with_classes(config: Config, classes: int) -> None:
     if not classes:
-        raise UserError(f"{config.family} learns from labels; give data with classes and --conditional auto")
+        raise UserError(f"{config.family} needs labels; give data with classes and --conditional auto")
 
 
 def gan(config, shape, classes):

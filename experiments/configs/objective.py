@@ -211,7 +211,7 @@ def critic_optimizer(config: Config):
 def check_target(config) -> None:
     """UserError where what moves the augmentation has nothing to move, or nowhere to go."""
     if config.augment_target and not config.augment:
-        raise UserError("--augment-target steers the augmentation, and --augment is empty; name one")
+        raise UserError("--augment-target adapts the augmentation, but --augment is empty; name one")
     if not 0 <= config.augment_target < 1:
         raise UserError(f"--augment-target {config.augment_target:g}: the heuristic is at most 1; give 0 to 1, 0 for none")
 
@@ -221,19 +221,19 @@ def check(config: Config, shape, classes) -> None:
     channels, micro = shape[2], config.batch // config.accum
     no_norm = [name for name in config.penalty if name in OF_GRADIENT]
     if config.pair == "dcgan" and config.norm == "batch" and no_norm:
-        raise UserError(f"--penalty {no_norm[0]} is of one image, batch norm mixes them; give --norm none")
+        raise UserError(f"--penalty {no_norm[0]} needs a gradient per image, but batch norm mixes images; give --norm none")
     if config.pair == "dcgan" and "path_length" in config.penalty:
-        raise UserError("--penalty path_length is of one image, dcgan's generator has batch norm; give --pair residual")
+        raise UserError("--penalty path_length needs a gradient per image, but dcgan's G has batch norm; give --pair residual")
     if config.pair == "residual" and config.norm == "batch":
-        raise UserError("--norm batch: the residual pair has none; give --pair dcgan, or --norm spectral")
+        raise UserError("--norm batch: the residual networks have no batch norm; give --pair dcgan, or --norm spectral")
     if config.class_loss != "none" and not classes:
         raise UserError(f"--class-loss {config.class_loss} needs classes; give data with labels and --conditional yes")
     if config.class_loss in ("d2d_ce", "multi_hinge") and "feature_matching" in config.penalty:
-        raise UserError(f"--penalty feature_matching does not go with --class-loss {config.class_loss}; leave one out")
+        raise UserError(f"--penalty feature_matching cannot be combined with --class-loss {config.class_loss}; leave one out")
     if config.class_loss == "multi_hinge" and "apa" in config.augment:
-        raise UserError("--augment apa needs an adversarial --loss of its own, not --class-loss multi_hinge")
+        raise UserError("--augment apa needs an adversarial --loss, which --class-loss multi_hinge replaces; leave one out")
     if config.class_loss == "multi_hinge" and "adversarial_examples" in config.penalty:
-        raise UserError("--penalty adversarial_examples is an adversarial --loss of its own, not --class-loss multi_hinge")
+        raise UserError("--penalty adversarial_examples needs an adversarial --loss, which multi_hinge replaces; leave one out")
     if config.attack_steps < 1:
         raise UserError(f"--attack-steps {config.attack_steps}: give 1 or more")
     if channels == 1 and "saturation" in config.augment:
@@ -242,16 +242,16 @@ def check(config: Config, shape, classes) -> None:
     if coloured and channels not in (1, 3):
         raise UserError(f"--augment {coloured[0]} needs 1 or 3 channels, the images have {channels}; give ada_bg")
     if config.update == "simultaneous" and config.n_critic > 1:
-        raise UserError(f"--n-critic {config.n_critic}: both players move at once; give --update alternating")
+        raise UserError(f"--n-critic {config.n_critic}: both networks are updated at once; give --update alternating")
     if config.weight_decay and config.optimizer not in ("adamw", "lion"):
         raise UserError(f"--weight-decay: {config.optimizer} has none; give --optimizer adamw or lion")
     if config.loss.startswith("mmd") and micro < 2:
-        raise UserError(f"--loss {config.loss} compares images, and a (micro-)batch is 1; give a larger --batch")
+        raise UserError(f"--loss {config.loss} compares images, but a (micro-)batch holds 1; give a larger --batch")
     if len(set(config.penalty)) < len(config.penalty):
-        raise UserError(f"--penalty {' '.join(config.penalty)}: one stands there twice; its weight is a field of its own")
+        raise UserError(f"--penalty {' '.join(config.penalty)}: one is listed twice; its weight is a separate field")
     if config.augment_heuristic != "r_t" and not config.augment_target:
         raise UserError(
-            f"--augment-heuristic {config.augment_heuristic} is what --augment-target steers by; give one, such as 0.5"
+            f"--augment-heuristic {config.augment_heuristic} only applies with --augment-target; give one, such as 0.5"
         )
     check_target(config)
     if config.n_critic < 1:

@@ -115,7 +115,7 @@ def parse(names: Sequence[str], flag: str = "--degrade") -> tuple[tuple[str, flo
             value = float("nan")
         if not low < value <= high or (name == "lowres" and value % 1):
             what = "a whole number" if name == "lowres" else "a number"
-            raise UserError(f"{flag} {text}: after the colon stands {what} above {low:g}, up to {high:g}; usual is {usual:g}")
+            raise UserError(f"{flag} {text}: after the colon, give {what} above {low:g}, up to {high:g}; usual is {usual:g}")
         found.append((name, value))
     return tuple(found)
 
@@ -162,7 +162,7 @@ def degraded(source: Source, names: Sequence[str]) -> Source:
     h, w, c = source.shape
     lost = [name for name, _ in how].count("grey")
     if lost and (c == 1 or lost > 1):
-        raise UserError(f"--degrade grey: {'it stands there twice' if c > 1 else f'the images of {source.name} are grey'}")
+        raise UserError(f"--degrade grey: {'it is listed twice' if c > 1 else f'the images of {source.name} are grey'}")
     said = " ".join(f"{name}:{amount:g}" for name, amount in how)
     inputs = source._replace(
         name=f"{source.name}, {said}",

@@ -140,7 +140,7 @@ def _linked(name, links, path):
     for _ in links:
         name = links.get(name, name)
     if name in links:
-        raise UserError(f"{path}: the link {name} leads back to itself; pack it again without")
+        raise UserError(f"{path}: the link {name} points back to itself; pack it again without")
     return name
 
 

@@ -94,9 +94,9 @@ def header(im: Image.Image) -> Header:
       UserError: a mode that has no meaning as 8-bit grey or RGB (floating point, Lab, a TIFF of 32-bit integers).
     """
     if im.mode not in GREY + COLOUR:
-        raise UserError(f"its pixels have PIL's mode {im.mode}, which is refused; save it as 8-bit grey or RGB")
+        raise UserError(f"its pixels have PIL's mode {im.mode}, which is not supported; save it as 8-bit grey or RGB")
     if im.mode == "I" and im.format == "TIFF":
-        raise UserError("its pixels have 32 bits, of which nothing says what is white; save it with 8 or 16 bits")
+        raise UserError("its pixels have 32 bits without a defined white level; save it with 8 or 16 bits")
     width, height = im.size
     size = (width, height) if _orientation(im) in (5, 6, 7, 8) else (height, width)
     return Header(size, im.mode in GREY)

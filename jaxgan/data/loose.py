@@ -38,14 +38,14 @@ def open_loose(
             raise UserError(f"{items.where}: {items.names[i]}: {e}") from None
         except Exception as e:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
             why = " ".join(str(e).split()) or type(e).__name__
-            raise UserError(f"{items.where}: {items.names[i]} is broken ({why}); mend or remove it") from None
+            raise UserError(f"{items.where}: {items.names[i]} is broken ({why}); fix or remove it") from None
 
     for i in range(len(items.names)):
         h, w = opened(i, images.header).size
         if (h, w) != tuple(shape[:2]) and not resize:
             raise UserError(
                 f"{items.where}: {items.names[i]} has {h}x{w}, the generator takes {shape[0]}x{shape[1]}; "
-                "pass --resize to scale and cut such images"
+                "pass --resize to resize and crop such images"
             )
     return list(items.names), lambda i: opened(i, lambda im: images.pixels(im, look))
 

@@ -69,7 +69,7 @@ def partners(given: Items, made: Items, *, sized: bool) -> tuple[Items, Items]:
         at.append(dict(zip(stems, range(len(stems)), strict=True)))
         if len(at[-1]) < len(stems):
             twice = next(name for i, name in enumerate(items.names) if at[-1][stems[i]] != i)
-            raise UserError(f"{items.where}: {twice} is there with two suffixes; keep one of them")
+            raise UserError(f"{items.where}: {twice} exists with two suffixes; keep one of them")
     for here, there, names, other in ((given, made, at[0], at[1]), (made, given, at[1], at[0])):
         alone = [here.names[i] for stem, i in names.items() if stem not in other]
         if alone:
@@ -102,7 +102,7 @@ def half(items: Items, side: str) -> Items:
         with items.image(i) as im:
             im = images.upright(im)
             if im.width % 2:
-                raise UserError(f"is {im.width} pixels wide, which two halves side by side cannot be; cut one column off")
+                raise UserError(f"is {im.width} pixels wide, which cannot be split into two halves; crop one column")
             left = 0 if side == "left" else im.width // 2
             yield im.crop((left, 0, left + im.width // 2, im.height))
 

@@ -90,7 +90,7 @@ def finite(vectors: np.ndarray, where: str) -> np.ndarray:
         vectors = vectors.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(bad):
-        raise UserError(f"{where}: the label vector of image {bad[0]} has NaN or infinity ({len(bad)} do); mend or remove these")
+        raise UserError(f"{where}: the label vector of image {bad[0]} has NaN or infinity ({len(bad)} do); fix or remove these")
     return vectors
 
 

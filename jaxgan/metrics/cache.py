@@ -40,7 +40,7 @@ def check(path: Path, sha256: str) -> str:
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror or e}); give the weight file's path") from None
     if not found.startswith(sha256):
-        raise UserError(f"{path}: is not the expected file (its sha256 begins {found[:8]}, not {sha256[:8]}); fetch it anew")
+        raise UserError(f"{path}: is not the expected file (its sha256 begins {found[:8]}, not {sha256[:8]}); download it again")
     return found
 
 
@@ -70,11 +70,11 @@ def fetch(url: str, sha256: str, *, show: bool = True) -> Path:
                 done += len(piece)
                 update(done, max(total, done))
         if not digest(part).startswith(sha256):
-            raise UserError(f"{url}: another file came than expected ({done} bytes); download it by hand to {path}")
+            raise UserError(f"{url}: the download is not the expected file ({done} bytes); download it by hand to {path}")
         part.replace(path)
     except OSError as e:  # URLError and time-outs are OSErrors
         reason = getattr(e, "reason", None) or e.strerror or e
-        raise UserError(f"{path}: not there, and cannot be downloaded ({reason}); put the file of {url} there") from None
+        raise UserError(f"{path}: missing, and it cannot be downloaded ({reason}); put the file from {url} there") from None
     finally:
         close()
         part.unlink(missing_ok=True)

@@ -60,7 +60,7 @@ def trained(source: Source, *, seed: int = 0, show: bool = True) -> Trained:
         raise UserError(f"{source.name}: a classifier needs class labels, and it has none; take inception or random features")
     if source.n < LEAST or min(source.shape[:2]) < 8:
         size = "x".join(map(str, source.shape[:2]))
-        raise UserError(f"{source.name}: {source.n} images of {size} do not make a classifier; give {LEAST} of 8x8 or more")
+        raise UserError(f"{source.name}: {source.n} images of {size} cannot train a classifier; give {LEAST} or more, from 8x8")
     path = cache_directory() / "classifiers" / f"{source.fingerprint}-v{VERSION}-seed{seed}.npz"
     found = load(path)
     if found is None:

@@ -34,7 +34,7 @@ def rows(name: str, x, least: int, statistic: str) -> np.ndarray:
     """
     x = np.asarray(x)
     if x.ndim != 2 or x.shape[1] == 0 or x.dtype.kind in "cOSU":
-        raise ValueError(f"{name}: {x.dtype} {x.shape}; give numbers [n, F], one row an image")
+        raise ValueError(f"{name}: {x.dtype} {x.shape}; give numbers [n, F], one row per image")
     if len(x) < least:
         raise UserError(f"{name}: {len(x)} images are too few: {statistic} needs at least {least}; give more images")
     if x.dtype not in (np.float32, np.float64):

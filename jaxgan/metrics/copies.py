@@ -46,7 +46,7 @@ def threshold(distances, share: float) -> tuple[float, Estimate]:
     k = math.floor(share * (len(distances) + 1) + 1e-9)  # what is whole but for rounding
     if k < 1:
         raise UserError(
-            f"{len(distances)} real images are too few to refuse a share of {share:g} by; give a share of at least "
+            f"{len(distances)} real images are too few for a share of {share:g}; give a share of at least "
             f"{math.ceil(1e6 / (len(distances) + 1)) / 1e6:g}, or more images"
         )
     t = float(distances[k - 1])

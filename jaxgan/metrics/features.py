@@ -73,7 +73,7 @@ def to_channels(images, channels: int):
     if channels == 3 and images.shape[3] == 1:
         return jnp.repeat(images, 3, 3)
     if channels and images.shape[3] != channels:
-        raise ValueError(f"features: images of {images.shape[3]} channels for an extractor that takes {channels}")
+        raise ValueError(f"features: the images have {images.shape[3]} channels, the extractor takes {channels}")
     return images
 
 
@@ -249,7 +249,7 @@ def pixels(shape: tuple[int, int, int], *, side: int = 16) -> Extractor:
 def _pixels(shape, k, params, images):
     h, w, c = shape
     if images.shape[1:] != shape:
-        raise ValueError(f"features: images of {images.shape[1:]} for the pixels of {shape}")
+        raise ValueError(f"features: the images are {images.shape[1:]}, the extractor takes {shape}")
     x = images[:, : h // k * k, : w // k * k].astype(jnp.float32) * (1 / 255)
     return Output(x.reshape(len(x), h // k, k, w // k, k, c).mean((2, 4)).reshape(len(x), -1), None)
 

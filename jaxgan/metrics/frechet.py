@@ -56,7 +56,7 @@ def add(moments: Moments, features) -> Moments:
 def merge(a: Moments, b: Moments) -> Moments:
     """Moments of two sets together: S = S_a + S_b + d d^T n_a n_b / n, d the difference of the means."""
     if a.mean.shape != b.mean.shape:
-        raise ValueError(f"moments: of {len(a.mean)} and of {len(b.mean)} features; give those of the same features")
+        raise ValueError(f"moments: of {len(a.mean)} and of {len(b.mean)} features; give both of the same features")
     n = a.n + b.n
     if not n:
         return a
@@ -137,7 +137,7 @@ def jackknife(real: Moments, blocks: Sequence[Moments], *, ddof: int = 1) -> Jac
         raise UserError(f"jackknife: {count} blocks of images; give at least 2 (10 is usual)")
     sizes = [block.n for block in blocks]
     if max(sizes) > 1.01 * min(sizes) + 1:
-        raise ValueError(f"jackknife: blocks of {min(sizes)} to {max(sizes)} images; cut them equally large")
+        raise ValueError(f"jackknife: blocks of {min(sizes)} to {max(sizes)} images; make them equally large")
     mean, cov = _gaussian(*mean_cov(real, ddof=ddof))
     root = _root(cov)
     before, after = [start_moments(len(mean))], [start_moments(len(mean))]

@@ -96,7 +96,7 @@ def _in_memory(batches: Iterable[np.ndarray], which: list[features.Extractor], n
         if n and done >= n:
             break
     if n and done < n:
-        raise UserError(f"{done} generated images, and the protocol takes {n}; give more, or a metric of fewer images")
+        raise UserError(f"{done} generated images, but the protocol needs {n}; give more, or take a metric that needs fewer")
     return [_joined(rows) for rows in found]
 
 

@@ -126,7 +126,7 @@ def neighbour_rows(images, train_images, indices) -> np.ndarray:
     """
     images, indices = np.asarray(images), np.asarray(indices)
     if indices.ndim != 2 or len(indices) != len(images):
-        raise ValueError(f"indices: {indices.shape} for {len(images)} images; give [n, k], one row an image")
+        raise ValueError(f"indices: {indices.shape} for {len(images)} images; give [n, k], one row per image")
     take = train_images if callable(train_images) else np.asarray(train_images).__getitem__
     found = np.asarray(take(indices.ravel()))
     if found.shape[1:] != images.shape[1:]:

@@ -34,7 +34,7 @@ def modes(ids, classes: int = 1000, *, reference=None) -> Modes:
     """
     ids = np.asarray(ids)
     if ids.ndim != 1 or ids.dtype.kind not in "iu":
-        raise ValueError(f"ids: {ids.dtype} {ids.shape}; give integers [n], one class an image")
+        raise ValueError(f"ids: {ids.dtype} {ids.shape}; give integers [n], one class per image")
     if len(ids) < classes:
         raise UserError(f"modes: {len(ids)} images are too few to reach {classes} classes; give at least {classes}, better 26x")
     if ids.min() < 0 or ids.max() >= classes:

@@ -137,5 +137,5 @@ def truncated_normal(keys, size, threshold):
 def _parts(z_dim, parts):
     if z_dim % parts:
         near = z_dim // parts * parts or parts
-        raise UserError(f"z_dim={z_dim} does not divide into {parts} equal parts, one a grid; give {near} or {near + parts}")
+        raise UserError(f"z_dim={z_dim} does not divide into {parts} parts, one per resolution; give {near} or {near + parts}")
     return parts

@@ -240,7 +240,7 @@ def plan(model):
         if len(value) != count:
             raise UserError(
                 f"{name}={tuple(value)} has {len(value)} entries; an image of {model.shape[0]}x{model.shape[1]} has {count} "
-                f"stages, {base[0]}x{base[1]} first: give one entry a stage"
+                f"stages, {base[0]}x{base[1]} first: give one entry per stage"
             )
     if min(channels) < 1 or min(blocks) < 0 or sum(blocks) < 1 or model.expansion < 1:
         raise UserError(
