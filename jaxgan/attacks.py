@@ -1,6 +1,6 @@
-"""Adversarial examples: the small change of an image that raises a loss most. Pure functions of a callable loss.
+"""Adversarial examples: small changes of an image that maximise a loss. Pure functions of a callable loss.
 
-What is attacked is any `loss_fn`: images [B, ...] -> [B], to be raised: -D(x) makes real images look generated, D(x) makes fakes
+The target is any `loss_fn`: images [B, ...] -> [B], to be maximised: -D(x) makes real images look generated, D(x) makes fakes
 look real, a cross-entropy changes the class. Images must not influence one another inside it (no batch norm).
 """
 
@@ -10,14 +10,14 @@ import jax.numpy as jnp
 from jaxgan.checks import image_keys, images, one_logit_an_image
 
 NORMS = ("linf", "l2")
-"""The balls: each number of an image moves by at most eps; or the whole image by that length."""
+"""The balls: each pixel value changes by at most eps; or the whole image by that Euclidean norm."""
 
 
 def fgsm(loss_fn, x, *, eps, norm="linf", low=-1.0, high=1.0):
-    """The fast gradient sign method: x + eps sign(d loss / d x), cut to the images' range; with l2 x + eps g / ||g||.
+    """The fast gradient sign method: x + eps sign(d loss / d x), clipped to the images' range; with l2 x + eps g / ||g||.
 
     Args:
-      loss_fn: images [B, ...] -> [B], to be raised.
+      loss_fn: images [B, ...] -> [B], to be maximised.
       x: floats [B, ...] in [low, high].
       eps: size of the change, >= 0, in units of the images; may be traced.
       norm: of `NORMS`.
@@ -26,26 +26,26 @@ def fgsm(loss_fn, x, *, eps, norm="linf", low=-1.0, high=1.0):
       [B, ...] in x's dtype, without gradient.
     Raises:
       ValueError: integer images; a loss that is not [B]; an unknown norm.
-    Source: Goodfellow et al. 2015, section 4; l2 is the same step in the other ball.
+    Source: Goodfellow et al. 2015, section 4; l2 is the same step in the l2 ball.
     """
     return pgd(None, loss_fn, x, eps=eps, step=eps, steps=1, norm=norm, low=low, high=high)
 
 
 def pgd(key, loss_fn, x, *, eps, step, steps, norm="linf", low=-1.0, high=1.0):
-    """Projected gradient descent on -loss: steps uphill, each brought back into the ball around x and into the range.
+    """Projected gradient descent on -loss: ascent steps, each projected back into the ball around x and into the range.
 
     y <- P(y + step sign(g)) for linf, P(y + step g / ||g||) for l2, g = d loss(y) / d y; P projects onto the ball of radius eps,
-    then cuts to [low, high], which cannot leave the ball as x itself is in the range. This holds up to the rounding of x's
+    then clips to [low, high], which cannot leave the ball because x itself is in the range. This holds up to the rounding of x's
     dtype: attack in float32.
 
     Args:
-      key: one key [], or one an image [B]: it starts at a uniform point of the ball, image i's from its own key alone.
+      key: one key [], or one per image [B]: it starts at a uniform point of the ball, image i's drawn from its own key.
         None starts at x.
-      loss_fn: images [B, ...] -> [B], to be raised; called `steps` times. It is written out, not a loop, since on a CPU
-        convolutions in loops are slow: for many steps give a jitted loss_fn and do not jit this.
+      loss_fn: images [B, ...] -> [B], to be maximised; called `steps` times. The steps are unrolled, because on a CPU
+        convolutions in loops are slow: for many steps, give a jitted loss_fn and do not jit this function.
       x: floats [B, ...] in [low, high].
       eps: radius of the ball, >= 0, in units of the images. step: length of a step in the same norm. Both may be traced.
-      steps: how many, static, at least 1. 2.5 eps / steps is a usual step.
+      steps: number of steps, static, at least 1. 2.5 eps / steps is a usual step.
       norm: of `NORMS`.
       low, high: the range that the result stays in.
     Returns:

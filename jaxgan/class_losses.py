@@ -1,4 +1,4 @@
-"""Losses of discriminators that know the class: AC-GAN, ReACGAN's D2D-CE, the multi-class hinge. All return [B]."""
+"""Losses for class-conditional discriminators: AC-GAN, ReACGAN's D2D-CE, the multi-class hinge. All return [B]."""
 
 import jax
 import jax.numpy as jnp
@@ -31,12 +31,12 @@ def ac_gan_d(real_classes, fake_classes, labels, *, fake_labels=None):
       real_classes: class logits of real images [B, K], float.
       fake_classes: class logits of fakes [B, K], float.
       labels: classes of the real images [B], integers in [0, K).
-      fake_labels: classes the fakes were made for [B]; None if the same labels were used.
+      fake_labels: classes the fakes were conditioned on [B]; None if the same labels were used.
     Returns:
       [B], float32, >= 0.
     Raises:
       ValueError: shapes differ, float labels or integer logits.
-    Source: Odena et al. 2017, eq. 3, negated. Leaving the fake term out (as several codes do) is
+    Source: Odena et al. 2017, eq. 3, negated. Without the fake term (as in several implementations) it is
       `class_cross_entropy(real_classes, labels)`.
     """
     real, fake = pair(real_classes, fake_classes, "classes")
@@ -48,9 +48,9 @@ def ac_gan_g(real_classes, fake_classes, labels):
     """The class term of AC-GAN's generator: -log P(C = c | fake). Add the source term.
 
     Args:
-      real_classes: not used; None will do.
+      real_classes: unused; may be None.
       fake_classes: class logits of fakes [B, K], float.
-      labels: classes the fakes were made for [B], integers in [0, K).
+      labels: classes the fakes were conditioned on [B], integers in [0, K).
     Returns:
       [B], float32, >= 0.
     Raises:
@@ -61,24 +61,24 @@ def ac_gan_g(real_classes, fake_classes, labels):
 
 
 def d2d_ce(embeddings, proxies, labels, *, temperature=0.5, m_p=0.98, m_n=0.02):
-    """Data-to-data cross-entropy: pull an image to its class's proxy, push it from images of other classes.
+    """Data-to-data cross-entropy: pull an image towards its class's proxy, push it away from images of other classes.
 
     -log(e^a / (e^a + sum_{j: c_j != c_i} e^n_ij)), a = min(0, f_i.v - m_p) / t, n_ij = max(0, f_i.f_j - m_n) / t, f
     and v of length 1.
 
     Args:
-      embeddings: D's features f [B, E], float, of any length: they are normalised here. Real ones for D, fakes for G.
-      proxies: one vector v a class [K, E], float, learned with D; normalised here.
+      embeddings: D's features f [B, E], float, of any norm: they are normalised here. Of reals for D, of fakes for G.
+      proxies: one vector v per class [K, E], float, learned with D; normalised here.
       labels: [B], integers in [0, K). One outside gives NaN.
       temperature: t, > 0.
-      m_p: margin of the positive, cosine; nearer pairs are not pulled.
-      m_n: margin of the negatives, cosine; further pairs are not pushed.
+      m_p: margin of the positive, as a cosine; closer pairs are not pulled.
+      m_n: margin of the negatives, as a cosine; pairs further apart are not pushed.
     Returns:
-      [B], float32, >= 0; 0 where no image of another class is in the batch.
+      [B], float32, >= 0; 0 if the batch has no image of another class.
     Raises:
       ValueError: shapes do not fit, float labels or integer embeddings.
     Source: Kang et al. 2021 (ReACGAN), section 3, with the official code's margins, m_n = 1 - m_p. (That code also
-      shifts the negatives alone by their largest value "for stability", which changes the loss; not so here.)
+      shifts only the negatives by their largest value "for stability", which changes the loss; we do not.)
     """
     above_0("temperature", temperature)
     f = _unit(_matrix("embeddings", floats("embeddings", embeddings)))
@@ -96,7 +96,7 @@ def d2d_ce(embeddings, proxies, labels, *, temperature=0.5, m_p=0.98, m_n=0.02):
 
 
 def multi_hinge_d(real_logits, fake_logits, labels):
-    """Multi-class hinge: D has K + 1 outputs, the last for "fake", and each image's own should lead by 1.
+    """Multi-class hinge: D has K + 1 outputs, the last for "fake"; each image's class should exceed the others by 1.
 
     max(0, 1 - C_y(x) + max_{k != y} C_k(x)) + max(0, 1 - C_K(G(z)) + max_{k != K} C_k(G(z))).
 
@@ -116,14 +116,14 @@ def multi_hinge_d(real_logits, fake_logits, labels):
 
 
 def multi_hinge_g(real_logits, fake_logits, labels):
-    """Multi-class hinge, generator: the class that the fake was made for should lead by 1.
+    """Multi-class hinge, generator: the output of the class that the fake was conditioned on should exceed the others by 1.
 
     max(0, 1 - C_y(G(z)) + max_{k != y} C_k(G(z))).
 
     Args:
-      real_logits: not used; None will do.
+      real_logits: unused; may be None.
       fake_logits: [B, K + 1], float.
-      labels: classes the fakes were made for [B], integers in [0, K).
+      labels: classes the fakes were conditioned on [B], integers in [0, K).
     Returns:
       [B], float32, >= 0.
     Raises:

@@ -1,6 +1,6 @@
-"""Directions in a generator's codes along which its images change in ways that one may name: `code + a * directions[i]`.
+"""Directions in latent space along which images change in interpretable ways: `code + a * directions[i]`.
 
-`closed_form` reads them off the weights, `pca` off how w is distributed, `jacobian` off how images follow the code.
+`closed_form` derives them from the weights, `pca` from the distribution of w, `jacobian` from how images depend on the latent.
 """
 
 from functools import partial
@@ -23,34 +23,34 @@ CLOSE = 1e-4
 
 
 class Directions(NamedTuple):
-    """k of them, the strongest first. The sign is such that the number of the largest magnitude is positive.
+    """k directions, the strongest first. The sign is such that the entry of largest magnitude is positive.
 
-    Where two strengths are nearly equal any turn of the two directions in their plane is as good: small changes, such as of
-    the rounding, turn them.
+    If two strengths are nearly equal, any rotation of the two directions in their plane is equally valid, and small changes,
+    such as rounding, rotate them.
     """
 
     vectors: np.ndarray
     """float32 [k, z_dim], of unit length; of generators with styles [k, layers, w_dim]: in each of the chosen layers the same
     vector of unit length, 0 in the others. So `latents.code + vectors[i]` is the edit, for any number of images."""
     strengths: np.ndarray
-    """float64 [k]; what each method says."""
+    """float64 [k]; their meaning depends on the method."""
 
 
 def closed_form(generator: nn.Module, variables, k: int, *, layers: tuple[int, int] | None = None) -> Directions:
     """Directions of w that change the styles most: eigenvectors of A^T A, A from w to all styles of the chosen layers.
 
     Args:
-      generator: with styles; of others, whose z does not only go through linear maps, `jacobian` is the one to ask.
+      generator: with styles; for others, in which z does not only enter linear maps, use `jacobian`.
       variables: its {'params': ..., **stats}.
       k: how many, up to w_dim.
       layers: (first, end): those of layers first to end - 1; None for all.
     Returns:
-      Directions; strengths are sqrt(eigenvalue), the length of the change of the styles for a step of 1.
+      Directions; strengths are sqrt(eigenvalue), the norm of the change of the styles for a step of 1.
     Raises:
       UserError: a generator without styles, k or layers that it does not have.
     Source: Shen & Zhou 2021 (SeFa). A has the scale of the layers' arithmetic (equalised learning rate). Deviations from the
-      authors' code, which scales each style's row of A to unit length and takes the style of StyleGAN2's last image layer
-      alone: rows as they are, and the styles of all image layers, each with the layer that it shares w with.
+      authors' code, which scales each style's row of A to unit length and uses only the style of StyleGAN2's last image
+      layer: here the rows are not scaled, and the styles of all image layers count, each with the layer that it shares w with.
     """
     if not codes.has_styles(generator):
         raise UserError(f"closed_form: {codes.kind(generator)} has no styles, as StyleGANs do; use jacobian")
@@ -73,14 +73,14 @@ def pca(latents: Latents, k: int, *, layers: tuple[int, int] | None = None) -> D
     """Principal components of w: the directions along which drawn w vary most.
 
     Args:
-      latents: many, of a generator with styles, as `latents.draw` gives them: n >= 2, ten thousand is usual. Of one label,
-        they are what varies within it; else the first may be the classes.
+      latents: many, of a generator with styles, as `latents.draw` gives them: n >= 2, ten thousand is usual. With a single
+        label, they show what varies within it; otherwise the first ones may separate the classes.
       k: how many, up to w_dim.
       layers: (first, end): the layers that the directions act in; None for all.
     Returns:
       Directions; strengths are the standard deviations of w along them.
     Raises:
-      UserError: z in place of w, whose components all vary alike; fewer than two; k or layers that are not there.
+      UserError: z instead of w, since z varies equally in all directions; fewer than two; k or layers that do not exist.
     Source: Härkönen et al. 2020 (GANSpace).
     """
     if latents.code.ndim != 3:
@@ -103,17 +103,17 @@ def jacobian(
 ) -> Directions:
     """Directions that change the images most: eigenvectors of the mean of J^T J, J = d image / d code.
 
-    J is never there: block Krylov iteration multiplies J^T J by vectors, forward and back through the generator.
+    J is never formed: block Krylov iteration multiplies J^T J by vectors, forward and back through the generator.
 
     Args:
-      generator, variables: as `closed_form`, any that makes images from a code.
-      latents: images that the mean is over: a few dozen for directions of the whole, one for its own.
+      generator, variables: as `closed_form`; any generator that makes images from latents.
+      latents: images that the mean is over: a few dozen for global directions, one for those of a single image.
       k: how many, up to the length of z or w.
       layers: (first, end) of a generator with styles: w changes in layers first to end - 1; None for all.
       noise: as `latents.images`.
     Returns:
-      Directions; strengths are sqrt(eigenvalue): the length of an image's change, root mean square over the images, for a
-      small step of 1. Of a linear generator they are J's singular values.
+      Directions; strengths are sqrt(eigenvalue): the norm of an image's change for a small step, per unit step,
+      root mean square over the images. For a linear generator they are J's singular values.
     Raises:
       UserError: what `latents.images` refuses; k or layers that the generator does not have.
     Source: Ramesh et al. 2019, "A Spectral Regularizer for Unsupervised Disentanglement"; Zhu et al. 2021 (low-rank
@@ -150,10 +150,10 @@ def _gram(generator, noise, layers, variables, code, c, keys, v):
 
 
 def top_eigenvectors(times, d: int, k: int, *, steps: int = 20):
-    """The k largest eigenvalues of a symmetric matrix M, d x d, and their vectors, from its products alone.
+    """The k largest eigenvalues of a symmetric matrix M, d x d, and their vectors, from products with M alone.
 
-    Block Krylov iteration from a fixed random block of 2 k + 2 vectors (so that equal eigenvalues, up to so many, are
-    found), orthogonalised in full; Rayleigh-Ritz on all of it. It ends when all k are within `CLOSE`, or all d are there.
+    Block Krylov iteration from a fixed random block of 2 k + 2 vectors (so that eigenvalues of at most this multiplicity
+    are found), fully orthogonalised; Rayleigh-Ritz on all of it. It ends when all k are within `CLOSE`, or all d are found.
 
     Args:
       times: [d, b] -> M times it, float64.
@@ -180,11 +180,11 @@ def top_eigenvectors(times, d: int, k: int, *, steps: int = 20):
 
 
 def spread(latents: Latents, directions: Directions) -> np.ndarray:
-    """The standard deviation of codes along each direction, float64 [k]: a step of so much is a usual one.
+    """The standard deviation of latents along each direction, float64 [k]: a natural unit for steps.
 
     Args:
-      latents: many, drawn; of z, which is standard normal, the answer is 1 whatever they are.
-      directions: of w it is measured in the first layer that they act in.
+      latents: many, drawn; for z, which is standard normal, the result is always 1.
+      directions: for w, it is measured in the first layer that they act in.
     """
     if latents.code.ndim == 2:
         return np.ones(len(directions.vectors))
@@ -198,7 +198,7 @@ def table(latents: Latents, directions: Directions, amounts: np.ndarray) -> Late
 
     Args:
       latents: the image; the first, of several.
-      directions: k. amounts: [k, s], how far along each, in lengths of its vector.
+      directions: k. amounts: [k, s], steps along each direction, in units of its vector.
     Returns:
       Latents of k s images: the s of the first direction, those of the second, ...
     """

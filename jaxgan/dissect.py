@@ -1,8 +1,8 @@
 """What the units of a generator do, by intervention: a channel of a layer is set to a value, and the images are compared.
 
-This is causal: it says what the images would be without the unit, not what goes along with it. It works on any generator, as
-linen lets the output of a layer be replaced on its way (`nn.intercept_methods`). A layer here is a part of the network that gives
-one array [B, H, W, C]; its C channels are the units.
+This is causal: it shows what the images would be without the unit, not what correlates with it. It works on any generator, as
+linen allows the output of a layer to be replaced (`nn.intercept_methods`). A layer here is a module that returns one array
+[B, H, W, C]; its C channels are the units.
 
 Source: Bau et al. 2019 (GAN dissection), section 3.2, without its segmentation network: the effect is measured on the pixels.
 """
@@ -20,7 +20,7 @@ from jaxgan.errors import UserError, nearest
 from jaxgan.latents import Latents
 
 TOP = 0.99
-"""An inserted unit has the value at this quantile of those that it takes over the images and places."""
+"""An inserted unit is set to this quantile of its values over the images and positions."""
 
 
 DO = ("zero", "mean", "insert")
@@ -28,7 +28,7 @@ DO = ("zero", "mean", "insert")
 
 
 class Effects(NamedTuple):
-    """What the units of a layer do to images, as host arrays, one row a unit."""
+    """What the units of a layer do to images, as host arrays, one row per unit."""
 
     size: np.ndarray
     """float32 [C]: mean absolute difference of a pixel with and without the unit, in units of the images ([-1, 1])."""
@@ -37,7 +37,7 @@ class Effects(NamedTuple):
 
 
 def layers(generator: nn.Module, variables, codes: Latents) -> dict[str, tuple[int, int, int]]:
-    """The layers that have units, in the order of the computation: {'Block_0/Conv_1': (H, W, C), ...}; no image is made."""
+    """The layers that have units, in order of computation: {'Block_0/Conv_1': (H, W, C), ...}; no image is made."""
     found = {}
 
     def note(next_fun, args, kwargs, context):
@@ -52,7 +52,7 @@ def layers(generator: nn.Module, variables, codes: Latents) -> dict[str, tuple[i
 
 
 def activations(generator: nn.Module, variables, codes: Latents, layer: str) -> np.ndarray:
-    """float32 [n, H, W, C]: what a layer gives for the images of n latents.
+    """float32 [n, H, W, C]: the output of a layer for the images of n latents.
 
     Raises:
       UserError: a layer that the generator does not have.
@@ -62,7 +62,7 @@ def activations(generator: nn.Module, variables, codes: Latents, layer: str) -> 
 
 
 def intervene(generator: nn.Module, variables, codes: Latents, layer: str, value) -> np.ndarray:
-    """The images of latents with units of a layer set to values, the same at every place.
+    """The images of latents with units of a layer set to given values, the same at every position.
 
     Args:
       generator, variables, codes: as `latents.images`; n latents, all at once on one device.
@@ -82,7 +82,7 @@ def intervene(generator: nn.Module, variables, codes: Latents, layer: str, value
 
 
 def contrast(generator: nn.Module, variables, codes: Latents, layer: str, do: str) -> tuple[np.ndarray, np.ndarray]:
-    """The values [C] that a layer's units have with and without, for each `do` of `unit_effects`; NaN is as they are.
+    """The values [C] of a layer's units with and without the unit, for each `do` of `unit_effects`; NaN leaves them unchanged.
 
     Raises:
       UserError: a layer that the generator does not have, or another `do`.
@@ -110,10 +110,10 @@ def unit_effects(
 
     Args:
       generator, variables, codes, layer: as `intervene`.
-      do: of `DO`: what is compared, with and without. 'zero': the images as they are and with the unit at 0. 'mean': as they are
-        and with it at its mean over images and places, which takes its variation alone. 'insert': with it at its 99 % quantile
-        everywhere and with it at 0 (the paper's average causal effect, at all places).
-      units: which, integers [k]; None for all. One pass through the network for each (two for 'insert').
+      do: of `DO`: what is compared, with and without. 'zero': the unmodified images and those with the unit at 0. 'mean': the
+        unmodified ones and those with it at its mean over images and positions, which removes only its variation. 'insert':
+        those with it at its 99 % quantile everywhere and those with it at 0 (the paper's average causal effect).
+      units: indices, integers [k]; None for all. One pass through the network for each (two for 'insert').
     Returns:
       `Effects` with a row for each of `units`.
     Raises:

@@ -1,8 +1,8 @@
-"""What a function of images looks at: gradients along a path, and Shapley values of regions. Pure functions of a callable.
+"""Attributions for a function of images: integrated gradients, and Shapley values of regions. Pure functions of a callable.
 
-The function is `f`: images [B, ...] -> [B], such as a discriminator's logit. Both ways share f(x) - f(baseline) out, to pixels or
-to regions, as to the players of a game whose gain it is (cooperative game theory: Aumann and Shapley 1974, Shapley 1953).
-Images must not influence one another in f; `in_company` makes such a function of one where they do.
+The function is `f`: images [B, ...] -> [B], such as a discriminator's logit. Both distribute f(x) - f(baseline) over
+pixels or regions, like the gain of a cooperative game over its players (Aumann and Shapley 1974, Shapley 1953). Images must
+not influence one another in f; `in_company` turns a function where they do into one where they do not.
 """
 
 import itertools
@@ -15,14 +15,14 @@ import numpy as np
 from jaxgan.checks import image_keys, one_logit_an_image, same_images
 
 MOST = 12
-"""Regions that `shapley_exact` takes: it calls f on 2^R versions of an image."""
+"""Maximum number of regions for `shapley_exact`, which calls f on 2^R versions of an image."""
 
 
 def in_company(judge, x):
-    """Of a function that mixes the images of a batch, the one of each image while the others stay as they are.
+    """Turn a function that mixes the images of a batch into one of each image, with the others fixed.
 
-    f(y)_i = judge(x with image i replaced by y_i)_i: for minibatch standard deviation, which makes a discriminator's verdict of
-    an image depend on the batch that it is in.
+    f(y)_i = judge(x with image i replaced by y_i)_i: for minibatch standard deviation, which makes a discriminator's logit
+    for an image depend on its batch.
 
     Args:
       judge: images [B, ...] -> [B].
@@ -36,22 +36,22 @@ def in_company(judge, x):
 
 
 def integrated_gradients(f, x, baseline, *, steps=32):
-    """The share of each number of an image in f(x) - f(baseline): (x - b) times the mean gradient on the line from b to x.
+    """The contribution of each pixel value to f(x) - f(baseline): (x - b) times the mean gradient on the line from b to x.
 
-    The sum over an image is f(x) - f(baseline) up to the rule's error (*completeness*), which falls with steps^2 where f is
-    smooth; the mean is taken at the midpoints of `steps` equal parts.
+    The sum over an image is f(x) - f(baseline) (*completeness*) up to the quadrature error, which falls as 1 / steps^2 if f is
+    smooth; the mean is taken at the midpoints of `steps` equal intervals.
 
     Args:
-      f: images [B, ...] -> [B]; called `steps` times. Give a jitted one and do not jit this: it is written out.
+      f: images [B, ...] -> [B]; called `steps` times. Give a jitted f and do not jit this function: the loop is unrolled.
       x: floats [B, ...].
-      baseline: what stands for nothing: floats of x's shape, or one that broadcasts to it.
+      baseline: the reference image: floats of x's shape, or broadcastable to it.
       steps: at least 1.
     Returns:
       [B, ...], float32, signed.
     Raises:
       ValueError: shapes differ; integer images; f is not [B]; steps < 1.
-    Source: Sundararajan et al. 2017, eq. 1 and 3 (there a sum over right ends). It is the Aumann-Shapley value, the cost shares
-      of a game whose players are infinitely divisible.
+    Source: Sundararajan et al. 2017, eq. 1 and 3 (there a sum at right endpoints). It is the Aumann-Shapley value, the
+      cost shares of a game with infinitely divisible players.
     """
     if steps < 1:
         raise ValueError(f"steps: {steps}; give at least 1")
@@ -64,7 +64,7 @@ def integrated_gradients(f, x, baseline, *, steps=32):
 
 
 def grid_regions(height, width, rows, columns):
-    """Regions for `shapley`: int32 [H, W], a grid of rows x columns rectangles as equal as can be, numbered row by row.
+    """Regions for `shapley`: int32 [H, W], a grid of rows x columns rectangles of nearly equal size, numbered row by row.
 
     Raises:
       ValueError: more rows or columns than pixels, or none.
@@ -76,17 +76,17 @@ def grid_regions(height, width, rows, columns):
 
 
 def shapley(key, f, x, baseline, regions, *, samples=32):
-    """Shapley values of an image's regions: what a region adds to f, averaged over the orders in which regions may be shown.
+    """Shapley values of an image's regions: what a region adds to f, averaged over the orders in which regions are revealed.
 
     A coalition S of regions is worth f(x inside S, baseline elsewhere). Orders are drawn in pairs, one and its reverse, which
-    is exact for games of pairs of regions and of less variance than two orders. The values of an image sum to f(x) - f(baseline)
-    whatever the number of samples.
+    is exact for pairwise interactions and has less variance than two independent orders. The values of an image sum to
+    f(x) - f(baseline) whatever the number of samples.
 
     Args:
-      key: one key [], or one an image [B]; image i's orders are drawn from its own.
+      key: one key [], or one per image [B]; image i's orders are drawn from its own.
       f: images [B, H, W, C] -> [B]; R + 1 times B images at once, 2 * samples times. Not for inside jit.
       x: floats [B, H, W, C].
-      baseline: what is shown in place of a region: of x's shape, or broadcast to it.
+      baseline: what is shown instead of a region: of x's shape, or broadcastable to it.
       regions: int [H, W], numbers 0 to R - 1, the same for all images (`grid_regions`, superpixels).
       samples: pairs of orders, at least 2.
     Returns:

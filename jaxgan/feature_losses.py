@@ -6,7 +6,7 @@ from jaxgan.checks import pair
 
 
 def feature_matching(real_features, fake_features, *, norm="l2"):
-    """The generator should match the average features of D: |E f(x) - E f(G(z))|^2, or the mean over features of its size.
+    """The generator should match the average features of D: |E f(x) - E f(G(z))|^2, or the mean absolute difference.
 
     Args:
       real_features: [B, ...], float: one layer of D.
@@ -60,19 +60,19 @@ def l1(real, fake):
 def pyramid(real, fake, *, known=None, least=4):
     """Mean squared difference at every size: sum_k mean (x_k - G(s)_k)^2, where each size has the means over 2x2 of the last.
 
-    A stroke beside its place is nearer than none, as it is not by the squares of the pixels alone.
+    So a misplaced stroke is closer than a missing one, unlike with the squared pixel differences alone.
 
     Args:
       real: images [B, H, W, C], float.
       fake: the same shape.
-      known: [B, H, W, 1], 1 where images count and 0 where not; differences are multiplied by it before they are averaged,
+      known: [B, H, W, 1], 1 for pixels that count and 0 for others; differences are multiplied by it before they are averaged,
         and the sum divided by its mean. None for all.
-      least: sizes are halved while both sides have twice so many pixels; an odd side gets a row of no difference.
+      least: sizes are halved while both sides are at least twice this; an odd side is padded with a row of zero difference.
     Returns:
       [B], float32.
     Raises:
       ValueError: shapes differ, or images are not floats.
-    Source: own; means over 2x2 of the difference in place of the Laplacian pyramid of Bojanowski et al. 2018 (GLO), eq. 4.
+    Source: our own; 2x2 means of the difference instead of the Laplacian pyramid of Bojanowski et al. 2018 (GLO), eq. 4.
     """
     real, fake = pair(real, fake, "images")
     known = jnp.ones_like(real[..., :1]) if known is None else known
@@ -90,10 +90,10 @@ def perceptual(features, real, fake, *, weights=None):
     """Distance of paired images in the features of another network: sum_l w_l mean (f_l(x) - f_l(G(s)))^2.
 
     Args:
-      features: images [B, ...] -> list of layers, each [B, ...]; its own parameters are the caller's, frozen.
+      features: images [B, ...] -> list of layers, each [B, ...]; its parameters are supplied by the caller, frozen.
       real: [B, ...], float.
       fake: the same shape.
-      weights: w_l, one a layer; None for ones.
+      weights: w_l, one per layer; None for ones.
     Returns:
       [B], float32.
     Raises:

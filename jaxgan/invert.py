@@ -1,8 +1,8 @@
-"""The latents whose image is a given one (GAN inversion), also where only a damaged view of that image is known.
+"""GAN inversion: the latents that reproduce a given image, also if only a damaged view of that image is known.
 
-What is looked for minimises distance(damage(G(code)), observed) + prior mean(u^2), where G is cut to [-1, 1] and u are the
-code's standard coordinates: z itself, or (w - mean) / deviation. Without damage this projects images into the latent space.
-With it a trained generator repairs them: it fills holes, sharpens, colours (Bora et al. 2017; Menon et al. 2020).
+The search minimises distance(damage(G(code)), observed) + prior mean(u^2), where G is clipped to [-1, 1] and u are the
+latent's standardised coordinates: z itself, or (w - mean) / deviation. Without damage this projects images into the latent
+space. With it a trained generator repairs them: it fills holes, sharpens, colours (Bora et al. 2017; Menon et al. 2020).
 """
 
 from collections.abc import Callable
@@ -21,50 +21,50 @@ from jaxgan.latents import Latents
 SPACES = ("auto", "z", "w", "w+")
 BETAS = 0.9, 0.999
 UP, DOWN, SHAKEN = 0.05, 0.25, 0.75
-"""Shares of the steps: the learning rate goes up, comes down at the end, and until when the codes are shaken."""
+"""Fractions of the steps: learning-rate warm-up, decay at the end, and until when noise is added to the latents."""
 
 
 class Search(NamedTuple):
-    """How latents are looked for."""
+    """Options of the search."""
 
     space: str = "auto"
-    """'z'; 'w', one style for all layers; 'w+', one for each, which fits nearly everything and knows least of what the
-    generator's images look like. 'auto' is w where there is one, else z."""
+    """'z'; 'w', one style for all layers; 'w+', one for each, which fits nearly anything but is the least constrained to look
+    like the generator's images. 'auto' is w if the generator has styles, else z."""
     draws: int = 1024
-    """Images of the generator among which each image finds where it starts; of all classes, where no label is given."""
+    """Generated images among which each image finds its starting points; of all classes if no label is given."""
     starts: int = 4
-    """The nearest of them that are optimised, at most `draws`; the best one is kept. In w and w+ the first is the mean of w."""
+    """How many of the nearest are optimised, at most `draws`; the best result is kept. In w and w+ the first is the mean of w."""
     steps: int = 300
-    """Of Adam."""
+    """Steps of Adam."""
     lr: float = 0.1
-    """Its highest rate, in units of u."""
+    """Its maximum learning rate, in units of u."""
     prior: float = 0.01
-    """What a deviation costs. The noisier or the less the image is known, the more helps; 0 is the nearest image of all."""
+    """Weight of the prior. Use more the noisier or less complete the image is; 0 gives the closest reconstruction."""
     shake: float = 0.0
-    """Deviation of the normal noise on u at the first step, which decays to none. Karras et al. use 0.05 sqrt(w_dim)."""
+    """Standard deviation of the normal noise added to u at the first step; it decays to 0. Karras et al. use 0.05 sqrt(w_dim)."""
     noise: str | None = None
-    """Of a StyleGAN generator, as `latents.images` has it. By default it is drawn, with one key for all images."""
+    """StyleGAN's noise inputs, as in `latents.images`. By default random, with one key for all images."""
     features: Callable | None = None
-    """Images [B, H, W, C] in [-1, 1] -> list of layers: their `feature_losses.perceptual` is added, of images that are 0 where
-    they are missing."""
+    """Images [B, H, W, C] in [-1, 1] -> list of layers: their `feature_losses.perceptual` is added, on images with missing
+    pixels set to 0."""
     seed: int = 0
-    """Of the draws and of all noise. Image i depends on it and on itself, not on the other images."""
+    """Seed of the draws and of all noise. The result for an image depends only on the seed and the image, not on the others."""
     chunk: int = 4
-    """Images at once on a device, each `starts` times."""
+    """Images processed at once per device, each with all its `starts`."""
 
 
 class Inverted(NamedTuple):
-    """What was found for n images."""
+    """The results for n images."""
 
     latents: Latents
     images: np.ndarray
-    """uint8 [n, H, W, C]: those of the latents, whole."""
+    """uint8 [n, H, W, C]: generated from the latents, undamaged."""
     distance: np.ndarray
     """float32 [n]: from the damaged image of the latents to what was observed, without the prior."""
 
 
 class _How(NamedTuple):
-    """What a compiled program is made for."""
+    """The static arguments of a compiled program."""
 
     space: str
     noise: str | None
@@ -84,26 +84,26 @@ def invert(
     search: Search = Search(),
     progress: Callable[[int, int], None] | None = None,
 ) -> Inverted:
-    """Latents whose images, damaged in the same way, are nearest to what was observed.
+    """Find the latents whose images, damaged in the same way, are closest to the observed images.
 
     Args:
       generator: a module of `jaxgan.models` that makes images from z. variables: its {'params': ..., **stats}.
-      images: what was observed, n images: uint8, or float in [-1, 1]. [n, H, W, C], or as `damage` gives it.
-      damage: images [B, H, W, C] float in [-1, 1] -> [B, ...]: how the observed came from the true ones; pure and
-        differentiable, such as `jaxgan.damage.blur(1.5)`. It is compiled anew for each new function. None for no damage.
-      missing: bool [H, W] or [n, H, W], pixels of `images` that nothing is known of; not all of an image.
+      images: the observed images, n of them: uint8, or float in [-1, 1]. [n, H, W, C], or as `damage` gives it.
+      damage: images [B, H, W, C] float in [-1, 1] -> [B, ...]: how the observed images arose from the true ones; pure
+        and differentiable, such as `jaxgan.damage.blur(1.5)`. Each new function is compiled again. None for no damage.
+      missing: bool [H, W] or [n, H, W], unknown pixels of `images`; not all of an image.
       label: one class or one for each image, int or [n], or vectors, float [classes] or [n, classes]. None: each start has
         the class it was drawn with, and the best start's is kept.
-      vectors: label vectors [m, classes] to draw from where no label is given, of a generator trained on such.
-      search: how.
+      vectors: label vectors [m, classes] to draw from if no label is given, for a generator trained on label vectors.
+      search: options.
       progress: called with (steps done, steps in all).
     Returns:
-      Inverted. `latents.images(generator, variables, latents, noise=search.noise)` gives `images` again, but for rounding.
+      Inverted. `latents.images(generator, variables, latents, noise=search.noise)` gives `images` again, up to rounding.
     Raises:
-      UserError: images, holes or labels that do not fit, a generator of images from images, or an option out of bounds.
+      UserError: images, holes or labels that do not fit, an image-to-image generator, or an option out of bounds.
     Source: Karras et al. 2020 (StyleGAN2), appendix D: Adam, its schedule, the start at the mean of w, noise that decays.
-      Deviations: `feature_losses.pyramid` in place of LPIPS; several starts; coordinates of unit deviation, and the prior,
-      which is the logarithm of their normal density; noise planes are not optimised.
+      Deviations: `feature_losses.pyramid` instead of LPIPS; several starts; standardised coordinates, and the prior, which
+      is their Gaussian negative log-likelihood; noise inputs are not optimised.
     """
     how = _checked(generator, search, damage)
     observed, known = _observed(generator, how, images, missing)

@@ -1,7 +1,7 @@
-"""The codes behind a generator's images: drawn, changed by whoever likes, and made into images again.
+"""A generator's latents: draw them, edit them, and generate images from them.
 
-A code is w, a style for each layer, of a generator that has styles (StyleGAN's), else z. `images(draw(n))` are the images of
-`sample.sample(n)`, but for float rounding.
+A latent's code is w, a style for each layer, for generators with styles (StyleGANs), else z. `images(draw(n))` are the images
+of `sample.sample(n)`, up to float rounding.
 """
 
 import inspect
@@ -20,40 +20,40 @@ from jaxgan.game import normal
 from jaxgan.style import NOISE
 
 CHUNK = 64
-"""Images the generator makes at once on a device. Always this many: image i of a seed then is the same to the bit whatever n
-is. (On a CPU another number of devices or cores may round a pixel in a hundred thousand to its neighbour.)"""
+"""Images the generator makes at once on a device. Always this many, so that image i of a seed is bit for bit the same whatever n
+is. (On a CPU, another number of devices or cores may change one pixel in a hundred thousand by one level.)"""
 
 
 SOURCES = "this generator makes images from source images: give them, as --source FOLDER or translate(images)"
 
 
 class Latents(NamedTuple):
-    """What n images are made of, as host arrays with n rows; `_replace(code=...)` gives edited ones."""
+    """The latents of n images, as host arrays with n rows; `_replace(code=...)` gives edited ones."""
 
     code: np.ndarray
     """float32: z [n, z_dim], or w [n, layers, w_dim] of a generator with styles."""
     c: np.ndarray | None
     """Classes int32 [n] or label vectors float32 [n, classes]; None without labels."""
     keys: np.ndarray
-    """uint32 [n, words], key data: what else an image draws, such as StyleGAN's noise."""
+    """uint32 [n, words], key data for an image's other random draws, such as StyleGAN's noise."""
 
     def take(self, rows) -> "Latents":
-        """Those of some images: an array of indices or a slice."""
+        """The latents of some of the images: an array of indices or a slice."""
         return Latents(self.code[rows], None if self.c is None else self.c[rows], self.keys[rows])
 
 
 def joined(parts: Iterable[Latents]) -> Latents:
-    """Those of all parts, one after another."""
+    """The parts' latents, concatenated."""
     return Latents(*(None if arrays[0] is None else np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def has_styles(generator: nn.Module) -> bool:
-    """Whether its code is w."""
+    """Whether its latents are w."""
     return hasattr(generator, "mapping")
 
 
 def kind(generator: nn.Module) -> str:
-    """What a complaint calls it."""
+    """Its name in error messages."""
     return f"the generator of {type(generator).__module__.rpartition('.')[2]}"
 
 
@@ -67,7 +67,7 @@ def drawn(generator: nn.Module, key, index, threshold):
 
 
 def held(generator: nn.Module, variables, seed: int, psi: float, threshold: float | None, noise: str | None) -> tuple:
-    """What every chunk is made with. UserError where an option is wrong, or not one of this generator's."""
+    """What all chunks have in common. UserError if an option is wrong or does not apply to this generator."""
     if not generator.z_dim:
         raise UserError(SOURCES)
     if not 0 <= psi < math.inf:
@@ -82,7 +82,7 @@ def held(generator: nn.Module, variables, seed: int, psi: float, threshold: floa
 
 
 def check_noise(generator: nn.Module, noise: str | None) -> None:
-    """UserError where `noise` is not a kind of noise, or the generator has none."""
+    """UserError if `noise` is not a kind of noise, or the generator has no noise inputs."""
     if noise not in (None, *NOISE):
         raise UserError(f"noise is {noise!r}; it must be one of {', '.join(NOISE)}")
     if noise and "noise" not in inspect.signature(generator.__call__).parameters:
@@ -90,7 +90,7 @@ def check_noise(generator: nn.Module, noise: str | None) -> None:
 
 
 def labels_of(label, n: int, classes: int) -> np.ndarray:
-    """The labels that were asked for as int32 [n], -1 for one to be drawn, or float32 [n, classes]. UserError where wrong."""
+    """The requested labels as int32 [n], -1 where to be drawn, or float32 [n, classes]. UserError if invalid."""
     if label is None:
         return np.full(n, -1, np.int32)
     if not classes:

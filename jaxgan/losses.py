@@ -2,13 +2,13 @@
 
 Every one is `(real_logits, fake_logits) -> loss of each sample`, not reduced: take the mean. Logits may have any shape
 (`[B]`, or patches `[B, h, w]`), the same for real and fake, and any float type; the arithmetic is float32. A generator
-loss that does not look at the real logits takes None for them. D(x) in the formulas is sigmoid(logits).
+loss that does not use the real logits accepts None for them. D(x) in the formulas is sigmoid(logits).
 
-Three families have files of their own and are offered here too: kernel losses on feature vectors (`mmd`), losses that
-know the class (`class_losses`), and distances between features or images (`feature_losses`).
+Three families have their own modules and are re-exported here: kernel losses on feature vectors (`mmd`), class-conditional
+losses (`class_losses`), and distances between features or images (`feature_losses`).
 
 Some losses compare the images of a batch with one another (relativistic average, dual contrastive, MMD, D2D-CE, feature
-matching). On several devices gather the logits first, so that the batch is the global one.
+matching). On several devices, gather the logits first so that they see the global batch.
 """
 
 import jax
@@ -72,18 +72,18 @@ def minimax_d(real_logits, fake_logits):
       float32, the shape of the logits: softplus(-real) + softplus(fake).
     Raises:
       ValueError: shapes differ, or logits are not floats.
-    Source: Goodfellow et al. 2014, eq. 1, negated because it is minimised. (Texts that write E log D(x) +
-      E log(1 - D(G(z))) as a loss to be minimised, or its negative as the generator's, have the signs exchanged.)
+    Source: Goodfellow et al. 2014, eq. 1, negated because it is minimised. (Texts that give E log D(x) +
+      E log(1 - D(G(z))) as a loss to minimise, or its negative as the generator's, have the signs wrong.)
     """
     real, fake = pair(real_logits, fake_logits)
     return jax.nn.softplus(-real) + jax.nn.softplus(fake)
 
 
 def minimax_g(real_logits, fake_logits):
-    """The original ("saturating") generator loss: log(1 - D(G(z))). Its gradient vanishes where D is sure.
+    """The original ("saturating") generator loss: log(1 - D(G(z))). Its gradient vanishes where D is confident.
 
     Args:
-      real_logits: not used; None will do.
+      real_logits: unused; may be None.
       fake_logits: any shape, float.
     Returns:
       float32, the shape of the logits, <= 0: -softplus(fake).
@@ -113,7 +113,7 @@ def non_saturating_g(real_logits, fake_logits):
     """The usual generator loss: -log D(G(z)). Strong gradients where D rejects the fakes.
 
     Args:
-      real_logits: not used; None will do.
+      real_logits: unused; may be None.
       fake_logits: any shape, float.
     Returns:
       float32, the shape of the logits: softplus(-fake).
@@ -125,7 +125,7 @@ def non_saturating_g(real_logits, fake_logits):
 
 
 def relativistic_d(real_logits, fake_logits):
-    """Relativistic paired: each real image should look more real than the fake it is paired with.
+    """Relativistic pairing: each real image should look more real than the fake it is paired with.
 
     softplus(-(real - fake)) = -log sigmoid(real - fake). Real logit i is paired with fake logit i.
 
@@ -143,7 +143,7 @@ def relativistic_d(real_logits, fake_logits):
 
 
 def relativistic_g(real_logits, fake_logits):
-    """Relativistic paired, generator: each fake should look more real than its real partner.
+    """Relativistic pairing, generator: each fake should look more real than its real partner.
 
     softplus(-(fake - real)) = -log sigmoid(fake - real).
 
@@ -166,8 +166,8 @@ def least_squares_d(real_logits, fake_logits, *, a=0.0, b=1.0):
     Args:
       real_logits: any shape, float; not passed through a sigmoid.
       fake_logits: the same shape.
-      a: what D should say of fakes.
-      b: what D should say of real images.
+      a: D's target for fakes.
+      b: D's target for real images.
     Returns:
       float32, the shape of the logits, >= 0.
     Raises:
@@ -182,9 +182,9 @@ def least_squares_g(real_logits, fake_logits, *, c=1.0):
     """Least squares, generator: (fake - c)^2 / 2.
 
     Args:
-      real_logits: not used; None will do.
+      real_logits: unused; may be None.
       fake_logits: any shape, float.
-      c: what G wants D to say of fakes.
+      c: G's target for D's output on fakes.
     Returns:
       float32, the shape of the logits, >= 0.
     Raises:
@@ -214,7 +214,7 @@ def hinge_g(real_logits, fake_logits):
     """Hinge, generator: -fake.
 
     Args:
-      real_logits: not used; None will do.
+      real_logits: unused; may be None.
       fake_logits: any shape, float.
     Returns:
       float32, the shape of the logits.
@@ -226,7 +226,7 @@ def hinge_g(real_logits, fake_logits):
 
 
 def wasserstein_d(real_logits, fake_logits):
-    """Wasserstein critic: fake - real. Needs a critic that is held Lipschitz (WGAN-GP, clipping, spectral norm).
+    """Wasserstein critic: fake - real. Needs a Lipschitz-constrained critic (WGAN-GP, clipping, spectral norm).
 
     Args:
       real_logits: any shape, float.
@@ -245,7 +245,7 @@ def wasserstein_g(real_logits, fake_logits):
     """Wasserstein, generator: -fake.
 
     Args:
-      real_logits: not used; None will do.
+      real_logits: unused; may be None.
       fake_logits: any shape, float.
     Returns:
       float32, the shape of the logits.
@@ -257,7 +257,7 @@ def wasserstein_g(real_logits, fake_logits):
 
 
 def relativistic_average_d(real_logits, fake_logits, *, mean=jnp.mean):
-    """Relativistic average: real images should look more real than the average fake, and the other way round.
+    """Relativistic average: real images should look more real than the average fake, and vice versa.
 
     -log sigmoid(real - mean(fake)) - log(1 - sigmoid(fake - mean(real))).
 
@@ -265,7 +265,7 @@ def relativistic_average_d(real_logits, fake_logits, *, mean=jnp.mean):
       real_logits: any shape, float.
       fake_logits: the same shape.
       mean: logits -> []; give `lambda x: jax.lax.pmean(jnp.mean(x), axis)` for the mean over all devices. The default
-        averages over everything it is given, patches too.
+        averages over all its input, including patches.
     Returns:
       float32, the shape of the logits.
     Raises:
@@ -299,7 +299,7 @@ def dual_contrastive_d(real_logits, fake_logits):
     log(1 + sum_j exp(fake_j - real_i)) + log(1 + sum_j exp(fake_i - real_j)), both sums over the batch.
 
     Args:
-      real_logits: [B, ...], float; with patches each position is a contest of its own.
+      real_logits: [B, ...], float; with patches each position is contrasted separately.
       fake_logits: the same shape.
     Returns:
       float32, the shape of the logits, >= 0.

@@ -1,4 +1,4 @@
-"""A training method as data: what a step is made of, and what each part may see and must give back."""
+"""A training method as data: the parts of a step, their inputs and what they must return."""
 
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -15,7 +15,7 @@ Schedule = Callable[[Array], Array]
 
 
 class Verdict(NamedTuple):
-    """What a discriminator says of images."""
+    """A discriminator's outputs for a batch of images."""
 
     logits: Array
     """[B], or [B, h, w] of patches."""
@@ -28,9 +28,9 @@ class Verdict(NamedTuple):
 class Game(NamedTuple):
     """The two networks as pure functions; each returns its output and the complete new statistics.
 
-    variables: `{'params': ..., **stats}`; keys: typed keys [B], one an image; c: labels [B], label vectors [B, K], source
-    images, or None; axis: the device axis by name, or None; refresh: static, True in the one call a turn that brings up
-    to date what follows from the weights alone (spectral norm's vectors).
+    variables: `{'params': ..., **stats}`; keys: typed keys [B], one per image; c: labels [B], label vectors [B, K], source
+    images, or None; axis: the name of the device axis, or None; refresh: static, True in the one call per turn that
+    updates what depends on the weights alone (spectral norm's vectors).
     """
 
     latent: Callable[..., tuple[Tree, Tree]]
@@ -40,16 +40,16 @@ class Game(NamedTuple):
     judge: Callable[..., tuple[Verdict, Tree]]
     """(variables, keys, x, c, kimg, axis, refresh) -> verdict, stats"""
     augment: Callable[[Array, Array, Array, Callable], Array] = lambda keys, x, p, critic: x
-    """(keys, x, p, critic) -> x: differentiable, inside every call of the discriminator; critic: x -> logits, that very
+    """(keys, x, p, critic) -> x: differentiable, applied inside every call of the discriminator; critic: x -> logits, the same
     discriminator with fixed parameters, on images that are not augmented"""
     p: Callable[[dict, Array], Any] = lambda carry, kimg: 0.0
     """(carry, kimg) -> augmentation probability []"""
     reals: Callable[[Array, Array], Array] = lambda x, kimg: x
-    """(x [..., H, W, C], kimg) -> x: what stands for the real images at a time, before any augmentation"""
+    """(x [..., H, W, C], kimg) -> x: transforms the real images depending on progress, before any augmentation"""
 
 
 class Round(NamedTuple):
-    """All that a term may see of one (micro-)batch on one device."""
+    """The inputs of a term: one (micro-)batch on one device."""
 
     real: Array
     """[B, H, W, C] in [-1, 1]"""
@@ -63,19 +63,19 @@ class Round(NamedTuple):
     """(x, c) of the turn's extra slots."""
     D: Callable[..., Verdict]
     """(x, of='real' | 'fake', c=theirs) -> Verdict: the discriminator with the augmentation draws that `of` had. Given
-    B / k images it takes them for every k-th of the batch (x[::k], which is the same set on any number of devices); a c that is
-    given is that of these images."""
+    B / k images, it uses those of every k-th image of the batch (x[::k], the same set on any number of devices); a given c
+    must be that of these images."""
     S: Callable[[Tree], Array]
     """w -> x: the generator, differentiable in its parameters too; w[::k] as for D."""
     gather: Callable[[Array], Array]
     """[B, ...] -> [global B, ...]: over all devices, for losses that compare images with one another."""
     params: dict[str, Tree]
-    """{'g': ..., 'd': ...}; differentiable in the moving player's."""
+    """{'g': ..., 'd': ...}; differentiable with respect to the updated player's."""
     carry: dict
     keys: Array
-    """[B], one an image, this term's own."""
+    """[B], one per image, specific to this term."""
     key: Array
-    """[], this term's own, the same on every device."""
+    """[], specific to this term, the same on every device."""
     kimg: Array
 
 
@@ -87,9 +87,9 @@ class Term(NamedTuple):
     fn: Callable[[Round], tuple[Array, dict, dict]]
     """round -> loss [], new carry entries, log entries"""
     every: int = 1
-    """Lazy: counted in every `every`-th step alone, times `every`. A phase none of whose terms is due does not move."""
+    """Lazy interval: the term is due every `every` steps, with its weight times `every`. A phase with none due is skipped."""
     share: int = 1
-    """The term slices [::share] itself; it is said here so that the images of a device are checked to divide by it."""
+    """The term itself slices [::share]; declared here so that the images per device can be checked to be divisible by it."""
 
 
 class Phase(NamedTuple):
@@ -100,13 +100,13 @@ class Phase(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Phases that move together, from the same parameters, noise and forward passes: one player's, or both."""
+    """Phases updated together, from the same parameters, noise and forward passes: of one player, or of both."""
 
     phases: tuple[Phase, ...]
     slots: tuple[int, ...] = (0,)
-    """Which of the step's real batches it plays on, one update each: n_critic is len(slots)."""
+    """Which of the step's real batches it uses, one update each: n_critic is len(slots)."""
     extra: tuple[int, ...] = ()
-    """More real batches that its terms see, as `Round.extra`."""
+    """Further real batches available to its terms as `Round.extra`."""
 
 
 class Recipe(NamedTuple):
@@ -116,20 +116,20 @@ class Recipe(NamedTuple):
     tx: dict[str, optax.GradientTransformationExtraArgs]
     """{'g': ..., 'd': ...}; update(grads, opt, params, kimg=) -> updates, opt"""
     batch: int
-    """Global images a step."""
+    """Global images per step."""
     accum: int = 1
-    """Micro-batches that the batch is cut into; gradients are averaged. What compares images of a batch with one another
-    (batch norm, minibatch stddev, relativistic pairs, MMD) sees a micro-batch, so for those it is not the large batch."""
+    """Micro-batches that the batch is split into; gradients are averaged. Whatever compares the images of a batch (batch
+    norm, minibatch stddev, relativistic pairs, MMD) sees only a micro-batch, so it is not equivalent to the large batch."""
     ema_kimg: float | Schedule = 10.0
-    """Half-life of the generator's average, in kimg."""
+    """Half-life of the generator's weight average, in kimg."""
     posthoc: tuple[float, ...] = ()
-    """Relative widths of more averages, in (0, 0.2887): two of them, saved now and then, make any (`jaxgan.average`)."""
+    """Relative widths of further averages, in (0, 0.2887): from two, saved now and then, any other follows (`jaxgan.average`)."""
     carry: dict[str, float] = {}
-    """First values of what the terms and `adapt` keep."""
+    """Initial values of the state of the terms and of `adapt`."""
     adapt: Callable[[dict, dict], dict] = lambda carry, log: carry
-    """(carry, log) -> carry, after all turns (the ADA controller); may read only logs of terms with every=1."""
+    """(carry, log) -> carry, called after all turns (the ADA controller); may only read logs of terms with every=1."""
     held_slots: tuple[int, ...] = ()
-    """Slots whose images are held out: no other slot ever has them."""
+    """Slots whose images are held out: they never appear in other slots."""
 
     def __hash__(self):  # tx and carry are dicts; equal recipes have equal hashes
         return hash((self.turns, tuple(self.tx), self.batch, self.accum))
@@ -140,7 +140,7 @@ class Recipe(NamedTuple):
 
 
 def check(recipe: Recipe) -> None:
-    """Raise ValueError where a recipe is not one."""
+    """Raise ValueError if a recipe is invalid."""
     _tuple_of(Turn, recipe.turns, "Recipe.turns")
     for turn in recipe.turns:
         _tuple_of(Phase, turn.phases, "Turn.phases")
@@ -185,7 +185,7 @@ def _tuple_of(kind: type, found, name: str) -> None:
 
 
 def checked(name: str, out, carry: dict):
-    """What a term returned; ValueError, which names it, where that is not (loss, carry entries, log entries)."""
+    """A term's result; ValueError naming the term unless it is (loss, carry entries, log entries)."""
     if not (isinstance(out, tuple) and len(out) == 3 and all(isinstance(part, dict) for part in out[1:])):
         raise ValueError(f"{name}: a term returns (loss [], new carry entries, log entries), the last two dicts")
     value, new, notes = out
@@ -201,7 +201,7 @@ def _scalars(name: str, arrays: dict) -> None:
 
 
 def same_carry(name: str, new: dict, old: dict) -> None:
-    """ValueError where the carry's entries are no longer the same: the next step would be another program, or fail."""
+    """ValueError if the carry's entries changed: the next step would need another program, or fail."""
     if new.keys() != old.keys():
         raise ValueError(f"{name}: the carry holds {sorted(new)}, but Recipe.carry has initial values for {sorted(old)}")
     for entry, was in old.items():

@@ -1,8 +1,8 @@
 """Adversarial losses by maximum mean discrepancy: D maps an image to a feature vector, a kernel compares the two sets.
 
 They have the signature of the other losses, but the "logits" are feature vectors [B, F] (or [B], meaning F = 1). The
-squared discrepancy MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y) is a number of the whole batch; it is returned as the
-share of each row, [B], whose mean is that number. Memory is B^2 F floats (differences are taken before squares, because
+squared discrepancy MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y) is a property of the whole batch; it is returned as
+per-row contributions, [B], whose mean is MMD^2. Memory is B^2 F floats (differences are taken before squares, because
 |x|^2 + |y|^2 - 2 xy loses close pairs of large features to rounding).
 """
 
@@ -22,7 +22,7 @@ def mmd_gaussian_d(real_logits, fake_logits, *, sigmas=(1.0, 2.0, 4.0, 8.0, 16.0
     Returns:
       [B], float32; the mean is -MMD^2.
     Raises:
-      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 without a bias.
+      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 with unbiased=True.
     Source: Li et al. 2017 (MMD-GAN) with its five widths; Gretton et al. 2012, eq. 3 (unbiased) and 5 (biased).
     """
     return -_mmd(real_logits, fake_logits, _gaussian(sigmas), unbiased)
@@ -39,7 +39,7 @@ def mmd_gaussian_g(real_logits, fake_logits, *, sigmas=(1.0, 2.0, 4.0, 8.0, 16.0
     Returns:
       [B], float32; the mean is MMD^2.
     Raises:
-      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 without a bias.
+      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 with unbiased=True.
     Source: Li et al. 2017 (MMD-GAN), without its autoencoder and feasible-set terms.
     """
     return _mmd(real_logits, fake_logits, _gaussian(sigmas), unbiased)
@@ -57,7 +57,7 @@ def mmd_rational_quadratic_d(real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0,
     Returns:
       [B], float32; the mean is -MMD^2.
     Raises:
-      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 without a bias.
+      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 with unbiased=True.
     Source: Binkowski et al. 2018 (its kernel rq); it adds a gradient penalty of the witness function, which
       `penalties.wgan_gp` of a critic x -> mean_j k(x, real_j) - k(x, fake_j) gives.
     """
@@ -76,16 +76,16 @@ def mmd_rational_quadratic_g(real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0,
     Returns:
       [B], float32; the mean is MMD^2.
     Raises:
-      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 without a bias.
+      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 with unbiased=True.
     Source: Binkowski et al. 2018 (its kernel rq).
     """
     return _mmd(real_logits, fake_logits, _rational_quadratic(alphas, linear), unbiased)
 
 
 def mmd_repulsive_d(real_logits, fake_logits, *, sigma=1.0, lower=0.25, upper=4.0, unbiased=True):
-    """D of the repulsive loss: spread the real features, gather the fake ones: E k(x, x') - E k(y, y').
+    """D of the repulsive loss: push real features apart, pull fake ones together: E k(x, x') - E k(y, y').
 
-    The Gaussian is bounded, so that D stops pushing: for real pairs k = exp(-min(d, upper) / (2 sigma^2)), for fake
+    The distances are bounded, so that D eventually stops pushing: for real pairs k = exp(-min(d, upper) / (2 sigma^2)), for fake
     pairs k = exp(-max(d, lower) / (2 sigma^2)), d the squared distance.
 
     Args:
@@ -98,7 +98,7 @@ def mmd_repulsive_d(real_logits, fake_logits, *, sigma=1.0, lower=0.25, upper=4.
     Returns:
       [B], float32; the mean is the loss, in (-1, 1) with the bounds.
     Raises:
-      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 without a bias.
+      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 with unbiased=True.
     Source: Wang et al. 2019 (repulsive loss, kernel rbf-b), thresholds and width of the official code. The cross term
       of its general form is left out (weight 0), as in the paper's main loss.
     """
@@ -121,7 +121,7 @@ def mmd_repulsive_g(real_logits, fake_logits, *, sigma=1.0, unbiased=True):
     Returns:
       [B], float32; the mean is MMD^2.
     Raises:
-      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 without a bias.
+      ValueError: shapes differ, more than two axes, features are not floats, or B = 1 with unbiased=True.
     Source: Wang et al. 2019. Its code leaves the pairs (x_i, y_i) out too; they are independent, so here they count.
     """
     return _mmd(real_logits, fake_logits, _gaussian((sigma,)), unbiased)

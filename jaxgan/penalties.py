@@ -1,11 +1,11 @@
 """Penalties on a critic, unreduced: functions of a callable critic, images [B, ...] -> logits [B].
 
-Images must not influence one another inside the critic (no batch norm): `check_critic_is_per_image` finds one where
-they do. Nothing here multiplies by a weight such as gamma / 2: the recipe does. Where noise is drawn, `key` comes
-first: one key [], or one an image [B]; image i's noise depends on its own key alone.
+Images must not influence one another inside the critic (no batch norm): `check_critic_is_per_image` detects it if
+they do. Weights such as gamma / 2 are not included; the recipe applies them. Functions that draw noise take `key`
+first: one key [], or one per image [B]; image i's noise depends only on its own key.
 
 Penalties that are not gradients of the critic (path length, LeCam, consistency, orthogonality) live in `regularizers`
-and are offered here too.
+and are re-exported here.
 """
 
 import jax
@@ -57,7 +57,7 @@ def r2(critic, fake):
 
     Args:
       critic: images [B, ...] -> logits [B]; images must not influence one another (no batch norm).
-      fake: floats [B, ...]; stop their gradient when the generator must not feel it.
+      fake: floats [B, ...]; stop their gradient if it must not reach the generator.
     Returns:
       [B], float32. Multiply by gamma / 2 as in the paper.
     Raises:
@@ -70,19 +70,19 @@ def r2(critic, fake):
 def finite_difference_r1(key, critic, real, *, sigma=0.01):
     """R1 without a double backward pass: ((critic(x) - critic(x + sigma e)) / sigma)^2, e ~ N(0, I).
 
-    Its expectation over e tends to ||d critic(x) / d x||^2 as sigma goes to 0; one draw's spread is 1.4 times that.
+    Its expectation over e tends to ||d critic(x) / d x||^2 as sigma goes to 0; one draw's standard deviation is 1.4 times that.
 
     Args:
-      key: one key [], or one an image [B].
-      critic: images [B, ...] -> logits [B]. In bfloat16 the difference drowns in rounding: give float32.
+      key: one key [], or one per image [B].
+      critic: images [B, ...] -> logits [B]. In bfloat16 the difference is lost to rounding: use float32.
       real: floats [B, ...].
       sigma: step, > 0, in units of the images.
     Returns:
       [B], float32. Multiply by gamma / 2 as in the paper.
     Raises:
       ValueError: integer images; a critic that does not return [B]; a key that is not typed; sigma not above 0.
-    Source: GAT (2025, arXiv 2509.24935), its approximated R1; sigma of the official code. The noise comes before the
-      augmentation when that is inside `critic`, as there.
+    Source: GAT (2025, arXiv 2509.24935), its approximated R1; sigma of the official code. As there, the noise is added before
+      the augmentation if that is inside `critic`.
     """
     images("real", real)
     above_0("sigma", sigma)
@@ -95,9 +95,9 @@ def finite_difference_r2(key, critic, fake, *, sigma=0.01):
     """R2 without a double backward pass: ((critic(G(z)) - critic(G(z) + sigma e)) / sigma)^2, e ~ N(0, I).
 
     Args:
-      key: one key [], or one an image [B].
+      key: one key [], or one per image [B].
       critic: images [B, ...] -> logits [B], float32.
-      fake: floats [B, ...]; stop their gradient when the generator must not feel it.
+      fake: floats [B, ...]; stop their gradient if it must not reach the generator.
       sigma: step, > 0, in units of the images.
     Returns:
       [B], float32. Multiply by gamma / 2 as in the paper.
@@ -109,32 +109,32 @@ def finite_difference_r2(key, critic, fake, *, sigma=0.01):
 
 
 def wgan_gp(key, critic, real, fake):
-    """WGAN-GP: the gradient's length should be 1 between real and fake: (||d critic(y) / d y|| - 1)^2.
+    """WGAN-GP: the gradient norm should be 1 between reals and fakes: (||d critic(y) / d y|| - 1)^2.
 
-    y = u x + (1 - u) G(z), u uniform in [0, 1), one an image.
+    y = u x + (1 - u) G(z), u uniform in [0, 1), one per image.
 
     Args:
-      key: one key [], or one an image [B].
+      key: one key [], or one per image [B].
       critic: images [B, ...] -> logits [B]; images must not influence one another (no batch norm).
       real: floats [B, ...].
-      fake: the same shape; stop their gradient when the generator must not feel it.
+      fake: the same shape; stop their gradient if it must not reach the generator.
     Returns:
       [B], float32. The paper's weight is 10.
     Raises:
       ValueError: shapes differ; integer images; a critic that does not return [B]; a key that is not typed.
-    Source: Gulrajani et al. 2017, eq. 3. Where the gradient is exactly zero its length has gradient zero, not NaN.
+    Source: Gulrajani et al. 2017, eq. 3. Where the gradient is exactly zero, its norm has gradient zero, not NaN.
     """
     return jnp.square(_length(input_gradient(critic, _between(key, real, fake))) - 1)
 
 
 def wgan_lp(key, critic, real, fake):
-    """WGAN-LP: only lengths above 1 are penalised: max(0, ||d critic(y) / d y|| - 1)^2, y as in `wgan_gp`.
+    """WGAN-LP: only gradient norms above 1 are penalised: max(0, ||d critic(y) / d y|| - 1)^2, y as in `wgan_gp`.
 
     Args:
-      key: one key [], or one an image [B].
+      key: one key [], or one per image [B].
       critic: images [B, ...] -> logits [B]; images must not influence one another (no batch norm).
       real: floats [B, ...].
-      fake: the same shape; stop their gradient when the generator must not feel it.
+      fake: the same shape; stop their gradient if it must not reach the generator.
     Returns:
       [B], float32. The paper's weight is 10.
     Raises:
@@ -145,23 +145,23 @@ def wgan_lp(key, critic, real, fake):
 
 
 def dragan(key, critic, real, *, std=0.25, target=1.0):
-    """DRAGAN: the gradient's length should be `target` around real images: (||d critic(x + e) / dx|| - target)^2.
+    """DRAGAN: the gradient norm should be `target` around real images: (||d critic(x + e) / dx|| - target)^2.
 
     e ~ N(0, std^2 I).
 
     Args:
-      key: one key [], or one an image [B].
+      key: one key [], or one per image [B].
       critic: images [B, ...] -> logits [B]; images must not influence one another (no batch norm).
       real: floats [B, ...].
       std: of the noise, in units of the images; the default is half the standard deviation (about 0.5) of usual images
         in [-1, 1].
-      target: wanted length (k in the paper).
+      target: desired norm (k in the paper).
     Returns:
       [B], float32. The paper's weight is 10.
     Raises:
       ValueError: integer images; a critic that does not return [B]; a key that is not typed.
     Source: Kodali et al. 2017, section 2.3. The official code draws u1 u2 std(batch) / 2 with two uniform numbers
-      instead of the normal noise of the paper; the batch's spread would tie the images of a batch together.
+      instead of the paper's normal noise; the batch statistic would couple the images of a batch.
     """
     images("real", real)
     near = real + std * normal_like(key, real)
@@ -169,7 +169,7 @@ def dragan(key, critic, real, *, std=0.25, target=1.0):
 
 
 def drift(real_logits):
-    """Keeps the critic's output near zero where its loss leaves the level free: critic(x)^2.
+    """Keep the critic's output near zero if its loss is invariant to an offset: critic(x)^2.
 
     Args:
       real_logits: any shape, float.
@@ -199,20 +199,20 @@ def input_gradient(critic, x):
 
 
 def check_critic_is_per_image(critic, x, *, tolerance=1e-4):
-    """A debug check, not for inside jit: an error if an image's logit changes with the other images of the batch.
+    """A debugging check, not for use inside jit: raises if an image's logit depends on the other images of the batch.
 
     Batch norm and minibatch standard deviation do that, and then the gradient penalties above are not per image
-    (StyleGAN2 accepts this of its minibatch standard deviation). Call it once, eagerly, on a real batch.
+    (StyleGAN2 accepts this for its minibatch standard deviation). Call it once, eagerly, on a real batch.
 
     Args:
       critic: images [B, ...] -> logits [B], a fixed function: the same dropout masks and augmentation each call.
       x: floats [B, ...], B >= 2.
-      tolerance: change of a logit that passes for rounding, relative to max(1, largest logit).
+      tolerance: change of a logit that counts as rounding, relative to max(1, largest logit).
     Returns:
       None.
     Raises:
       ValueError: the critic mixes images; integer images; a critic that does not return [B]; fewer than two images.
-    Source: convention of this library: the first and then the last image stays, every other one is replaced.
+    Source: our own: the first, then the last image is kept and all others are replaced.
     """
     x = images("x", jnp.asarray(x))
     batch = x.shape[0]

@@ -1,4 +1,4 @@
-"""Methods as data: one function a method -> `Recipe`. What they are made of is in `terms`."""
+"""Methods as data: one function per method -> `Recipe`, made of the parts in `terms`."""
 
 from functools import partial
 
@@ -16,9 +16,9 @@ def tutorial(*, batch: int, loss: str = "non_saturating", lr: float = 1e-4, accu
     """The tutorial's training step, exactly: both gradients from the same parameters and the same noise, then both updates.
 
     Its loss is binary cross-entropy: -log D(x) - log(1 - D(G(z))) for D, and -log D(G(z)) for G (`loss='minimax'` gives
-    the saturating log(1 - D(G(z))) instead). The tutorial's section 4 writes both losses with contradicting signs and its
-    listing passes arguments that BinaryCrossentropy does not have (`target=`, `output=`); this is what it means. Adam with
-    Keras's defaults: betas 0.9, 0.999, epsilon 1e-7. No average of the weights.
+    the saturating log(1 - D(G(z))) instead). The tutorial's section 4 gives both losses with contradictory signs, and its
+    listing passes arguments that BinaryCrossentropy does not have (`target=`, `output=`); this is what it intends. Adam with
+    Keras's defaults: betas 0.9, 0.999, epsilon 1e-7. No weight average.
     """
     return Recipe(
         turns=(Turn((Phase("d", (adversarial("d", loss),)), Phase("g", (adversarial("g", loss),)))),),
@@ -54,13 +54,13 @@ def r3gan(
     accum: int = 1,
     ema_kimg=10.0,
 ) -> Recipe:
-    """R3GAN (Huang et al. 2024): relativistic paired loss with R1 and R2, each player on real images of its own.
+    """R3GAN (Huang et al. 2024): relativistic pairing loss with R1 and R2, each player on its own real images.
 
     Args:
-      batch: global images a step and player.
+      batch: global images per step and player.
       lr, b2, gamma, ema_kimg: numbers or schedules of kimg; gamma/2 (R1 + R2).
-      every, share: the penalties in every `every`-th step, on every `share`-th image (the paper: 1 and 1).
-      accum: micro-batches; pairs are of equal places, so any number of them is the same update.
+      every, share: apply the penalties every `every` steps, to one of every `share` images (the paper: 1 and 1).
+      accum: micro-batches; pairs are formed by position, so their number does not change the update.
     """
     gamma = schedules.as_schedule(gamma)
     half = lambda kimg: gamma(kimg) / 2
@@ -100,25 +100,25 @@ def objective(
     accum: int = 1,
     ema_kimg=10.0,
 ) -> Recipe:
-    """Any adversarial loss with any penalties: the parts by their names.
+    """Any adversarial loss with any penalties, by name.
 
     Args:
-      batch: global images an update.
+      batch: global images per update.
       tx: {'g': ..., 'd': ...}, of `optim`.
       loss: of `terms.LOSSES`.
-      penalties: {name of `PENALTIES`: weight}, weights as `penalty_term` says.
-      n_critic: updates of D, each on images of its own, for one of G. A G that sees reals has images of its own too.
-      simultaneous: both players move from the same parameters, instead of D first.
-      class_loss: '', or one of `CLASS_LOSSES` for both players: the discriminator's head must be the one named there.
+      penalties: {name of `PENALTIES`: weight}, weights as in `penalty_term`.
+      n_critic: updates of D, each on its own images, per update of G. A G loss that needs reals has its own images too.
+      simultaneous: update both players from the same parameters, instead of D first.
+      class_loss: '', or one of `CLASS_LOSSES` for both players: the discriminator's head must be the kind given there.
       class_weight: of 'ac_gan' and 'd2d_ce'.
-      every, share: the penalties that call a network again count in every `every`-th step, on every `share`-th image.
+      every, share: penalties that call a network again are applied every `every` steps, to one of every `share` images.
       consistency: (keys, x, p) -> x: the augmentation of 'cr' and 'bcr', used at p = 1.
       attack: options of 'adversarial_examples' (`terms.adversarial_examples`): eps, steps, norm.
       pseudo: APA with the probability carry['p'] (see `adaptive`).
       accum: micro-batches; losses that compare the images of a batch see one of them.
       ema_kimg: half-life of the weight average, a number or a schedule.
     Returns:
-      A Recipe whose carry holds what its terms keep.
+      A Recipe whose carry holds the state of its terms.
     Raises:
       UserError: an unknown name; simultaneous with n_critic > 1.
     """
@@ -166,7 +166,7 @@ CLASS_LOSSES = {"ac_gan": "classes", "d2d_ce": "embedding", "multi_hinge": "mult
 
 
 def class_terms(player: str, name: str, weight, adversarial_terms: list) -> list:
-    """A player's terms with a class loss: beside its adversarial ones, or, for multi_hinge, in their place."""
+    """A player's terms with a class loss: added to its adversarial ones, or, for multi_hinge, replacing them."""
     if name == "multi_hinge":
         return [terms.multi_hinge(player)]
     if name == "ac_gan":
@@ -197,16 +197,16 @@ def penalty_term(name: str, weight, lazy: dict, consistency, attacked=partial(te
 
 
 def adaptive(recipe: Recipe, *, heuristic: str = "r_t", start=0.0, target=0.6, kimg=500.0, every: int = 4) -> Recipe:
-    """The recipe with ADA's controller: carry['p'] moves until the heuristic of overfitting is the target.
+    """The recipe with ADA's controller: carry['p'] is adapted until the overfitting heuristic reaches the target.
 
     Args:
       recipe: its first turn of D gets a term that logs the heuristic. Let the game's p be `lambda carry, kimg: carry['p']`.
-      heuristic: 'r_t', the mean sign of D's real logits; or 'r_v', how much more real D finds training images than
-        held-out ones, from a slot of held-out images that is added.
-      start: first p, in [0, 1].
+      heuristic: 'r_t', the mean sign of D's real logits; or 'r_v', how much more real D rates training images than
+        held-out ones, which come from an added slot.
+      start: initial p, in [0, 1].
       target: of the heuristic; the paper: 0.6 for r_t, 0.5 for r_v.
       kimg: thousands of images, counted as `schedules` does, in which p can go from 0 to 1.
-      every: p moves once in so many steps, by the mean of the heuristic over them.
+      every: p is updated once in so many steps, from the mean of the heuristic over them.
     Source: Karras et al. 2020 (ADA), section 3.2: start 0, 500 kimg, every 4 minibatches.
     """
     watched = next(t for t, turn in enumerate(recipe.turns) if "d" in [phase.player for phase in turn.phases])

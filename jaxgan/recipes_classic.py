@@ -1,8 +1,8 @@
-"""The classic methods as recipes, with their papers' numbers: GAN, WGAN, WGAN-GP, AC-GAN, SNGAN, SAGAN, BigGAN, ReACGAN.
+"""The classic methods as recipes, with their papers' hyper-parameters: GAN, WGAN, WGAN-GP, AC-GAN, SNGAN, SAGAN, BigGAN, ReACGAN.
 
-Each goes with the pair that its docstring names; all of them accept any pair that says what their terms read. `kimg` is
-the length of the run where the paper lets the learning rate fall to zero over it, and None for a constant rate. No paper
-before BigGAN averages the weights, so `ema_kimg` is 0 by default there.
+Each is meant for the networks that its docstring names, but works with any that return what its terms need. `kimg` is the
+length of the run over which the paper decays the learning rate to zero, and None for a constant rate. No paper before
+BigGAN averages the weights, so `ema_kimg` defaults to 0 there.
 """
 
 import math
@@ -16,10 +16,10 @@ from jaxgan.terms import adversarial
 
 
 def goodfellow(*, batch: int = 100, lr: float = 0.1, kimg: float = 12_500.0, accum: int = 1, ema_kimg=0.0) -> Recipe:
-    """The first GAN, for `models.mlp`: both players move at once, half of D's cross-entropy, -log D(G(z)) for G.
+    """The first GAN, for `models.mlp`: simultaneous updates, half the cross-entropy for D, -log D(G(z)) for G.
 
-    Gradient descent with momentum that grows from 0.5 to 0.7 over `kimg` (250 epochs of 50,000 images) and a learning rate
-    that falls by 1.000004 a step, not below 1e-6.
+    SGD with momentum that grows from 0.5 to 0.7 over `kimg` (250 epochs of 50,000 images) and a learning rate that is
+    divided by 1.000004 at each step, down to 1e-6.
     Source: Goodfellow et al. 2014, algorithm 1 with one step of D, and section 3 for G's loss; numbers of the authors' MNIST
       configuration.
     """
@@ -52,7 +52,7 @@ def wgan_gp(
     accum: int = 1,
     ema_kimg=0.0,
 ) -> Recipe:
-    """WGAN-GP, for `models.resnet` (norm 'none' or 'layer'): a penalty on the critic's slope; Adam with betas 0, 0.9.
+    """WGAN-GP, for `models.resnet` (norm 'none' or 'layer'): a gradient penalty; Adam with betas 0, 0.9.
 
     Source: Gulrajani et al. 2017, algorithm 1, and the CIFAR-10 network's numbers (100,000 steps, rate falling to 0); their
       64x64 network has the rate 1e-4, constant (`lr=1e-4, kimg=None`). Deviation: their CIFAR-10 generator's batch is twice
@@ -64,7 +64,7 @@ def wgan_gp(
 
 
 def ac_gan(*, batch: int = 100, lr: float = 2e-4, weight: float = 1.0, accum: int = 1, ema_kimg=0.0) -> Recipe:
-    """AC-GAN, for any D with head='classes': both players also raise the probability of the right class.
+    """AC-GAN, for any D with head='classes': both players also maximise the probability of the correct class.
 
     Args:
       weight: of the class term in both players.
@@ -112,13 +112,13 @@ def biggan(
     accum: int = 1,
     ema_kimg=None,
 ) -> Recipe:
-    """BigGAN and BigGAN-deep: hinge loss, two updates of D for one of G, orthogonal regularisation of G, averaged weights.
+    """BigGAN and BigGAN-deep: hinge loss, two updates of D per update of G, orthogonal regularisation of G, averaged weights.
 
     Args:
-      orthogonal: weight of the regularisation; 0 leaves it out. It takes every kernel, not the table of class vectors.
-      ema_kimg: half-life of the average; None for the paper's 0.9999 a step, which is 6,931 batches.
-    Source: Brock et al. 2019, section 3 and appendix C (Adam, betas 0, 0.999). Deviation: the batch is of one forward pass
-      on all devices; `accum` > 1 gives batch norm a micro-batch's statistics.
+      orthogonal: weight of the regularisation; 0 turns it off. It applies to every kernel, but not to the class embedding.
+      ema_kimg: half-life of the average; None for the paper's 0.9999 per step, a half-life of 6,931 batches.
+    Source: Brock et al. 2019, section 3 and appendix C (Adam, betas 0, 0.999). Deviation: the batch is that of one forward
+      pass over all devices; `accum` > 1 gives batch norm a micro-batch's statistics.
     """
     half_life = _half_life(batch) if ema_kimg is None else ema_kimg
     g = [adversarial("g", "hinge")] + ([terms.orthogonal("g", orthogonal)] if orthogonal else [])
@@ -129,9 +129,9 @@ def biggan(
 def reacgan(
     *, batch: int = 128, lr: float = 2.8e-4, weight: float = 0.5, n_critic: int = 5, accum: int = 1, ema_kimg=None
 ) -> Recipe:
-    """ReACGAN, for any D with head='embedding': hinge loss and data-to-data cross-entropy in both players.
+    """ReACGAN, for any D with head='embedding': hinge loss and data-to-data cross-entropy for both players.
 
-    Source: Kang et al. 2021, its CIFAR-10 configuration on BigGAN's pair (Adam, betas 0.5, 0.999; average of 0.9999 a step).
+    Source: Kang et al. 2021, its CIFAR-10 configuration on BigGAN's pair (Adam, betas 0.5, 0.999; average of 0.9999 per step).
     """
     half_life = _half_life(batch) if ema_kimg is None else ema_kimg
     with_classes = lambda player: [
@@ -148,7 +148,7 @@ def multi_hinge(
     """MHingeGAN, for any D with head='multi_hinge': a hinge over K + 1 classes, and feature matching for G.
 
     Source: Kavalerov et al. 2021; weights of StudioGAN's CIFAR-10 configuration (feature matching 1, hinge of G 0.05; average of
-      0.9999 a step).
+      0.9999 per step).
     """
     half_life = _half_life(batch) if ema_kimg is None else ema_kimg
     g = [terms.multi_hinge("g", weight_g), terms.feature_matching(norm="l1")]
@@ -157,7 +157,7 @@ def multi_hinge(
 
 
 def _half_life(batch):
-    """In kimg, of an average of 0.9999 a step."""
+    """In kimg, of an average of 0.9999 per step."""
     return batch / 1000 * math.log(0.5) / math.log(0.9999)
 
 

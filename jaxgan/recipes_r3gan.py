@@ -1,7 +1,7 @@
 """R3GAN's presets, and its recipe with five schedules: learning rate, Adam's beta2, gamma, average, augmentation.
 
-All five follow half a cosine over the same `decay_kimg`, in plain values (no logarithm), from their first number to their
-last, and stay there. A step moves D and then G, each on real images, labels, noise and augmentation draws of its own; the
+All five follow half a cosine over the same `decay_kimg`, on a linear (not logarithmic) scale, from their first value to their
+last, and stay there. A step updates D and then G, each with its own real images, labels, noise and augmentation draws; the
 fakes have the labels of the reals that they are paired with.
 """
 
@@ -14,7 +14,7 @@ from jaxgan.method import Recipe
 
 
 class Preset(NamedTuple):
-    """Networks and the numbers of their training; pairs are (first, last) of half a cosine over `decay_kimg`."""
+    """Networks and their training hyper-parameters; pairs are (first, last) of half a cosine over `decay_kimg`."""
 
     shape: tuple
     classes: int
@@ -23,7 +23,7 @@ class Preset(NamedTuple):
     gamma: tuple
     """Weight of the penalties, gamma / 2 (R1 + R2)."""
     ema_kimg: tuple
-    """Half-life of the generator's average."""
+    """Half-life of the generator's weight average."""
     augment_p: tuple
     """Probability of the augmentation "r3gan" of `augment.ada` (but of no colour on grey images)."""
     decay_kimg: float
@@ -32,23 +32,23 @@ class Preset(NamedTuple):
     batch: int
     lr: tuple = (2e-4, 5e-5)
     b2: tuple = (0.9, 0.99)
-    """Adam's second decay; the first is 0."""
+    """Adam's beta2; beta1 is 0."""
     mirror: bool = True
-    """Double the set by x-flips."""
+    """Double the data set with x-flips."""
 
 
 def annealed(preset: Preset, *, batch: int = 0, every: int = 1, share: int = 1, accum: int = 1) -> Recipe:
-    """The recipe of a preset: `recipes.r3gan` with lr, b2, gamma and ema_kimg of the present kimg.
+    """The recipe of a preset: `recipes.r3gan` with lr, b2, gamma and ema_kimg as functions of kimg.
 
     Args:
       preset: one of `PRESETS`, or one changed by `_replace`.
-      batch: global images a step and player; 0 is the preset's. The learning rate is not scaled with it.
-      every, share: the penalties in every `every`-th step, on every `share`-th image (the paper: 1 and 1).
-      accum: micro-batches. Pairs are of equal places in the batch, so any number of them is the same update.
+      batch: global images per step and player; 0 is the preset's. The learning rate is not scaled with it.
+      every, share: apply the penalties every `every` steps, to one of every `share` images (the paper: 1 and 1).
+      accum: micro-batches. Pairs are formed by position in the batch, so their number does not change the update.
     Returns:
-      A Recipe. The augmentation's probability is the game's: give it `p=augment_p(preset)`.
-    Source: Huang et al. 2024, section 4 and appendix; its training loop, which fixes what the paper leaves open: the values
-      are those at the images seen before the step, and Adam's epsilon is 1e-8.
+      A Recipe. The augmentation probability belongs to the game: give it `p=augment_p(preset)`.
+    Source: Huang et al. 2024, section 4 and appendix; its training loop, for what the paper leaves open: the
+      schedules are evaluated at the images seen before the step, and Adam's epsilon is 1e-8.
     """
     fall = lambda ends: schedules.cosine(*ends, preset.decay_kimg)
     return recipes.r3gan(
@@ -70,7 +70,7 @@ def augment_p(preset: Preset):
 
 
 def _network(channels, group=16, float32_stages=1):
-    """The paper's: inner layers twice as wide, `group` channels a group, two blocks a stage, bfloat16 above the base."""
+    """The paper's: inner layers twice as wide, `group` channels per group, two blocks a stage, bfloat16 above the base."""
     groups = tuple(2 * c // group for c in channels)
     return {
         "channels": channels,

@@ -17,23 +17,23 @@ def stylegan2(
     accum: int = 1,
     ema_kimg=10.0,
 ) -> Recipe:
-    """StyleGAN2 (Karras et al. 2020): non-saturating loss, and both players' regularisers as lazy updates of their own.
+    """StyleGAN2 (Karras et al. 2020): non-saturating loss, and both players' regularisers as separate lazy updates.
 
     Four phases, in the order of the authors' code: G's loss; path length every 4 steps; D's loss; R1 every 16 steps. A due
-    regulariser is an update by itself with the player's optimiser, whose rate and betas allow for it (`optim.lazy`). With
+    regulariser is a separate update with the player's optimiser, whose rate and betas are corrected for it (`optim.lazy`). With
     `recipes.adaptive` around it, it is StyleGAN2-ADA.
 
     Args:
-      batch: global images a step.
+      batch: global images per step.
       lr: learning rate of both players before that correction; Adam, betas 0 and 0.99.
       gamma: of R1, gamma / 2 times the penalty. Numbers or schedules, these two and ema_kimg.
-      path_weight: of path length; 0 for none (the rate is corrected all the same, as in the authors' code).
+      path_weight: of path length; 0 for none (the rate is corrected nevertheless, as in the authors' code).
       every: intervals of path length and of R1, in steps.
-      share: path length looks at every `share`-th image.
+      share: path length uses one of every `share` images.
       accum: micro-batches; the minibatch stddev sees one of them.
       ema_kimg: half-life of the weight average; `schedules.ramp` for the authors' ramp.
-    Source: Karras et al. 2020 (StyleGAN2), section 3.2 and appendix B. stylegan2-ada-pytorch moves the mean of w in every
-      pass through the mapping, StyleGAN3's code in D's phase; here G's phases move it.
+    Source: Karras et al. 2020 (StyleGAN2), section 3.2 and appendix B. stylegan2-ada-pytorch updates the mean of w in every
+      pass through the mapping, StyleGAN3's code in D's phase; here G's phases update it.
     """
     gamma = schedules.as_schedule(gamma)
     path = (Turn((Phase("g", (path_length(path_weight, every=every[0], share=share),)),)),) if path_weight else ()
@@ -151,10 +151,10 @@ def preset3(name: str, side: int, batch: int) -> dict[str, dict]:
 
 
 def stylegan(*, batch: int, lr=0.001, gamma=10.0, accum: int = 1, ema_kimg=10.0) -> Recipe:
-    """StyleGAN (Karras et al. 2019): non-saturating loss with R1 in every step, Adam with betas 0 and 0.99.
+    """StyleGAN (Karras et al. 2019): non-saturating loss with R1 at every step, Adam with betas 0 and 0.99.
 
     Args:
-      batch: global images a step. lr, gamma, ema_kimg: numbers or schedules; gamma / 2 times R1.
+      batch: global images per step. lr, gamma, ema_kimg: numbers or schedules; gamma / 2 times R1.
       accum: micro-batches; the minibatch stddev sees one of them.
     Source: Karras et al. 2019, appendix C: lr 0.001 (0.0015 at 128 pixels to 0.003 at 1024). Deviation: no growing.
     """
@@ -173,12 +173,12 @@ def stylegan(*, batch: int, lr=0.001, gamma=10.0, accum: int = 1, ema_kimg=10.0)
 
 
 def progan(*, batch: int, lr=0.001, gp=10.0, drift_weight=0.001, class_weight=0.0, accum: int = 1, ema_kimg=10.0) -> Recipe:
-    """ProGAN (Karras et al. 2018): Wasserstein loss, gradient penalty, drift; one update of D for one of G.
+    """ProGAN (Karras et al. 2018): Wasserstein loss, gradient penalty, drift; one update of D per update of G.
 
     Args:
-      batch: global images a step; its batch falls with the resolution (64 at 32 pixels to 4 at 1024).
+      batch: global images per step; its batch falls with the resolution (64 at 32 pixels to 4 at 1024).
       lr: Adam's, betas 0 and 0.99 (0.0015 from 128 pixels on, 0.003 at 1024). A number or a schedule, as ema_kimg.
-      gp: weight of the gradient penalty towards length 1. drift_weight: of D(x)^2 on reals.
+      gp: weight of the gradient penalty towards norm 1. drift_weight: of D(x)^2 on reals.
       class_weight: of AC-GAN's class loss in both players, for a D with classes; 0 for none.
       accum: micro-batches; the minibatch stddev sees one of them.
     Source: Karras et al. 2018, appendix A. Deviation: with labels their class term is on D and G as here, its weight 1.

@@ -1,6 +1,6 @@
 """Penalties that are not a gradient of the critic: path length, LeCam, consistency, orthogonal kernels.
 
-The same conventions as in `penalties`, which offers them too: unreduced [B], no weight inside, `key` first.
+The same conventions as in `penalties`, which re-exports them: unreduced [B], no weight included, `key` first.
 """
 
 import jax
@@ -15,19 +15,19 @@ def path_length(key, synthesis, w, pl_mean, *, decay=0.01, mean=jnp.mean):
     J = d synthesis(w) / d w, y ~ N(0, I) / sqrt(H W) shaped like the images, a the running mean of the lengths.
 
     Args:
-      key: one key [], or one an image [B].
+      key: one key [], or one per image [B].
       synthesis: latents -> images [B, H, W, C]; images must not influence one another.
-      w: latents [B, W], or one a layer [B, L, W], whose squared lengths are averaged over the layers; float.
+      w: latents [B, W], or one per layer [B, L, W], whose squared lengths are averaged over the layers; float.
       pl_mean: a, float32 []; start at 0.
-      decay: share of the new mean in the running one.
+      decay: weight of the new mean in the running mean.
       mean: lengths [B] -> []; give `lambda x: jax.lax.pmean(x.mean(), axis)` for the mean over all devices.
     Returns:
       The penalty [B], float32, weight 2 in the paper's code; and the new pl_mean [], without gradient.
     Raises:
       ValueError: w or images that are not floats, without [B, W] or [B, L, W]; a key that is not typed.
-    Source: Karras et al. 2020 (StyleGAN2), eq. 4. The penalty uses the running mean after its update, as the official
-      code; there a share `decay` of the gradient also flows through that mean, here none does (it is a constant in the
-      paper).
+    Source: Karras et al. 2020 (StyleGAN2), eq. 4. The penalty uses the running mean after its update, as in the
+      official code; there a fraction `decay` of the gradient also flows through that mean, here none does (in the paper it
+      is a constant).
     """
     if w.ndim not in (2, 3) or not jnp.issubdtype(w.dtype, jnp.floating):
         raise ValueError(f"w: {w.dtype} {w.shape}; give floats [B, W] or [B, L, W]")
@@ -43,13 +43,13 @@ def path_length(key, synthesis, w, pl_mean, *, decay=0.01, mean=jnp.mean):
 
 
 def lecam(real_logits, fake_logits, ema, *, decay=0.99, one_sided=False, mean=jnp.mean):
-    """LeCam: D's outputs should stay near the running mean of the other kind's: (real - a_f)^2 + (fake - a_r)^2.
+    """LeCam: D's outputs should stay near the running mean of the other kind (real or fake): (real - a_f)^2 + (fake - a_r)^2.
 
     Args:
       real_logits: any shape, float.
       fake_logits: the same shape.
       ema: (a_r, a_f), running means of the real and of the fake logits, float32 []; start at (0, 0).
-      decay: of the running means.
+      decay: decay of the running means.
       one_sided: square max(0, real - a_f) and max(0, a_r - fake) instead, as the official code does.
       mean: logits -> []; give `lambda x: jax.lax.pmean(jnp.mean(x), axis)` for the mean over all devices.
     Returns:
@@ -57,8 +57,8 @@ def lecam(real_logits, fake_logits, ema, *, decay=0.99, one_sided=False, mean=jn
       gradient.
     Raises:
       ValueError: shapes differ, logits are not floats, or `ema` is not two numbers.
-    Source: Tseng et al. 2021, section 3.2. The means are updated before they are used, as in the official code; that
-      starts the penalty after 1,000 steps (or divides the means' start out): give the weight a schedule.
+    Source: Tseng et al. 2021, section 3.2. The means are updated before they are used, as in the official code; which
+      enables the penalty after 1,000 steps (or corrects the means' initial bias): give the weight a schedule.
     """
     real, fake = pair(real_logits, fake_logits)
     if not hasattr(ema, "__len__") or len(ema) != 2:
@@ -72,10 +72,10 @@ def lecam(real_logits, fake_logits, ema, *, decay=0.99, one_sided=False, mean=jn
 
 
 def cr(key, critic, x, *, augment):
-    """Consistency: D should say the same of an image and of its augmentation: (critic(x) - critic(T(x)))^2.
+    """Consistency: D should give an image and its augmentation the same logit: (critic(x) - critic(T(x)))^2.
 
     Args:
-      key: handed to `augment`: one key [], or one an image [B].
+      key: passed to `augment`: one key [], or one per image [B].
       critic: images [B, ...] -> logits [B].
       x: floats [B, ...]; the paper penalises real images only.
       augment: (key, x) -> x of the same shape, such as a function of `augment` with its p bound.
@@ -92,13 +92,13 @@ def cr(key, critic, x, *, augment):
 
 
 def bcr(key, critic, real, fake, *, augment, real_weight=10.0, fake_weight=10.0):
-    """Balanced consistency: `cr` of real and of fake images: w_r (D(x) - D(T(x)))^2 + w_f (D(G(z)) - D(T(G(z))))^2.
+    """Balanced consistency: `cr` on both real and fake images: w_r (D(x) - D(T(x)))^2 + w_f (D(G(z)) - D(T(G(z))))^2.
 
     Args:
-      key: one key [], or one an image [B]; image i of both kinds is augmented with the same key.
+      key: one key [], or one per image [B]; image i of both kinds is augmented with the same key.
       critic: images [B, ...] -> logits [B].
       real: floats [B, ...].
-      fake: the same shape; stop their gradient when the generator must not feel it.
+      fake: the same shape; stop their gradient if it must not reach the generator.
       augment: (key, x) -> x of the same shape.
       real_weight: w_r.
       fake_weight: w_f.
@@ -113,14 +113,14 @@ def bcr(key, critic, real, fake, *, augment, real_weight=10.0, fake_weight=10.0)
 
 
 def zcr_d(key, critic, synthesis, z, *, sigma=0.03):
-    """Latent consistency for D: it should not see a small step in z: (D(G(z)) - D(G(z + e)))^2, e ~ N(0, sigma^2 I).
+    """Latent consistency for D: it should be insensitive to a small step in z: (D(G(z)) - D(G(z + e)))^2, e ~ N(0, sigma^2 I).
 
     Args:
-      key: one key [], or one an image [B].
+      key: one key [], or one per image [B].
       critic: images [B, ...] -> logits [B].
       synthesis: z [B, Z] -> images [B, ...].
       z: floats [B, Z].
-      sigma: of the step, in units of z.
+      sigma: standard deviation of the step, in units of z.
     Returns:
       [B], float32. The paper's weight is 5.
     Raises:
@@ -132,18 +132,18 @@ def zcr_d(key, critic, synthesis, z, *, sigma=0.03):
 
 
 def zcr_g(key, synthesis, z, *, sigma=0.03):
-    """Latent consistency for G, the other way: a step in z should show: -mean (G(z) - G(z + e))^2, e ~ N(0, sigma^2 I).
+    """Latent consistency for G: a step in z should change the image: -mean (G(z) - G(z + e))^2, e ~ N(0, sigma^2 I).
 
     Args:
-      key: one key [], or one an image [B]; the key of `zcr_d` gives the same step.
+      key: one key [], or one per image [B]; the key of `zcr_d` gives the same step.
       synthesis: z [B, Z] -> images [B, ...].
       z: floats [B, Z].
-      sigma: of the step, in units of z.
+      sigma: standard deviation of the step, in units of z.
     Returns:
       [B], float32, <= 0: the mean over pixels and channels. The paper's weight is 0.5.
     Raises:
       ValueError: z that is not floats; a key that is not typed.
-    Source: Zhao et al. 2021 (ICR-GAN), algorithm 2. The paper writes a squared norm; the mean over pixels keeps
+    Source: Zhao et al. 2021 (ICR-GAN), algorithm 2. The paper has a squared norm; the mean over pixels makes
       its weight independent of the resolution.
     """
     x, moved = _two_images(key, synthesis, z, sigma)
@@ -152,14 +152,14 @@ def zcr_g(key, synthesis, z, *, sigma=0.03):
 
 
 def orthogonal(params, *, diagonal=False):
-    """Columns of every kernel should be at right angles: sum over kernels ||W^T W o (1 - I)||^2 (Frobenius).
+    """Columns of every kernel should be orthogonal: sum over kernels ||W^T W o (1 - I)||^2 (Frobenius).
 
     Args:
       params: a tree; kernels are its leaves of two or more axes, output features last, flattened to [in, out]. Other
         leaves are ignored: pass only what should be orthogonal (not embeddings).
-      diagonal: also ask for length 1: ||W^T W - I||^2, the older form.
+      diagonal: also require unit length: ||W^T W - I||^2, the older form.
     Returns:
-      [], float32: it belongs to the weights, not to an image. BigGAN's weight is 1e-4.
+      [], float32: it depends on the weights, not on an image. BigGAN's weight is 1e-4.
     Raises:
       ValueError: a kernel that is not of floats; no kernel in the tree.
     Source: Brock et al. 2019 (BigGAN), eq. 3; with `diagonal` eq. 2 (Brock et al. 2017).

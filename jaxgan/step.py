@@ -1,10 +1,10 @@
-"""One training step of any GAN: a fold over turns. A method is a `Recipe`, which is data, never a class of trainer.
+"""One training step of any GAN: a fold over turns. A method is a `Recipe`, which is data, never a trainer class.
 
-A *turn* moves one player, or both at once from the same parameters (*simultaneous*). A player's loss is a weighted sum of
-*terms*; a term sees one `Round` and is a few lines. Whatever a term ignores, the compiler drops.
+A *turn* updates one player, or both at once from the same parameters (*simultaneous*). A player's loss is a weighted sum of
+*terms*; a term is a few lines of code on one `Round`. The compiler removes whatever a term does not use.
 
-Randomness belongs to the image: image i of the global batch draws from keys made of (state.key, step, turn, slot, i) alone,
-whichever device holds it, so the number of devices does not change the run.
+Randomness is per image: the keys of image i of the global batch depend only on (state.key, step, turn, slot, i), whichever
+device holds it, so the number of devices does not change the run.
 """
 
 import math
@@ -22,7 +22,7 @@ Due = tuple[tuple[tuple[int, ...], ...], ...]
 
 
 def due(recipe: Recipe, step: int) -> Due:
-    """Which terms count in a step, as [turn][phase] -> indices: static, so that each set is one compiled program."""
+    """Which terms are due in a step, as [turn][phase] -> indices: static, so that each set is one compiled program."""
     return tuple(
         tuple(tuple(i for i, t in enumerate(phase.terms) if step % t.every == 0) for phase in turn.phases)
         for turn in recipe.turns
@@ -30,7 +30,7 @@ def due(recipe: Recipe, step: int) -> Due:
 
 
 def period(recipe: Recipe) -> int:
-    """After how many steps the sets of due terms repeat."""
+    """Number of steps after which the sets of due terms repeat."""
     return math.lcm(*(term.every for turn in recipe.turns for phase in turn.phases for term in phase.terms))
 
 
@@ -43,7 +43,7 @@ def programs(recipe: Recipe) -> dict[Due, int]:
 
 
 OWN = object()
-"""Default of `c`: the labels that the batch has. Not None, which is those of a network without labels."""
+"""Default of `c`: the labels of the batch. (None would mean no labels.)"""
 
 
 def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
@@ -199,11 +199,11 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
       due: static; `due(recipe, step)`.
       axis: name of the mapped axis over devices; None on one device.
     Returns:
-      The next state, and {name: float32 []}: each term that was due, unweighted, averaged over the global batch; of a turn
-      with several slots the last one's.
+      The next state, and {name: float32 []}: each term that was due, unweighted, averaged over the global batch; for a turn
+      with several slots, those of the last one.
     Raises:
-      ValueError: images or labels that are not the recipe's batch, images that G does not make; a term that returns something
-        else than it should.
+      ValueError: images or labels that do not match the recipe's batch or G's images; a term that returns something else
+        than it should.
     """
     lead = recipe.slots, recipe.accum, recipe.batch // recipe.accum // (jax.lax.axis_size(axis) if axis else 1)
     if x.ndim != 6 or x.shape[:3] != lead:

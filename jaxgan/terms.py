@@ -1,8 +1,8 @@
-"""The pure losses and penalties as terms of a recipe: `name(...) -> Term`, a few lines each. Write your own likewise.
+"""The pure losses and penalties as terms of a recipe: `name(...) -> Term`, a few lines each. Your own can be written likewise.
 
-A term sees one `Round` and returns its value [], new carry entries and log entries. What compares the images of a batch
-with one another first gathers it from all devices; the gradient of that global value, averaged over the devices as the
-step does, is the gradient on one device.
+A term sees one `Round` and returns its value [], new carry entries and log entries. Losses that compare the images of a batch
+first gather it from all devices; the gradient of that global value, averaged over the devices as the step does, equals
+the gradient on one device.
 """
 
 from functools import partial
@@ -25,10 +25,10 @@ COMPARES = ("relativistic_average", "mmd_gaussian", "mmd_rational_quadratic", "m
 """Those that compare all images of a batch with one another."""
 
 SEES_REALS = ("relativistic", *COMPARES)
-"""Those whose generator looks at real images too."""
+"""Those whose generator loss needs real images too."""
 
 CARRY = {"path_length": {"pl_mean": 0.0}, "lecam": {"lecam_real": 0.0, "lecam_fake": 0.0}}
-"""What `Recipe.carry` must hold for these terms, with its first values."""
+"""What `Recipe.carry` must hold for these terms, with initial values."""
 
 
 def adversarial(player: str, loss: str, weight=1.0, **options) -> Term:
@@ -52,7 +52,7 @@ def adversarial(player: str, loss: str, weight=1.0, **options) -> Term:
 
 
 def pseudo_augmented(loss: str, weight=1.0, **options) -> Term:
-    """D's `adversarial` under APA (`augment.apa`): with probability carry['p'] a fake poses as its place's real."""
+    """D's `adversarial` under APA (`augment.apa`): with probability carry['p'] a fake replaces the real image at its position."""
     fn = partial(_loss(loss, "d"), **options)
 
     def term(r: Round):
@@ -65,14 +65,14 @@ def pseudo_augmented(loss: str, weight=1.0, **options) -> Term:
 
 
 def adversarial_examples(loss: str, weight=1.0, *, eps=0.03, steps=3, norm="linf", every: int = 1, share: int = 1) -> Term:
-    """D's `adversarial` with the real images attacked, so that it stays right about real images that were tampered with.
+    """D's `adversarial` on adversarially perturbed reals, so that it becomes robust to such perturbations.
 
     The attack (`attacks.pgd` from a random start, steps of 2.5 eps / steps) changes the images before augmentation, to lower
     their logits. It costs `steps` forward and backward passes of D on them, and no second derivatives: its result is a constant.
 
     Args:
       loss: of `LOSSES`.
-      weight: number or schedule; of the attacked images beside the clean ones, whose term is `adversarial`.
+      weight: number or schedule; of the attacked images. The clean ones have their own term, `adversarial`.
       eps: radius, in units of the images ([-1, 1]). steps, norm: of the attack.
       every, share: as `gradient_penalty`.
     Source: Goodfellow et al. 2015, section 6 (clean and attacked); Liu and Hsieh 2019 (Rob-GAN), whose D sees attacked reals in
@@ -93,16 +93,16 @@ def adversarial_examples(loss: str, weight=1.0, *, eps=0.03, steps=3, norm="linf
 
 
 def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int = 1, **options) -> Term:
-    """A penalty of one kind of images, `(critic, images) -> [B]` or with a key first: R1, R2, DRAGAN, ...
+    """A penalty on reals or fakes, `(critic, images) -> [B]` or with a key first: R1, R2, DRAGAN, ...
 
-    The critic has the augmentation inside, so the penalty is of the image before it.
+    The critic includes the augmentation, so the gradient is with respect to the image before augmentation.
 
     Args:
       name: 'r1', 'r2', 'finite_difference_r1', 'finite_difference_r2' or 'dragan' of `jaxgan.penalties`.
-      of: 'real' or 'fake': on which images.
+      of: 'real' or 'fake': which images.
       weight: number or schedule; gamma / 2 for R1 and R2.
       every: lazy interval.
-      share: of every how many images one is used (for the cost); the same set on any number of devices.
+      share: one of every `share` images is used, to save cost; the same set on any number of devices.
       **options: keyword arguments of that function.
     """
     _one_of("gradient_penalty", name, ("r1", "r2", "finite_difference_r1", "finite_difference_r2", "dragan"))
@@ -119,7 +119,7 @@ def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int =
 
 
 def mixed_gradient_penalty(name: str, weight, *, every: int = 1, share: int = 1) -> Term:
-    """'wgan_gp' or 'wgan_lp': a penalty between real and fake images. Arguments as `gradient_penalty`."""
+    """'wgan_gp' or 'wgan_lp': a penalty on points between real and fake images. Arguments as `gradient_penalty`."""
     _one_of("mixed_gradient_penalty", name, ("wgan_gp", "wgan_lp"))
     fn = getattr(penalties, name)
 
@@ -197,7 +197,7 @@ def zcr_g(weight, *, every: int = 1, share: int = 1, **options) -> Term:
 
 
 def orthogonal(player: str, weight, **options) -> Term:
-    """Orthogonal regularisation (`regularizers.orthogonal`) of the leaves of a player that are called 'kernel'."""
+    """Orthogonal regularisation (`regularizers.orthogonal`) of a player's parameters named 'kernel'."""
 
     def term(r: Round):
         leaves = jax.tree_util.tree_leaves_with_path(r.params[player])
@@ -208,14 +208,14 @@ def orthogonal(player: str, weight, **options) -> Term:
 
 
 def ac_gan(player: str, weight=1.0) -> Term:
-    """AC-GAN's class term, for a discriminator that says `Verdict.classes`; the labels are integers."""
+    """AC-GAN's class term, for a discriminator that returns `Verdict.classes`; the labels are integers."""
     _one_of("ac_gan", player, ("g", "d"))
     fn = getattr(class_losses, f"ac_gan_{player}")
     return Term("classes", weight, lambda r: (jnp.mean(fn(*_said("ac_gan", "classes", r.real_out, r.fake_out), r.c)), {}, {}))
 
 
 def multi_hinge(player: str, weight=1.0) -> Term:
-    """Multi-class hinge on `Verdict.classes` [B, K + 1]: an adversarial loss by itself."""
+    """Multi-class hinge on `Verdict.classes` [B, K + 1]: a complete adversarial loss."""
     _one_of("multi_hinge", player, ("g", "d"))
     fn = getattr(class_losses, f"multi_hinge_{player}")
     return Term("adv", weight, lambda r: (jnp.mean(fn(*_said("multi_hinge", "classes", r.real_out, r.fake_out), r.c)), {}, {}))
@@ -238,7 +238,7 @@ def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
 
 
 def feature_matching(weight=1.0, *, norm: str = "l2") -> Term:
-    """G should match D's mean features (`feature_losses.feature_matching`), for a D that says `Verdict.features`."""
+    """G should match D's mean features (`feature_losses.feature_matching`), for a D that returns `Verdict.features`."""
 
     def term(r: Round):
         real, fake = map(r.gather, _said("feature_matching", "features", r.real_out, r.fake_out))
@@ -248,13 +248,13 @@ def feature_matching(weight=1.0, *, norm: str = "l2") -> Term:
 
 
 def paired(name: str, distance, weight=1.0) -> Term:
-    """G's distance to the real image of its place: `distance(real, fake) -> [B]`, such as `feature_losses.l1`, or
+    """G's distance to the real image at the same position: `distance(real, fake) -> [B]`, such as `feature_losses.l1`, or
     `partial(feature_losses.perceptual, features)`."""
     return Term(name, weight, lambda r: (jnp.mean(distance(r.real, r.fake)), {}, {}))
 
 
 def overfitting(heuristic: str = "r_t") -> Term:
-    """Logs ADA's heuristic as 'd/overfitting', and the present probability; weighs nothing.
+    """Logs ADA's heuristic as 'd/overfitting', and the current probability; contributes nothing to the loss.
 
     Args:
       heuristic: 'r_t', or 'r_v', which needs held-out images as the turn's first extra slot.
@@ -292,7 +292,7 @@ def _kept(r: Round, term: str, entry: str):
 
 
 def _said(term: str, part: str, *verdicts: Verdict):
-    """What D says of images beside the logits."""
+    """D's outputs other than the logits."""
     parts = [getattr(verdict, part) for verdict in verdicts]
     if any(one is None for one in parts):
         raise ValueError(f"{term}: D returns no {part}; let it return (logits, class logits or None, features or None)")

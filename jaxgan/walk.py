@@ -1,4 +1,4 @@
-"""Walks through the codes of a generator: the frames of a film that goes from image to image. NumPy, in float64 inside."""
+"""Walks through latent space: the frames of an animation from image to image. NumPy, in float64 inside."""
 
 import numpy as np
 
@@ -7,20 +7,21 @@ from jaxgan.latents import Latents
 
 
 def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, smooth: bool = False) -> Latents:
-    """The latents of a film through given ones, its keys.
+    """The latents of an animation through given key latents.
 
-    From key to key z moves by `great_circle`, so that what lies between is as typical as the keys; w by `cubic`, a smooth
-    spline. Labels go linearly from one's vector to the next's: from a 3 to an 8 through weights of both.
+    Between keys, z is interpolated by `great_circle`, so that intermediate latents are as typical as the keys; w by `cubic`, a
+    smooth spline. One-hot labels are interpolated linearly.
 
     Args:
       latents: two keys or more, as `latents.draw` gives them.
-      frames: steps from a key to the next, at least 1.
+      frames: steps from one key to the next, at least 1.
       classes: those of the generator; needed where the labels are classes.
-      loop: back to the first key in the end. The frame after the last then is the first.
-      smooth: z too goes by the spline, its length by that of the lengths: great circles are even but turn sharply at keys.
+      loop: return to the first key at the end; the frame after the last is then the first.
+      smooth: interpolate z by the spline too, and its norm by a spline of the norms: great circles have an even rate, but
+        corners at the keys.
     Returns:
-      Latents of n * frames images, or without loop of (n - 1) * frames + 1: those at i * frames are the keys' own. c are vectors,
-      float32 [.., classes]. All have the first key's `keys`: an image's own noise does not change on the way, nor flicker.
+      Latents of n * frames images, or without loop of (n - 1) * frames + 1: those at i * frames are the keys. c are vectors,
+      float32 [.., classes]. All have the first key's `keys`, so that the noise stays the same and does not flicker.
     Raises:
       UserError: fewer than two keys, frames below 1, labels without `classes`, z that lie opposite each other (smooth: where
         a frame is next to 0).
@@ -48,17 +49,17 @@ def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, 
 
 
 def great_circle(points, leg, t, *, loop: bool = True):
-    """Spherical interpolation: the direction turns at a constant rate in the plane of both ends, the length goes linearly.
+    """Spherical interpolation: the direction turns at a constant rate in the plane of both ends, the norm changes linearly.
 
     slerp(a, b, t) = sin((1 - t) u) / sin(u) a + sin(t u) / sin(u) b of the unit vectors a and b, u the angle between them.
 
     Args:
       points: [n, D], the keys.
-      leg, t: [m]: places, t in [0, 1) on the way from point `leg` to the next; a leg from the last goes to the first, or
-        without loop stays there.
+      leg, t: [m]: positions, t in [0, 1) between point `leg` and the next; the leg after the last point leads to the first,
+        or without loop stays at the last.
       loop: see leg.
     Returns:
-      [m, D], float64. Where both have one direction, or one of them is 0, the way is straight.
+      [m, D], float64. If both have the same direction, or one of them is 0, the interpolation is linear.
     Raises:
       UserError: two points in a row lie opposite each other: no circle between them is the shortest.
     Source: Shoemake 1985; White 2016, "Sampling Generative Networks", for latents.
@@ -80,7 +81,7 @@ def great_circle(points, leg, t, *, loop: bool = True):
 
 
 def cubic(points, leg, t, *, loop: bool = True):
-    """The cubic spline through the points, at even times: place, velocity and acceleration are continuous.
+    """The cubic spline through the points, at equal time steps: position, velocity and acceleration are continuous.
 
     The velocities m at the points p solve m[i-1] + 4 m[i] + m[i+1] = 3 (p[i+1] - p[i-1]).
 
@@ -110,7 +111,7 @@ def _at(i, n: int, loop: bool):
 
 
 def _labels(c: np.ndarray, leg: np.ndarray, t: np.ndarray, classes: int) -> np.ndarray:
-    """Vectors float32 [m, classes], which go linearly."""
+    """Vectors float32 [m, classes], interpolated linearly."""
     if c.ndim == 1:
         if not classes > c.max():
             raise UserError(f"a walk through the classes {sorted(set(c.tolist()))}: give classes, their number")

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: do generated images lie where real ones do, and the other way round."""
+"""Precision, recall, density and coverage: do generated images lie where real ones do, and vice versa."""
 
 from typing import NamedTuple
 

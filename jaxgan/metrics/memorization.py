@@ -114,7 +114,7 @@ def mann_whitney(x, y) -> float:
 
 
 def neighbour_rows(images, train_images, indices) -> np.ndarray:
-    """Each generated image followed by its nearest training images, for a picture with one row an image.
+    """Each generated image followed by its nearest training images, for a picture with one row per image.
 
     Args:
       images: [n, H, W, C]. train_images: [N, H, W, C], an array, or a function of indices [n k] that returns the images.
@@ -122,7 +122,7 @@ def neighbour_rows(images, train_images, indices) -> np.ndarray:
     Returns:
       [n, 1 + k, H, W, C], of the type of `images`.
     Raises:
-      ValueError: the images differ in shape, or there is not one row of indices an image.
+      ValueError: the images differ in shape, or there is not one row of indices per image.
     """
     images, indices = np.asarray(images), np.asarray(indices)
     if indices.ndim != 2 or len(indices) != len(images):

@@ -11,7 +11,7 @@ def sliced_wasserstein(real, fake, *, seed: int = 0, directions: int = 256, side
     SW = E_u[ mean_i |sorted(real . u)_i - sorted(fake . u)_i| ], u uniform on the unit sphere.
 
     Args:
-      real, fake: uint8 [n, H, W, C], as many of one as of the other.
+      real, fake: uint8 [n, H, W, C], equally many of both.
       seed: of the directions.
       directions: how many.
       side: larger images are first averaged over whole blocks, to at most about this size.

@@ -1,7 +1,7 @@
 """SAGAN and BigGAN: the residual pairs of `resnet` with spectral norm in both players, self-attention and, in BigGAN, a
 latent that enters at every block.
 
-Called as every pair: `(z or x, c, keys=, train=, axis=)`. BigGAN-deep is in `biggan_deep`. Sampling with a smaller z is
+Called like every network here: `(z or x, c, keys=, train=, axis=)`. BigGAN-deep is in `biggan_deep`. Sampling with a smaller z is
 `truncated_normal`; batch statistics for sampling are `conditional_norm.standing_statistics`.
 
 Source: Zhang et al. 2019 (SAGAN); Brock et al. 2019 (BigGAN), appendix B. `PRESETS` has the papers' networks.
@@ -29,7 +29,7 @@ PRESETS = {
     "biggan_256": ({"z_dim": 140}, {}),
 }
 """name -> fields of the generator and of the discriminator; `sagan_128` is for the SAGAN pair. 32 and 64 are not in the
-papers but in the BigGAN authors' PyTorch code (32: with hierarchical z and orthogonal first weights here; there without, and
+papers but in the BigGAN authors' PyTorch code (32: with hierarchical z and orthogonal initial weights here; there without, and
 N(0, 0.02))."""
 
 
@@ -55,13 +55,13 @@ class SAGANDiscriminator(resnet.Discriminator):
 class Generator(nn.Module):
     """BigGAN's generator: z is cut into equal parts, one for the base grid and one for the batch norms of each block.
 
-    Gain and bias of a block's batch norms are linear maps of [class vector, part of z]; all blocks share one table of
-    class vectors. All maps but that table are spectrally normalised.
+    Gain and bias of a block's batch norms are linear maps of [class embedding, part of z]; all blocks share one table of
+    class embeddings. All maps but that table are spectrally normalised.
 
     Fields:
       shape: (H, W, C), H and W as `layers.base_size` accepts.
       classes: 0, or the number of classes (length of label vectors). Without classes the parts of z stand alone.
-      z_dim: length of z, a multiple of the number of grids (the base and one a doubling). shared_dim: of a class vector.
+      z_dim: length of z, a multiple of the number of grids (the base and one a doubling). shared_dim: of a class embedding.
       width: channels at full size; the other grids have multiples of it. channels: a grid, base first, instead.
       attention: heights of the grids that end in self-attention; None for 64 where there is one.
       dtype: of the arithmetic; the image is float32.
@@ -120,7 +120,7 @@ def truncated_normal(keys, size, threshold):
     """The truncation trick of BigGAN: standard normal values, those beyond +-threshold drawn again until within.
 
     Args:
-      keys: typed keys [B], one an image.
+      keys: typed keys [B], one per image.
       size: length of z.
       threshold: > 0; smaller is nearer to the typical image and less varied. The paper shows 2, 1, 0.5 and 0.04.
     Returns:

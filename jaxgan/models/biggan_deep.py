@@ -1,6 +1,6 @@
-"""BigGAN-deep: bottleneck blocks, two a grid, whose skip paths only drop, copy or add channels.
+"""BigGAN-deep: bottleneck blocks, two per grid, whose skip paths only drop, copy or add channels.
 
-Called as every pair: `(z or x, c, keys=, train=, axis=)`.
+Called like every network here: `(z or x, c, keys=, train=, axis=)`.
 Source: Brock et al. 2019, appendix B, figure 16, tables 7 to 9. `PRESETS` has the papers' networks.
 """
 
@@ -25,12 +25,12 @@ PRESETS = {"biggan_deep_128": ({}, {}), "biggan_deep_256": ({}, {}), "biggan_dee
 
 
 class Generator(nn.Module):
-    """z with the class vector -> base grid -> blocks, which all see z whole -> image.
+    """z with the class embedding -> base grid -> blocks, which all see z whole -> image.
 
     Fields:
       shape, classes, shared_dim, channels, attention, dtype: as `biggan.Generator`; channels must not rise.
       z_dim: length of z. width: channels at full size; the other grids have multiples of it (`biggan.multiples`).
-      depth: blocks a grid; the last of them doubles the grid and drops channels.
+      depth: blocks per grid; the last of them doubles the grid and drops channels.
     """
 
     shape: tuple
@@ -73,8 +73,8 @@ class Discriminator(nn.Module):
       shape, classes, head, dtype: as `resnet.Discriminator`. attention: as `biggan.Generator`.
       width: channels after the first convolution; the other grids have the generator's multiples of it.
       channels: of the first convolution and of every grid below, in place of what width says; they must not fall.
-      downs: how many grids are halved; None for one a doubling, 2 at most for images of up to three doublings.
-      depth: blocks a grid; the first of them halves the grid and adds channels.
+      downs: how many grids are halved; None for one per doubling, 2 at most for images of up to three doublings.
+      depth: blocks per grid; the first of them halves the grid and adds channels.
     """
 
     shape: tuple
@@ -89,7 +89,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] -> logits [B], or what `heads.Head` says; float32."""
+        """x [B, H, W, C] -> logits [B], or what `heads.Head` returns; float32."""
         check_input("x", x, self.shape)
         doublings = base_size(self.shape)[1]
         channels = self.channels or tuple(self.width * n for n in resnet.multiples(doublings)[::-1])

@@ -1,7 +1,7 @@
-"""DCGAN: the pair of the tutorial this project grew from, and the pair of Radford et al. 2016 for any size.
+"""DCGAN: the networks of the tutorial this project grew from, and those of Radford et al. 2016 for any size.
 
 Every network here is called as `(z or x, c, keys=, train=, axis=)`: c labels int [B] (ignored when classes = 0), keys
-one typed key an image (needed where the network draws in training), axis the mapped axis that batch statistics are
+one typed key per image (needed where the network draws in training), axis the mapped axis that batch statistics are
 averaged over. Images are [B, H, W, C] float32 in [-1, 1].
 """
 
@@ -26,7 +26,7 @@ class TutorialGenerator(nn.Module):
     Dense 7*7*256, BN, leaky 0.3; transposed convolutions 5x5 to 128 (stride 1), 64 (stride 2), each with BN and leaky,
     and 1 (stride 2) with tanh; no biases. Deviation: the listing says Dense(256) and then reshapes to 7x7x256, which
     Keras refuses; 7*7*256 is what the reshape needs and what the listing's source (TensorFlow's DCGAN tutorial) has.
-    Conditional on labels (ours): a learned vector of the class is concatenated to z.
+    Conditional on labels (ours): a learned class embedding is concatenated to z.
 
     Fields:
       shape: (28, 28, 1) and nothing else. classes: 0 or the number of classes. dtype: of the arithmetic.
@@ -59,7 +59,7 @@ class TutorialDiscriminator(nn.Module):
     Convolutions 5x5 stride 2 to 64 and 128 with bias, each with leaky 0.3 and dropout; flatten; Dense 1. Deviation: no
     sigmoid at the end. The losses take logits, because log(sigmoid(x)) computed from the sigmoid loses its gradient
     once the sigmoid rounds to 0 or 1; the function is the same. Conditional on labels (ours): plus the inner product of
-    the last features with a learned vector of the class (Miyato & Koyama 2018).
+    the last features with a learned class embedding (Miyato & Koyama 2018).
 
     Fields:
       shape: (28, 28, 1) and nothing else. classes: 0 or the number of classes. dropout: rate in [0, 1).
@@ -91,7 +91,7 @@ class Generator(nn.Module):
     The paper's rules: batch norm everywhere but on the output, ReLU, no hidden dense layers, weights N(0, 0.02), tanh;
     z is uniform in the paper and normal here, as in almost all later code. Kernels are 4x4 (the authors' Torch code;
     the paper's figure shows 5x5, which the stride does not divide: that favours checkerboards). Conditional on labels
-    (ours): a learned vector of the class is concatenated to z.
+    (ours): a learned class embedding is concatenated to z.
 
     Fields:
       shape: (H, W, C), H and W as `layers.base_size` accepts: 28, 32, 48, 64, 128, ... and non-square.
@@ -132,7 +132,7 @@ class Discriminator(nn.Module):
 
     Batch norm everywhere but on the input layer, leaky ReLU 0.2, weights N(0, 0.02), no pooling. In training the images
     of a batch influence one another through batch norm: per-image gradient penalties need `norm=False`. Conditional on
-    labels (ours): plus the inner product of the last features with a learned vector of the class (Miyato & Koyama
+    labels (ours): plus the inner product of the last features with a learned class embedding (Miyato & Koyama
     2018).
 
     Fields:
@@ -157,7 +157,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] in [-1, 1] -> logits [B], float32, or what `heads.Head` says of the kind."""
+        """x [B, H, W, C] in [-1, 1] -> logits [B], float32, or what `heads.Head` returns for that kind."""
         check_input("x", x, self.shape)
         for i, features in enumerate(_widths(self, base_size(self.shape)[1])):
             norm = self.norm and i > 0

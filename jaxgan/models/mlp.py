@@ -1,11 +1,12 @@
 """The pair of the first GAN paper: a rectifier generator and a maxout discriminator with dropout, on flattened images.
 
-Called as every pair: `(z or x, c, keys=, train=, axis=)`; keys, one typed key an image, feed the discriminator's dropout.
+Called like every network here: `(z or x, c, keys=, train=, axis=)`; keys (one typed key per image) are for the
+discriminator's dropout.
 Source: Goodfellow et al. 2014, section 5 (maxout: Goodfellow et al. 2013), with the sizes of the authors' MNIST
 configuration. Deviations: images are in [-1, 1] outside and in [0, 1] inside; the output's bias starts at the
 logit of one grey level, not of each pixel's mean over the data; no sigmoid at the end of the discriminator, whose losses
 take logits.
-Conditional on labels (ours, after Mirza & Osindero 2014): a learned vector of the class is concatenated to z, and the
+Conditional on labels (ours, after Mirza & Osindero 2014): a learned class embedding is concatenated to z, and the
 discriminator has a `heads.Head`.
 """
 
@@ -21,13 +22,13 @@ from jaxgan.layers import Dropout, Embed, check_input
 
 
 class Generator(nn.Module):
-    """z [B, z_dim] -> image: hidden layers of rectifiers, then a sigmoid a pixel.
+    """z [B, z_dim] -> image: hidden layers of rectifiers, then a sigmoid per pixel.
 
     Fields:
       shape: (H, W, C), any.
       classes: 0, or the number of classes (length of label vectors). z_dim: length of z.
       widths: units of the hidden layers.
-      spread: first weights are uniform in [-spread, spread].
+      spread: initial weights are uniform in [-spread, spread].
       level: about the mean of the first images, in (0, 1) from black to white: that of the data.
       dtype: of the arithmetic; the image is float32.
     """
@@ -60,8 +61,8 @@ class Discriminator(nn.Module):
       shape, classes, dtype: as `Generator`.
       widths: maxout units of the hidden layers. pieces: linear maps a unit, of which it says the largest.
       dropout_image, dropout: rates in [0, 1) on the image and on the hidden layers.
-      head: kind of `heads.Head`: what D says of the class.
-      spread: first weights are uniform in [-spread, spread].
+      head: kind of `heads.Head`: D's class output.
+      spread: initial weights are uniform in [-spread, spread].
     """
 
     shape: tuple
@@ -76,7 +77,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] in [-1, 1] -> logits [B], or what `heads.Head` says; float32. keys [B]: when train."""
+        """x [B, H, W, C] in [-1, 1] -> logits [B], or what `heads.Head` returns; float32. keys [B]: when train."""
         check_input("x", x, self.shape)
         h = Dropout(self.dropout_image)((x.reshape(x.shape[0], -1).astype(self.dtype) + 1) / 2, keys, train)
         for width in self.widths:

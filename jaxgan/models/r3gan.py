@@ -1,6 +1,6 @@
 """R3GAN: generator and discriminator of residual blocks with grouped convolutions, no normalisation, one learned basis.
 
-Called as every pair: `(z or x, c, keys=, train=, axis=)`. Nothing here draws or keeps statistics, so keys, train and
+Called like every network here: `(z or x, c, keys=, train=, axis=)`. Nothing here draws or keeps statistics, so keys, train and
 axis change nothing, and images of a batch never influence one another. The fields of the paper's networks are in
 `recipes_r3gan.PRESETS`; `residual` is our smaller pair in the same manner.
 
@@ -30,13 +30,13 @@ class Generator(nn.Module):
 
     Fields:
       shape: (H, W, C), H and W as `layers.base_size` accepts; (h, w) 2^k has k + 1 stages, h x w the first.
-      classes: 0 or the number of classes; a learned vector of the class is concatenated to z.
-      z_dim: length of z. class_dim: length of the class vector; 0 for z_dim.
+      classes: 0 or the number of classes; a learned class embedding is concatenated to z.
+      z_dim: length of z. class_dim: length of the class embedding; 0 for z_dim.
       width: channels of the first four stages, then half as many in each; at least 1.
-      channels: channels a stage, base first, in place of what width says.
-      cardinality: groups of the 3x3 convolutions, one number a stage, base first; empty for `GROUP` channels a group, or
+      channels: channels per stage, base first, instead of what width says.
+      cardinality: groups of the 3x3 convolutions, one number per stage, base first; empty for `GROUP` channels per group, or
         the largest power of two below that divides.
-      blocks: residual blocks a stage, base first; empty for 2 each.
+      blocks: residual blocks per stage, base first; empty for 2 each.
       expansion: a block's inner channels, times its outer ones.
       dtype: of the arithmetic of all but the first `float32_stages` stages, base first; weights and image are float32.
       float32_stages: at least 1. The paper: 1, but 3 for FFHQ-256.
@@ -78,7 +78,7 @@ class Discriminator(nn.Module):
     """Image -> logit: the generator's mirror, ending in a weighted sum over the base grid and a linear map.
 
     Fields: as `Generator`. With classes the linear map gives class_dim features (0: as many as the base has channels),
-    and the logit is their inner product with the learned vector of the class (the projection of Miyato & Koyama 2018,
+    and the logit is their inner product with the learned class embedding (the projection of Miyato & Koyama 2018,
     without its unconditional term).
     """
 
@@ -123,7 +123,7 @@ class Block(nn.Module):
     Fields:
       inner: channels between the two 1x1. groups: of the 3x3.
       depth: residual blocks of the whole network. The first two layers start at He's scale times depth**(-1/4), Fixup's
-        rule for three layers a block (Zhang et al. 2019), which keeps the first updates' size independent of depth.
+        rule for three layers per block (Zhang et al. 2019), which keeps the first updates' size independent of depth.
     """
 
     inner: int

@@ -1,6 +1,6 @@
 """A small pair in the manner of R3GAN: residual blocks without normalisation, made for relativistic losses with R1 and R2.
 
-Called as every pair: `(z or x, c, keys=, train=, axis=)`. Nothing here draws or keeps statistics, so keys, train and
+Called like every network here: `(z or x, c, keys=, train=, axis=)`. Nothing here draws or keeps statistics, so keys, train and
 axis change nothing, and images of a batch never influence one another.
 
 Source: Huang et al. 2024, "The GAN is dead; long live the GAN!", sections 3.3, 4 and appendix. Kept: learned base grid,
@@ -28,13 +28,13 @@ class Generator(nn.Module):
 
     Fields:
       shape: (H, W, C), H and W as `layers.base_size` accepts.
-      classes: 0 or the number of classes; a learned vector of the class is concatenated to z.
-      z_dim: length of z. class_dim: length of the class vector.
+      classes: 0 or the number of classes; a learned class embedding is concatenated to z.
+      z_dim: length of z. class_dim: length of the class embedding.
       patch: 1, 2, 4, ...: the last stage works on squares of patch x patch pixels, each one pixel of patch^2 C
         channels. Stages: the base grid and every doubling up to (H, W) / patch. At 28x28, 2 takes half the time of 1.
       width: channels of every stage, but half of it at full size (patch 1), where the time goes.
-      channels: channels a stage, base first, in place of what width says.
-      blocks: residual blocks a stage, base first; empty for 2 a stage and 1 at full size.
+      channels: channels per stage, base first, instead of what width says.
+      blocks: residual blocks per stage, base first; empty for 2 per stage and 1 at full size.
       dtype: of the arithmetic; the image is float32, about [-1, 1] with no tanh.
     """
 
@@ -71,7 +71,7 @@ class Discriminator(nn.Module):
     """Image -> logit: the generator's mirror, ending in a weighted sum over the base grid and a linear map.
 
     Fields: as `Generator`. With classes the linear map gives class_dim features, and the logit is their inner product
-    with the vector of the class (Miyato & Koyama 2018, without the unconditional term, as the paper's code).
+    with the class embedding (Miyato & Koyama 2018, without the unconditional term, as the paper's code).
       head: '' for that (with spectral the head's default), or a kind of `heads.KINDS`.
       spectral: every convolution and the head are spectrally normalised; no convolution starts at zero then.
     """
@@ -94,7 +94,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] -> logits [B], float32, or what `heads.Head` says of the kind."""
+        """x [B, H, W, C] -> logits [B], float32, or what `heads.Head` returns for that kind."""
         check_input("x", x, self.shape)
         base, channels, blocks = _stages(self)
         x = _project(channels[-1], self.dtype, self.spectral)(space_to_depth(x.astype(self.dtype), self.patch))
@@ -120,7 +120,7 @@ class Block(nn.Module):
 
     Fields:
       depth: residual blocks of the whole network. The two 3x3 start at He's scale times depth**(-1/4), Fixup's rule for
-        three layers a block (Zhang et al. 2019), which keeps the first updates' size independent of depth.
+        three layers per block (Zhang et al. 2019), which keeps the first updates' size independent of depth.
     """
 
     depth: int
@@ -152,7 +152,7 @@ def _channels(x, features, dtype, spectral=False):
 
 
 def _stages(model):
-    """Base grid, channels a stage and blocks a stage, base first."""
+    """Base grid, channels per stage and blocks per stage, base first."""
     base, doublings = base_size(model.shape)
     if model.patch not in [2**i for i in range(doublings + 1)]:
         raise UserError(

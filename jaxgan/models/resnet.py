@@ -52,7 +52,7 @@ class Generator(nn.Module):
       classes: 0, or the number of classes (length of label vectors); the blocks' batch norms take gain and bias from it.
       z_dim: length of z.
       width: channels at full size; the other grids have multiples of it (`multiples`).
-      channels: channels a grid, base first, in place of what width says.
+      channels: channels per grid, base first, instead of what width says.
       spectral: the convolutions and the first linear map are spectrally normalised (SAGAN).
       attention: heights of the grids that end in self-attention (SAGAN).
       inits: two initialisers, as `GLOROT`.
@@ -95,14 +95,14 @@ class Discriminator(nn.Module):
       shape, classes, attention, inits, dtype: as `Generator`.
       width: channels of the first block; the others have multiples of it, those of the generator (`multiples`) in
         reverse. Images of up to three doublings: four blocks of 2 width.
-      channels: channels a block in place of what width says.
-      downs: how many blocks halve the grid; None for one a doubling, 2 at most for images of up to three doublings.
+      channels: channels per block, instead of what width says.
+      downs: how many blocks halve the grid; None for one per doubling, 2 at most for images of up to three doublings.
       norm: 'spectral' (SNGAN), 'layer' (layer norm: WGAN-GP at 64) or 'none'. Batch norm would make the gradient
         penalty of an image depend on the others.
       pool: 'sum' (SNGAN) or 'mean' (WGAN-GP at 32) over the grid, after a ReLU; 'flatten': no ReLU, no pooling.
       stem: channels of a first 3x3 convolution; 0 for none, and then the first block starts without a ReLU.
       wide: a block's hidden grid has as many channels as its output, not as its input (SAGAN, BigGAN).
-      head: kind of `heads.Head`: what D says of the class.
+      head: kind of `heads.Head`: D's class output.
     """
 
     shape: tuple
@@ -121,7 +121,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] -> logits [B], or what `heads.Head` says; float32."""
+        """x [B, H, W, C] -> logits [B], or what `heads.Head` returns; float32."""
         check_input("x", x, self.shape)
         channels, downs = _down_plan(self)
         attention = attention_heights(self, [self.shape[0] // 2 ** min(i + 1, downs) for i in range(len(channels))])
@@ -266,7 +266,7 @@ def pooled(x, pool):
 
 
 def multiples(doublings):
-    """Channels a grid of a generator, base first, in units of the channels at full size; the papers' to 512x512."""
+    """Channels per grid of a generator, base first, in units of the channels at full size; the papers' to 512x512."""
     if doublings <= 3:
         return (4,) * (doublings + 1)
     if doublings <= 5:
@@ -275,7 +275,7 @@ def multiples(doublings):
 
 
 def check_channels(shape, channels, doublings):
-    """Raises UserError unless there is one number of channels a grid."""
+    """Raises UserError unless there is one number of channels per grid."""
     if len(channels) != doublings + 1:
         raise UserError(
             f"channels={tuple(channels)} has {len(channels)} entries; an image of {shape[0]}x{shape[1]} has "
@@ -324,7 +324,7 @@ def check_downs(shape, downs, blocks):
 
 
 def _down_plan(model):
-    """Channels a block and how many blocks halve the grid."""
+    """Channels per block and how many blocks halve the grid."""
     for name, value, known in (("norm", model.norm, NORMS), ("pool", model.pool, POOLS)):
         if value not in known:
             raise UserError(f"there is no {name} {value!r}; there are {', '.join(known)}{nearest(value, known)}")

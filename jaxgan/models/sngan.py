@@ -1,6 +1,6 @@
 """The plain convolutional pair of SNGAN, beside its residual pair in `resnet`: the "standard CNN" of the paper.
 
-Called as every pair: `(z or x, c, keys=, train=, axis=)`; nothing is drawn.
+Called like every network here: `(z or x, c, keys=, train=, axis=)`; nothing is drawn.
 Source: Miyato et al. 2018, table 3 (32x32, 48x48); batch norm and ReLU after the first linear map, which the table does
 not name, as in later codes. Conditional on labels (ours): conditional batch norm and a `heads.Head`, as in the residual
 pair.
@@ -62,7 +62,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] in [-1, 1] -> logits [B], or what `heads.Head` says; float32."""
+        """x [B, H, W, C] in [-1, 1] -> logits [B], or what `heads.Head` returns; float32."""
         check_input("x", x, self.shape)
         conv = partial(SpectralConv, kernel_init=small, dtype=self.dtype)
         leaky = partial(nn.leaky_relu, negative_slope=0.1)
