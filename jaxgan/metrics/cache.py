@@ -1,4 +1,4 @@
-"""Where weights that are downloaded or trained once are kept, and how a download gets there whole."""
+"""The cache of weights that are downloaded or trained once, and safe downloads into it."""
 
 import hashlib
 import os
@@ -33,7 +33,7 @@ def check(path: Path, sha256: str) -> str:
     """The digest of a weight file, which must begin with `sha256`.
 
     Raises:
-      UserError: there is no such file, or it is another.
+      UserError: there is no such file, or it is a different one.
     """
     try:
         found = digest(path)
@@ -54,7 +54,7 @@ def fetch(url: str, sha256: str, *, show: bool = True) -> Path:
     Returns:
       The path; the content is checked when it is downloaded, and by the caller when it is read.
     Raises:
-      UserError: it cannot be downloaded (says which file to put where), or what came is another file.
+      UserError: it cannot be downloaded (the message says which file to put where), or the download is a different file.
     """
     path = cache_directory() / url.rsplit("/", 1)[1]
     if path.exists():

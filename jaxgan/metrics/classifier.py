@@ -1,9 +1,9 @@
-"""A small classifier, trained in about a minute on the labelled set at hand: features for sets that Inception knows nothing of.
+"""A small classifier, trained in about a minute on the labelled data set: features for data that Inception was not trained for.
 
 Its penultimate layer has 64 numbers: a Frechet distance then needs hundreds of images, not tens of thousands, and 64 are
 several times the classes of the sets it is meant for (digits, MNIST, CIFAR-10). It has no normalisation, so an image's
 features do not depend on its batch. Larger images are averaged over whole blocks to at most 32 pixels: it sees no finer
-detail. A distance on these features compares models of one data set; it is not comparable with anybody's FID.
+detail. A distance on these features compares models of one data set; it is not comparable with any FID.
 """
 
 import json
@@ -38,7 +38,7 @@ HELD_OUT = 10_000  # at most, and at most a tenth of the set
 
 
 class Trained(NamedTuple):
-    """A classifier and how it came to be."""
+    """A trained classifier and facts about its training."""
 
     params: Any
     facts: dict[str, Any]  # data, fingerprint, version, seed, accuracy (on held_out images), seen, seconds
@@ -49,7 +49,7 @@ def trained(source: Source, *, seed: int = 0, show: bool = True) -> Trained:
 
     Args:
       source: with class labels. A tenth of it, drawn by the seed, is held out to measure the accuracy.
-      seed: of weights and order; one seed gives one classifier on one machine.
+      seed: of the weights and the order; the same seed gives the same classifier on the same machine.
       show: a progress bar.
     Returns:
       Trained.
@@ -80,7 +80,7 @@ def save(path: Path, classifier: Trained) -> None:
 
 
 def load(path: Path) -> Trained | None:
-    """What `save` wrote; None where it is missing or damaged, and has to be made anew."""
+    """What `save` wrote; None if it is missing or damaged and has to be retrained."""
     try:
         facts = json.loads(path.with_suffix(".json").read_bytes())
         params: dict[str, Any] = {}
@@ -136,7 +136,7 @@ def _step(params, state, images, labels, rate):
 
 
 def accuracy(params, source: Source, indices: np.ndarray) -> float:
-    """The share of these images of a source whose largest logit is their label's."""
+    """The fraction of these images whose largest logit is that of their label."""
     forward, right = jax.jit(network), 0
     for start in range(0, len(indices), 500):
         part = indices[start : start + 500]
@@ -146,7 +146,7 @@ def accuracy(params, source: Source, indices: np.ndarray) -> float:
 
 
 def initial(rng: np.random.RandomState, shape: tuple[int, int, int], classes: int) -> dict[str, Any]:
-    """Weights before training: normal, sqrt(2 / fan in) before an activation; what closes a residual block is zero."""
+    """Weights before training: normal, sqrt(2 / fan in) before an activation; the last layer of a residual block is zero."""
     narrow, wide = WIDTHS
     height, width = (n // _factor(shape) for n in shape[:2])
     flat = math.prod(-(-n // 2) // 4 for n in (height, width)) * wide

@@ -1,4 +1,4 @@
-"""What every metric asks of its features, and the shape of what it gives back: a number with its uncertainty."""
+"""What every metric requires of its features, and what it returns: a number with its uncertainty."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from jaxgan.errors import UserError
 
 
 class Estimate(NamedTuple):
-    """A number and its uncertainty (one standard deviation); each metric says what the uncertainty is over."""
+    """A number and its uncertainty (one standard deviation); each metric documents what the uncertainty is over."""
 
     value: float
     error: float
@@ -26,7 +26,7 @@ def rows(name: str, x, least: int, statistic: str) -> np.ndarray:
     Args:
       name: what the rows are, for the messages: "real features".
       x: [n, F], any type of real numbers; what is not float64 becomes float32.
-      least: the fewest rows that `statistic` makes sense of.
+      least: the minimum number of rows for `statistic`.
       statistic: its name, for the messages.
     Raises:
       UserError: fewer rows than `least`, or NaN or infinite values.
@@ -49,7 +49,7 @@ def rows(name: str, x, least: int, statistic: str) -> np.ndarray:
 
 
 def two_sets(real, fake, least: int, statistic: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both by `rows`; a ValueError unless they have as many features."""
+    """Both by `rows`; ValueError unless they have equally many features."""
     real, fake = rows("real features", real, least, statistic), rows("fake features", fake, least, statistic)
     if real.shape[1] != fake.shape[1]:
         raise ValueError(f"features: real {real.shape} and fake {fake.shape} differ in width; use one extractor for both")

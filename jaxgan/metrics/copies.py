@@ -1,4 +1,4 @@
-"""A test that refuses generated images that are too near to a training image, with a known rate of false refusals."""
+"""A test that rejects generated images that are too close to a training image, with a known false-rejection rate."""
 
 import math
 from collections.abc import Callable
@@ -12,30 +12,30 @@ from jaxgan.metrics import features, measure, neighbours
 from jaxgan.metrics.contract import Estimate, rows
 
 MOST = 5000
-"""Real images that the threshold is taken from."""
+"""Number of real images from which the threshold is computed."""
 
 
 class Copies(NamedTuple):
-    """What `copies` gives."""
+    """The result of `copies`."""
 
     accept: Callable[[np.ndarray], np.ndarray]
-    """uint8 [k, H, W, C] -> bool [k]; False for what is too near. As `filters.filtered` takes it."""
+    """uint8 [k, H, W, C] -> bool [k]; False for images that are too close. For `filters.filtered`."""
     distances: Callable[[np.ndarray], np.ndarray]
     """The same images -> float64 [k], to the nearest training image."""
     threshold: float
-    """Distances up to this are refused."""
+    """Images up to this distance are rejected."""
     share: Estimate
-    """Of fresh real images that are refused; its uncertainty is that of the real images looked at."""
+    """False-rejection rate on fresh real images; its uncertainty comes from the number of real images used."""
 
 
 def threshold(distances, share: float) -> tuple[float, Estimate]:
-    """The distance that a share of fresh real images does not exceed.
+    """The distance that the fraction `share` of fresh real images does not exceed.
 
     Args:
       distances: [m], of real images to the nearest *other* real image.
       share: in (0, 1).
     Returns:
-      The k-th smallest, k = floor(share (m + 1)), and the share of `distances` up to it: more than `share` where many are equal.
+      The k-th smallest, k = floor(share (m + 1)), and the share of `distances` up to it: more than `share` if many are equal.
     Raises:
       UserError: so few images that k is 0. ValueError: share out of range.
     Source: the quantile of conformal prediction (Vovk et al. 2005), over leave-one-out distances.
@@ -57,16 +57,16 @@ def threshold(distances, share: float) -> tuple[float, Estimate]:
 def copies(source: Source, extractor: features.Extractor, *, share: float = 0.01, mirror: bool = False, progress=None) -> Copies:
     """The test for a training set.
 
-    An image is refused where its nearest training image is as near as that of only `share` of real images among their
-    fellows. The distance itself, not its ratio to the distances around: of images that are in the set twice, which are what a
-    generator copies first, the ratio is always large.
+    An image is rejected if its nearest training image is as close as only a fraction `share` of real images are to their
+    nearest neighbours. The distance itself is used, not its ratio to distances nearby: for images that are in the set twice,
+    which a generator copies first, the ratio is always large.
 
     Args:
       source: the training images, at least 2.
-      extractor: of `metrics.features`: what "near" means. Pixels see copies with noise, blur and some change of contrast, and
-        no shifted ones.
-      share: of real images that may be refused.
-      mirror: look at an image's x-flip too.
+      extractor: of `metrics.features`: defines "close". Pixels detect copies with noise, blur and some change of contrast, but
+        not shifted ones.
+      share: fraction of real images that may be rejected.
+      mirror: also test an image's x-flip.
       progress: (real images done, in all) -> None.
     Raises:
       UserError: too few images; an extractor that does not take them.

@@ -22,11 +22,11 @@ def weights(state):
 
     Args:
       state: {"cls_token", "pos_embed" [1, 1 + M M, D], "patch_embed.proj.weight", "blocks.0.norm1.weight", ...}; a block
-        may be named in two numbers, as training checkpoints do.
+        may be named by two numbers, as training checkpoints do.
     Returns:
       A tree of float32 arrays.
     Raises:
-      UserError: it is not a DINOv2 of these sizes.
+      UserError: not a DINOv2 of one of these sizes.
     """
     state = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", name): a for name, a in state.items()}
     get = lambda name: np.asarray(state[name], np.float32)
@@ -56,7 +56,7 @@ def weights(state):
 def resized(table, side: int):
     """A position table [M M, D] for side x side patches, by torch's bicubic (a = -0.75) with the official code's scale.
 
-    Position i of the new grid looks at (i + 0.5) M / (side + 0.1) - 0.5; beyond the edge lies the edge.
+    Position i of the new grid samples (i + 0.5) M / (side + 0.1) - 0.5; the edge is replicated.
 
     Returns:
       float64 [side side, D].

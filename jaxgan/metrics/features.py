@@ -1,7 +1,6 @@
 """Feature extractors: pure functions from uint8 images to feature vectors, each with a name and a hash.
 
-A distance means something only together with the extractor that it was taken with: print its `name`, and key what is
-cached by its `hash`.
+A distance is meaningful only together with its extractor: report its `name`, and key caches by its `hash`.
 """
 
 import hashlib
@@ -27,7 +26,7 @@ RANDOM_WIDTHS = (32, 64, 96, 128)  # channels of random_conv's stages; its featu
 
 
 class Output(NamedTuple):
-    """What one forward gives."""
+    """The output of one forward pass."""
 
     features: jax.Array  # float32 [B, F]
     logits: jax.Array | None  # float32 [B, K] class logits, for the inception score; None where there are no classes
@@ -60,7 +59,7 @@ def _run(forward, channels, params, images):
 
 
 def to_channels(images, channels: int):
-    """Images with the channels that an extractor takes: grey is repeated, the rest must agree.
+    """Images with the channels that an extractor takes: grey is repeated, otherwise they must match.
 
     Args:
       images: uint8 [B, H, W, C].
@@ -78,7 +77,7 @@ def to_channels(images, channels: int):
 
 
 def notes(extractor: Extractor, shape: tuple[int, int, int]) -> tuple[str, ...]:
-    """What should be said when images of this shape are measured with this extractor, a line each.
+    """Notes to show when images of this shape are measured with this extractor, one line each.
 
     Args:
       shape: (H, W, C).
@@ -109,12 +108,12 @@ def inception(weights: str | Path | None = None, *, way: str = "tf1", show: bool
     """The FID Inception-v3: 2048 pool features, 1008 logits (without bias, as the inception score takes them).
 
     Args:
-      weights: path of pt_inception-2015-12-05-6726825d.pth; None looks into the cache and downloads it there once.
+      weights: path of pt_inception-2015-12-05-6726825d.pth; None uses the cached file, downloaded once.
       way: how images are resized and scaled, see `inception.prepare`: "tf1" (also NVIDIA's and torch-fidelity's),
-        "pytorch-fid", "clean-fid". Numbers of different ways do not compare.
+        "pytorch-fid", "clean-fid". Numbers of different ways are not comparable.
       show: a progress bar while downloading.
     Raises:
-      UserError: the file is not there and cannot be fetched; it is another file; an unknown way.
+      UserError: the file is missing and cannot be downloaded; it is a different file; an unknown way.
     """
     if way not in inception_v3.WAYS:
         raise UserError(f"inception: way is {way!r}; give one of {', '.join(inception_v3.WAYS)}")
@@ -125,13 +124,13 @@ def inception(weights: str | Path | None = None, *, way: str = "tf1", show: bool
 
 
 def inception_of(state: dict[str, np.ndarray], *, way: str = "tf1") -> Extractor:
-    """The same of a state dict that is at hand, whatever its numbers.
+    """The same from a given state dict, whatever its values.
 
     Args:
       state: {PyTorch's name: array}, see `inception.weights`.
       way: see `inception`.
     Raises:
-      UserError: not that network's arrays.
+      UserError: not the arrays of that network.
     """
     params = inception_v3.weights(state)
     version = 2 if way == "clean-fid" else 1  # of what the network is fed: another one has other features
@@ -168,10 +167,10 @@ def _classifier(params, images):
 
 
 def stacked(source: Source, *, seed: int = 0, show: bool = True) -> Extractor:
-    """For StackedMNIST: the classifier of the grey set on every colour plane.
+    """For StackedMNIST: the classifier of the grey set applied to every colour plane.
 
-    Features: those of the planes one after another. Logits: log p of every combination of the planes' classes, the first
-    plane's the slowest (three digits: their number), so their argmax is what `modes.modes` counts.
+    Features: those of the planes, concatenated. Logits: log p of every combination of the planes' classes, the first plane
+    varying slowest (three digits: their number), so `modes.modes` counts their argmax.
 
     Args:
       source: a stacked set, with its grey set in `planes`.
@@ -201,13 +200,13 @@ def _stacked(params, images):
 def random_conv(*, seed: int = 0) -> Extractor:
     """Features of a convolutional network with random weights: no data, no download, any images.
 
-    Four 3x3 convolutions, the first at full size, each further one at half of it, leaky ReLU 0.2 after each; of every
-    stage the mean and the maximum over the image. They see colour, contrast and texture at four scales, and know no
-    objects: a distance on them orders blur, noise and missing modes, and compares with no published number.
+    Four 3x3 convolutions, the first at full resolution, each further one at half the previous, leaky ReLU 0.2 after each;
+    from every stage the mean and maximum over the image. They capture colour, contrast and texture at four scales, but no
+    objects: a distance on them orders blur, noise and missing modes, and is not comparable with any published number.
 
     Args:
       seed: of the weights, which are the same on every machine (NumPy's RandomState).
-    Source: Naeem et al. 2020 and others use random networks where ImageNet's do not fit; this network is our own.
+    Source: Naeem et al. 2020 and others use random networks where ImageNet's are unsuitable; this network is our own.
     """
     rng, params, cin = np.random.RandomState(seed), [], 3
     for cout in RANDOM_WIDTHS:
@@ -235,7 +234,7 @@ def pixels(shape: tuple[int, int, int], *, side: int = 16) -> Extractor:
 
     Args:
       shape: (H, W, C) of the images.
-      side: pixels; rows and columns that fill no block are left out.
+      side: pixels; rows and columns that do not fill a block are dropped.
     """
     h, w, c = shape
     k = -(-max(h, w) // side)
@@ -255,14 +254,14 @@ def _pixels(shape, k, params, images):
 
 
 def dinov2(weights: str | Path) -> Extractor:
-    """DINOv2's class token: of ViT-L/14 (1024 numbers) as FD-DINOv2 takes it; the other sizes work too.
+    """DINOv2's class token: of ViT-L/14 (1024 features), as in FD-DINOv2; the other sizes work too.
 
     Images are resized to 224x224 by Pillow's bicubic on uint8 and normalised by ImageNet's mean and deviation.
 
     Args:
       weights: the official file (dinov2_vitl14_pretrain.pth), or a safetensors file with the official names.
     Raises:
-      UserError: not there, damaged, or other weights.
+      UserError: missing, damaged, or different weights.
     """
     params = vit.weights(tensors.flat(tensors.read(weights)))
     hash = fingerprint("dinov2 224 1", params)

@@ -1,4 +1,4 @@
-"""The Frechet distance between two sets of features seen as Gaussians (with Inception features: the FID), in float64."""
+"""The Frechet distance between two sets of features modelled as Gaussians (with Inception features: the FID), in float64."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -31,10 +31,10 @@ def start_moments(features: int) -> Moments:
 
 
 def add(moments: Moments, features) -> Moments:
-    """Moments with more rows counted in.
+    """Moments updated with more rows.
 
-    The rows are centred before they are squared, so that features far from zero lose no digits. The cost for each call
-    is a few passes over an [F, F] array: with 2048 features give a thousand rows at a time, not ten.
+    The rows are centred before they are squared, so that features far from zero lose no precision. Each call costs a few
+    passes over an [F, F] array: with 2048 features, add a thousand rows at a time, not ten.
 
     Args:
       moments: those of the rows so far.
@@ -92,8 +92,8 @@ def frechet_distance(mean1, cov1, mean2, cov2) -> float:
     """Squared Frechet (2-Wasserstein) distance of two Gaussians: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2).
 
     The last trace is the sum of the square roots of the eigenvalues of the symmetric R^T C2 R with C1 = R R^T, where R
-    leaves out the null space of C1. So nothing is ever complex and no offset is added to singular covariances. Its
-    error is about 1e-8 of the trace where it is largest: C2 singular, C1 not; then give C2 first.
+    leaves out the null space of C1. So nothing becomes complex and no offset is added to singular covariances. The
+    error is at most about 1e-8 of the trace, if C2 is singular and C1 is not; then pass C2 first.
 
     Args:
       mean1, mean2: [F]. cov1, cov2: [F, F], symmetric, not negative.
@@ -122,7 +122,7 @@ def jackknife(real: Moments, blocks: Sequence[Moments], *, ddof: int = 1) -> Jac
     """The Frechet distance of the union of `blocks` of generated images, with its standard error.
 
     Each of the K blocks is left out once: error^2 = (K-1)/K sum_k (d_k - mean d)^2, corrected = K d - (K-1) mean d. It
-    speaks of another draw of generated images against the same real ones. It costs K further eigenvalue problems (about
+    measures the spread over draws of generated images against the same real ones. It costs K further eigenvalue problems (about
     two seconds each for 2048 features), and is meant for blocks that together hold many more images than features.
 
     Args:
@@ -151,7 +151,7 @@ def jackknife(real: Moments, blocks: Sequence[Moments], *, ddof: int = 1) -> Jac
 
 
 def warning(n: int, features: int) -> str | None:
-    """One line to show beside a distance of `n` images with `features` features, or None when there are enough."""
+    """One line to show with a distance of `n` images and `features` features, or None if there are enough images."""
     if n > features:
         return None
     return (

@@ -1,4 +1,4 @@
-"""The FID Inception-v3: TensorFlow's graph of 2015-12-05 as the PyTorch conversion has it, in pure functions."""
+"""The FID Inception-v3: TensorFlow's graph of 2015-12-05 as converted to PyTorch, in pure functions."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def weights(state):
     Returns:
       {"Conv2d_1a_3x3": {"kernel": float32 [kh, kw, cin, cout], "bias": float32 [cout]}, ..., "fc": {"kernel": [2048, K]}}.
     Raises:
-      UserError: it is not that network's.
+      UserError: not the arrays of that network.
     """
     params = {}
     try:
@@ -44,12 +44,12 @@ def weights(state):
 
 
 def prepare(images, way="tf1"):
-    """What the network is fed.
+    """The network's input.
 
     Args:
       images: uint8 [B, H, W, 3].
       way: "tf1": TensorFlow 1's bilinear and (x - 128) / 128, as the original graph, torch-fidelity and NVIDIA's file.
-        "pytorch-fid": half-pixel bilinear and 2 x / 255 - 1. "clean-fid": Pillow's bicubic, cut to
+        "pytorch-fid": half-pixel bilinear and 2 x / 255 - 1. "clean-fid": Pillow's bicubic, clipped to
         0..255, and (x - 128) / 128.
     Returns:
       float32 [B, 299, 299, 3], about [-1, 1].
@@ -69,8 +69,8 @@ def network(params, x):
       x: float32 [B, 299, 299, 3], from `prepare`.
     Returns:
       (features [B, 2048], logits [B, 1008] without the bias, as the inception score takes them).
-    Source: Szegedy et al. 2016; Heusel et al. 2017. Unlike the paper's network the averages of 3x3 leave out the border,
-      and the last block takes a maximum in place of the average.
+    Source: Szegedy et al. 2016; Heusel et al. 2017. Unlike in the paper's network, the 3x3 averages exclude the border, and
+      the last block takes a maximum instead of the average.
     """
     conv = lambda x, name, *strided: _conv(x, params[name], *strided)
     x = conv(x, "Conv2d_1a_3x3", 2, "VALID")
@@ -95,7 +95,7 @@ def network(params, x):
 
 
 def _block(params, x, name, *branches, pool):
-    """Branches side by side, then the pooled one; a tuple in a branch is two convolutions of the same input."""
+    """Parallel branches, then the pooled one; a tuple in a branch is two convolutions of the same input."""
     outputs = []
     for branch in branches:
         y = x

@@ -1,4 +1,4 @@
-"""The Inception score: how sure and how varied a classifier finds the generated images."""
+"""The Inception score: how confident and how varied a classifier's predictions on the generated images are."""
 
 import numpy as np
 
@@ -12,13 +12,13 @@ def inception_score(logits, *, splits: int = 10, seed: int | None = 2020, probab
       logits: [n, K] class logits of the generated images; for the published score the 1008 of the 2015 Inception
         network without its bias. Or, with `probabilities=True`, p(y | x_i), rows that sum to 1.
       splits: parts of nearly equal size. A part of s images cannot score above min(K, s).
-      seed: of the shuffle before the cut, which is torch-fidelity's (a numpy RandomState; its default seed is 2020). None
+      seed: of the shuffle before splitting, which is torch-fidelity's (a numpy RandomState; its default seed is 2020). None
         keeps the order, as the original code does; then images sorted by class score far too low.
     Returns:
-      (mean, standard deviation) over the parts, as papers print it; 1 where all images get one distribution, K where they
-      are sure and evenly spread.
+      (mean, standard deviation) over the parts, as papers print it; 1 if all images get the same distribution, K if predictions
+      are confident and evenly spread.
     Raises:
-      UserError: fewer than 2 images a split, NaN. ValueError: probabilities that are none, fewer than 1 split.
+      UserError: fewer than 2 images per split, NaN. ValueError: invalid probabilities, fewer than 1 split.
     Source: Salimans et al. 2016, section 4 (10 parts of 5000 images); in float64.
     """
     if splits < 1:

@@ -10,10 +10,10 @@ def kid(real, fake, *, subsets: int = 100, size: int = 1000, seed: int = 2020) -
 
     Args:
       real, fake: features [n, F] and [m, F]; n, m >= size.
-      subsets: how many pairs of subsets; `size`: images in each, drawn without repetition.
+      subsets: number of pairs of subsets; `size`: images in each, drawn without replacement.
       seed: of the draws, which are those of torch-fidelity (a numpy RandomState, fake first): equal seeds, equal numbers.
     Returns:
-      (mean, standard deviation over subsets): what papers print after the +-. The subsets overlap, so it is *not* the
+      (mean, standard deviation over subsets): what papers report after the +-. The subsets overlap, so it is *not* the
       error of the mean; for that see `mmd2`. The expectation for equal distributions is 0, and values below 0 occur.
     Raises:
       UserError: fewer than `size` images, NaN features. ValueError: widths differ; `subsets` or `size` too small.
@@ -43,7 +43,7 @@ def mmd2(real, fake, *, block: int = 2048) -> Estimate:
       block: rows at a time; the memory is about 8 block (block + 2 F) bytes.
     Returns:
       (value, standard error) over draws of both sets, to first order: 4 (var_i h(x_i) / n + var_j h(y_j) / m), with
-      h(x) = E k(x, x') - E k(x, y). Where the distributions are equal the value is of a higher order than this error.
+      h(x) = E k(x, x') - E k(x, y). If the distributions are equal, the value is of a higher order than this error.
       It costs 3 n^2 F multiplications: 10k images of 2048 features are 0.6e12, as much as the 100 subsets of `kid`.
     Raises:
       UserError: fewer than 2 images, NaN features. ValueError: widths differ.

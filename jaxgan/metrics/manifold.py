@@ -11,7 +11,7 @@ from jaxgan.metrics.contract import Estimate, mean_estimate, rows, two_sets
 
 
 class Manifold(NamedTuple):
-    """What `manifold` finds."""
+    """The result of `manifold`."""
 
     precision: Estimate
     recall: Estimate
@@ -48,19 +48,19 @@ def manifold(
 ) -> Manifold:
     """Precision, recall, density and coverage, in one pass over all pairs.
 
-    Every image owns the ball that reaches to its k-th nearest neighbour in its own set.
+    Every image has a ball that reaches to its k-th nearest neighbour in its own set.
       precision: share of fakes inside any real ball.      recall: share of reals inside any fake ball.
       density: mean number of real balls a fake is in, / k. coverage: share of real balls that hold a fake.
 
     Args:
-      real, fake: features [n, F] and [m, F], more than max(ks) of each. The values move with n and m: the balls of more
+      real, fake: features [n, F] and [m, F], more than max(ks) of each. The values depend on n and m: the balls of more
         images are smaller, so recall falls as m grows beyond n where the fakes vary less than the reals, while coverage
-        grows. Compare at equal numbers. Published: 50,000 of each (pr50k3), or 10,000.
+        grows. Compare at equal n and m. Published: 50,000 of each (pr50k3), or 10,000.
       ks: k of precision and recall, k of density and coverage: 3 and 5 as published.
-      strict: must the distance be below the radius, or may it equal it: for precision and recall (published: may equal),
-        for density and coverage (published: below). It matters only for copies. clovaai's `prdc` is strict for all four.
-      real_radii: `radii(real, ks)`, where known.
-      block: rows at a time; memory beside the features is one float32 copy of them and about 5 block^2 times 4 bytes.
+      strict: whether the distance must be strictly below the radius: for precision and recall (published: no), for density
+        and coverage (published: yes). It matters only for copies. clovaai's `prdc` is strict for all four.
+      real_radii: `radii(real, ks)`, if already computed.
+      block: rows at a time; memory besides the features is one float32 copy of them and about 5 block^2 times 4 bytes.
     Returns:
       `Manifold` of (value, standard error of the mean over fakes, or over reals for recall and coverage). The error takes
       the balls as given; over draws of both sets it is up to about twice as large.

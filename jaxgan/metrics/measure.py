@@ -1,4 +1,4 @@
-"""One pass over generated images, all metrics: features once for each extractor, real statistics kept for the next time."""
+"""All metrics in one pass over generated images: features once per extractor, cached statistics of the real images."""
 
 import contextlib
 import zipfile
@@ -21,16 +21,16 @@ BLOCKS = 10  # parts of the generated images, for the jackknife
 
 
 class Result(NamedTuple):
-    """What one protocol found."""
+    """The result of one protocol."""
 
     name: str
-    """Of the protocol."""
+    """Name of the protocol."""
     values: dict[str, Estimate]
     """One number, or several (precision, recall, ...), each with its uncertainty (NaN where none is known)."""
     fakes: int
     reals: int
     notes: tuple[str, ...] = ()
-    """What should be read with it."""
+    """Notes to read with it."""
     pictures: np.ndarray | None = None
     """Rows of images [n, 1 + k, H, W, C]: a generated one and its nearest training images."""
 
@@ -40,7 +40,7 @@ def extractor(kind: str, source: Source, weights: dict[str, str] | None = None, 
 
     Args:
       kind: inception, inception-pytorch-fid, inception-clean-fid, dinov2, classifier, stacked, random or pixels.
-      source: what the classifier learns from.
+      source: the data set that the classifier is trained on.
       weights: {'inception' or 'dinov2': path of a weight file}.
       show: progress bars.
     Raises:
@@ -75,7 +75,7 @@ def _forward(forward, channels, params, images):
 
 
 def extract(which: features.Extractor, images: np.ndarray) -> Rows:
-    """Features of images uint8 [n, H, W, C], on all devices of this process. ValueError where they are no such images."""
+    """Features of images uint8 [n, H, W, C], on all devices of this process. ValueError for anything else."""
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
         raise ValueError(f"features: images are {images.dtype} {images.shape}; give uint8 [n, H, W, C], at least one")
@@ -106,7 +106,7 @@ def _joined(rows: list[Rows]) -> Rows:
 
 
 def _pieces(source: Source, n: int, mirror: bool, piece: int) -> Iterator[np.ndarray]:
-    """The real images: all, or the first n of a shuffle that is always the same; and their x-flips."""
+    """The real images: all, or the first n of a fixed shuffle; and their x-flips."""
     order = np.arange(source.n) if n >= source.n or not n else np.random.RandomState(0).permutation(source.n)[:n]
     for i in range(0, len(order), piece):
         x = source.read(order[i : i + piece])
@@ -116,7 +116,7 @@ def _pieces(source: Source, n: int, mirror: bool, piece: int) -> Iterator[np.nda
 
 
 def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, rows: bool, progress=None) -> Any:
-    """Real statistics: moments, or the feature rows; from the cache where they were taken before.
+    """Statistics of the real images: moments, or the feature rows; from the cache if computed before.
 
     Args:
       n: images, 0 for all. mirror: and their x-flips.
@@ -176,16 +176,16 @@ METRICS: dict[str, Callable[..., dict[str, Estimate]]] = {
     "swd": lambda p, e, s, fake, say: {"": sliced.sliced(_rows_of(p, e, s, say), fake.features, **p.options)},
     "modes": _modes,
 }
-"""(protocol, extractor, source, features of the fakes, progress) -> the numbers by name, '' where there is one."""
+"""(protocol, extractor, source, features of the fakes, progress) -> the numbers by name, '' if there is only one."""
 
 
 QUALITY = {"fid": ("", 1), "kid": ("", 1), "swd": ("", 1), "modes": ("kl", 1), "is": ("", -1), "manifold": ("coverage", -1)}
-"""metric -> which of its numbers says how good a generator is, and 1 where lower is better, -1 where higher is. Authenticity is
-not there: noise has all of it. Nor are precision and recall: one good image has all of the first."""
+"""metric -> which of its numbers measures quality, and 1 if lower is better, -1 if higher is. Authenticity is not listed:
+pure noise is perfectly authentic. Nor are precision and recall: a single good image has perfect precision."""
 
 
 def score(results: list[Result], protocols: dict[str, Protocol]) -> float | None:
-    """How good a generator is by the first of its results that says so, lower is better; None where none does."""
+    """A generator's quality by the first of its results that measures it, lower is better; None if none does."""
     for r in results:
         if protocols[r.name].metric in QUALITY:
             name, sign = QUALITY[protocols[r.name].metric]
@@ -194,7 +194,7 @@ def score(results: list[Result], protocols: dict[str, Protocol]) -> float | None
 
 
 class Meter(NamedTuple):
-    """Protocols made ready for one data set: extractors are built once, and used at every snapshot of a run."""
+    """Protocols prepared for one data set: extractors are built once and used at every snapshot of a run."""
 
     protocols: dict[str, Protocol]
     extractors: dict[str, features.Extractor]
@@ -202,7 +202,7 @@ class Meter(NamedTuple):
 
     @property
     def fakes(self) -> int:
-        """Generated images that the largest protocol takes."""
+        """Number of generated images that the largest protocol needs."""
         return max(p.fakes for p in self.protocols.values())
 
 
@@ -229,12 +229,12 @@ def ready(names, source: Source, *, weights: dict[str, str] | None = None, show:
 def measure(
     meter: Meter, batches: Iterable[np.ndarray], *, limit: int = 0, progress=lambda what, done, total: None
 ) -> list[Result]:
-    """All numbers of one pass over generated images.
+    """Compute all metrics in one pass over generated images.
 
     Args:
       meter: from `ready`.
-      batches: yields uint8 [k, H, W, C]; taken until there are enough.
-      limit: take this many at most, where a protocol asks for more (a folder's size); 0 for no limit.
+      batches: yields uint8 [k, H, W, C]; consumed until there are enough.
+      limit: use at most this many images if a protocol asks for more (such as a folder's size); 0 for no limit.
       progress: (what, done, total) -> None.
     Raises:
       UserError: too few images, NaN features.

@@ -1,4 +1,4 @@
-"""Does the generator copy its training images? Numbers from nearest neighbours, and the rows for a picture of them."""
+"""Does the generator copy its training images? Nearest-neighbour metrics, and the rows for a picture of them."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from jaxgan.metrics.contract import Estimate, mean_estimate, rows
 
 
 class Authenticity(NamedTuple):
-    """What `authenticity` finds."""
+    """The result of `authenticity`."""
 
     share: Estimate  # of generated images that are not too close to a training image
     ratios: np.ndarray  # [n] float64; below 1: closer to its training image than that image's nearest fellow; 0: a copy
@@ -20,7 +20,7 @@ class Authenticity(NamedTuple):
 
 
 class Copying(NamedTuple):
-    """What `data_copying` finds."""
+    """The result of `data_copying`."""
 
     score: float  # C_T: far below 0, copies; near 0, like fresh real images; far above 0, further away than those
     p_value: float  # of a score as low as this, were the generated images fresh real ones
@@ -29,16 +29,16 @@ class Copying(NamedTuple):
 
 
 def authenticity(train, fake, *, k: int = 1) -> Authenticity:
-    """Share of generated images further from their nearest training image than that image is from the other ones.
+    """Fraction of generated images further from their nearest training image than that image is from the other ones.
 
     ratio_j = |fake_j - t| / |t - t'|, t nearest to fake_j in the training set, t' nearest to t there; share = mean(ratio > 1).
 
     Args:
       train: features [N, F] of *all* training images, N >= 2. fake: [n, F].
-      k: neighbours to return, for the picture; the number needs one.
+      k: neighbours to return, for the picture; the metric itself needs one.
     Returns:
-      `Authenticity`; share with its standard error over fakes. Fresh real images do not score 1 but from 0.4 (few
-      dimensions) to 0.8 (many): compare with the share of held-out images, given in place of `fake`.
+      `Authenticity`; share with its standard error over fakes. Fresh real images do not score 1 but 0.4 (few
+      dimensions) to 0.8 (many): compare with the share of held-out images, passed as `fake`.
     Raises:
       UserError: too few images, NaN features. ValueError: widths differ.
     Source: Alaa et al. 2022 (authenticity), as counted by dgm-eval. A copy of an image that is in the training
@@ -68,7 +68,7 @@ def data_copying(train, held_out, fake, *, cells: int = 3, least: int = 20, seed
       least: generated images that a cell needs.
       seed: of the first cluster centres.
     Returns:
-      `Copying`. p_value = Phi(C_T / sqrt(sum_c w_c^2)); C_T below -3 is the paper's mark of copying.
+      `Copying`. p_value = Phi(C_T / sqrt(sum_c w_c^2)); C_T below -3 is the paper's criterion for copying.
     Raises:
       UserError: fewer than `least` images somewhere, or in every cell; NaN features. ValueError: widths differ.
     Source: Meehan, Chaudhuri and Dasgupta 2020 (C_T). Deviations: no continuity correction (their code has 1/2);
@@ -101,7 +101,7 @@ def mann_whitney(x, y) -> float:
     """z-score of U = #{x_i > y_j} + #{x_i = y_j} / 2, with the variance corrected for ties; below 0 where x tends to be smaller.
 
     Args:
-      x, y: [m] and [n] numbers. Returns 0 where all are equal.
+      x, y: [m] and [n] numbers. Returns 0 if all are equal.
     Source: Mann and Whitney 1947; ties: Lehmann 1975, section 1.4.
     """
     m, n = len(x), len(y)

@@ -8,7 +8,7 @@ from jaxgan.errors import UserError
 
 
 class Modes(NamedTuple):
-    """What `modes` finds, and what as many perfect draws would give on average."""
+    """The result of `modes`, and what equally many perfect samples would give on average."""
 
     count: int  # classes that at least one image falls in
     kl: float  # KL(generated || reference), in nats
@@ -23,11 +23,11 @@ def modes(ids, classes: int = 1000, *, reference=None) -> Modes:
     Args:
       ids: int [n], the predicted class of each generated image, in [0, classes). For StackedMNIST
         (`features.stacked`) the papers use n = 26,000 and 1000 classes.
-      reference: [classes] counts or probabilities of the real data (VEEGAN compares with those); None: all equal.
+      reference: [classes] counts or probabilities of the real data (used by VEEGAN); None: uniform.
     Returns:
-      `Modes`. kl is infinite where a class is generated that the reference lacks.
+      `Modes`. kl is infinite if a class is generated that the reference lacks.
     Raises:
-      UserError: fewer images than classes. ValueError: ids or reference of another kind.
+      UserError: fewer images than classes. ValueError: invalid ids or reference.
     Source: Metz et al. 2017 (Unrolled GAN); Srivastava et al. 2017 (VEEGAN); Lin et al. 2018 (PacGAN): KL of
       the *generated* to the real distribution, by counts of argmax labels. The perfect values are ours: sum_i 1 - (1-p_i)^n
       exactly, and (support - 1) / (2 n), the first term in 1/n (0.7 % too small for n = 26,000 and 1000 classes).

@@ -1,9 +1,9 @@
-"""Exact distances between many feature rows, in blocks: float32 products on the device, float64 where it decides.
+"""Exact distances between many feature rows, in blocks: float32 products on the device, float64 where it matters.
 
-All pairs go through |a|^2 + |b|^2 - 2 ab of centred float32 rows, which is fast, and wrong by at most a known bound.
-The few pairs that the bound leaves open are measured again from their differences in float64 on the host. So the answer
-does not depend on device or block size, equal images are at distance 0, and ties are ties. The memory for N rows is
-the features twice and a few blocks, never N x N.
+All pairs go through |a|^2 + |b|^2 - 2 ab of centred float32 rows, which is fast and has a known error bound. The few
+pairs that the bound leaves undecided are recomputed from their differences in float64 on the host. So the result does
+not depend on device or block size, equal images are at distance 0, and ties are exact. The memory for N rows is twice
+the features plus a few blocks, never N x N.
 """
 
 import functools
@@ -25,7 +25,7 @@ class Centred(NamedTuple):
 
 
 class Nearest(NamedTuple):
-    """The k nearest rows to each query, nearest first; of equals the first."""
+    """The k nearest rows to each query, nearest first; ties in order of index."""
 
     distances: np.ndarray  # [n, k] float64, Euclidean
     indices: np.ndarray  # [n, k] int64
@@ -36,8 +36,8 @@ def nearest(points, queries, k: int, *, skip=None, block: int = BLOCK) -> Neares
 
     Args:
       points: [N, F] float32 or float64, finite. queries: [n, F].
-      k: how many, at most N (N - 1 with `skip`).
-      skip: int [n], a row of `points` that a query may not find: itself, when queries are points.
+      k: number of neighbours, at most N (N - 1 with `skip`).
+      skip: int [n], a row of `points` to exclude for each query: itself, if queries are points.
       block: rows at a time.
     Returns:
       `Nearest`. Exact in float64, unless more than 8 points lie within the float32 rounding of the k-th distance (the
@@ -73,7 +73,7 @@ def part(x: Centred, start: int, block: int) -> Centred:
 def squared(a: Centred, b: Centred):
     """Squared distances [n, m], and the bound [n, m] on their error; to be called inside jit.
 
-    The norms come from outside: computed here, XLA on a CPU fuses them into the product and takes twice the time.
+    The norms are passed in: if computed here, XLA on a CPU fuses them into the product and takes twice the time.
     """
     norms = a.norms[:, None] + b.norms[None, :]
     bound = np.finfo(np.float32).eps * (8 + 2 * np.sqrt(a.rows.shape[1])) * norms
@@ -81,7 +81,7 @@ def squared(a: Centred, b: Centred):
 
 
 def measured(a, b, i, j) -> np.ndarray:
-    """Distances [P] float64 of the pairs (a[i], b[j]), from their differences: the same for a pair wherever it is met."""
+    """Distances [P] float64 of the pairs (a[i], b[j]), from their differences: the same for a pair in any block."""
     out = np.empty(len(i))
     step = max(1, 2**22 // a.shape[1])
     for p in range(0, len(i), step):

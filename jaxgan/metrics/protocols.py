@@ -1,4 +1,4 @@
-"""Named protocols: what a number is a number of. Two numbers compare only when all that stands here is the same."""
+"""Named protocols: how a number is measured. Two numbers are comparable only if everything here is the same."""
 
 from typing import NamedTuple
 
@@ -6,20 +6,20 @@ from jaxgan.errors import UserError, nearest
 
 
 class Protocol(NamedTuple):
-    """How one metric is taken."""
+    """How one metric is measured."""
 
     metric: str
     """fid, kid, is, manifold, swd, modes, authenticity: a key of `measure.METRICS`."""
     features: str
     """inception (-pytorch-fid, -clean-fid), classifier, stacked, random, pixels or dinov2: see `measure.extractor`."""
     fakes: int
-    """Generated images; 0 is as many as there are (a folder)."""
+    """Number of generated images; 0: as many as there are (a folder)."""
     reals: int
-    """Real images: the first so many of a fixed shuffle; 0 is all of the split."""
+    """Number of real images: the first of a fixed shuffle; 0: all of the split."""
     about: str
     """What it is, and whose published numbers it compares with."""
     mirror: bool = False
-    """The real images and their x-flips."""
+    """Use the real images and their x-flips."""
     options: dict = {}
     """Keyword arguments of the metric."""
 
@@ -29,26 +29,26 @@ def _stylegan(metric, fakes, about, **options):
 
 
 PROTOCOLS = {
-    "fid50k_full": _stylegan("fid", 50_000, "FID as StyleGAN2-ADA, StyleGAN3 and R3GAN print it, x-flips aside", ddof=0),
-    "fid50k_mirror": Protocol("fid", "inception", 50_000, 0, "the same where training mirrors the set", True, {"ddof": 0}),
+    "fid50k_full": _stylegan("fid", 50_000, "FID as in StyleGAN2-ADA, StyleGAN3 and R3GAN, x-flips aside", ddof=0),
+    "fid50k_mirror": Protocol("fid", "inception", 50_000, 0, "the same, if training mirrors the data", True, {"ddof": 0}),
     "fid10k": _stylegan("fid", 10_000, "FID of 10,000 images: for curves; larger than with 50,000", ddof=0),
     "fid_folder": _stylegan("fid", 0, "FID of as many images as there are, TF1 resize: torch-fidelity's"),
-    "fid_pytorch": Protocol("fid", "inception-pytorch-fid", 0, 0, "FID as pytorch-fid prints it"),
-    "fid_clean": Protocol("fid", "inception-clean-fid", 0, 0, "FID as clean-fid's mode 'clean' prints it"),
+    "fid_pytorch": Protocol("fid", "inception-pytorch-fid", 0, 0, "FID as in pytorch-fid"),
+    "fid_clean": Protocol("fid", "inception-clean-fid", 0, 0, "FID as in clean-fid's mode 'clean'"),
     "kid50k": _stylegan("kid", 50_000, "KID, 100 subsets of 1,000, +- over subsets"),
     "is50k": _stylegan("is", 50_000, "Inception score, 10 parts, +- over parts"),
     "pr50k3": Protocol("manifold", "inception", 50_000, 50_000, "precision, recall (k = 3), density, coverage (k = 5)"),
     "fd_dinov2": Protocol("fid", "dinov2", 50_000, 0, "Frechet distance of DINOv2 ViT-L/14 features (dgm-eval)"),
-    "fd10k": Protocol("fid", "classifier", 10_000, 0, "Frechet distance of the set's own classifier's features"),
+    "fd10k": Protocol("fid", "classifier", 10_000, 0, "Frechet distance of features of a classifier of the data set"),
     "mnist10k": Protocol("fid", "classifier", 10_000, 0, "fd10k; on MNIST, of 60,000 training images"),
-    "fd2k": Protocol("fid", "classifier", 2_000, 0, "fd10k of 2,000 images: for curves while training"),
+    "fd2k": Protocol("fid", "classifier", 2_000, 0, "fd10k of 2,000 images: for curves during training"),
     "kd10k": Protocol("kid", "classifier", 10_000, 0, "kernel distance of the classifier's features, +- over subsets"),
     "pr10k": Protocol("manifold", "classifier", 10_000, 10_000, "precision, recall (k = 3), density, coverage (k = 5)"),
     "cs10k": Protocol("is", "classifier", 10_000, 0, "the Inception score's formula on the classifier's classes"),
-    "modes10k": Protocol("modes", "classifier", 10_000, 0, "classes reached and KL to the set's, by the classifier"),
+    "modes10k": Protocol("modes", "classifier", 10_000, 0, "classes reached and KL to the data's, by the classifier"),
     "modes26k": Protocol("modes", "stacked", 26_000, 0, "StackedMNIST: modes of 1,000 and KL, as VEEGAN and PacGAN count"),
-    "auth10k": Protocol("authenticity", "classifier", 10_000, 0, "share not closer to a training image than its fellow is"),
-    "random10k": Protocol("fid", "random", 10_000, 0, "Frechet distance of random convolutional features, for any set"),
+    "auth10k": Protocol("authenticity", "classifier", 10_000, 0, "share not closer to a training image than its nearest one is"),
+    "random10k": Protocol("fid", "random", 10_000, 0, "Frechet distance of random convolutional features, for any data"),
     "swd10k": Protocol("swd", "pixels", 10_000, 10_000, "sliced Wasserstein distance of the pixels in 0..1, +- over directions"),
     "swd2k": Protocol("swd", "pixels", 2_000, 2_000, "sliced Wasserstein distance of the pixels in 0..1, of 2,000 images"),
 }
@@ -61,7 +61,7 @@ SHORT = {
 
 
 def named(names) -> dict[str, Protocol]:
-    """The protocols of these names, short ones spelled out.
+    """The protocols with these names; short names are expanded.
 
     Raises:
       UserError: an unknown name.

@@ -1,4 +1,4 @@
-"""Image resizing exactly as the metrics' reference implementations do it: the same word means three things.
+"""Image resizing exactly as in the metrics' reference implementations, which mean three different things by the same name.
 
 Every one takes [B, H, W, C] in 0..255 and returns float32 in 0..255. They are linear maps, built on the host in float64
 from the static sizes and applied to the rows and then to the columns in full float32.
@@ -12,7 +12,7 @@ from jax import lax
 
 
 def tf1_bilinear(images, size):
-    """TensorFlow 1's `resize_bilinear(align_corners=False)`: pixel i looks at i * in / out, no half-pixel centres.
+    """TensorFlow 1's `resize_bilinear(align_corners=False)`: pixel i samples i * in / out, no half-pixel centres.
 
     out[i] = x[lo] + (x[lo + 1] - x[lo]) * (i * scale - lo), lo = floor(i * scale), scale = in / out, all in float32;
     columns first, then rows. No antialiasing. This is what the FID reference numbers were made with.
@@ -62,17 +62,17 @@ def pil_bicubic(images, size):
 
 
 def pil_bicubic_uint8(images, size):
-    """Pillow's bicubic on uint8 images, as torchvision resizes PIL images: whole numbers after the columns and after the rows.
+    """Pillow's bicubic on uint8 images, as torchvision resizes PIL images: rounded after the columns and after the rows.
 
-    Pillow sums integers, we float32: about one value in 10^5 that lies near a half is rounded the other way. Pillow 13
-    takes the rows first where that is cheaper, which for images that are not square gives other numbers; older ones,
-    with which the published numbers were made, take the columns first, as here.
+    Pillow sums integers, we sum float32: about one value in 10^5, close to a half, is rounded differently. Pillow 13
+    processes the rows first if that is cheaper, which gives different numbers for images that are not square; older
+    versions, which the published numbers used, process the columns first, as here.
 
     Args:
       images: uint8 [B, H, W, C].
       size: (H', W').
     Returns:
-      float32 [B, H', W', C] of whole numbers in 0..255.
+      float32 [B, H', W', C], integers in 0..255.
     Source: Pillow's Resample.c.
     """
     bits = 2**22  # of fraction in Pillow's weights

@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance: a number for any images or features, with no network and no download."""
+"""Sliced Wasserstein distance: a metric for any images or features, without a network or a download."""
 
 import numpy as np
 
@@ -13,11 +13,11 @@ def sliced_wasserstein(real, fake, *, seed: int = 0, directions: int = 256, side
     Args:
       real, fake: uint8 [n, H, W, C], equally many of both.
       seed: of the directions.
-      directions: how many.
+      directions: number of directions.
       side: larger images are first averaged over whole blocks, to at most about this size.
     Returns:
-      In grey levels (0..255), computed in float64; 0 for equal sets. A constant added to every pixel counts about
-      0.8 times itself. It sees placement, contrast and missing modes, not sharpness; compare it within one set only.
+      In grey levels (0..255), computed in float64; 0 for equal sets. A constant added to every pixel adds about
+      0.8 times itself. It measures placement, contrast and missing modes, not sharpness; compare it within one data set only.
     Raises:
       ValueError: the sets are not uint8 images, or differ in shape; fewer than 1 direction.
     Source: Bonneel et al. 2015, section 3; Rabin et al. 2011.
@@ -41,10 +41,10 @@ def sliced(real, fake, *, seed: int = 0, directions: int = 256) -> Estimate:
 
     Args:
       real, fake: [n, F] and [m, F]. Pixels are features too, 0..255 as they are.
-      seed: of the directions; directions: how many, at least 2.
+      seed: of the directions; directions: their number, at least 2.
     Returns:
-      (value, standard error over the directions), in units of the features; the images are taken as given. Two draws of
-      one distribution do not score 0 but about 1.4 s (1/n + 1/m)^1/2, s the standard deviation of a projection: compare with two
+      (value, standard error over the directions), in units of the features; the images are taken as given. Two samples of one
+      distribution do not score 0 but about 1.4 s (1/n + 1/m)^1/2, s the standard deviation of a projection: compare with two
       halves of the real set, and at equal numbers.
     Raises:
       UserError: fewer than 2 images, NaN features. ValueError: widths differ, fewer than 2 directions.

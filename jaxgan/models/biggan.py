@@ -1,8 +1,8 @@
-"""SAGAN and BigGAN: the residual pairs of `resnet` with spectral norm in both players, self-attention and, in BigGAN, a
-latent that enters at every block.
+"""SAGAN and BigGAN: the residual networks of `resnet` with spectral norm in both, self-attention and, in BigGAN, a
+latent that enters every block.
 
-Called like every network here: `(z or x, c, keys=, train=, axis=)`. BigGAN-deep is in `biggan_deep`. Sampling with a smaller z is
-`truncated_normal`; batch statistics for sampling are `conditional_norm.standing_statistics`.
+Called like every network here: `(z or x, c, keys=, train=, axis=)`. BigGAN-deep is in `biggan_deep`. For truncated z see
+`truncated_normal`; for batch statistics for sampling `conditional_norm.standing_statistics`.
 
 Source: Zhang et al. 2019 (SAGAN); Brock et al. 2019 (BigGAN), appendix B. `PRESETS` has the papers' networks.
 """
@@ -28,7 +28,7 @@ PRESETS = {
     "biggan_128": ({}, {}),
     "biggan_256": ({"z_dim": 140}, {}),
 }
-"""name -> fields of the generator and of the discriminator; `sagan_128` is for the SAGAN pair. 32 and 64 are not in the
+"""name -> fields of the generator and of the discriminator; `sagan_128` is for the SAGAN networks. 32 and 64 are not in the
 papers but in the BigGAN authors' PyTorch code (32: with hierarchical z and orthogonal initial weights here; there without, and
 N(0, 0.02))."""
 
@@ -36,7 +36,7 @@ N(0, 0.02))."""
 class SAGANGenerator(resnet.Generator):
     """`resnet.Generator` with spectral norm and self-attention; the class enters the batch norms.
 
-    Fields: as there. attention: None for after the grid of 64 rows where there is one; the paper's best is 32.
+    Fields: as there. attention: None places it after the grid of 64 rows, if there is one; the paper's best is 32.
     """
 
     spectral: bool = True
@@ -53,18 +53,18 @@ class SAGANDiscriminator(resnet.Discriminator):
 
 
 class Generator(nn.Module):
-    """BigGAN's generator: z is cut into equal parts, one for the base grid and one for the batch norms of each block.
+    """BigGAN's generator: z is split into equal chunks, one for the base grid and one for the batch norms of each block.
 
-    Gain and bias of a block's batch norms are linear maps of [class embedding, part of z]; all blocks share one table of
-    class embeddings. All maps but that table are spectrally normalised.
+    Gain and bias of a block's batch norms are linear maps of [class embedding, chunk of z]; all blocks share one class
+    embedding. All weights except the embedding are spectrally normalised.
 
     Fields:
       shape: (H, W, C), H and W as `layers.base_size` accepts.
-      classes: 0, or the number of classes (length of label vectors). Without classes the parts of z stand alone.
-      z_dim: length of z, a multiple of the number of grids (the base and one a doubling). shared_dim: of a class embedding.
-      width: channels at full size; the other grids have multiples of it. channels: a grid, base first, instead.
+      classes: 0, or the number of classes (length of label vectors). Without classes only the chunks of z are used.
+      z_dim: length of z, a multiple of the number of grids (the base and one per doubling). shared_dim: of the class embedding.
+      width: channels at full resolution; the other grids have multiples of it. channels: a grid, base first, instead.
       attention: heights of the grids that end in self-attention; None for 64 where there is one.
-      dtype: of the arithmetic; the image is float32.
+      dtype: compute dtype; the image is float32.
     Source: Brock et al. 2019, section 3 and appendix B, figure 15, table 4.
     """
 
@@ -117,14 +117,14 @@ def linear_norm(v, axis):
 
 
 def truncated_normal(keys, size, threshold):
-    """The truncation trick of BigGAN: standard normal values, those beyond +-threshold drawn again until within.
+    """The truncation trick of BigGAN: standard normal values, resampled until they are within +-threshold.
 
     Args:
       keys: typed keys [B], one per image.
       size: length of z.
-      threshold: > 0; smaller is nearer to the typical image and less varied. The paper shows 2, 1, 0.5 and 0.04.
+      threshold: > 0; smaller values give more typical and less varied images. The paper shows 2, 1, 0.5 and 0.04.
     Returns:
-      z [B, size], float32. Row i follows from keys[i] alone. The network's batch statistics should be those of this z.
+      z [B, size], float32. Row i depends only on keys[i]. The network's batch statistics should be computed with this z.
     Raises:
       UserError: a threshold that is not positive.
     Source: Brock et al. 2019, section 3.1.

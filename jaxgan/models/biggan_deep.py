@@ -25,11 +25,11 @@ PRESETS = {"biggan_deep_128": ({}, {}), "biggan_deep_256": ({}, {}), "biggan_dee
 
 
 class Generator(nn.Module):
-    """z with the class embedding -> base grid -> blocks, which all see z whole -> image.
+    """z with the class embedding -> base grid -> blocks, all conditioned on the whole z -> image.
 
     Fields:
       shape, classes, shared_dim, channels, attention, dtype: as `biggan.Generator`; channels must not rise.
-      z_dim: length of z. width: channels at full size; the other grids have multiples of it (`biggan.multiples`).
+      z_dim: length of z. width: channels at full resolution; the other grids have multiples of it (`biggan.multiples`).
       depth: blocks per grid; the last of them doubles the grid and drops channels.
     """
 
@@ -72,7 +72,7 @@ class Discriminator(nn.Module):
     Fields:
       shape, classes, head, dtype: as `resnet.Discriminator`. attention: as `biggan.Generator`.
       width: channels after the first convolution; the other grids have the generator's multiples of it.
-      channels: of the first convolution and of every grid below, in place of what width says; they must not fall.
+      channels: of the first convolution and of every grid below, instead of what width says; they must not fall.
       downs: how many grids are halved; None for one per doubling, 2 at most for images of up to three doublings.
       depth: blocks per grid; the first of them halves the grid and adds channels.
     """

@@ -25,11 +25,11 @@ class TutorialGenerator(nn.Module):
 
     Dense 7*7*256, BN, leaky 0.3; transposed convolutions 5x5 to 128 (stride 1), 64 (stride 2), each with BN and leaky,
     and 1 (stride 2) with tanh; no biases. Deviation: the listing says Dense(256) and then reshapes to 7x7x256, which
-    Keras refuses; 7*7*256 is what the reshape needs and what the listing's source (TensorFlow's DCGAN tutorial) has.
+    Keras refuses; the reshape needs 7*7*256, which is also what the listing's source (TensorFlow's DCGAN tutorial) has.
     Conditional on labels (ours): a learned class embedding is concatenated to z.
 
     Fields:
-      shape: (28, 28, 1) and nothing else. classes: 0 or the number of classes. dtype: of the arithmetic.
+      shape: (28, 28, 1) and nothing else. classes: 0 or the number of classes. dtype: compute dtype.
     """
 
     shape: tuple = TUTORIAL_SHAPE
@@ -88,10 +88,10 @@ class TutorialDiscriminator(nn.Module):
 class Generator(nn.Module):
     """The generator of Radford et al.: a dense layer to a small grid, then stride-2 transposed convolutions and tanh.
 
-    The paper's rules: batch norm everywhere but on the output, ReLU, no hidden dense layers, weights N(0, 0.02), tanh;
+    The paper's guidelines: batch norm everywhere except on the output, ReLU, no hidden dense layers, weights N(0, 0.02), tanh;
     z is uniform in the paper and normal here, as in almost all later code. Kernels are 4x4 (the authors' Torch code;
-    the paper's figure shows 5x5, which the stride does not divide: that favours checkerboards). Conditional on labels
-    (ours): a learned class embedding is concatenated to z.
+    the paper's figure shows 5x5, which the stride does not divide, and which favours checkerboard artefacts). Conditional
+    on labels (ours): a learned class embedding is concatenated to z.
 
     Fields:
       shape: (H, W, C), H and W as `layers.base_size` accepts: 28, 32, 48, 64, 128, ... and non-square.
@@ -130,7 +130,7 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """The discriminator of Radford et al.: stride-2 convolutions down to the small grid, then one linear map.
 
-    Batch norm everywhere but on the input layer, leaky ReLU 0.2, weights N(0, 0.02), no pooling. In training the images
+    Batch norm everywhere except on the input layer, leaky ReLU 0.2, weights N(0, 0.02), no pooling. In training the images
     of a batch influence one another through batch norm: per-image gradient penalties need `norm=False`. Conditional on
     labels (ours): plus the inner product of the last features with a learned class embedding (Miyato & Koyama
     2018).
@@ -139,7 +139,7 @@ class Discriminator(nn.Module):
       shape, classes, max_width, kernel: as `Generator`.
       width: channels of the first grid (half the image's size), doubled at every grid below it.
       norm: batch norm or none. dropout: rate in [0, 1) after every activation (AC-GAN's discriminator: 0.5).
-      spectral: spectral normalisation of every map; with norm=False it is the SN-DCGAN of Miyato et al. 2018, nearly.
+      spectral: spectral normalisation of every layer; with norm=False this is nearly the SN-DCGAN of Miyato et al. 2018.
       head: of `heads.KINDS`.
     Source: Radford, Metz & Chintala 2016, section 3.
     """

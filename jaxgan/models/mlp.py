@@ -1,10 +1,10 @@
-"""The pair of the first GAN paper: a rectifier generator and a maxout discriminator with dropout, on flattened images.
+"""The networks of the first GAN paper: a ReLU generator and a maxout discriminator with dropout, on flattened images.
 
 Called like every network here: `(z or x, c, keys=, train=, axis=)`; keys (one typed key per image) are for the
 discriminator's dropout.
 Source: Goodfellow et al. 2014, section 5 (maxout: Goodfellow et al. 2013), with the sizes of the authors' MNIST
-configuration. Deviations: images are in [-1, 1] outside and in [0, 1] inside; the output's bias starts at the
-logit of one grey level, not of each pixel's mean over the data; no sigmoid at the end of the discriminator, whose losses
+configuration. Deviations: images are in [-1, 1] outside and in [0, 1] inside; the output bias is initialised at
+the logit of one grey level, not of each pixel's mean over the data; no sigmoid at the end of the discriminator, whose losses
 take logits.
 Conditional on labels (ours, after Mirza & Osindero 2014): a learned class embedding is concatenated to z, and the
 discriminator has a `heads.Head`.
@@ -22,15 +22,15 @@ from jaxgan.layers import Dropout, Embed, check_input
 
 
 class Generator(nn.Module):
-    """z [B, z_dim] -> image: hidden layers of rectifiers, then a sigmoid per pixel.
+    """z [B, z_dim] -> image: hidden ReLU layers, then a sigmoid per pixel.
 
     Fields:
       shape: (H, W, C), any.
       classes: 0, or the number of classes (length of label vectors). z_dim: length of z.
       widths: units of the hidden layers.
       spread: initial weights are uniform in [-spread, spread].
-      level: about the mean of the first images, in (0, 1) from black to white: that of the data.
-      dtype: of the arithmetic; the image is float32.
+      level: approximate mean of the initial images, in (0, 1) from black to white: use that of the data.
+      dtype: compute dtype; the image is float32.
     """
 
     shape: tuple
@@ -59,7 +59,7 @@ class Discriminator(nn.Module):
 
     Fields:
       shape, classes, dtype: as `Generator`.
-      widths: maxout units of the hidden layers. pieces: linear maps a unit, of which it says the largest.
+      widths: maxout units of the hidden layers. pieces: linear maps per unit, of which it outputs the largest.
       dropout_image, dropout: rates in [0, 1) on the image and on the hidden layers.
       head: kind of `heads.Head`: D's class output.
       spread: initial weights are uniform in [-spread, spread].

@@ -1,10 +1,11 @@
-"""pix2pix: a U-Net that makes the target image from a source image, and a PatchGAN that judges both together.
+"""pix2pix: a U-Net that generates the target image from a source image, and a PatchGAN that sees both together.
 
 The generator is called as `(source, c, keys=, train=, axis=)` and the discriminator as `(x, source, ...)`: a source image
-stands where other pairs have a latent and labels. Images are [B, H, W, C] float32 in [-1, 1], source and target of one H, W.
+takes the place of the other networks' latent and labels. Images are [B, H, W, C] float32 in [-1, 1], source and target
+with the same H, W.
 
-Source: Isola et al. 2017, section 3.2 and appendix 6.1, and the authors' PyTorch code for what has a bias: with a norm, the
-generator's last layer and the discriminator's first and last.
+Source: Isola et al. 2017, section 3.2 and appendix 6.1, and the authors' PyTorch code for the biases: with a norm, only the
+generator's last layer and the discriminator's first and last have one.
 """
 
 from functools import partial
@@ -29,11 +30,11 @@ class Generator(nn.Module):
       shape: (H, W, C) of the target. source_channels: of the source.
       width: channels of the first grid, doubled at every next one up to 8 times.
       depth: how often the grid is halved; None: until the shorter side is 1 (8 times for 256).
-      norm: 'instance': by an image's own statistics, which is the paper's batch norm at its batch size 1, learned gain and
-        bias included; 'batch': by those of the batch, and at inference by their moving averages; 'none'.
-      dropout: rate after the first `dropouts` doublings, but not after the last one: the only noise.
-      dtype: of the arithmetic; the image is float32.
-    Deviation: with 'batch' the paper takes the statistics of the test batch at inference too; there ours of an image do not
+      norm: 'instance': each image's own statistics, as the paper's batch norm at its batch size 1, including learned gain and
+        bias; 'batch': those of the batch, and at inference their moving averages; 'none'.
+      dropout: rate after the first `dropouts` doublings, except after the last doubling: the only noise.
+      dtype: compute dtype; the image is float32.
+    Deviation: with 'batch' the paper uses the statistics of the test batch at inference too; here an image's result does not
       depend on the others.
     """
 
@@ -80,13 +81,13 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """The PatchGAN: convolutions that say of every patch of the pair (source, target) whether the target is real.
+    """The PatchGAN: convolutions that judge for every patch of (source, target) whether the target is real.
 
     C64-C128-C256-C512 and a last 4x4 to one logit at layers = 3, where a patch is 70x70 pixels: `layers` convolutions 4x4
     halve the grid, two more keep it. layers = 0 is the PixelGAN: 1x1 convolutions to 64 and 128 channels and one logit.
 
     Fields:
-      shape, source_channels, norm, dtype: as `Generator`; source_channels = 0 does not look at the source.
+      shape, source_channels, norm, dtype: as `Generator`; source_channels = 0 ignores the source.
       width: channels of the first grid, doubled at every next one up to 8 times.
       layers: the patch is 1, 16, 34, 70, 142, 286 pixels wide for 0 to 5.
     """
@@ -138,10 +139,10 @@ def check_norm(norm):
 
 
 def check_depth(shape, depth):
-    """How often the generator halves an image: `depth`, or for None until the shorter side is 1.
+    """How many times the generator halves an image: `depth`, or for None until the shorter side is 1.
 
     Raises:
-      UserError: less than once, or more often than that.
+      UserError: less than once, or more than that.
     """
     most = (min(shape[:2]) - 1).bit_length()
     if not 1 <= (most if depth is None else depth) <= most:

@@ -1,9 +1,9 @@
-"""ProGAN: the pair of Karras et al. 2018, which grows with training, written from the paper.
+"""ProGAN: the progressively growing networks of Karras et al. 2018, written from the paper.
 
-`stage` says how many doublings of the base grid the networks have; `alpha` fades the last one in. Whatever the stage, images
-have the full size: G repeats the pixels of its stage, D averages them away, so that data, sampling and metrics never change.
-The alpha that a network was last trained with stays in its variables (collection "fade"), so that it samples as it is, also
-in the middle of a fade. `jaxgan.grow` makes the state of the next stage, and has the schedule.
+`stage` is the number of doublings of the base grid in use; `alpha` fades the last one in. At every stage, images have the full
+resolution: G repeats the pixels of its stage and D averages over them, so that data, sampling and metrics never change. The
+alpha that a network was last trained with is kept in its variables (collection "fade"), so that it samples correctly even in
+the middle of a fade. `jaxgan.grow` makes the state of the next stage, and has the schedule.
 
 Source: Karras et al. 2018, "Progressive Growing of GANs for Improved Quality, Stability, and Variation": section 2 (fading),
 3 (minibatch stddev), 4 (equalised learning rate, pixel norm), appendix A (layers). Deviations: sizes of 4x4, 5x5, 6x6, 7x7
@@ -24,7 +24,7 @@ from jaxgan.layers import base_size, check_input, one_hot_labels
 from jaxgan.resample import BOX
 
 GAIN = math.sqrt(2)
-"""Of the kernels before a leaky ReLU, which here has no gain of its own."""
+"""Gain of the kernels before a leaky ReLU, which itself has no gain here."""
 
 
 class Generator(nn.Module):
@@ -35,7 +35,7 @@ class Generator(nn.Module):
       classes: 0, or the length of label vectors. z_dim: length of z.
       stage: doublings of the base grid in use; None for all.
       channel_base, channel_max: features at a grid of h x w are min(channel_base // max(h, w), channel_max).
-      dtype: of the arithmetic; the image is float32.
+      dtype: compute dtype; the image is float32.
     """
 
     shape: tuple
@@ -48,7 +48,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z, c=None, *, keys=None, train=False, axis=None, alpha=None):
-        """z [B, z_dim], standard normal; alpha [] in [0, 1], None for the kept one -> [B, H, W, C], float32, about [-1, 1]."""
+        """z [B, z_dim], standard normal; alpha [] in [0, 1], None for the stored one -> [B, H, W, C], float32, about [-1, 1]."""
         check_input("z", z, (self.z_dim,))
         base, doublings, stage = check_stage(self)
         if self.classes:
@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None, alpha=None):
-        """x [B, H, W, C] in [-1, 1]; alpha [] in [0, 1], None for the kept one -> logits [B], or the triple; float32."""
+        """x [B, H, W, C] in [-1, 1]; alpha [] in [0, 1], None for the stored one -> logits [B], or the triple; float32."""
         check_input("x", x, self.shape)
         base, doublings, stage = check_stage(self)
         conv = partial(Conv, taps=BOX, gain=GAIN, dtype=self.dtype)
@@ -112,7 +112,7 @@ class Discriminator(nn.Module):
 
 
 def fade(module, alpha):
-    """alpha as given, which is kept where the collection "fade" is mutable; None: the kept one, 1 in the beginning."""
+    """alpha as given, and stored if the collection "fade" is mutable; None: the stored one, initially 1."""
     kept = module.variable("fade", "alpha", jnp.ones, (), jnp.float32)
     if alpha is not None and module.is_mutable_collection("fade"):
         kept.value = jnp.asarray(alpha, jnp.float32)
@@ -132,7 +132,7 @@ def mean(x, halvings):
 
 
 def check_stage(model):
-    """The base grid, the doublings of the full size, and the model's stage. UserError where the stage cannot be."""
+    """The base grid, the doublings of the full size, and the model's stage. UserError if there is no such stage."""
     base, doublings = base_size(model.shape)
     stage = doublings if model.stage is None else model.stage
     if not 0 <= stage <= doublings:

@@ -1,12 +1,12 @@
 """R3GAN: generator and discriminator of residual blocks with grouped convolutions, no normalisation, one learned basis.
 
-Called like every network here: `(z or x, c, keys=, train=, axis=)`. Nothing here draws or keeps statistics, so keys, train and
-axis change nothing, and images of a batch never influence one another. The fields of the paper's networks are in
-`recipes_r3gan.PRESETS`; `residual` is our smaller pair in the same manner.
+Called like every network here: `(z or x, c, keys=, train=, axis=)`. Nothing here draws random numbers or keeps statistics, so
+keys, train and axis have no effect, and images of a batch never influence one another. The fields of the paper's networks are in
+`recipes_r3gan.PRESETS`; `residual` has our smaller networks in the same style.
 
 Source: Huang et al. 2024, "The GAN is dead; long live the GAN!", section 4 and appendix; weights of the official
-networks fit one to one (`jaxgan.convert`). Deviations: the base grid is 4x4 times an image's own proportions, or up to 7
-(`layers.base_size`); the image leaves in float32 even where the last stage is bfloat16.
+networks fit one to one (`jaxgan.convert`). Deviations: the base grid is 4x4 scaled to the image's proportions, or up to 7
+(`layers.base_size`); the output image is float32 even if the last stage is bfloat16.
 """
 
 import math
@@ -22,7 +22,7 @@ from jaxgan.layers import Conv, Embed, base_size, check_input
 SLOPE = 0.2
 leaky = partial(nn.leaky_relu, negative_slope=SLOPE)
 GROUP = 16
-"""Channels a group of the grouped convolutions where `cardinality` does not say: the paper's, but ImageNet's 32."""
+"""Channels per group of the grouped convolutions if `cardinality` is empty: the paper's, except for ImageNet's 32."""
 
 
 class Generator(nn.Module):
@@ -37,8 +37,8 @@ class Generator(nn.Module):
       cardinality: groups of the 3x3 convolutions, one number per stage, base first; empty for `GROUP` channels per group, or
         the largest power of two below that divides.
       blocks: residual blocks per stage, base first; empty for 2 each.
-      expansion: a block's inner channels, times its outer ones.
-      dtype: of the arithmetic of all but the first `float32_stages` stages, base first; weights and image are float32.
+      expansion: ratio of a block's inner to its outer channels.
+      dtype: compute dtype of all but the first `float32_stages` stages, base first; weights and image are float32.
       float32_stages: at least 1. The paper: 1, but 3 for FFHQ-256.
     """
 
@@ -118,11 +118,11 @@ class Discriminator(nn.Module):
 
 
 class Block(nn.Module):
-    """x + 1x1(leaky(grouped 3x3(leaky(1x1(x))))), the last 1x1 starting at zero, so that a network starts as its skip path.
+    """x + 1x1(leaky(grouped 3x3(leaky(1x1(x))))), the last 1x1 initialised at zero, so that a network starts as its skip path.
 
     Fields:
       inner: channels between the two 1x1. groups: of the 3x3.
-      depth: residual blocks of the whole network. The first two layers start at He's scale times depth**(-1/4), Fixup's
+      depth: residual blocks of the whole network. The first two layers are initialised at He's scale times depth**(-1/4), Fixup's
         rule for three layers per block (Zhang et al. 2019), which keeps the first updates' size independent of depth.
     """
 
@@ -225,7 +225,7 @@ class Stage(NamedTuple):
 
 
 def plan(model):
-    """What the fields of a model say: its base grid (h, w) and a tuple of `Stage`s, base first.
+    """The layout that a model's fields describe: its base grid (h, w) and a tuple of `Stage`s, base first.
 
     Raises:
       UserError: fields that do not fit the image's size or one another; it names the field.

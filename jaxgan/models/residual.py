@@ -1,12 +1,12 @@
-"""A small pair in the manner of R3GAN: residual blocks without normalisation, made for relativistic losses with R1 and R2.
+"""Small networks in the style of R3GAN: residual blocks without normalisation, for relativistic losses with R1 and R2.
 
-Called like every network here: `(z or x, c, keys=, train=, axis=)`. Nothing here draws or keeps statistics, so keys, train and
-axis change nothing, and images of a batch never influence one another.
+Called like every network here: `(z or x, c, keys=, train=, axis=)`. Nothing here draws random numbers or keeps statistics, so
+keys, train and axis have no effect, and images of a batch never influence one another.
 
 Source: Huang et al. 2024, "The GAN is dead; long live the GAN!", sections 3.3, 4 and appendix. Kept: learned base grid,
 leaky 0.2, no normalisation, resampling by a smooth filter, Fixup-like initialisation with the last convolution of each
 block at zero, projection head. Deviations: blocks are 3x3, 3x3, 1x1 with all channels connected (theirs 1x1, grouped
-3x3, 1x1 at twice the width); the discriminator shrinks by 2x2 means; the border of the resampling filter.
+3x3, 1x1 at twice the width); the discriminator downsamples by 2x2 means; the border of the resampling filter.
 """
 
 import math
@@ -32,10 +32,10 @@ class Generator(nn.Module):
       z_dim: length of z. class_dim: length of the class embedding.
       patch: 1, 2, 4, ...: the last stage works on squares of patch x patch pixels, each one pixel of patch^2 C
         channels. Stages: the base grid and every doubling up to (H, W) / patch. At 28x28, 2 takes half the time of 1.
-      width: channels of every stage, but half of it at full size (patch 1), where the time goes.
+      width: channels of every stage, but half of it at full resolution (patch 1), which dominates the time.
       channels: channels per stage, base first, instead of what width says.
-      blocks: residual blocks per stage, base first; empty for 2 per stage and 1 at full size.
-      dtype: of the arithmetic; the image is float32, about [-1, 1] with no tanh.
+      blocks: residual blocks per stage, base first; empty for 2 per stage and 1 at full resolution.
+      dtype: compute dtype; the image is float32, about [-1, 1] with no tanh.
     """
 
     shape: tuple
@@ -72,8 +72,8 @@ class Discriminator(nn.Module):
 
     Fields: as `Generator`. With classes the linear map gives class_dim features, and the logit is their inner product
     with the class embedding (Miyato & Koyama 2018, without the unconditional term, as the paper's code).
-      head: '' for that (with spectral the head's default), or a kind of `heads.KINDS`.
-      spectral: every convolution and the head are spectrally normalised; no convolution starts at zero then.
+      head: '' for that (with spectral, the head's default), or a kind of `heads.KINDS`.
+      spectral: every convolution and the head are spectrally normalised; then no convolution is initialised at zero.
     """
 
     shape: tuple
@@ -116,10 +116,10 @@ class Discriminator(nn.Module):
 
 
 class Block(nn.Module):
-    """x + 1x1(leaky(3x3(leaky(3x3(x))))), the 1x1 starting at zero, so that the network starts as its skip path.
+    """x + 1x1(leaky(3x3(leaky(3x3(x))))), the 1x1 initialised at zero, so that the network starts as its skip path.
 
     Fields:
-      depth: residual blocks of the whole network. The two 3x3 start at He's scale times depth**(-1/4), Fixup's rule for
+      depth: residual blocks of the whole network. The two 3x3 are initialised at He's scale times depth**(-1/4), Fixup's rule for
         three layers per block (Zhang et al. 2019), which keeps the first updates' size independent of depth.
     """
 

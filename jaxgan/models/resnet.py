@@ -1,7 +1,7 @@
-"""The residual pairs of WGAN-GP and of SNGAN: one generator and one discriminator, told apart by their fields.
+"""The residual networks of WGAN-GP and SNGAN: one generator and one discriminator, configured by their fields.
 
 Every network here is called as `(z or x, c, keys=, train=, axis=)`: c labels int [B] or vectors [B, classes] (ignored
-when classes = 0), axis the mapped axis that batch statistics are averaged over; nothing is drawn. Images are
+when classes = 0), axis the mapped axis that batch statistics are averaged over; no random numbers are drawn. Images are
 [B, H, W, C] float32 in [-1, 1]. `PRESETS` has the papers' networks.
 
 Source: Gulrajani et al. 2017 (WGAN-GP), appendix and code; Miyato et al. 2018 (SNGAN) and Miyato & Koyama 2018
@@ -25,7 +25,7 @@ from jaxgan.layers import base_size, check_input, glorot_uniform
 from jaxgan.spectral import SpectralDense, SpectralNorm
 
 GLOROT = (nn.initializers.variance_scaling(2.0, "fan_avg", "uniform"), glorot_uniform)
-"""Initialisers of a block's 3x3 convolutions and of all else: both papers' (Glorot's with gain sqrt 2, and plain)."""
+"""Initialisers of a block's 3x3 convolutions and of everything else, as in both papers (Glorot's with gain sqrt 2, and plain)."""
 NORMS, POOLS = ("spectral", "layer", "none"), ("sum", "mean", "flatten")
 
 PRESETS = {
@@ -51,12 +51,12 @@ class Generator(nn.Module):
       shape: (H, W, C), H and W as `layers.base_size` accepts.
       classes: 0, or the number of classes (length of label vectors); the blocks' batch norms take gain and bias from it.
       z_dim: length of z.
-      width: channels at full size; the other grids have multiples of it (`multiples`).
+      width: channels at full resolution; the other grids have multiples of it (`multiples`).
       channels: channels per grid, base first, instead of what width says.
       spectral: the convolutions and the first linear map are spectrally normalised (SAGAN).
       attention: heights of the grids that end in self-attention (SAGAN).
       inits: two initialisers, as `GLOROT`.
-      dtype: of the arithmetic; the image is float32.
+      dtype: compute dtype; the image is float32.
     """
 
     shape: tuple
@@ -97,11 +97,11 @@ class Discriminator(nn.Module):
         reverse. Images of up to three doublings: four blocks of 2 width.
       channels: channels per block, instead of what width says.
       downs: how many blocks halve the grid; None for one per doubling, 2 at most for images of up to three doublings.
-      norm: 'spectral' (SNGAN), 'layer' (layer norm: WGAN-GP at 64) or 'none'. Batch norm would make the gradient
-        penalty of an image depend on the others.
+      norm: 'spectral' (SNGAN), 'layer' (layer norm: WGAN-GP at 64) or 'none'. With batch norm the gradient penalty
+        of an image would depend on the others.
       pool: 'sum' (SNGAN) or 'mean' (WGAN-GP at 32) over the grid, after a ReLU; 'flatten': no ReLU, no pooling.
       stem: channels of a first 3x3 convolution; 0 for none, and then the first block starts without a ReLU.
-      wide: a block's hidden grid has as many channels as its output, not as its input (SAGAN, BigGAN).
+      wide: a block's hidden layer has as many channels as its output, not as its input (SAGAN, BigGAN).
       head: kind of `heads.Head`: D's class output.
     """
 
@@ -195,7 +195,7 @@ class DownBlock(nn.Module):
 class ResampledConv(nn.Module):
     """A convolution after a doubling of the grid ('up') or before a halving ('down'), as one convolution.
 
-    A 3x3 kernel on pixels that are there four times, or followed by 2x2 means, is a 4x4 kernel of sums of its weights
+    A 3x3 kernel on pixels repeated four times, or followed by 2x2 means, is a 4x4 kernel of sums of its weights
     with stride 2 (transposed for 'up'): the same numbers in 4/9 of the multiplications.
 
     Fields:
@@ -266,7 +266,7 @@ def pooled(x, pool):
 
 
 def multiples(doublings):
-    """Channels per grid of a generator, base first, in units of the channels at full size; the papers' to 512x512."""
+    """Channels per grid of a generator, base first, in units of the channels at full resolution; the papers' to 512x512."""
     if doublings <= 3:
         return (4,) * (doublings + 1)
     if doublings <= 5:

@@ -1,9 +1,9 @@
-"""The plain convolutional pair of SNGAN, beside its residual pair in `resnet`: the "standard CNN" of the paper.
+"""The plain convolutional networks of SNGAN (its residual ones are in `resnet`): the "standard CNN" of the paper.
 
-Called like every network here: `(z or x, c, keys=, train=, axis=)`; nothing is drawn.
+Called like every network here: `(z or x, c, keys=, train=, axis=)`; no random numbers are drawn.
 Source: Miyato et al. 2018, table 3 (32x32, 48x48); batch norm and ReLU after the first linear map, which the table does
-not name, as in later codes. Conditional on labels (ours): conditional batch norm and a `heads.Head`, as in the residual
-pair.
+not list, as in later implementations. Conditional on labels (ours): conditional batch norm and a `heads.Head`, as in the residual
+networks.
 """
 
 from functools import partial
@@ -23,7 +23,7 @@ class Generator(nn.Module):
 
     Fields:
       shape: (H, W, C), H and W as `layers.base_size` accepts; classes, z_dim, dtype: as `resnet.Generator`.
-      width: channels at full size, doubled at every grid below it. max_width: upper bound.
+      width: channels at full resolution, doubled at every grid below it. max_width: upper bound.
     """
 
     shape: tuple

@@ -1,7 +1,7 @@
-"""StyleGAN: the pair of Karras et al. 2019, written from the paper. `Generator` has the halves `mapping` and `synthesis`.
+"""StyleGAN: the networks of Karras et al. 2019, written from the paper. `Generator` has the methods `mapping` and `synthesis`.
 
 Source: Karras et al. 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks": their configuration
-F; details from appendix C. Deviations: no progressive growing (StyleGAN2 found it needless, ProGAN has it here); sizes of
+F; details from appendix C. Deviations: no progressive growing (StyleGAN2 showed it to be unnecessary; `progan` has it); sizes of
 4x4, 5x5, 6x6, 7x7 times a power of two and non-square ones; the label embedding is StyleGAN2-ADA's; style mixing draws its
 layer for every image. The mapping network's bias acts after the gain of the kernel here, and before it in the authors'
 code, where it learns sqrt(2) times faster.
@@ -23,7 +23,7 @@ from jaxgan.style import Mapping, check_noise, normal_planes
 
 
 class Epilogue(nn.Module):
-    """After each convolution: noise times a learned strength a channel, bias, leaky ReLU, AdaIN with the style of w.
+    """After each convolution: noise times a learned strength per channel, bias, leaky ReLU, AdaIN with the style of w.
 
     AdaIN: y_s (x - mean) / sqrt(var + 1e-8) + y_b, statistics of each image and channel; (y_s - 1, y_b) is linear in w.
     Source: Karras et al. 2019, eq. 1 and figure 1.
@@ -56,7 +56,7 @@ class Generator(nn.Module):
       shape: (H, W, C), H and W as `layers.base_size` accepts. classes: 0, or the length of label vectors.
       z_dim, w_dim: of z and w. mapping_layers, mapping_lr, mixing, w_average: of `style.Mapping`.
       channel_base, channel_max: features at a grid of h x w are min(channel_base // max(h, w), channel_max).
-      dtype: of the arithmetic; the image is float32.
+      dtype: compute dtype; the image is float32.
     """
 
     shape: tuple
@@ -113,7 +113,7 @@ class Generator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Image -> logit: ProGAN's discriminator with a blur before every halving. With classes: the output of the label.
+    """Image -> logit: ProGAN's discriminator with a blur before every halving. With classes: the output for the label.
 
     Fields: shape, classes, channel_base, channel_max, dtype as `Generator`; group of `equalized.minibatch_stddev`.
     """

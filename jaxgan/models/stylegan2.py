@@ -1,6 +1,6 @@
-"""StyleGAN2 and StyleGAN2-ADA: the pair of Karras et al. 2020, written from the papers.
+"""StyleGAN2 and StyleGAN2-ADA: the networks of Karras et al. 2020, written from the papers.
 
-z goes through a mapping network to a style w for every layer; the synthesis network starts from a learned grid, and each of
+A mapping network maps z to a style w for every layer; the synthesis network starts from a learned grid, and each of
 its convolutions is modulated by its w. `Generator` has the two halves as the methods `mapping` and `synthesis`.
 
 Source: Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN" (architecture, path length); Karras et
@@ -136,7 +136,7 @@ class Generator(nn.Module):
       clamp: largest absolute value after a convolution, or None; it guards lower precision.
       taps: filter of the resampling.
       fused: see `equalized.modulated_conv`.
-      dtype, dtype_sizes: the arithmetic of the so many highest resolutions; all else, and the base grid, is float32.
+      dtype, dtype_sizes: compute dtype of the `dtype_sizes` highest resolutions; all else, and the base grid, is float32.
     """
 
     shape: tuple
@@ -178,7 +178,7 @@ class Generator(nn.Module):
 
         Args:
           w: [B, layers, w_dim], or [B, w_dim] for the same style in every layer.
-          c, train, axis: change nothing.
+          c, train, axis: no effect.
           keys: typed keys [B]; needed for noise='random'.
           noise: 'random': a new plane for every layer and image; 'const': the fixed planes (collection "noise"); 'none'.
         Returns:
@@ -210,7 +210,7 @@ class Generator(nn.Module):
         return image
 
     def __call__(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0, cutoff=None, noise="random"):
-        """z [B, z_dim] -> [B, H, W, C]: `synthesis` of `mapping`, which say what the options are."""
+        """z [B, z_dim] -> [B, H, W, C]: `synthesis` of `mapping`; see there for the options."""
         w = self.mapping(z, c, keys=keys, train=train, axis=axis, psi=psi, cutoff=cutoff)
         return self.synthesis(w, c, keys=keys, train=train, axis=axis, noise=noise)
 
@@ -245,7 +245,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] in [-1, 1] -> logits [B], float32. B on all devices of `axis` is a multiple of `group`, or below."""
+        """x [B, H, W, C] in [-1, 1] -> logits [B], float32. The total B over all devices of `axis` is a multiple of `group`, or smaller."""
         check_architecture(self.architecture)
         check_input("x", x, self.shape)
         base, doublings = base_size(self.shape)
@@ -330,7 +330,7 @@ def features_at(model, size):
 
 
 def dtype_at(model, i, doublings):
-    """Arithmetic of the i-th resolution above the base."""
+    """Compute dtype of the i-th resolution above the base."""
     return model.dtype if i > max(doublings - model.dtype_sizes, 0) else jnp.float32
 
 
