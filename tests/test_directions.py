@@ -171,7 +171,7 @@ def test_what_cannot_be_asked(styled):
     g, v = styled
     one = latents.draw(g, v, 2)
     for call, said in (
-        (lambda: directions.closed_form(g, v, 6), "6 directions of a code of 5 numbers"),
+        (lambda: directions.closed_form(g, v, 6), "6 directions of a latent with 5 dimensions"),
         (lambda: directions.closed_form(g, v, 2, layers=(2, 2)), "layers 2 2"),
         (lambda: directions.closed_form(Linear(), {}, 2), "has no styles"),
         (lambda: directions.pca(one, 0), "0 directions"),
@@ -215,7 +215,7 @@ def test_the_command(styled, tmp_path, monkeypatch, capsys):
         (["--out", tmp_path / "theirs.png"], "would overwrite .*theirs.npz, which holds something else"),
         (["--method", "pca", "--draws", 2_000_000], "at most 1,000,000"),
         (["--steps", 4], "--steps 4"),
-        (["--n", 9], "9 directions of a code of 5"),
+        (["--n", 9], "9 directions of a latent with 5"),
         (["--range", 0], "--range 0"),
         (["--image", -1], "--image -1"),
         (["--method", "pca", "--local"], "--local only applies to"),

@@ -123,7 +123,7 @@ def test_what_is_refused():
         (lambda: explain.shapley(KEY, dot, x, 0.0, REGIONS[:2]), r"\[H, W\]"),
         (lambda: explain.shapley(KEY, dot, x, 0.0, REGIONS.astype(float)), "without a gap"),
         (lambda: explain.shapley(KEY, dot, x, 0.0, REGIONS, samples=1), "samples: 1"),
-        (lambda: explain.shapley_exact(dot, x, 0.0, explain.grid_regions(4, 6, 4, 6)), "up to 12"),
+        (lambda: explain.shapley_exact(dot, x, 0.0, explain.grid_regions(4, 6, 4, 6)), "at most 12"),
         (lambda: explain.integrated_gradients(dot, x, 0.0, steps=0), "steps: 0"),
         (lambda: explain.integrated_gradients(lambda y: y, x, 0.0), "one logit per image"),
     ):

@@ -43,7 +43,7 @@ def test_no_circle_no_turn():
     np.testing.assert_allclose(at([0.0, 0], [4.0, 0]), [1, 0])
     np.testing.assert_allclose(at([1.0, 1], [1.0, 1 + 1e-9]), [1, 1])
     np.testing.assert_allclose(at([1.0, 0], [1.0, 1e-4]), [1, 0.25e-4], rtol=1e-6)
-    with pytest.raises(UserError, match="code 0 to its opposite"):
+    with pytest.raises(UserError, match="latent 0 to its opposite"):
         at([1.0, 2], [-2.0, -4])
     at = walk.great_circle(np.array([[1.0, 0], [0, 1], [-1, 0]]), np.array([0, 2]), np.array([0.5, 0]), loop=False)
     np.testing.assert_allclose(at, [[0.5**0.5] * 2, [-1, 0]], atol=1e-12)  # the last stays: no way to the first, its opposite

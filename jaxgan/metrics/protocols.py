@@ -47,7 +47,7 @@ PROTOCOLS = {
     "cs10k": Protocol("is", "classifier", 10_000, 0, "the Inception score's formula on the classifier's classes"),
     "modes10k": Protocol("modes", "classifier", 10_000, 0, "classes reached and KL to the data's, by the classifier"),
     "modes26k": Protocol("modes", "stacked", 26_000, 0, "StackedMNIST: modes of 1,000 and KL, as VEEGAN and PacGAN count"),
-    "auth10k": Protocol("authenticity", "classifier", 10_000, 0, "share not closer to a training image than its nearest one is"),
+    "auth10k": Protocol("authenticity", "classifier", 10_000, 0, "share not closer to a training image than its neighbour is"),
     "random10k": Protocol("fid", "random", 10_000, 0, "Frechet distance of random convolutional features, for any data"),
     "swd10k": Protocol("swd", "pixels", 10_000, 10_000, "sliced Wasserstein distance of the pixels in 0..1, +- over directions"),
     "swd2k": Protocol("swd", "pixels", 2_000, 2_000, "sliced Wasserstein distance of the pixels in 0..1, of 2,000 images"),

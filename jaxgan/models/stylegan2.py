@@ -245,7 +245,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
-        """x [B, H, W, C] in [-1, 1] -> logits [B], float32. The total B over all devices of `axis` is a multiple of `group`, or smaller."""
+        """x [B, H, W, C] in [-1, 1] -> logits [B], float32. B over all devices of `axis`: a multiple of `group`, or smaller."""
         check_architecture(self.architecture)
         check_input("x", x, self.shape)
         base, doublings = base_size(self.shape)
