@@ -86,10 +86,12 @@ class Config(Settings):
     attack_steps: int = 3
     """adversarial_examples: PGD steps, each a forward and a backward pass of D."""
     attack_norm: Literal["linf", "l2"] = "linf"
+    """adversarial_examples: norm of the perturbation."""
     clip_weights: float = 0.0
     """Clip D's parameters to +- this (WGAN: 0.01); 0: no clipping."""
 
     optimizer: Optimizer = "adam"
+    """The optimiser of both networks."""
     lr: float = 2e-3
     """Initial learning rate; for muon_or_adam, that of the kernels."""
     lr_d: float = 0.0
