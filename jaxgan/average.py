@@ -1,6 +1,6 @@
-"""Averages of the weights: by half-life while training, and by any length after it (post-hoc EMA).
+"""Weight averages: by half-life during training, and of any length after it (post-hoc EMA).
 
-Post-hoc: keep two power-function averages while training (`power_beta` with two relative widths), save both now and
+Post-hoc: keep two power-function averages during training (`power_beta` with two relative widths), save both now and
 then, and afterwards build the average of any other width at any time as a weighted sum of what was saved
 (`posthoc_weights`, `weighted_sum`). All functions are pure.
 """
@@ -77,17 +77,17 @@ def power_beta(step, width):
 
 
 def posthoc_weights(snapshots, time, width):
-    """Weights of saved averages whose sum comes nearest to the power-function average of another width or time.
+    """Weights of saved averages whose sum best approximates the power-function average of another width or time.
 
     Minimises the integral of (p_wanted - sum_i x_i p_i)^2 over time, p(t) = (g + 1) t^g / T^(g + 1) up to T: A x = b
     with A and b the inner products of the profiles, in float64.
 
     Args:
-      snapshots: list of (time, width) of the averages at hand; times in any one unit, > 0.
-      time: T of the wanted average, the same unit, at most the last snapshot's; best at the time of a snapshot.
-      width: sigma_rel of the wanted average, in (0, 0.2887).
+      snapshots: list of (time, width) of the saved averages; times in any one unit, > 0.
+      time: T of the desired average, the same unit, at most the last snapshot's; best at the time of a snapshot.
+      width: sigma_rel of the desired average, in (0, 0.2887).
     Returns:
-      float64 [len(snapshots)]; scaled to the sum 1, so that what never changed stays as it is.
+      float64 [len(snapshots)]; normalised to sum 1, so that constant weights are preserved.
     Raises:
       UserError: no snapshot, two equal ones, a time that is not positive or after the last snapshot, a width out of
         range.
@@ -111,7 +111,7 @@ def weighted_sum(trees, weights):
 
     Args:
       trees: list of trees of one structure (the saved averages); they may be loaded lazily (any iterable).
-      weights: float64, one a tree.
+      weights: float64, one per tree.
     Returns:
       A tree of NumPy arrays in the dtype of the first tree. Leaves that are not floats are the last tree's.
     Raises:

@@ -1,7 +1,7 @@
-"""Damage as differentiable JAX functions, to look through at a generator's images: what `data.degrade` does to bytes.
+"""Image degradations as differentiable JAX functions, the counterparts of `data.degrade` on bytes, for `invert`.
 
-Each is made by a function of its amount and is pure: images [B, H, W, C], float in [-1, 1], to the like. Equal amounts give
-the same function, so that a program compiled for it is found again.
+Each is made by a factory from its amount and is pure: images [B, H, W, C], float in [-1, 1], to images. Equal amounts give
+the same function object, so that compiled programs are reused.
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ from jax.scipy.stats import norm
 
 @cache
 def blur(sigma: float):
-    """A Gaussian of that standard deviation in pixels, cut at 3 sigma; the border's pixels are repeated.
+    """Gaussian blur with this standard deviation in pixels, truncated at 3 sigma; border pixels are repeated.
 
     Args:
       sigma: above 0.
@@ -41,7 +41,7 @@ def blur(sigma: float):
 
 @cache
 def lowres(factor: int):
-    """Means over squares of factor x factor pixels in the place of each of their pixels; beyond the border its pixels repeat.
+    """Replace each square of factor x factor pixels by its mean; border pixels are repeated.
 
     Args:
       factor: a whole number, at least 1.
@@ -84,10 +84,10 @@ def grey():
 
 @cache
 def noise(sigma: float):
-    """The mean of an image under normal noise of that deviation, cut to [-1, 1]: black becomes lighter, white darker.
+    """The mean of an image with normal noise of this standard deviation, clipped to [-1, 1]: black gets lighter, white darker.
 
     E clip(x + s n, -1, 1) = P(b) - P(a) + x (1 - P(a) - P(b)) + s (p(a) - p(b)), a = -(1 + x) / s, b = -(1 - x) / s,
-    where p and P are the density and the distribution of n. An image that is compared to a noisy one needs this, else it is grey.
+    where p and P are the density and the distribution of n. Needed when comparing with a noisy image; otherwise the result is greyish.
 
     Args:
       sigma: in grey levels, as in the data: s = sigma / 127.5. Above 0.

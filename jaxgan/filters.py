@@ -1,5 +1,5 @@
-"""Leave out of a stream of generated images those that a test refuses: the next ones take their places, and each image keeps
-the number that it was drawn by."""
+"""Filter a stream of generated images by a test: the next images replace rejected ones, and each image keeps its index in the
+stream."""
 
 import itertools
 import math
@@ -11,18 +11,18 @@ import numpy as np
 from jaxgan.errors import UserError
 
 FIRST = 256
-"""Images to look at before it is judged that nearly all are refused."""
+"""Number of images to test before concluding that nearly all are rejected."""
 
 
 class Kept(NamedTuple):
     """A piece of a stream after the test."""
 
     index: np.ndarray
-    """int64 [k], ascending: the numbers that the images have in the stream, and had without the test."""
+    """int64 [k], ascending: the images' indices in the stream."""
     images: np.ndarray
     """uint8 [k, H, W, C]"""
     refused: np.ndarray
-    """int64 [r]: the numbers that were refused, of those looked at in this piece."""
+    """int64 [r]: the indices rejected in this piece."""
 
 
 def filtered(
@@ -39,14 +39,14 @@ def filtered(
 
     Args:
       stream: m -> pieces uint8 [k, H, W, C] of its first m images, which are the same whatever m is, as those of `sample.stream`.
-      accept: uint8 [k, H, W, C] -> bool [k]; True keeps an image. It is asked once for each piece. None keeps all.
+      accept: uint8 [k, H, W, C] -> bool [k]; True keeps an image. It is called once per piece. None keeps all.
       n: images to keep, at least 1.
       groups: image i belongs to group i % groups, its column in a table, and each group gets n / groups.
-      least: of the images looked at so far, this share must be accepted, in (0, 1], from the first 256 on.
+      least: the fraction of the images tested so far that must be accepted, in (0, 1], after the first 256.
     Yields:
-      `Kept`, n images in all. What was kept depends on the stream and the test alone, not on the size of the pieces.
+      `Kept`, n images in all. The result depends only on the stream and the test, not on the size of the pieces.
     Raises:
-      UserError: fewer than the share of `least` are accepted, of all or of a group.
+      UserError: less than the fraction `least` is accepted, of all or of a group.
       ValueError: n, groups or least out of range; an `accept` that does not return bool [k].
     """
     if n < 1 or groups < 1 or n % groups or not 0 < least <= 1:
@@ -83,7 +83,7 @@ def _checked(good, k: int) -> np.ndarray:
 
 
 def in_rows(index: np.ndarray, groups: int) -> np.ndarray:
-    """The order that puts kept images into a table with a column for each group: int64 [n].
+    """The order that puts kept images into a table with one column per group: int64 [n].
 
     Args:
       index: int64 [n], ascending, as many of each group i % groups.

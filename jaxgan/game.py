@@ -1,4 +1,4 @@
-"""Two linen modules as the pure functions that the step plays with."""
+"""Two linen modules as the pure functions that the step uses."""
 
 import contextlib
 from collections.abc import Callable
@@ -27,23 +27,23 @@ def game(
 ) -> Game:
     """The game of a generator `(z, c, keys=, train=, axis=) -> x` and a discriminator `(x, c, ...) -> logits`.
 
-    What they draw comes from keys, one an image (`layers.Dropout`); linen's own rngs are not given.
+    Their random draws come from keys, one per image (`layers.Dropout`); linen's own rngs are not provided.
 
     Args:
       generator: has the fields `z_dim`, `shape` (H, W, C) and `classes`, 0 without labels. With z_dim = 0 it is called with c,
-        the source images, in place of z. One in two halves has the methods `mapping` (z -> w) and `synthesis` (w -> x),
-        called alike.
+        the source images, instead of z. A generator in two parts has the methods `mapping` (z -> w) and `synthesis` (w -> x),
+        with the same signature.
       discriminator: has the field `shape`; returns logits [B] (or of patches [B, h, w]), or (logits, class logits [B, K]
         or None, features [B, ...] or None).
       augment: (keys [B], x, p) -> x, as in `jaxgan.augment`.
       p: its probability: a number, or a function of (carry, kimg).
       guided: augment takes a fourth argument, the saliency map [B, H, W] of the discriminator on x
         (`augment.saliency`).
-      remat: the networks' parts keep only their inputs for the backward pass and are computed again there (`jaxgan.remat`).
+      remat: rematerialise the networks' blocks in the backward pass (`jaxgan.remat`).
       scheduled: kimg -> more keyword arguments of both networks, such as {'alpha': [], the fade of a grown stage}.
       reals: (x, kimg) -> x, as `method.Game` has it.
     Raises:
-      ValueError: a network without its fields.
+      ValueError: a network without the required fields.
     """
     _has("generator", generator, "z_dim", "shape", "classes")
     _has("discriminator", discriminator, "shape")
@@ -101,7 +101,7 @@ def normal(keys: Array, size: int) -> Array:
 
 
 def init(generator: nn.Module, discriminator: nn.Module, seed: int) -> tuple[dict, dict]:
-    """First variables of both networks, as {'params': ..., **stats}."""
+    """Initial variables of both networks, as {'params': ..., **stats}."""
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1))
     keys = jax.random.split(key_g, 1)
     g = generator.init(key_g, *weights.example(generator), keys=keys)

@@ -1,6 +1,6 @@
-"""The last layer of a discriminator: from pooled features to what the losses ask for, by a name.
+"""The last layer of a discriminator: from pooled features to the outputs that the losses need, selected by name.
 
-Every discriminator here calls its head "head", so that a loss finds the head's parameters (`proxies`).
+Every discriminator here names its head "head", so that a loss can find the head's parameters (`proxies`).
 """
 
 from typing import Any
@@ -21,19 +21,19 @@ KINDS = {
     "multi_hinge": "class logits [B, K + 1], the last for fakes (MHingeGAN, Kavalerov et al. 2021)",
     "embedding": "a logit, and an embedding [B, E] to compare with the class's proxy (ReACGAN, Kang et al. 2021)",
 }
-"""The kinds of head and what each says."""
+"""The kinds of head and what each returns."""
 
 
 class Head(nn.Module):
-    """Features [B, F] -> logits [B], or (logits, class logits, features) for the kinds that know the class.
+    """Features [B, F] -> logits [B], or (logits, class logits, features) for the class-conditional kinds.
 
     Fields:
       classes: 0, or the number of classes K (the length of label vectors).
       kind: of `KINDS`; "" is 'projection' with classes and 'logit' without.
       embed_dim: E of 'embedding'.
-      spectral: every map is spectrally normalised (the proxies are not: only their directions count).
-      kernel_init: of the maps and of the table of class vectors.
-    Parameters are float32, and so is the arithmetic: it is one product a batch.
+      spectral: every weight is spectrally normalised (except the proxies, of which only the direction matters).
+      kernel_init: of the weights and of the class embedding.
+    Parameters and arithmetic are float32: it is one product per batch.
     """
 
     classes: int = 0
@@ -44,11 +44,11 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, features, c=None):
-        """The verdict.
+        """The outputs.
 
         Args:
           features: [B, F], float.
-          c: labels int [B] or vectors [B, K]; used by 'projection' and 'both' alone.
+          c: labels int [B] or vectors [B, K]; used only by 'projection' and 'both'.
         Returns:
           'logit', 'projection': logits [B], float32. 'features': (logits, None, features [B, F]). 'classes', 'both':
           (logits, class logits [B, K], features). 'multi_hinge': (largest real class's logit minus the fake's, class

@@ -149,7 +149,7 @@ def adafactor(lr, *, decay_rate=0.8, clipping_threshold=1.0, relative=False, sma
 def optimistic_adam(lr, *, optimism=1.0, b1=0.5, b2=0.9, eps=1e-8):
     """Optimistic Adam: p <- p - lr (r_t + optimism (r_t - r_{t-1})), r = m^ / (sqrt(v^) + eps).
 
-    The added step answers where the other player is going, which damps the circling of a two-player game.
+    The extra term anticipates the other player's move, which damps the cycling of a two-player game.
 
     Args:
       lr: learning rate, > 0; a number or a Schedule, as the others.
@@ -225,9 +225,9 @@ def _kernels_for_muon(params):
 def lazy(lr, b1, b2, *, every):
     """Learning rate and betas for a player whose regulariser is due every k steps: lr c, b1^c, b2^c, c = k / (k + 1).
 
-    StyleGAN2 gives the lazy regulariser an optimiser step of its own, so there are (k + 1) / k times as many; this
-    keeps the decay and the distance over k steps. Where the due regulariser only joins the loss of an ordinary step
-    (multiplied by k), there is no extra step, and nothing to correct.
+    StyleGAN2 gives the lazy regulariser a separate optimiser step, so there are (k + 1) / k times as many; this preserves
+    the decay and the distance over k steps. If the due regulariser is only added to the loss of an ordinary step
+    (multiplied by k), there is no extra step and nothing to correct.
 
     Args:
       lr: learning rate; a number or a Schedule, as b1 and b2.
@@ -248,11 +248,11 @@ def lazy(lr, b1, b2, *, every):
 
 
 def clip_gradient(tx, norm):
-    """`tx` on gradients scaled down to a global length of at most `norm`: g <- g min(1, norm / ||g||).
+    """`tx` on gradients scaled down to a global norm of at most `norm`: g <- g min(1, norm / ||g||).
 
     Args:
       tx: any of the optimisers above, or of optax.
-      norm: largest length over all parameters together, > 0; a number or a Schedule.
+      norm: maximum norm over all parameters together, > 0; a number or a Schedule.
     Returns:
       A GradientTransformationExtraArgs with `update(..., kimg=)`.
     Source: Pascanu et al. 2013, algorithm 1; `optax.clip_by_global_norm`.
@@ -261,14 +261,14 @@ def clip_gradient(tx, norm):
 
 
 def frozen(tx, still):
-    """`tx` on some of the parameters, while the others stay as they are.
+    """`tx` on some of the parameters, with the others frozen.
 
     Args:
-      tx: any of the optimisers above, or of optax. It sees the moving parameters alone (`clip_gradient` their length).
-      still: path ('Block_0/Conv_0/kernel') -> whether that parameter stays.
+      tx: any of the optimisers above, or of optax. It sees only the trained parameters (so does `clip_gradient`'s norm).
+      still: path ('Block_0/Conv_0/kernel') -> whether that parameter is frozen.
     Returns:
-      A GradientTransformationExtraArgs with `update(..., kimg=)`. What stays has no optimiser state, and under jit no
-      gradient is computed for it.
+      A GradientTransformationExtraArgs with `update(..., kimg=)`. Frozen parameters have no optimiser state, and under
+      jit no gradient is computed for them.
     Source: Mo et al. 2020 (FreezeD), who fine-tune D without its first layers; `optax.partition`.
     """
 
@@ -280,7 +280,7 @@ def frozen(tx, still):
 
 
 def clip_weights(tx, *, limit=0.01):
-    """`tx`, after which every parameter is clipped to [-limit, limit]: the Lipschitz constraint of the first WGAN.
+    """`tx`, after which every parameter is clipped to [-limit, limit]: the Lipschitz constraint of the original WGAN.
 
     Args:
       tx: any of the optimisers above, or of optax.

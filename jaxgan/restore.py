@@ -23,45 +23,45 @@ class Trained(NamedTuple):
     generator: nn.Module
     variables: dict
     config: dict
-    """What `config.json` says of the run."""
+    """The run's `config.json`."""
     step: int
 
     standing: int = 0
     """`Settings.standing` of the run."""
     vectors: np.ndarray | None = None
-    """Label vectors [m, K] of the data, of a run on such: drawn from where no label is given."""
+    """Label vectors [m, K] of the data, for a run on label vectors: drawn from if no label is given."""
 
     def sample(self, n: int, **options) -> np.ndarray:
-        """uint8 [n, H, W, C]; options as `jaxgan.sample.sample` has them."""
+        """uint8 [n, H, W, C]; options as in `jaxgan.sample.sample`."""
         return np.concatenate(list(self.stream(n, **options)))
 
     def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, label=None, **options) -> Iterator[np.ndarray]:
-        """The same a piece at a time. With truncation, batch norm's statistics are those of the truncated z."""
+        """The same in pieces. With truncation, batch norm's statistics are those of the truncated z."""
         variables = self.truncated(psi, threshold).variables
         if label is None and self.vectors is not None and n > 0:
             label = label_vectors.drawn(self.vectors, options.get("seed", 0), n)
         return sample.stream(self.generator, variables, n, psi=psi, threshold=threshold, label=label, **options)
 
     def truncated(self, psi: float, threshold: float | None = None) -> "Trained":
-        """With batch norm's statistics those of z truncated so, for `images`; the codes have to be drawn so too."""
+        """With batch-norm statistics for z truncated in this way, for `images`; the latents must be truncated alike."""
         if psi == 1 and threshold is None:
             return self
         options = {"psi": psi, "threshold": threshold, "vectors": self.vectors}
         return self._replace(variables=sample.standing(self.generator, self.variables, self.standing, **options))
 
     def latents(self, n: int, *, label=None, first: int = 0, **options) -> Latents:
-        """The codes of the images of `sample`, to edit; see `jaxgan.latents.draw`."""
+        """The latents of the images of `sample`, to edit; see `jaxgan.latents.draw`."""
         if label is None and self.vectors is not None and n > 0:
             label = label_vectors.drawn(self.vectors, options.get("seed", 0), first + n)[first:]
         return latents.draw(self.generator, self.variables, n, label=label, first=first, **options)
 
     def images(self, codes: Latents, *, noise: str | None = None) -> np.ndarray:
-        """uint8 [n, H, W, C] of latents; see `jaxgan.latents.images`. Batch norm's statistics are those of `truncated`, else
+        """uint8 [n, H, W, C] of latents; see `jaxgan.latents.images`. Batch norm uses the statistics of `truncated`, else
         those without truncation."""
         return latents.images(self.generator, self.variables, codes, noise=noise)
 
     def mix(self, grid: tuple[int, int], layers: tuple[int, int] | None = None, **options) -> np.ndarray:
-        """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`. Of label vectors all have the first one drawn."""
+        """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`. With label vectors, all share the first one drawn."""
         if options.get("label") is None and self.vectors is not None:
             options["label"] = label_vectors.drawn(self.vectors, options.get("seed", 0), 1)[0]
         return sample.mix(self.generator, self.variables, grid, layers, **options)
@@ -77,15 +77,15 @@ class Critic(NamedTuple):
     discriminator: nn.Module
     variables: dict
     config: dict
-    """What `config.json` says of the run."""
+    """The run's `config.json`."""
     step: int
 
     def judge(self, x: jax.Array, c=None) -> Verdict:
-        """What it says of images, without augmentation, dropout or new statistics: batch norm has its moving ones. Pure.
+        """Its output for images, without augmentation or dropout; batch norm uses its moving statistics. Pure.
 
         Args:
           x: float [B, H, W, C] in [-1, 1].
-          c: labels int [B], or vectors; what it takes beside images in training.
+          c: labels int [B], or vectors; as in training.
         """
         out = self.discriminator.apply(self.variables, x, c, train=False)
         return Verdict(*out) if isinstance(out, tuple) else Verdict(out)
@@ -98,17 +98,17 @@ def load(
     average: float | None = None,
     generator: nn.Module | None = None,
 ) -> Trained:
-    """The averaged generator of a run directory, or of a file.
+    """Load the averaged generator of a run directory, or a generator from a file.
 
     Args:
       run: the run directory; or an official .pkl of R3GAN, StyleGAN2-ADA or StyleGAN3's StyleGAN2, or a .safetensors
         of `convert.save_safetensors`.
       checkpoint_step: 'latest', 'best' or a step.
       average: relative width of another weight average, in (0, 0.2887), for a run with --posthoc; None for its own. It
-        is made of the averages saved up to the checkpoint's step.
-      generator: the network itself, of a run directory whose network is not of `jaxgan.models`.
+        is reconstructed from the averages saved up to the checkpoint's step.
+      generator: the module, for a run whose network is not in `jaxgan.models`.
     Raises:
-      UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not kept.
+      UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not saved.
     """
     if Path(run).is_file():
         generator, variables = convert.load(run)
@@ -136,12 +136,12 @@ def stage_at(starts: list[float], kimg: float) -> int:
 def load_discriminator(
     run: str | Path, *, checkpoint_step: str | int = "latest", discriminator: nn.Module | None = None
 ) -> Critic:
-    """The discriminator of a run directory; its parameters are those of training, not averaged.
+    """Load the discriminator of a run directory; its parameters are those of training, not averaged.
 
     Args:
-      run: the run directory; files hold generators alone.
+      run: the run directory; files hold only generators.
       checkpoint_step: 'latest', 'best' or a step.
-      discriminator: the network itself, of a run directory whose network is not of `jaxgan.models`.
+      discriminator: the module, for a run whose network is not in `jaxgan.models`.
     Raises:
       UserError: not a run directory, no checkpoint yet, or a damaged one.
     """

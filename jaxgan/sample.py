@@ -1,4 +1,4 @@
-"""Images of a generator: of seeds, labels, truncation and noise, and with mixed styles."""
+"""Sample images from a generator: seeds, labels, truncation, noise, style mixing."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from jaxgan.latents import CHUNK
 
 
 def _generate(generator: nn.Module, noise: str | None, held, index, label):
-    """uint8 [B, H, W, C]: the images of these indices; label as `latents.labels_of` has it."""
+    """uint8 [B, H, W, C]: the images of these indices; label as in `latents.labels_of`."""
     return latents.as_bytes(latents.render(generator, held[0], *latents.codes(generator, held, index, label), noise))
 
 
@@ -28,14 +28,14 @@ def _mixed(generator: nn.Module, noise: str | None, layers: tuple[int, int], hel
 
 
 def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0, threshold: float | None = None, vectors=None):
-    """The variables with batch norm's statistics made for sampling: `conditional_norm.standing_statistics`.
+    """The variables with batch-norm statistics for sampling: `conditional_norm.standing_statistics`.
 
     Args:
-      generator, variables, psi, threshold: as `sample`; the statistics are of such z.
+      generator, variables, psi, threshold: as `sample`; the statistics are computed with such z.
       vectors: label vectors [m, classes] to draw from; None for classes, equally likely.
       batches: of `CHUNK` images, whose statistics are averaged.
     Returns:
-      New "batch_stats" beside the same arrays; `variables` itself for 0 batches, for a generator without batch norm, and
+      The same arrays with new "batch_stats"; `variables` itself for 0 batches, for a generator without batch norm, and
       for one that makes images from images.
     """
     if not batches or "batch_stats" not in variables or not generator.z_dim:
@@ -58,7 +58,7 @@ def stream(
     threshold: float | None = None,
     noise: str | None = None,
 ) -> Iterator[np.ndarray]:
-    """`sample` a piece at a time: yields uint8 [k, H, W, C] until there are n; all devices of this process work."""
+    """`sample` in pieces: yields uint8 [k, H, W, C] until there are n; uses all devices of this process."""
     if n < 1:
         raise UserError(f"n is {n}; ask for at least one image")
     held = latents.held(generator, variables, seed, psi, threshold, noise)
@@ -67,20 +67,20 @@ def stream(
 
 
 def sample(generator: nn.Module, variables, n: int, **options) -> np.ndarray:
-    """n images of a generator.
+    """Sample n images from a generator.
 
     Args:
       generator: a module of `jaxgan.models`.
       variables: {'params': ..., **stats}.
-      n: how many, at least 1.
+      n: number of images, at least 1.
     Options:
-      seed: image i is a function of (seed, i, its label, psi, threshold), whatever n is.
+      seed: image i depends only on (seed, i, its label, psi, threshold), not on n.
       label: one class or one for each image, int or [n], or vectors, float [classes] or [n, classes]; None draws classes;
         only for generators with classes.
-      psi: truncation: moves w towards its mean where the generator has a w (StyleGAN), else scales z (which ProGAN undoes);
-        1 is the model's distribution, less is nearer to its middle.
-      threshold: numbers of z beyond +-threshold are drawn again (BigGAN's truncation trick); None for no bound.
-      noise: of a StyleGAN generator: 'random', of the image (the default); 'const', the same for all; 'none'.
+      psi: truncation: moves w towards its mean if the generator has a w (StyleGAN), else scales z (which ProGAN undoes);
+        1 is the model's distribution, less is closer to its mean.
+      threshold: entries of z beyond +-threshold are resampled (BigGAN's truncation trick); None for no bound.
+      noise: StyleGAN's noise inputs: 'random', per image (the default); 'const', the same for all; 'none'.
     Returns:
       uint8 [n, H, W, C].
     Raises:
@@ -100,16 +100,16 @@ def mix(
     psi: float = 1.0,
     noise: str | None = None,
 ) -> np.ndarray:
-    """Style mixing, as a table: each image of the row heads with some layers' styles from each image of the column heads.
+    """Style mixing, as a table: each row-header image with some layers' styles taken from each column-header image.
 
     Args:
       generator: of `models.stylegan` or `models.stylegan2`. variables: its.
       grid: (rows, columns), R and C, each at least 1.
-      layers: (first, end): layers first to end - 1 take the column's styles; None is the first half, what is coarse.
-      seed: the row heads are images 0 to R - 1 of `sample` with this seed, the column heads R to R + C - 1.
+      layers: (first, end): layers first to end - 1 take the column's styles; None is the first half, the coarse layers.
+      seed: the row headers are images 0 to R - 1 of `sample` with this seed, the column headers R to R + C - 1.
       label, psi, noise: as `sample`; the noise is the row's.
     Returns:
-      uint8 [R + 1, C + 1, H, W, channels]: the heads along [1:, 0] and [0, 1:], and [0, 0] white.
+      uint8 [R + 1, C + 1, H, W, channels]: the headers at [1:, 0] and [0, 1:], and [0, 0] white.
     Raises:
       UserError: a generator without styles, an empty grid, layers that it does not have, or what `sample` refuses.
     Source: Karras et al. 2019, figure 3.

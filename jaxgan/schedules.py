@@ -2,7 +2,7 @@
 
 Progress is counted in images: kimg = step * global batch / 1000, thousands of images that the generator has been updated on (a
 discriminator with n updates a step has seen n times as many). A schedule is pure and traceable, so one compiled step serves
-the whole run. Everywhere a hyper-parameter is asked for, a plain number and a schedule are both accepted (`as_schedule`).
+the whole run. Wherever a hyper-parameter is expected, both a number and a schedule are accepted (`as_schedule`).
 """
 
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def cosine(start, end, kimg):
     Raises:
       UserError: negative length.
     Source: Loshchilov and Hutter 2017, eq. 5, one period without restart. R3GAN (Huang et al. 2024) schedules the
-      learning rate, Adam's beta2, gamma, the half-life of the average and the augmentation probability so.
+      learning rate, Adam's beta2, gamma, the half-life of the average and the augmentation probability in this way.
     """
     share = _share(kimg)
     falling = lambda now: 0.5 * (1 + jnp.cos(jnp.pi * share(now)))
@@ -98,7 +98,7 @@ def ramp(ema_kimg, rampup):
       ema_kimg: final half-life, thousands of images; a number or a Schedule.
       rampup: share of the images seen so far, >= 0 (StyleGAN2: 0.05); None for no ramp.
     Returns:
-      A Schedule of half-lives, float32 [], 0 at kimg 0 (then the average is the present weights).
+      A Schedule of half-lives, float32 [], 0 at kimg 0 (the average is then the current weights).
     Raises:
       UserError: a negative half-life or share.
     Source: Karras et al. 2020 (StyleGAN2-ADA), `ema_rampup` of its training loop.

@@ -1,13 +1,12 @@
-"""An invisible mark in the pixels of generated images, and the test for it: a keyed spread spectrum, in NumPy.
+"""An invisible watermark in the pixels of generated images, and its detector: a keyed spread spectrum, in NumPy.
 
 A key gives a tile of random signs. `embed` adds it, repeated over the picture, at a strength of a few grey levels. `detect`
-needs the key and the picture, not the original. It says "this was made here" of honest output that went through a lossless
-copy or mild compression; it is no lock: who wants it gone blurs or rescales the image, and who has many marked images can
-average the mark out of them.
+needs the key and the picture, not the original. It identifies honest output after lossless copies or mild compression. It is
+not a security measure: blurring or rescaling removes it, and anyone with many marked images can average it out.
 
 Scores need no calibration. The evidence e is computed from the image without the key, and the score is sum(e * signs) / |e|.
-Of an image that has nothing to do with the key this has mean 0 and variance 1 over keys, is near to normal, and is above z
-for at most exp(-z^2 / 2) of all keys, whatever the image (Hoeffding 1963).
+For an image unrelated to the key it has mean 0 and variance 1 over keys, is approximately normal, and exceeds z for
+at most exp(-z^2 / 2) of all keys, whatever the image (Hoeffding 1963).
 """
 
 import hashlib
@@ -16,9 +15,9 @@ import math
 import numpy as np
 
 TILE = 64
-"""Pixels of a side of the tile. A score is at most TILE, and at most the square root of the pixels of a smaller image."""
+"""Side of the tile in pixels. A score is at most TILE, and at most the square root of the pixels of a smaller image."""
 FOUND = 5.0
-"""From this score on the mark counts as found: of a normal variable 1 in 3.5 million, of no image more than 1 in 268,000."""
+"""Score from which the mark counts as detected: 1 in 3.5 million for a normal variable, at most 1 in 268,000 for any image."""
 NOISE = 3.0
 """Grey levels that are added to an image's own local deviation where the pixels are weighed."""
 SMOOTH, WIDE = (0.25, 0.5, 0.25), (0.0625, 0.25, 0.375, 0.25, 0.0625)
@@ -37,20 +36,20 @@ def signs(key: str) -> np.ndarray:
 
 
 def embed(images: np.ndarray, key: str, strength: float = 2.0) -> np.ndarray:
-    """Images with the mark of a key.
+    """Watermark images with a key.
 
     x + max(strength * m, 1) * signs, the same in all colours; m is a half where the image is flat and up to 3/2 where it is busy.
 
     Args:
-      images: uint8, or float in [-1, 1], [n, H, W, C]; C is 1, 3, or 4, whose alpha stays.
-      key: any text; who has it can detect the mark, and forge it.
-      strength: grey levels, at least 1: less is lost when bytes are rounded.
+      images: uint8, or float in [-1, 1], [n, H, W, C]; C is 1, 3, or 4; alpha is unchanged.
+      key: any text; anyone who has it can detect the mark, and forge it.
+      strength: grey levels, at least 1: less would be lost in rounding to bytes.
     Returns:
-      The same type and shape. At 0 and 255 half of the pattern is lost: there is no room for it.
+      The same type and shape. At 0 and 255 half of the pattern is clipped.
     Raises:
       ValueError: other arrays, an empty key, a strength below 1.
-    Source: Cox et al. 1997 (spread spectrum), in the pixels as Bender et al. 1996; weighed by activity as Podilchuk and Zeng
-      1998 do, in a simple form; the tile repeats as in Kalker et al. 1999.
+    Source: Cox et al. 1997 (spread spectrum), in the pixels as Bender et al. 1996; weighted by activity as in Podilchuk and Zeng
+      1998, in a simple form; the tile repeats as in Kalker et al. 1999.
     """
     if not 1 <= strength < math.inf:
         raise ValueError(f"strength is {strength}; it must be at least 1 grey level")
@@ -66,7 +65,7 @@ def embed(images: np.ndarray, key: str, strength: float = 2.0) -> np.ndarray:
 
 
 def evidence(images: np.ndarray) -> np.ndarray:
-    """What a mark would be read from, before any key: float32 [n, TILE, TILE], each of length 1, or 0 of a flat image.
+    """What the detector correlates with a key: float32 [n, TILE, TILE], each of length 1, or 0 of a flat image.
 
     The difference of each pixel to its smoothed neighbourhood, over its local variance (plus NOISE^2), with all places of the
     image that have the same place in the tile added up.
@@ -87,16 +86,16 @@ def evidence(images: np.ndarray) -> np.ndarray:
 
 
 def score(found: np.ndarray, key: str, *, cropped: bool = False) -> np.ndarray:
-    """How surely evidence carries the mark of a key.
+    """The detection score of evidence for a key.
 
     Args:
       found: [n, TILE, TILE] from `evidence`, or a sum of several: of a set of images that a key marked as a whole. (The
-        scores of single images must not be added: alike images, such as digits, have alike scores under a wrong key.)
-      key: the text that `embed` had.
-      cropped: look at every place that the tile may start at, for pieces cut from an image. Of the best one's score z it
+        scores of single images must not be added: similar images, such as digits, have similar scores under a wrong key.)
+      key: the text passed to `embed`.
+      cropped: try every offset of the tile, for crops of an image. Of the best one's score z it
         gives sqrt(z^2 - 2 log(TILE^2)), or 0, which keeps the bound exp(-z^2 / 2).
     Returns:
-      float64 [n]; `FOUND` or more is a find. Without a mark about normal, with mean 0 and variance 1, over keys.
+      float64 [n]; `FOUND` or more is a detection. Without a mark approximately normal, with mean 0 and variance 1, over keys.
     Raises:
       ValueError: an empty key.
     """

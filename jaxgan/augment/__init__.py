@@ -2,8 +2,8 @@
 
 Conventions of every function here: `key` is one typed key (image i then uses fold_in(key, i)) or a key array [B] (image
 i uses keys[i] only); x is [B, H, W, C], float32 or bfloat16, in [-1, 1], and keeps its dtype; p is the probability, a
-float in [0, 1] or a traced scalar, with which a transform is drawn for an image; an image that draws nothing comes back
-bit for bit.
+float in [0, 1] or a traced scalar, with which a transform is applied to an image; an image without any is returned
+unchanged, bit for bit.
 """
 
 from jaxgan.augment.ada_geometry import wavelet_affine

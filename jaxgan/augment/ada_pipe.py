@@ -46,7 +46,7 @@ ADA_PRESETS = {
 
 @dataclasses.dataclass(frozen=True)
 class AdaStrengths:
-    """How strong the transforms are; the defaults are the paper's."""
+    """Strengths of the transforms; the defaults are the paper's."""
 
     xint_max: float = 0.125  # integer translation, largest, of the side
     scale_std: float = 0.2  # isotropic scaling, deviation of log2
@@ -78,7 +78,7 @@ def ada(key, x, p, *, transforms="bgc", strengths=AdaStrengths()):
         from names to multipliers of p in [0, 1]. On grey images a preset leaves out hue and saturation.
       strengths: `AdaStrengths`.
     Returns:
-      [B, H, W, C] in x's dtype, not clipped. Images that draw nothing come back bit for bit.
+      [B, H, W, C] in x's dtype, not clipped. Images without any transform are returned bit for bit.
     Raises:
       UserError: unknown preset or transform; hue or saturation named on grey images; p outside [0, 1].
     Source: Karras et al. 2020, appendix B. Deviations: those of `wavelet_affine`; blits alone skip the wavelet, under

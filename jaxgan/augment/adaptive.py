@@ -8,7 +8,7 @@ from jaxgan.checks import image_keys
 
 
 def r_t(real_logits):
-    """E[sign(D(x))] over training images: 0 at no overfitting, 1 at its full. Any shape -> [] float32.
+    """E[sign(D(x))] over training images: 0: no overfitting, 1: complete overfitting. Any shape -> [] float32.
 
     Source: Karras et al. 2020 (ADA), eq. 1.
     """
@@ -16,7 +16,7 @@ def r_t(real_logits):
 
 
 def r_v(train_logits, validation_logits, fake_logits):
-    """(E[D_train] - E[D_validation]) / (E[D_train] - E[D_fake]): 0 at no overfitting, 1 at its full.
+    """(E[D_train] - E[D_validation]) / (E[D_train] - E[D_fake]): 0: no overfitting, 1: complete overfitting.
 
     Needs logits of held-out images. Any shapes -> [] float32; 0 where the discriminator does not tell the training
     images from the fakes.
@@ -31,10 +31,10 @@ def ada_update(p, r, images, *, target=0.6, kimg=500.0):
     """The next augmentation probability: p + sign(r - target) * images / (1000 kimg), kept in [0, 1].
 
     Args:
-      p: the present probability, scalar.
+      p: the current probability, scalar.
       r: the overfitting heuristic averaged since the last update: `r_t` (target 0.6), `r_v` (0.5), `apa_lambda` (0.6).
       images: real images shown to the discriminator since then: the paper updates every 4 minibatches.
-      target: what r is steered to.
+      target: the target value of r.
       kimg: thousands of images in which p can go from 0 to 1.
     Returns:
       [] float32. Source: Karras et al. 2020 (ADA), section 3.2. Deviation: also kept below 1.
@@ -44,12 +44,12 @@ def ada_update(p, r, images, *, target=0.6, kimg=500.0):
 
 
 def apa(key, real, fake, p):
-    """Adaptive pseudo augmentation: each real image is replaced by the fake of its place with probability p.
+    """Adaptive pseudo augmentation: each real image is replaced by the fake at its position with probability p.
 
     Args:
       key: a typed key, or [B] of them, one per image.
-      real, fake: [B, H, W, C], of one shape and dtype. No gradient reaches the fakes: they pose as data.
-      p: the deception probability; steer it by `ada_update` with `apa_lambda`.
+      real, fake: [B, H, W, C], of one shape and dtype. No gradient reaches the fakes: they are presented as data.
+      p: the deception probability; adapt it by `ada_update` with `apa_lambda`.
     Returns:
       [B, H, W, C], what to present to the discriminator as real.
     Source: Jiang et al. 2021, "Deceive D", eq. 3-4.

@@ -1,6 +1,6 @@
-"""Augmentations placed by the discriminator's own attention: what it looks at is kept, or hidden from it.
+"""Saliency-guided augmentations: what is most salient to the discriminator is kept, or hidden from it.
 
-The saliency map is computed once, of the unaugmented images, and given to pure functions of (key, x, saliency, p).
+The saliency map is computed once, on the unaugmented images, and passed to pure functions of (key, x, saliency, p).
 """
 
 import jax
@@ -13,7 +13,7 @@ from jaxgan.errors import UserError
 
 
 def saliency(critic, x, *, sigma=0.05):
-    """Where the critic looks: |d critic(x) / d x| summed over the channels, smoothed, of sum 1.
+    """The critic's saliency map: |d critic(x) / d x| summed over the channels, smoothed, normalised to sum 1.
 
     Args:
       critic: images [B, H, W, C] -> logits [B]; images must not influence one another.
@@ -38,7 +38,7 @@ def saliency(critic, x, *, sigma=0.05):
 
 
 def attentive_cutout(key, x, saliency, p, *, size=0.5, telling="hide", quantile=0.6):
-    """Zeroes a rectangle that hides, or spares, the most telling region.
+    """Zeroes a rectangle that hides, or spares, the most salient region.
 
     Args:
       key: a typed key, or [B] of them, one per image.
@@ -46,7 +46,7 @@ def attentive_cutout(key, x, saliency, p, *, size=0.5, telling="hide", quantile=
       saliency: [B, H, W] of these images.
       p: probability, a float in [0, 1] or a traced scalar.
       size: of the rectangle's sides, a fraction of the image's, in (0, 1].
-      telling: "hide" the telling region (the rectangle's saliency is at or above the quantile) or "keep" it (at or
+      telling: "hide" the salient region (the rectangle's saliency is at or above the quantile) or "keep" it (at or
         below: KeepAugment's selective cut).
       quantile: of the saliencies of all the places the rectangle could have inside the image; the place is uniform
         among those that pass. 1 with "hide" and 0 with "keep" leave only the extreme place.
@@ -62,7 +62,7 @@ def attentive_cutout(key, x, saliency, p, *, size=0.5, telling="hide", quantile=
 
 
 def attentive_crop(key, x, saliency, p, *, size=0.75, telling="keep", quantile=0.6):
-    """Enlarges a window that keeps, or leaves out, the most telling region to the whole image.
+    """Enlarges a window that keeps, or excludes, the most salient region to the whole image.
 
     Arguments as `attentive_cutout`; size is the window's. "keep": the window's saliency is at or above the quantile,
     "hide": at or below.
@@ -79,12 +79,12 @@ def attentive_crop(key, x, saliency, p, *, size=0.75, telling="keep", quantile=0
 
 
 def keep_augment(key, x, augmented, saliency, p, *, size=0.5, quantile=0.6):
-    """KeepAugment's selective paste: a telling rectangle of x over the augmented image, at its place in x.
+    """KeepAugment's selective paste: a salient rectangle of x over the augmented image, at its place in x.
 
     Args:
       key, x, saliency, size, quantile: as `attentive_cutout`; the rectangle's saliency is at or above the quantile.
       augmented: the same images augmented in any way, x's shape and dtype.
-      p: probability of the augmented image; x itself else.
+      p: probability of the augmented image; otherwise x itself.
     Returns:
       [B, H, W, C] in x's dtype.
     Source: Gong et al. 2021 (KeepAugment), section 3.2.
@@ -98,7 +98,7 @@ def keep_augment(key, x, augmented, saliency, p, *, size=0.5, quantile=0.6):
 
 
 def attentive_cutmix(key, x, other, saliency, p, *, grid=7, patches=6):
-    """Pastes the most telling patches of another image over x, at their places.
+    """Pastes the most salient patches of another image over x, at the same positions.
 
     Args:
       key, x, p: as `attentive_cutout`.
