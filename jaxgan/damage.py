@@ -87,7 +87,7 @@ def noise(sigma: float):
     """The mean of an image with normal noise of this standard deviation, clipped to [-1, 1]: black gets lighter, white darker.
 
     E clip(x + s n, -1, 1) = P(b) - P(a) + x (1 - P(a) - P(b)) + s (p(a) - p(b)), a = -(1 + x) / s, b = -(1 - x) / s,
-    where p and P are the density and the distribution of n. Needed when comparing with a noisy image; otherwise the result is greyish.
+    where p and P are the density and the distribution of n. Use it to compare with a noisy image; else it is greyish.
 
     Args:
       sigma: in grey levels, as in the data: s = sigma / 127.5. Above 0.

@@ -322,7 +322,7 @@ def test_meter_sums_and_marks_the_first_bad_step():
     "recipe, says",
     [
         (Recipe((Turn((D, D)),), sgd(0.1), 8), "once each"),
-        (Recipe((Turn((Phase("x", D.terms),)),), sgd(0.1), 8), "moves"),
+        (Recipe((Turn((Phase("x", D.terms),)),), sgd(0.1), 8), "updates"),
         (Recipe((Turn((Phase("d", ()),)),), sgd(0.1), 8), "Phase.terms must be a tuple of Term"),
         (Recipe((Turn((Phase("d", D.terms[0]),)),), sgd(0.1), 8), "Phase.terms must be a tuple of Term"),
         (Recipe((Turn((Phase("d", D.terms * 2),)),), sgd(0.1), 8), "distinct names"),
