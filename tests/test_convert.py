@@ -189,12 +189,12 @@ def test_safetensors_that_do_not_fit(tmp_path):
         convert.save_safetensors(tmp_path / "file" / "model.safetensors", module, variables)
     arrays = {"params.basis": np.zeros((4, 4, 5), np.float32)}
     for text, said in [
-        (None, "weights alone"),
-        ("{", "weights alone"),
-        ("[" * 100_000, "weights alone"),
+        (None, "only weights"),
+        ("{", "only weights"),
+        ("[" * 100_000, "only weights"),
         (json.dumps({"family": "os", "class": "system", "fields": {}}), "no model os.system"),
-        (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8, 1], "rooms": 3}}), "weights alone"),
-        (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8]}}), "weights alone"),
+        (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8, 1], "rooms": 3}}), "only weights"),
+        (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8]}}), "only weights"),
         (json.dumps(description.describe(module)), r"params/basis has the shape \(4, 4, 5\)"),
     ]:
         tensors.write_safetensors(path, arrays, {convert.KEY: text} if text else None)
