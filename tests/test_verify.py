@@ -141,8 +141,8 @@ def test_what_is_asked_for_is_checked_before_anything_is_made(command, tmp_path)
     for args, says in (
         (("--watermark", ""), "--watermark is empty"),
         (("--watermark", "k", "--watermark-strength", "0.5"), "1 to 32"),
-        (("--watermark-strength", "3"), "is of --watermark; give that too"),
-        (("--refuse-share", "0.1"), "is of --refuse-copies; give that too"),
+        (("--watermark-strength", "3"), "only applies with --watermark; give that too"),
+        (("--refuse-share", "0.1"), "only applies with --refuse-copies; give that too"),
         (("--refuse-copies", "own", "--refuse-share", "1"), r"must be in \(0, 1\)"),
         (("--refuse-copies", "own", "--mix", "1", "1"), "images from noise"),
         (("--refuse-copies", "own", "--refuse-share", "0.0001"), "too few for a share"),
