@@ -114,7 +114,7 @@ def train(options: Options, name: str, children: list) -> str:
     if code == 0:
         return ""
     if code in (130, 143, -2, -15):
-        return "stopped; the same command goes on"
+        return "stopped; the same command resumes"
     lines = [line for line in log.read_text().splitlines() if line.strip()]
     if lines and "holds a run of another config" in lines[-1]:
         return f"{options.out} holds a comparison with other options; give another OUT"
@@ -194,7 +194,7 @@ def main() -> int:
                 done, complaints = done + 1, complaints | {name: complaint}
                 update(done, len(contenders))
         except BaseException:
-            print("stopping: what is being trained is saved; the same command goes on", file=sys.stderr)
+            print("stopping: the runs in progress are saved; the same command resumes", file=sys.stderr)
             pool.shutdown(wait=False, cancel_futures=True)
             for child in children:
                 child.terminate()
@@ -208,7 +208,7 @@ def main() -> int:
         if complaint:
             print(f"{name}: {complaint}")
     watch.write_picture(picture(options, contenders), table.with_name("samples.png"))
-    print(f"the table: {table}; the picture: samples.png beside it")
+    print(f"table: {table}; picture: samples.png beside it")
     return int(any(complaints.values()))
 
 

@@ -160,7 +160,7 @@ def main() -> None:
                 path = (out.parent if out else Path(".")) / f"{r.name}.png"
                 rows = r.pictures
                 watch.write_picture(watch.grid(rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1]), path)
-                print(f"{path}: a generated image, then its nearest training images, a row each")
+                print(f"{path}: in each row, a generated image and its nearest training images")
 
 
 def show(results, protocols, source) -> None:

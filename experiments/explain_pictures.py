@@ -34,7 +34,7 @@ def scorer(critic, x, c):
         raise UserError(f"--n {len(x)}: this discriminator does not take as many images at once ({e}); try 8") from None
     f = alone(judge, x)
     if f is not judge:
-        print(f"this discriminator judges an image by the others of its batch too; each is judged among these {len(x)}")
+        print(f"this discriminator's logit for an image depends on its batch; each image is judged among these {len(x)}")
     return f
 
 
@@ -140,7 +140,7 @@ def attack(args, critic, shown):
         found, moved = curve(args, lambda y, f=f, sign=sign: sign * f(y), x, bar)
         found["logits"] = [sign * score for score in found.pop("scores")]
         numbers[f"{kind}_as_{other}"] = found
-        tell(f"{title}: its logit passes the median {other} one of its class", "logit", found["logits"], found)
+        tell(f"{title}: their logits pass the median {other} logit of their class", "logit", found["logits"], found)
         pictures.append((x, moved))
     classes = class_logits(critic, c, jnp.asarray(shown["real"][:n]))
     if classes is not None and classes.shape[1] > 1 and np.ndim(c) == 1:  # of a single class there is no other
@@ -152,7 +152,7 @@ def attack(args, critic, shown):
         pictures.append((x, moved))
     columns = min(n, SHOWN)
     rows = [part[:columns] for x, y in pictures for part in (x, y, TIMES * (y - x))]
-    print(f"rows: images, the same attacked until half of them pass, {TIMES} times the difference; and so on")
+    print(f"rows, repeated: images, the same attacked until half of the attacks succeed, {TIMES} times the difference")
     return watch.grid(_bytes(np.concatenate(rows)), columns=columns), numbers
 
 

@@ -34,7 +34,7 @@ def main() -> int:
         parallel.share_cores(settings.cpu_devices, settings.batch, settings.accum)
     parallel.start_processes(settings.coordinator, settings.processes, settings.process)
     if added and parallel.is_main():
-        print(f"XLA_FLAGS: added {' '.join(added)} (to be rid of it, give XLA_FLAGS with another value of it)")
+        print(f"XLA_FLAGS: added {' '.join(added)} (to override it, set it in XLA_FLAGS yourself)")
     compile_cache.use(settings.compile_cache)
     return train(prepare(name, settings, settings.design))
 

@@ -108,11 +108,11 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
             said = "; ".join(changes[:8]) + f"; and {len(changes) - 8} more" * (len(changes) > 8)
             raise UserError(
                 f"{directory} holds a run of another config: {said}. Give another --run-dir, or "
-                "--resume force to go on with the changed config"
+                "--resume force to resume with the changed config"
             )
         for change in changes if parallel.is_main() else ():
             late = ", which changes nothing: the weights are in the checkpoint" if change.startswith("init was ") else ""
-            print(f"going on with a changed config: {change}{late}")
+            print(f"resuming with a changed config: {change}{late}")
         config["init"], config["settings"]["init"] = found.get("init"), found["settings"].get("init")
     return Run(directory, settings, config, stages, source, meter, names, start, frozen)
 

@@ -213,7 +213,7 @@ def _train(run: Run) -> int:
         watch.cut_lines(directory / "metrics.jsonl", lambda line: line.get("of", {}).get("kimg", 0.0) <= kimg)
     bar = watch.Progress(total * batch / 1000, done * batch / 1000, main)
     for line in damaged:
-        bar.say(f"{line}; going on from step {done}")
+        bar.say(f"{line}; resuming from step {done}")
     if done >= total:
         bar.say(f"{directory} is complete: {done * batch / 1000:g} kimg; --kimg with --resume force trains it further")
         store.manager.close()

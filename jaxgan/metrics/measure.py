@@ -262,7 +262,7 @@ def measure(
         if p.fakes != meter.protocols[name].fakes and meter.protocols[name].fakes:
             notes = (*notes, f"of {n} images: not comparable with {name} of {meter.protocols[name].fakes}")
         elif p.options != meter.protocols[name].options:
-            notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: comparable only with such")
+            notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: only comparable with the same")
         results.append(Result(name, values, n, real, (*notes, *([few] if few else [])), pictures))
     return results
 
