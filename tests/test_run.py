@@ -326,7 +326,7 @@ def test_samples(finished, tmp_path, monkeypatch):
         (["digits", "--b2", "1.5"], "--b2 1.5: it must be below 1"),
         (["sngan_cnn", "--standing", "-1"], "--standing -1: it must be 0 or more"),
         (["digits", "--jitter", "29"], "the images are 28x28"),
-        (["digits", "--posthoc", "0.05"], "give two widths"),
+        (["digits", "--posthoc", "0.05"], "give two, such as"),
         (["digits", "--processes", "2"], "give --coordinator HOST:PORT"),
         (
             ["digits", "--batch", "34", "--cpu-devices", "2"],
