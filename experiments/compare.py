@@ -66,7 +66,7 @@ OF = {"losses": USUAL, "families": FAMILIES}
 class Options:
     """Compare losses with their usual penalties, or model families, with the same training budget."""
 
-    out: Annotated[str, tyro.conf.Positional]
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """Folder for the comparison."""
     of: Literal["losses", "families"] = "losses"
     """What to compare."""

@@ -19,7 +19,7 @@ MOST = 1_000_000
 class Arguments:
     """Find directions in latent space along which the images change most, and picture an image moved along them."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run directory, or a weight file."""
     method: Literal["jacobian", "pca", "closed_form"] = "jacobian"
     """jacobian: the directions that change images most, for any generator. For StyleGANs also pca: those along which w varies

@@ -15,7 +15,7 @@ from jaxgan.errors import UserError
 class Arguments:
     """Measure a run, or any set of images. Every metric is a named protocol; --metrics help lists them."""
 
-    what: Annotated[str, tyro.conf.Positional]
+    what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WHAT")]
     """A run directory, a folder or archive of images, or an .npz of them."""
     metrics: tuple[str, ...] = ()
     """Names of protocols; by default fd10k and pr10k if the data has classes, else random10k, and swd10k. Runs on paired data

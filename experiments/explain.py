@@ -24,7 +24,7 @@ REFERENCE = 512
 class Arguments:
     """Explain a run's networks: attributions of D's logit, effects of G's units, adversarial attacks on D."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run directory; for --method units, a weight file is enough."""
     method: Literal["gradients", "shapley", "units", "attack"] = "gradients"
     """gradients: contribution of each pixel to D's logit, in real and generated images (integrated gradients). shapley: that of

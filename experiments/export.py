@@ -14,7 +14,7 @@ from jaxgan.errors import UserError
 class Arguments:
     """Export the generator with its weights as a StableHLO program, for any batch size, on CPU, GPU and TPU."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run directory, or a weight file."""
     out: str = "generator.stablehlo"
     """The file; a .safetensors holds only the weights, for jaxgan.load and other libraries."""

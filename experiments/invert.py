@@ -17,9 +17,9 @@ from jaxgan.errors import UserError
 class Arguments:
     """Find latents that reproduce given images (GAN inversion), and repair damaged images."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run directory, or a weight file."""
-    source: Annotated[str, tyro.conf.Positional]
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """An image, a folder or an archive of images, an .npz, or the name of a data set."""
     n: int = 16
     """Maximum number of images: the first ones."""

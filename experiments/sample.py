@@ -19,7 +19,7 @@ from jaxgan.errors import UserError
 class Arguments:
     """Sample images from a trained run; needs no data set."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run directory, or a weight file."""
     n: int = 64
     """Number of images."""

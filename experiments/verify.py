@@ -25,7 +25,7 @@ SUFFIXES = (".png", ".npz", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".
 class Arguments:
     """Read the metadata of image files, which anyone can write or remove, or detect a watermark, which is harder to remove."""
 
-    files: Annotated[tuple[str, ...], tyro.conf.Positional]
+    files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE ...]")]
     """Images, .npz of images, or folders of them."""
     watermark: str | None = None
     """The text that the images were watermarked with. Prints the score of each file and the joint score of all files, which

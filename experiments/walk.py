@@ -21,7 +21,7 @@ MOST_GIF = 50
 class Arguments:
     """Animate a walk from image to image: z is interpolated spherically, w of a StyleGAN along a spline."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run directory, or a weight file."""
     keys: int | None = None
     """Number of images that the walk passes through: the first ones of the seed. By default 6, or the number of labels."""

@@ -172,7 +172,7 @@ def test_what_the_file_may_not_hold():
         with pytest.raises(UserError, match=says):
             convert_stylegan3.generator(state | change, given | more)
     del state["synthesis.input.freqs"]
-    with pytest.raises(UserError, match=r"synthesis\.input\.freqs: the file has no such array; it is not a StyleGAN3"):
+    with pytest.raises(UserError, match=r"synthesis\.input\.freqs: the file has no such array; not a StyleGAN3"):
         convert_stylegan3.generator(state, given)
 
 
