@@ -1,12 +1,13 @@
 """`python -m experiments.compare OUT [--of families]`: losses, or model families, with the same budget; a table and a picture.
 
 Losses: each with its usual penalty, in the config `objective`, with the same networks. Families: each family's own config. Each
-is a run in its own folder of OUT, so a stopped comparison resumes where it was. The metrics are `fd2k`, the Frechet distance of
-2,000 images in the features of a classifier trained on the data set, and the sliced Wasserstein distance of the pixels;
-OUT/samples.png has a row of samples for each.
+is a run in its own folder of OUT, so a stopped comparison resumes where it was. The metrics are `--metric`, by default `fd2k`,
+the Frechet distance of 2,000 images in the features of a classifier trained on the data set, and the sliced Wasserstein distance
+of the pixels; OUT/samples.png has a row of samples for each.
 """
 
 import dataclasses
+import math
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from PIL import Image, ImageDraw
 from experiments.cli import parse, run_command
 from jaxgan import restore, watch
 from jaxgan.errors import UserError
+from jaxgan.metrics import measure, protocols
 
 USUAL = {
     "minimax": ["--penalty", "r1"],
@@ -74,6 +76,10 @@ class Options:
     """The data set: any --data of `experiments.train`."""
     data_dir: str = ""
     """Where TFDS data sets are stored; '' is TFDS's default."""
+    size: tuple[int, int] | None = None
+    """Height and width of the images; None: those of the configs, 28 28."""
+    metric: str = "fd2k"
+    """The metric to compare by. fd2k needs at least 200 labelled images; without labels, take swd2k or random10k."""
     kimg: float = 150.0
     """Length of each run, in thousands of images."""
     width: int = 16
@@ -90,13 +96,28 @@ class Options:
     """Number of runs at a time."""
 
 
+JUDGES = [name for name, p in protocols.PROTOCOLS.items() if p.fakes and measure.QUALITY.get(p.metric, (None,))[0] == ""]
+"""Metrics that are one number, which says how good images are."""
+
+
+def judge(name: str) -> str:
+    """The full name of a metric; UserError unless it is one of `JUDGES`."""
+    (full,) = protocols.named((name,))
+    if full not in JUDGES:
+        raise UserError(f"--metric {name}: it is not one number that says how good images are; give one of {', '.join(JUDGES)}")
+    return full
+
+
 def command(options: Options, name: str) -> list[str]:
     """The training command of one loss or family."""
     of_losses = options.of == "losses"
-    names = ("data", "data_dir", "kimg", "batch", "seed") + (("width", "patch", "lr") if of_losses else ())
+    names = ("data", "data_dir", "size", "kimg", "batch", "seed") + (("width", "patch", "lr") if of_losses else ())
     given = {field: getattr(options, field) for field in names}
-    fields = [part for field, value in given.items() for part in (f"--{field.replace('_', '-')}", str(value)) if value != ""]
-    ticks = ["--tick-kimg", str(options.kimg / 30), "--snapshot-kimg", str(options.kimg / 3), "--metrics", "fd2k"]
+    fields = []
+    for field, value in given.items():
+        if value not in ("", None):
+            fields += [f"--{field.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else (value,))]
+    ticks = ["--tick-kimg", str(options.kimg / 30), "--snapshot-kimg", str(options.kimg / 3), "--metrics", options.metric]
     where = ["--run-dir", str(Path(options.out) / name), "--augment"]
     config = f"{name}-mnist" if options.data == "mnist" else name
     what = ["objective", "--loss", name, *USUAL[name]] if of_losses else [config, *FAMILIES[name]]
@@ -121,6 +142,11 @@ def train(options: Options, name: str, children: list) -> str:
     return lines[-1] if lines else f"exit code {code}"
 
 
+def rounded(value: float) -> str:
+    """With one decimal, or of a number below 1 with two digits."""
+    return f"{value:.{max(1, 1 - math.floor(math.log10(abs(value) or 1)))}f}"
+
+
 def scores(options: Options, name: str, what: str) -> list[str]:
     """A number of the run's log near each third of the budget; dashes where there is none."""
     rows = [row for row in watch.read_lines(Path(options.out) / name / "log.jsonl") if what in row]
@@ -128,7 +154,7 @@ def scores(options: Options, name: str, what: str) -> list[str]:
     for third in (1, 2, 3):
         away = lambda row, kimg=third * options.kimg / 3: abs(row["kimg"] - kimg)
         near = min(rows, key=away, default=None)
-        found.append(f"{near[what]:.1f}" if near and away(near) < options.kimg / 6 else "–")
+        found.append(rounded(near[what]) if near and away(near) < options.kimg / 6 else "–")
     return found
 
 
@@ -140,7 +166,7 @@ def row(options: Options, name: str, complaint: str) -> str:
     rows = [row for row in watch.read_lines(Path(options.out) / name / "log.jsonl") if "img_per_s" in row]
     rate = np.median([row["img_per_s"] for row in rows]) if rows else 0.0  # the median: others may work beside it
     minutes = f"{rows[-1]['kimg'] * 1000 / rate / 60:.1f}" if rows else "–"
-    return f"| `{name}` | {usual} | {' | '.join(scores(options, name, 'fd2k'))} | {swd} | {minutes} | {complaint} |"
+    return f"| `{name}` | {usual} | {' | '.join(scores(options, name, options.metric))} | {swd} | {minutes} | {complaint} |"
 
 
 def picture(options: Options, contenders, columns: int = 20) -> Image.Image:
@@ -178,6 +204,7 @@ def main() -> int:
     for name in options.only:
         if name not in known:
             raise UserError(f"--only {name}: the {options.of} are {', '.join(known)}")
+    options = dataclasses.replace(options, metric=judge(options.metric))
     contenders = options.only or tuple(known)
     Path(options.out).mkdir(parents=True, exist_ok=True)
     done, complaints = 0, {}
@@ -200,7 +227,7 @@ def main() -> int:
                 child.terminate()
             raise
     close()
-    at = [f"fd2k at {options.kimg * k / 3:g} kimg" for k in (1, 2, 3)]
+    at = [f"{options.metric} at {options.kimg * k / 3:g} kimg" for k in (1, 2, 3)]
     head = f"| | with | {' | '.join(at)} | swd | minutes | |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
     table = Path(options.out) / "table.md"
     table.write_text("\n".join([head, *(row(options, name, complaints[name]) for name in contenders)]) + "\n")

@@ -1,5 +1,6 @@
 """The comparisons: their commands are ones that the training command takes."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -30,15 +31,31 @@ def test_every_command_is_one_that_train_takes(of):
             assert settings.loss == name
 
 
+def test_own_images_are_compared_at_their_size_by_a_metric_that_needs_no_classes(tmp_path):
+    options = compare.Options(out=str(tmp_path), data="photos", size=(48, 64), metric=compare.judge("swd2k"))
+    for of, name, config in (("losses", "hinge", "objective"), ("families", "dcgan", "dcgan")):
+        given = compare.command(dataclasses.replace(options, of=of), name)[4:]
+        settings = parse(type(CONFIGS[config]), given, CONFIGS[config], prog="train")
+        assert settings.size == (48, 64) and settings.metrics == ("swd2k",) and settings.data == "photos"
+    (tmp_path / "hinge").mkdir()
+    (tmp_path / "hinge" / "log.jsonl").write_text(json.dumps({"kimg": 150.0, "swd2k": 0.0344, "fd2k": 9.0}) + "\n")
+    assert "| – | – | 0.034 |" in compare.row(options, "hinge", "")
+
+
 def test_every_family_that_draws_from_noise_is_compared():
     assert set(compare.FAMILIES) == {*FAMILIES, "progan", "stylegan"}
 
 
 @pytest.mark.parametrize(
     "given, says",
-    [(["--only", "hinge"], "--only hinge: the families are gan, "), (["--lr", "0.1"], "--lr 0.1: each family has its own")],
+    [
+        (["--only", "hinge"], "--only hinge: the families are gan, "),
+        (["--lr", "0.1"], "--lr 0.1: each family has its own"),
+        (["--metric", "pr10k"], "--metric pr10k: it is not one number .* give one of .*, fd2k, .*swd2k"),
+        (["--metric", "fd2kk"], "no metric 'fd2kk'; the nearest is fd2k"),
+    ],
 )
-def test_what_families_do_not_have_is_one_line(given, says, monkeypatch):
+def test_what_cannot_be_compared_is_one_line(given, says, monkeypatch):
     monkeypatch.setattr("sys.argv", ["compare", "out", "--of", "families", *given])
     with pytest.raises(UserError, match=says):
         compare.main()
