@@ -1,6 +1,7 @@
 """What the commands share: arguments by tyro, a user's mistake in one line with exit code 2."""
 
 import contextlib
+import dataclasses
 import io
 import os
 import re
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import tyro
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 
 
 def parse(kind: type, args: list[str] | None = None, default=None, *, prog: str, description: str = ""):
@@ -56,6 +57,33 @@ def check_which(checkpoint: str) -> None:
     """UserError unless --checkpoint is latest, best or a step."""
     if checkpoint not in ("latest", "best") and not checkpoint.isdecimal():
         raise UserError(f"--checkpoint {checkpoint}: give latest, best or a step")
+
+
+def numbered(args, config: dict):
+    """Arguments with the numbers of the classes whose names --label says.
+
+    Args:
+      args: a dataclass whose `label` is a class, by number or by name, a tuple of them, or None.
+      config: the run's; {} of a file of weights, which knows no names.
+    Raises:
+      UserError: a name that no class has.
+    """
+    names = config.get("data", {}).get("class_names", [])
+
+    def number(label):
+        if not isinstance(label, str):
+            return label
+        if label not in names:
+            has = (
+                f"they are {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
+                if names
+                else "no names of classes are known here, give its number"
+            )
+            raise UserError(f"--label {label}: there is no class of this name{nearest(label, names)}; {has}")
+        return names.index(label)
+
+    label = tuple(map(number, args.label)) if isinstance(args.label, tuple) else number(args.label)
+    return dataclasses.replace(args, label=label)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import check_which, parse, run_command, writing
+from experiments.cli import check_which, numbered, parse, run_command, writing
 from jaxgan import marks
 from jaxgan.errors import UserError
 
@@ -34,8 +34,8 @@ class Arguments:
     """Index of the image to move, among those of the seed."""
     seed: int = 0
     """Seed of the image, as in `sample --seed`, and of the draws from which the directions are computed."""
-    label: int | None = None
-    """The class of the image and of the draws; by default drawn at random, if the run is conditional."""
+    label: int | str | None = None
+    """The class (number or name) of the image and of the draws; by default drawn at random, if the run is conditional."""
     layers: tuple[int, int] | None = None
     """FIRST END, for StyleGANs: move w only in layers FIRST to END - 1; the first layers are coarse, the last fine."""
     local: bool = False
@@ -106,6 +106,7 @@ def main() -> None:
     from jaxgan import directions, restore, watch
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    args = numbered(args, trained.config)
     image = trained.latents(1, seed=args.seed, label=args.label, psi=args.psi, first=args.image)
     result, spread = found(args, trained, image)
     amounts = np.linspace(-args.range, args.range, args.steps)[None] * spread[:, None]

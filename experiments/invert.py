@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.cli import check_which, parse, run_command, writing
+from experiments.cli import check_which, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -28,8 +28,8 @@ class Arguments:
     colon (blur:2.5). The PSNR to the undamaged images is printed."""
     mask: str = ""
     """An image of the run's size (or resized by --resize) that is white where pixels are missing; the holes are filled."""
-    label: int | None = None
-    """The class of all images; by default it is inferred, if the run is conditional."""
+    label: int | str | None = None
+    """The class (number or name) of all images; by default it is inferred, if the run is conditional."""
     space: Literal["auto", "z", "w", "w+"] = "auto"
     """For StyleGANs: w, one style for all layers (auto), or w+, one per layer: closer, but worse for holes. Otherwise z."""
     steps: int = 300
@@ -75,6 +75,7 @@ def main() -> None:
     from jaxgan import restore
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    args = numbered(args, trained.config)
     if not trained.generator.z_dim:
         raise UserError(f"{args.run}: this run makes images from images, not from latents; see experiments.sample --source")
     if args.label is not None and not 0 <= args.label < trained.generator.classes:

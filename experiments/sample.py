@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import check_which, parse, run_command, writing
+from experiments.cli import check_which, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -27,9 +27,9 @@ class Arguments:
     """Number of rows of a grid, instead of --n: one column per class, up to 16 classes; otherwise ten columns."""
     seed: int = 0
     """Image i depends only on the seed, i and its label, not on how many are generated."""
-    label: int | None = None
-    """The class of all images; by default drawn at random, if the run is conditional. For a run on label vectors, the index of
-    the 1 in a one-hot vector; the default draws vectors of the data."""
+    label: int | str | None = None
+    """The class (number or name) of all images; by default drawn at random, if the run is conditional. For a run on label
+    vectors, the index of the 1 in a one-hot vector; the default draws vectors of the data."""
     psi: float = 1.0
     """Truncation: below 1, latents are pulled towards the mean; for a conditional StyleGAN, the mean over all classes."""
     threshold: float | None = None
@@ -115,6 +115,7 @@ def main() -> None:
     from jaxgan import restore
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    args = numbered(args, trained.config)
     if args.source:
         return translated(args, trained, out)
     options = {"seed": args.seed, "psi": args.psi, "noise": args.noise}

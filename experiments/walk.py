@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import check_which, parse, run_command, writing
+from experiments.cli import check_which, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 ANIMATED, ARRAYS = (".webp", ".gif"), (".png", ".npz")
@@ -29,8 +29,8 @@ class Arguments:
     """Frames from one image to the next."""
     seed: int = 0
     """Seed; the images are those of `sample --seed`."""
-    label: tuple[int, ...] = ()
-    """One class for all images, or one per image, cyclically; between two classes the labels are interpolated. With --keys 1,
+    label: tuple[int | str, ...] = ()
+    """One class (number or name) for all images, or one per image, cyclically; between two classes the labels are interpolated. With --keys 1,
     one latent is shown as each class in turn. By default drawn at random, if the run is conditional."""
     psi: float = 1.0
     """Truncation, as in `experiments.sample`."""
@@ -158,6 +158,7 @@ def main() -> None:
     from jaxgan import restore
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average).truncated(args.psi)
+    args = numbered(args, trained.config)
     latents = codes(args, trained)
     with writing(args.out):
         n = write(args, out, trained, latents)

@@ -10,7 +10,11 @@ import pytest
 from flax import linen as nn
 from PIL import Image
 
+import experiments.directions
+import experiments.invert
 import experiments.sample
+import experiments.walk
+from experiments import cli
 from jaxgan import convert, game, sample
 from jaxgan.errors import UserError
 from jaxgan.models import progan, stylegan, stylegan2
@@ -88,6 +92,25 @@ def test_labels_mix(tmp_path):
     assert sample.mix(g, v, (1, 2), label=2).shape == (2, 3, *SHAPE)
     with pytest.raises(UserError, match="classes are 0 to 2"):
         sample.mix(g, v, (1, 2), label=3)
+
+
+def test_a_class_can_be_said_by_its_name():
+    config = {"data": {"class_names": ["cats", "clocks", "3"]}}
+    for module in (experiments.sample, experiments.directions, experiments.invert, experiments.walk):
+        label = [
+            "--label",
+            "clocks",
+            *["3", "cats"] * (module is experiments.walk),
+        ]  # a number is a number, whatever is called so
+        args = cli.parse(module.Arguments, ["run", *["given"] * (module is experiments.invert), *label], prog="command")
+        assert cli.numbered(args, config).label == ((1, 3, 0) if module is experiments.walk else 1)
+    assert cli.numbered(experiments.sample.Arguments(""), {}).label is None
+    for label, of, says in (
+        ("clock", config, "--label clock: there is no class of this name; the nearest is clocks; they are cats, clocks, 3"),
+        ("clock", {}, "no names of classes are known here, give its number"),
+    ):
+        with pytest.raises(UserError, match=says):
+            cli.numbered(experiments.sample.Arguments("", label=label), of)
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
