@@ -27,10 +27,11 @@ class Arguments:
     split: str = ""
     """Split of the real images; '' is the one that the run was trained on, or train."""
     size: tuple[int, int] | None = None
-    """Resize and centre-crop real images to this size; by default the run's, or that of the images in the folder."""
+    """Resize and centre-crop all images to this size; without it they must all have the same. Runs keep theirs."""
     n: int = 0
     """Use at most this many generated images; a protocol that asks for more then notes that its number is not comparable."""
     seed: int = 0
+    """Of a run: its images are those of `sample --seed`."""
     checkpoint: str = "latest"
     """Checkpoint of a run: latest, best, or a step."""
     average: float | None = None
@@ -91,19 +92,23 @@ def generated(args: Arguments, config: dict | None, source, n: int, update):
         trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
         classes = trained.generator.classes if trained.vectors is None else 0
         label = label_vectors.to_measure(source, classes, args.seed, n)
+        check_size(args.what, trained.generator.shape, source)
         images = trained.stream(n, seed=args.seed, psi=args.psi, label=label)
         return images, args.n, {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
-    fakes = open_source(args.what, channels=source.shape[2], progress=update)
-    if fakes.shape != source.shape:
-        raise UserError(
-            f"{args.what}: its images are {fakes.shape[0]}x{fakes.shape[1]}, the real ones {source.shape[0]}x{source.shape[1]};"
-            f" give --size {fakes.shape[0]} {fakes.shape[1]}"
-        )
+    fakes = open_source(args.what, size=args.size, channels=source.shape[2], progress=update)
+    check_size(args.what, fakes.shape, source)
     import numpy as np
 
     order = np.random.RandomState(0).permutation(fakes.n)  # the first of a folder may all be of its first class
     pieces = (fakes.read(order[i : i + 1024]) for i in range(0, fakes.n, 1024))
     return pieces, min(args.n or fakes.n, fakes.n), {"images": args.what}
+
+
+def check_size(what: str, shape, source) -> None:
+    """UserError where generated images are not as large as the real ones."""
+    (h, w), real = shape[:2], "x".join(map(str, source.shape[:2]))
+    if (h, w) != source.shape[:2]:
+        raise UserError(f"{what}: its images are {h}x{w}, the real ones {real}; give --size {h} {w}")
 
 
 def main() -> None:
@@ -132,19 +137,25 @@ def main() -> None:
         return evaluate_pairs.evaluate(args, config)
     if not Path(args.what).exists():
         raise UserError(f"{args.what}: there is no such run, folder, archive or .npz")
+    for name in ("seed", "checkpoint", "average", "psi") if config is None else ():
+        if (given := getattr(args, name)) != getattr(Arguments, name):
+            raise UserError(f"--{name} {given}: it only applies to a run, and {args.what} holds images; leave it out")
     update, close = watch.counter("reading images", True)
     source = real_images(args, config, update)
     close()
     if config is not None and not (args.against or args.data_dir or args.split or args.size) and changed(config, source):
         print(f"note: {source.name} has changed since the run was trained on it")
     names = args.metrics or default_metrics(source)
+    most = max(p.fakes for p in protocols.named(names).values())
+    need = min(args.n, most) if args.n else most
+    if config is not None and not need:
+        raise UserError(f"--metrics {' '.join(names)}: they use all images there are, and a run has no limit; give --n 10000")
+    update, close = watch.counter("reading images", True)
+    images, limit, of = generated(args, config, source, need, update)  # before a classifier takes its minute to be trained
+    close()
     weights = {"inception": args.inception, "dinov2": args.dinov2}
     meter = ready(names, source, weights={k: v for k, v in weights.items() if v})
     update, close = watch.counter("measuring", True)
-    need = min(args.n, meter.fakes) if args.n else meter.fakes
-    if config is not None and not need:
-        raise UserError(f"--metrics {' '.join(names)}: they use all images there are, and a run has no limit; give --n 10000")
-    images, limit, of = generated(args, config, source, need, update)
     results = measure(meter, images, limit=limit, progress=lambda what, done, total: update(done, total))
     close()
     show(results, meter.protocols, source)

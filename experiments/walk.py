@@ -30,8 +30,8 @@ class Arguments:
     seed: int = 0
     """Seed; the images are those of `sample --seed`."""
     label: tuple[int | str, ...] = ()
-    """One class (number or name) for all images, or one per image, cyclically; between two classes the labels are interpolated. With --keys 1,
-    one latent is shown as each class in turn. By default drawn at random, if the run is conditional."""
+    """One class (number or name) for all images, or one per image, cyclically; between two classes the labels are interpolated.
+    With --keys 1, one latent is shown as each class in turn. By default drawn at random, if the run is conditional."""
     psi: float = 1.0
     """Truncation, as in `experiments.sample`."""
     noise: Literal["random", "const", "none"] | None = None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments import evaluate
 from experiments.configs import CONFIGS
 from jaxgan import plan, run
 from jaxgan.errors import UserError
@@ -82,6 +83,21 @@ def test_a_run_a_folder_and_an_npz(trained, tmp_path):
             np.testing.assert_allclose(a["value"][0], b["value"][0], rtol=1e-6)  # the same images, the same numbers
 
 
+def test_folders_are_made_alike_and_what_does_not_fit_is_said_before_a_classifier_is_trained(tmp_path, monkeypatch):
+    for folder, sides in (("mixed", (9, 12, 15)), ("small", (9, 9)), ("real", (20, 20))):
+        (tmp_path / folder).mkdir()
+        for i, side in enumerate(sides):
+            Image.new("RGB", (side, side), (side, i, 0)).save(tmp_path / folder / f"{i}.png")
+    real, config = str(tmp_path / "real"), None
+    args = evaluate.Arguments(str(tmp_path / "mixed"), against=real, size=(16, 16))  # --size was of the real ones alone
+    pieces, n, _ = evaluate.generated(args, config, evaluate.real_images(args, config, None), 0, None)
+    assert n == 3 and next(pieces).shape == (3, 16, 16, 3)
+    monkeypatch.setattr(measure, "ready", lambda *_, **__: pytest.fail("it was made ready first"))
+    monkeypatch.setattr("sys.argv", ["evaluate", str(tmp_path / "small"), "--against", real, "--metrics", "swd2k"])
+    with pytest.raises(UserError, match="its images are 9x9, the real ones 20x20; give --size 9 9"):
+        evaluate.main()
+
+
 def test_devices_do_not_change_the_numbers(trained, tmp_path):
     found = []
     for devices in (1, 4):
@@ -100,6 +116,8 @@ def test_devices_do_not_change_the_numbers(trained, tmp_path):
         (["RUN", "--metrics", "fd_dinov2"], "--dinov2"),
         (["FOLDER"], "--against"),
         (["FOLDER", "--against", "digits", "--metrics", "swd"], "--size 9 9"),
+        (["RUN", "--size", "9", "9", "--metrics", "swd"], "its images are 28x28, the real ones 9x9; give --size 28 28"),
+        (["FOLDER", "--against", "FOLDER", "--psi", "0.5"], "--psi 0.5: it is of a run"),
         (["RUN", "--n", "1", "--metrics", "random10k"], "too few"),
         (["RUN", "--n", "-1"], "--n -1: ask for at least one image"),
     ],
