@@ -19,8 +19,10 @@ import numpy as np
 import tyro
 from PIL import Image, ImageDraw
 
+from experiments import evaluate
 from experiments.cli import parse, run_command
 from jaxgan import restore, watch
+from jaxgan.data import stream
 from jaxgan.errors import UserError
 from jaxgan.metrics import measure, protocols
 
@@ -181,14 +183,12 @@ def picture(options: Options, contenders, columns: int = 20) -> Image.Image:
         rows, names = [*rows, trained.sample(columns, seed=options.seed, label=label)], [*names, name]
     if not rows:
         raise UserError(f"{options.out}: no run reached a checkpoint; see the .log files there")
-    with Image.open(Path(options.out) / names[0] / "samples" / "reals.png") as reals:
-        above = reals.convert("RGB")
-    sheet = watch.grid(np.concatenate(rows), columns=columns, least=0).convert("RGB")
-    side = sheet.height // len(rows)
-    above = above.resize((round(above.width * 8 * side / above.height), 8 * side)).crop((0, 0, 8 * side, side))
-    whole = Image.new("RGB", (160 + sheet.width, side + sheet.height), "white")
-    whole.paste(above, (160, 0))
-    whole.paste(sheet, (160, side))
+    source = evaluate.real_images(evaluate.Arguments(""), trained.config, None)
+    reals = source.read(np.resize(stream.indices(options.seed, 0, min(columns, source.n), source.n), columns))
+    sheet = watch.grid(np.concatenate([reals, *rows]), columns=columns, least=0).convert("RGB")
+    side = source.shape[0] + 1
+    whole = Image.new("RGB", (160 + sheet.width, sheet.height), "white")
+    whole.paste(sheet, (160, 0))
     draw = ImageDraw.Draw(whole)
     for i, name in enumerate(["real images", *names]):
         draw.text((4, i * side + side // 2 - 5), name, "black")

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from experiments import compare
 from experiments.cli import parse
@@ -40,6 +43,21 @@ def test_own_images_are_compared_at_their_size_by_a_metric_that_needs_no_classes
     (tmp_path / "hinge").mkdir()
     (tmp_path / "hinge" / "log.jsonl").write_text(json.dumps({"kimg": 150.0, "swd2k": 0.0344, "fd2k": 9.0}) + "\n")
     assert "| – | – | 0.034 |" in compare.row(options, "hinge", "")
+
+
+def test_the_first_row_is_of_real_images_pixel_by_pixel(tmp_path, monkeypatch):
+    """It was cut from reals.png as if that had eight rows, which those of few images or of oblong ones have not."""
+    for i in range(3):
+        Image.new("RGB", (6, 4), (200, 10 * i, 0)).save(tmp_path / f"{i}.png")
+    config = {"settings": {"data": str(tmp_path)}, "data": {"shape": [4, 6, 3]}}
+    made = lambda n, **_: np.full((n, 4, 6, 3), 77, np.uint8)
+    trained = SimpleNamespace(generator=SimpleNamespace(classes=0), sample=made, config=config)
+    monkeypatch.setattr(compare.restore, "load", lambda *_: trained)
+    whole = np.asarray(compare.picture(compare.Options(out="out"), ["hinge", "minimax"], columns=5))
+    assert whole.shape == (1 + 3 * 5, 160 + 1 + 5 * 7, 3)
+    tiles = whole[1:, 161:].reshape(3, 5, 5, 7, 3)[:, :4, :, :6]
+    assert (tiles[1:] == 77).all() and (tiles[0, ..., 0] == 200).all() and (tiles[0, ..., 1] == tiles[0, :1, :, :1, 1]).all()
+    assert set(tiles[0, 0, :, 0, 1]) == {0, 10, 20}
 
 
 def test_every_family_that_draws_from_noise_is_compared():

@@ -57,7 +57,9 @@ def trained(source: Source, *, seed: int = 0, show: bool = True) -> Trained:
       UserError: no class labels, too few images, or too small ones; a cache that cannot be written.
     """
     if source.labels is None or source.labels.ndim != 1 or source.classes < 2:
-        raise UserError(f"{source.name}: a classifier needs class labels, and it has none; take inception or random features")
+        raise UserError(
+            f"{source.name}: a classifier needs class labels, and it has none; take a metric of other features, as swd2k"
+        )
     if source.n < LEAST or min(source.shape[:2]) < 8:
         size = "x".join(map(str, source.shape[:2]))
         raise UserError(f"{source.name}: {source.n} images of {size} cannot train a classifier; give {LEAST} or more, from 8x8")
