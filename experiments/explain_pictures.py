@@ -151,9 +151,17 @@ def attack(args, critic, shown):
         tell("real images that D's class head should take for another class", "margin", found["margins"], found)
         pictures.append((x, moved))
     columns = min(n, SHOWN)
-    rows = [part[:columns] for x, y in pictures for part in (x, y, TIMES * (y - x))]
+    rows = [part[:columns] for x, y in pictures for part in (x, y, enlarged(x, y))]
     print(f"rows, repeated: images, the same attacked until half of the attacks succeed, {TIMES} times the difference")
     return watch.grid(_bytes(np.concatenate(rows)), columns=columns), numbers
+
+
+def enlarged(x, y):
+    """`TIMES` the difference of images in [-1, 1]; of such with alpha opaque, as they look on grey."""
+    if x.shape[-1] != 4:
+        return TIMES * (y - x)
+    on_grey = lambda x: x[..., :3] * (x[..., 3:] + 1) / 2
+    return jnp.concatenate([TIMES * (on_grey(y) - on_grey(x)), jnp.ones_like(x[..., 3:])], -1)
 
 
 def class_logits(critic, c, x):

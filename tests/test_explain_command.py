@@ -85,6 +85,14 @@ def test_every_method_writes_a_picture_and_its_numbers(trained, tmp_path, monkey
     assert "Block_0" in said["units"] and "median over the images" in said["attack"]
 
 
+def test_the_difference_of_images_with_alpha_can_be_seen():
+    x = jnp.array([[0.5, -0.5, 0.1, 1.0], [0.5, -0.5, 0.1, 0.0], [0.9, 0.9, 0.9, -1.0]])
+    y = x + jnp.array([[0.02, 0, 0, 0], [0, 0, 0, 0.04], [-0.5, 0, 0, 0]])  # a colour, the alpha, a colour that nobody sees
+    want = [[0.2, 0, 0, 1], [0.1, -0.1, 0.02, 1], [0, 0, 0, 1]]  # it had an alpha of about 0, which is half transparent
+    np.testing.assert_allclose(explain_pictures.enlarged(x, y), want, atol=1e-6)
+    np.testing.assert_allclose(explain_pictures.enlarged(x[:, :3], y[:, :3])[0], [0.2, 0, 0], atol=1e-6)
+
+
 def test_levels_of_a_linear_critic_are_closed_forms():
     """<a, x> rises by eps ||a||_1 or eps ||a||_2 sqrt(pixels): the level is the gap to the bar over that."""
     a = np.random.default_rng(0).normal(size=(3, 4, 1)).astype(np.float32)
