@@ -115,7 +115,7 @@ def main() -> None:
     said = ("method", "n", "range", "steps", "image", "seed", "label", "layers", "local", "draws", "psi", "noise", "average")
     files = safety.output(args.run, trained, directions={name: getattr(args, name) for name in said})
     with writing(args.out):
-        files.write_picture(watch.grid(images, columns=args.steps), out)
+        files.write_picture(watch.grid(images, columns=args.steps, least=1024), out)
         files.write_arrays(out.with_suffix(".npz"), {}, images.reshape(args.n, -1, *images.shape[1:]), **arrays)
     print(f"strengths: {', '.join(f'{s:.3g}' for s in result.strengths)}")
     print(f"{args.n} directions of {args.run} at step {trained.step}: {out}, {out.with_suffix('.npz').name}")

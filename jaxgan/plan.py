@@ -234,9 +234,11 @@ def _open(settings: Settings) -> Source:
     if settings.jitter > min(source.shape[:2]):
         h, w, _ = source.shape
         raise UserError(f"--jitter {settings.jitter}: the images are {h}x{w}; give {min(h, w)} or less")
-    if settings.batch > (source.n - settings.hold_out) * (2 if settings.mirror else 1):
+    most = (source.n - settings.hold_out) * (2 if settings.mirror else 1)
+    if settings.batch > most:
         held = f", {settings.hold_out} of them held out" * bool(settings.hold_out)
-        raise UserError(f"--batch {settings.batch} is larger than the data: {settings.data} has {source.n} images{held}")
+        has = f"{settings.data} has {source.n} images{held}; give --batch {most} or less"
+        raise UserError(f"--batch {settings.batch} is larger than the data: {has}")
     return source
 
 

@@ -205,7 +205,7 @@ def test_the_command(styled, tmp_path, monkeypatch, capsys):
     moved = many.take([2])._replace(code=many.code[[2]] + 2 * expected.strengths[1].astype(np.float32) * expected.vectors[1])
     np.testing.assert_allclose(made["images"][1, 4].astype(int), latents.images(g, v, moved)[0], atol=1)
     with Image.open(tmp_path / "a.png") as picture:
-        assert picture.width / picture.height == pytest.approx(46 / 19)
+        assert picture.width / picture.height == pytest.approx(46 / 19) and picture.width > 1000
     local = command("--local", "--n", 1, "--steps", 3, *out)
     expected = directions.jacobian(g, v, many.take([2]), 1, layers=(1, 3))
     np.testing.assert_allclose(local["directions"], expected.vectors, atol=1e-4)

@@ -303,7 +303,7 @@ def test_samples(finished, tmp_path, monkeypatch):
         (["digits", "--kimgs", "3"], "the nearest is --kimg"),
         (["digits", "--kimg", "many"], "could not convert"),
         (["digits", "--batch", "0"], "above 0"),
-        (["digits", "--batch", "5000"], "larger than the data"),
+        (["digits", "--batch", "5000", "--mirror"], "digits has 1797 images; give --batch 3594 or less"),
         (["digits", "--hold-out", "1770"], "digits has 1797 images, 1770 of them held out"),
         (["digits", "--data", "nowhere/at/all"], "nowhere/at/all"),
         (["digits", "--accum", "3"], "nearest sizes are 30 or 33"),
