@@ -210,7 +210,9 @@ def test_finite_difference_tends_to_r1():
     estimate = lambda key: penalties.finite_difference_r1(key, d, x)
     many = jax.jit(jax.vmap(estimate))(jax.random.split(jax.random.key(3), 4000))
     assert np.max(np.abs(many.mean(0) / exact - 1)) < 4 * 2**0.5 / 4000**0.5
-    np.testing.assert_array_equal(penalties.finite_difference_r2(KEY, d, x), estimate(KEY))
+    for options in ({}, {"sigma": 0.5}):
+        again = penalties.finite_difference_r1(KEY, d, x, **options)
+        np.testing.assert_array_equal(penalties.finite_difference_r2(KEY, d, x, **options), again)
 
 
 def test_gradient_of_length_zero_is_not_nan():
@@ -314,6 +316,18 @@ def test_a_critic_that_mixes_images_is_found():
     with pytest.raises(ValueError, match="one image cannot show"):
         penalties.check_critic_is_per_image(mean, x[:1])
     assert penalties.check_critic_is_per_image(lambda x: 1e4 * mean(x), x) is None
+    assert penalties.check_critic_is_per_image(mean, x[:2]) is None
+
+
+@pytest.mark.parametrize("level", [0.1, 1.0, 50.0])
+def test_how_far_a_logit_may_move_is_relative_to_the_largest_above_one(level):
+    """Image 0's logit is `level`, and a bit more where any other image is not zero."""
+    x, least = jnp.zeros((B, *SHAPE)), max(1.0, level)
+    moved = lambda by: lambda x: jnp.zeros(len(x)).at[0].set(level + by * least * (x[1:] != 0).any())
+    for tolerance, options in ((1e-4, {}), (0.01, {"tolerance": 0.01})):
+        assert penalties.check_critic_is_per_image(moved(0.8 * tolerance), x, **options) is None
+        with pytest.raises(ValueError, match="critic: image 0's logit moves"):
+            penalties.check_critic_is_per_image(moved(1.2 * tolerance), x, **options)
 
 
 def test_mistakes_are_errors_at_trace_time():
