@@ -72,7 +72,7 @@ def power_beta(step, width):
       UserError: a width outside the range.
     Source: Karras et al. 2024 (EDM2), eq. 127.
     """
-    step = jnp.maximum(jnp.asarray(step, jnp.float32), 1.0)
+    step = jnp.asarray(step, jnp.float32)
     return jnp.where(step > 1, jnp.exp((power_exponent(width) + 1) * jnp.log1p(-1 / jnp.maximum(step, 2.0))), 0.0)
 
 

@@ -108,10 +108,23 @@ def test_a_kept_average_is_itself():
     np.testing.assert_allclose(x, [0, 0, 0, 1], atol=1e-9)
 
 
-def test_weights_do_not_depend_on_the_unit_of_time():
+@pytest.mark.parametrize("time", [1.4, 2.0])
+def test_the_weights_are_those_of_least_squares(time):
+    """Over the profiles as functions of time on a fine grid."""
+    t = (np.arange(200_000) + 0.5) / 100_000
+    profile = lambda end, g: np.where(t < end, (g + 1) * (t / end) ** g / end, 0.0)
+    kept = [(1.0, 0.1), (1.0, 0.2), (1.5, 0.15), (2.0, 0.05), (2.0, 0.2)]
+    *basis, wanted = (profile(end, average.power_exponent(width)) for end, width in (*kept, (time, 0.12)))
+    x = np.linalg.lstsq(np.stack(basis, 1), wanted)[0]
+    np.testing.assert_allclose(average.posthoc_weights(kept, time, 0.12), x / x.sum(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1000, 1e-3])
+def test_weights_do_not_depend_on_the_unit_of_time(unit):
     kept = [(t, w) for t in (1.0, 2.0, 3.0) for w in (0.05, 0.1)]
-    other = [(1000 * t, w) for t, w in kept]
-    np.testing.assert_allclose(average.posthoc_weights(kept, 2.5, 0.07), average.posthoc_weights(other, 2500, 0.07), rtol=1e-6)
+    other = [(unit * t, w) for t, w in kept]
+    want = average.posthoc_weights(kept, 2.5, 0.07)
+    np.testing.assert_allclose(average.posthoc_weights(other, unit * 2.5, 0.07), want, rtol=1e-6)
 
 
 def test_weighted_sum_keeps_types_and_takes_any_iterable():
@@ -123,8 +136,9 @@ def test_weighted_sum_keeps_types_and_takes_any_iterable():
 
 def test_mistakes():
     kept = [(100.0, 0.05), (200.0, 0.1)]
-    with pytest.raises(UserError, match="time: 300 is not in"):
-        average.posthoc_weights(kept, 300, 0.1)
+    for time in (300, 0):
+        with pytest.raises(UserError, match=f"time: {time} is not in"):
+            average.posthoc_weights(kept, time, 0.1)
     for wrong in ([], [*kept, kept[0]], [(0.0, 0.1)]):
         with pytest.raises(UserError, match="snapshots: give"):
             average.posthoc_weights(wrong, 100, 0.1)

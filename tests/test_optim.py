@@ -62,14 +62,43 @@ def adam_rule(p, g, memory, t, lr, b1, b2, eps, decay=0.0):
         (optim.adamw(1e-2, b1=0.0), optax.adamw(1e-2, b1=0.0)),
         (optim.lion(1e-3), optax.lion(1e-3, weight_decay=0.0)),
         (optim.adafactor(1e-2), optax.adafactor(1e-2, multiply_by_parameter_scale=False)),
+        (optim.muon_or_adam(1e-2, adam_lr=0.1), optax.contrib.muon(1e-2, adam_learning_rate=0.1)),
+        (optim.adam(1e-2, 0.5, 0.9, 1e-3), optax.adam(1e-2, 0.5, 0.9, 1e-3)),
+        (
+            optim.adamw(1e-2, b1=0.5, b2=0.9, eps=1e-3, weight_decay=0.1),
+            optax.adamw(1e-2, 0.5, 0.9, 1e-3, weight_decay=0.1),
+        ),
+        (optim.lion(1e-3, b1=0.5, b2=0.6, weight_decay=0.1), optax.lion(1e-3, 0.5, 0.6, weight_decay=0.1)),
+        (
+            optim.adafactor(1e-2, decay_rate=0.5, clipping_threshold=0.3, relative=True, smallest=3),
+            optax.adafactor(1e-2, 3, decay_rate=0.5, clipping_threshold=0.3),
+        ),
+        (
+            optim.optimistic_adam(1e-2, optimism=0.3, b1=0.6, b2=0.8, eps=1e-3),
+            optax.optimistic_adam_v2(1e-2, alpha=1.0, beta=0.3, b1=0.6, b2=0.8, eps=1e-3, nesterov=False),
+        ),
+        (
+            optim.muon_or_adam(1e-2, adam_lr=0.1, beta=0.5, b1=0.6, b2=0.8, eps=1e-3),
+            optax.contrib.muon(1e-2, beta=0.5, eps=1e-3, adam_learning_rate=0.1, adam_b1=0.6, adam_b2=0.8),
+        ),
     ],
-    ids=["adam", "adamw", "lion", "adafactor"],
+    ids=[
+        *("adam", "adamw", "lion", "adafactor", "muon"),
+        *(f"{name}, all options" for name in ("adam", "adamw", "lion", "adafactor", "optimistic", "muon")),
+    ],
 )
 def test_numbers_give_optax_bit_for_bit(ours, theirs):
     got, want = run(ours), run(theirs, kimg=False)
     assert jax.tree.structure(got) == jax.tree.structure(want)
     for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_array_equal(x, y)
+
+
+def test_what_an_optimiser_needs_beside_kimg_reaches_it():
+    """Polyak's rate is the loss over the squared length of the gradient."""
+    tx = optim.scheduled(optax.polyak_sgd, max_learning_rate=schedules.constant(10.0))
+    updates, _ = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)), kimg=0.0, value=jnp.float32(5.0))
+    np.testing.assert_allclose(updates, [-3 / 5, -4 / 5], rtol=1e-5)
 
 
 @pytest.mark.parametrize("given", [{"lr": -1e-3}, {"lr": 1e-3, "b1": 1.0}, {"lr": 1e-3, "b2": -0.1}])
@@ -271,3 +300,5 @@ def test_keras_adam_has_kerass_numbers():
     moved, opt = tx.update(g * one, tx.init(one), one)
     np.testing.assert_allclose(moved, -0.001 / 2, rtol=1e-4)
     np.testing.assert_allclose([opt.mu, opt.nu], [0.1 * g, 0.001 * g**2], rtol=1e-4)
+    half = jnp.ones((), jnp.bfloat16)
+    assert tx.update(half, tx.init(half), half)[0].dtype == jnp.bfloat16

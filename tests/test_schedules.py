@@ -53,6 +53,10 @@ def test_ramp_is_the_smaller_of_the_two():
     np.testing.assert_allclose(at(schedules.ramp(10.0, 0.05), 0, 100, 200, 1e6), [0, 5, 10, 10])
     np.testing.assert_allclose(at(schedules.ramp(schedules.linear(4.0, 8.0, 100), 0.1), 10, 50, 1000), [1, 5, 8])
     assert at(schedules.ramp(10.0, None), 0)[0] == 10
+    for none in (schedules.ramp(0.0, 0.05), schedules.ramp(10.0, 0.0)):
+        assert at(none, 1000)[0] == 0
+    with pytest.raises(UserError, match="ema_kimg -1: a half-life is 0 or more"):
+        schedules.ramp(-1.0, 0.05)
     with pytest.raises(UserError, match="rampup: -0.1 is negative"):
         schedules.ramp(10.0, -0.1)
 
