@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxgan import spectral
 
@@ -45,10 +46,13 @@ def test_vectors_move_where_they_may():
     _, state = norm.apply(variables, kernel, mutable=["spectral"])
     w = np.asarray(kernel, np.float64)
     v = np.asarray(variables["spectral"]["vectors"]["v"], np.float64)
+    assert np.linalg.lstsq(w, v)[1] > 0.1  # with no iteration v points anywhere, after one into the range of W
     u = v @ w / np.linalg.norm(v @ w)
     v = w @ u / np.linalg.norm(w @ u)
     np.testing.assert_allclose(state["spectral"]["vectors"]["v"], v, atol=1e-6)
     np.testing.assert_allclose(state["spectral"]["vectors"]["u"], v @ w / np.linalg.norm(v @ w), atol=1e-6)
+    first = make((20, 7), warmup=1)[2]["spectral"]["vectors"]
+    np.testing.assert_allclose(first["v"], v, atol=1e-6)
 
 
 def test_an_updating_call_divides_by_the_sigma_of_its_new_vectors():
@@ -62,8 +66,8 @@ def test_an_updating_call_divides_by_the_sigma_of_its_new_vectors():
 def test_a_discriminator_called_many_times_in_a_step():
     """D on real, on fake and in a gradient penalty: one call updates, and all see the weights it left."""
 
-    class D(spectral.nn.Module):
-        @spectral.nn.compact
+    class D(nn.Module):
+        @nn.compact
         def __call__(self, x):
             x = spectral.SpectralConv(4, strides=(2, 2))(x)
             return spectral.SpectralDense(1)(jax.nn.leaky_relu(x).reshape(len(x), -1))[:, 0]
@@ -100,13 +104,14 @@ def test_gradient_is_that_of_the_formula():
 
 def test_layers_are_plain_layers_with_another_kernel():
     x = jax.random.normal(jax.random.key(5), (2, 6, 6, 3))
-    layer = spectral.SpectralConv(4, (3, 3), (2, 2))
-    variables = jax.jit(layer.init)(jax.random.key(0), x)
-    kernel, bias = variables["params"]["kernel"], variables["params"]["bias"] + 1.0
-    variables = {"params": {"kernel": kernel, "bias": bias}, "spectral": variables["spectral"]}
-    normalised = spectral.SpectralNorm().apply({"spectral": variables["spectral"]["norm"]}, kernel)
-    plain = spectral.nn.Conv(4, (3, 3), (2, 2)).apply({"params": {"kernel": normalised, "bias": bias}}, x)
-    np.testing.assert_allclose(layer.apply(variables, x), plain, rtol=1e-5, atol=1e-5)
+    for name, options in (("Conv", {"kernel_size": (3, 3), "strides": (2, 2)}), ("Dense", {}), ("Dense", {"use_bias": False})):
+        layer, plain = (getattr(library, kind)(4, **options) for library, kind in ((spectral, f"Spectral{name}"), (nn, name)))
+        variables = jax.jit(layer.init)(jax.random.key(0), x)
+        params = {k: p + 1.0 for k, p in variables["params"].items()}
+        norm = {"spectral": variables["spectral"]["norm"]}
+        like = params | {"kernel": spectral.SpectralNorm().apply(norm, params["kernel"])}
+        got = layer.apply(variables | {"params": params}, x)
+        np.testing.assert_allclose(got, plain.apply({"params": like}, x), rtol=1e-5, atol=1e-5)
     half = spectral.SpectralDense(4, dtype=jnp.bfloat16)
     y, state = jax.jit(half.init_with_output)(jax.random.key(0), x)
     assert y.dtype == jnp.bfloat16 and y.shape == (2, 6, 6, 4) and state["params"]["kernel"].dtype == jnp.float32
