@@ -241,9 +241,38 @@ def test_carry_and_adapt():
 
 def test_a_term_sees_what_the_one_before_it_kept():
     double = lambda r: (jnp.float32(0), {"n": 2 * r.carry["n"] + 1}, {})
-    recipe = Recipe((Turn((Phase("d", (Term("a", 1.0, double), Term("b", 1.0, double))),)),), sgd(0.0), batch=8, carry={"n": 1.0})
+    keep = lambda name: Term(name, 1.0, lambda r: (jnp.float32(0), {name: r.carry["n"]}, {}))
+    d, g = Phase("d", (Term("a", 1.0, double), Term("b", 1.0, double), keep("m"))), Phase("g", (keep("l"),))
+    recipe = Recipe((Turn((d, g)),), sgd(0.0), batch=8, carry={"n": 1.0, "m": 0.0, "l": 0.0})
     s, (x, c) = linear_state(recipe), linear_batch()
-    assert float(one(recipe, s, x, c)[0].carry["n"]) == 7  # 1, 3, 7
+    new = one(recipe, s, x, c)[0].carry  # n is 1, 3, 7; both players of a turn see what it was before
+    assert {name: float(v) for name, v in new.items()} == {"n": 7, "m": 7, "l": 1}
+
+
+def test_statistics_run_on_through_micro_batches_and_each_refreshes_them_once():
+    """Every call of a network adds one to its statistics, and 100 where it is to refresh them, which its output shows."""
+
+    def count(v, refresh):
+        return {"seen": {"n": v["seen"]["n"] + 1 + 100 * refresh}}
+
+    def look(r):
+        again = {"S": r.S(r.w) - r.fake, "D": r.D(r.real).logits - r.real_out.logits, "other": r.fake_out.logits - r.fake.sum()}
+        return jnp.float32(0), {}, {name: a.mean() for name, a in again.items()}
+
+    ones = lambda n, refresh: jnp.full(n, 1.0 + refresh)
+    played = Game(
+        latent=lambda v, keys, c, kimg, axis, refresh: (jnp.ones(len(keys)), count(v, refresh)),
+        synthesize=lambda v, keys, w, c, kimg, axis, refresh: (ones((len(w), *SHAPE), refresh), count(v, refresh)),
+        judge=lambda v, keys, x, c, kimg, axis, refresh: (Verdict(x.sum() + ones(len(x), refresh)), count(v, refresh)),
+    )
+    recipe = Recipe((Turn((Phase("d", (Term("look", 1.0, look),)),)),), sgd(0.0), batch=8, accum=4)
+    for turns, calls in ((recipe.turns, (0, 4 * 102)), ((Turn((D,)), Turn((G,))), (4 * 202, 4 * 102))):
+        recipe = recipe._replace(turns=turns)
+        s, (x, c) = linear_state(recipe), linear_batch(accum=4, n=2)
+        s = s.replace(**{n: getattr(s, n).replace(stats={"seen": {"n": jnp.float32(0)}}) for n in "gd"})
+        new, log = one(recipe, s, x, c, played=played)
+        assert (float(new.g.stats["seen"]["n"]), float(new.d.stats["seen"]["n"])) == calls
+        assert "S" not in log or [float(log[name]) for name in ("S", "D", "other")] == [-1, -1, 1]
 
 
 def small_pair():
@@ -411,6 +440,24 @@ def test_labels_of_eight_bits_are_labels_and_not_pixels():
     played = linear_game()._replace(latent=lambda v, keys, c, kimg, axis, refresh: (jnp.ones((8, 3)), {}))
     x = jnp.zeros((1, 1, 8, *SHAPE), jnp.uint8)
     assert float(one(recipe, linear_state(recipe), x, jnp.full((1, 1, 8), 3, jnp.uint8), played=played)[1]["sum"]) == 24
+
+
+def test_images_of_eight_bits_are_spread_from_minus_one_to_one():
+    """The real ones, and the source images that take the place of labels."""
+
+    def fn(r):
+        want = r.w.reshape(r.real.shape) / 127.5 - 1
+        return jnp.float32(0), {}, {"real": jnp.abs(r.real - want).max(), "c": jnp.abs(r.c - want[:, ::-1]).max()}
+
+    x = np.arange(128, dtype=np.uint8).reshape(1, 1, 8, *SHAPE) * 2 + np.arange(2, dtype=np.uint8).repeat(2).reshape(4, 1)
+    levels = jnp.asarray(x[0, 0], jnp.float32).reshape(8, 16)
+    played = linear_game()._replace(
+        latent=lambda v, keys, c, kimg, axis, refresh: (levels, {}),
+        synthesize=lambda v, keys, w, c, kimg, axis, refresh: (w.reshape(-1, *SHAPE), {}),
+    )
+    recipe = Recipe((Turn((Phase("d", (Term("own", 1.0, fn),)),)),), sgd(0.1), batch=8)
+    _, log = one(recipe, linear_state(recipe), jnp.asarray(x), jnp.asarray(x[:, :, :, ::-1]), played=played)
+    assert float(log["real"]) < 1e-6 and float(log["c"]) < 1e-6
 
 
 def test_a_term_may_judge_some_images_with_the_labels_that_it_gives():
