@@ -38,6 +38,8 @@ def test_dense(lr_mult):
     expected = np.float64(x) @ np.float64(kernel) * 1.5 * lr_mult / np.sqrt(30) + np.float64(bias) * lr_mult
     np.testing.assert_allclose(y, expected, atol=1e-4)
     assert abs(np.mean(y) - 3) < 0.2 and abs(np.std(np.asarray(y) - 3) - 1.5) < 0.2  # whatever lr_mult is
+    half = Dense(20, lr_mult=lr_mult, dtype=jnp.bfloat16)
+    assert jax.eval_shape(half.apply, v, x).dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("resample, shape", [("", (2, 8, 6, 5)), ("up", (2, 16, 12, 5)), ("down", (2, 4, 3, 5))])
@@ -73,6 +75,8 @@ def modulated_reference(x, kernel, styles, demodulate):
 def test_modulated_conv(demodulate, fused):
     x, k, s = draw(0, 3, 5, 4, 6), draw(1, 3, 3, 6, 2), 1 + draw(2, 3, 6)
     y = jax.jit(lambda *a: modulated_conv(*a, demodulate=demodulate, fused=fused))(x, k, s)
+    half = jax.eval_shape(lambda x: modulated_conv(x, k, s, demodulate=demodulate, fused=fused), x.astype(jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
     expected = modulated_reference(x, k, s, demodulate)
     np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
 
