@@ -40,15 +40,18 @@ def test_colors_of_diffaugment():
 
 
 def test_translation_moves_by_up_to_an_eighth_and_brings_zeros():
-    x = images((300, 20, 12, 1))  # by up to int(20 / 8 + 0.5) = 3 and int(12 / 8 + 0.5) = 2
+    x = images((1000, 20, 12, 1))  # by up to int(20 / 8 + 0.5) = 3 and int(12 / 8 + 0.5) = 2
     moved = np.asarray(quick(augment.translation)(KEY, x, 1.0))
-    seen = set()
+    seen = []
     for a, b in zip(np.asarray(x), moved, strict=True):
         padded = np.pad(a, ((3, 3), (2, 2), (0, 0)))
         at = [(i, j) for i in range(7) for j in range(5) if np.array_equal(padded[i : i + 20, j : j + 12], b)]
         assert len(at) == 1
-        seen.update(at)
-    assert len(seen) == 35
+        seen += at
+    assert len(set(seen)) == 35
+    for counts in map(np.bincount, zip(*seen, strict=True)):
+        even = 1000 / len(counts)
+        assert np.abs(counts - even).max() < 4.5 * even**0.5
 
 
 @pytest.mark.parametrize("side", [8, 9])

@@ -158,23 +158,24 @@ def test_a_kernel_gradient_by_patches_is_laxs(shape, kernel, stride, padding, mo
         assert np.abs(a - b).max() < 2e-5 * np.abs(b).max()
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride, padding", [(1, "SAME"), (2, "SAME"), (2, ((2, 0), (1, 3)))])
 @pytest.mark.parametrize("apart", [(), ("cpu",)])
 @pytest.mark.parametrize("block", [None, 2, 5, 32])
-def test_grouped_conv_is_each_group_alone(stride, apart, block, monkeypatch):
+def test_grouped_conv_is_each_group_alone(stride, padding, apart, block, monkeypatch):
     """As XLA's grouped one and in blocks: of one group, of as many as fit and divide (two of six), of all."""
     monkeypatch.setitem(ops.BLOCK, jax.default_backend(), block)
     monkeypatch.setattr(ops, "APART", apart)
     x, k = draw(0, 2, 5, 4, 12), draw(1, 3, 3, 2, 18)
-    y = ops.conv(x, k, stride=stride, groups=6)
+    options = {"stride": stride, "padding": padding}
+    y = ops.conv(x, k, groups=6, **options)
     for i in range(6):
-        alone = ops.conv(x[..., 2 * i : 2 * i + 2], k[..., 3 * i : 3 * i + 3], stride=stride)
+        alone = ops.conv(x[..., 2 * i : 2 * i + 2], k[..., 3 * i : 3 * i + 3], **options)
         np.testing.assert_allclose(y[..., 3 * i : 3 * i + 3], alone, atol=1e-5)
-    theirs = lambda k: lax.conv_general_dilated(x, k, (stride,) * 2, "SAME", dimension_numbers=ops.LAYOUT, feature_group_count=6)
-    ours = jax.grad(lambda k: jnp.sum(jnp.sin(ops.conv(x, k, stride=stride, groups=6))))(k)
+    theirs = lambda k: lax.conv_general_dilated(x, k, (stride,) * 2, padding, dimension_numbers=ops.LAYOUT, feature_group_count=6)
+    ours = jax.grad(lambda k: jnp.sum(jnp.sin(ops.conv(x, k, groups=6, **options))))(k)
     np.testing.assert_allclose(ours, jax.grad(lambda k: jnp.sum(jnp.sin(theirs(k))))(k), atol=1e-4)
     widest = min(6, max(1, block // 2)) * 2 if block else 2
-    assert f"3,3,{widest},18]" in str(jax.make_jaxpr(lambda k: ops.conv(x, k, stride=stride, groups=6))(k))
+    assert f"3,3,{widest},18]" in str(jax.make_jaxpr(lambda k: ops.conv(x, k, groups=6, **options))(k))
 
 
 @pytest.mark.parametrize("stride", [1, 2])
