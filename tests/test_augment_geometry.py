@@ -114,7 +114,13 @@ def test_crop_windows_stay_inside_and_reach_the_corners():
     maps, _ = draw_crop(uniforms(image_keys(KEY, 4000), ["crop"])["crop"], 1.0, (12, 9), max_fraction=0.5)
     corners = np.einsum("bij,jk->bik", maps, np.array([[-4, 4], [-5.5, 5.5], [1, 1]]))
     assert np.all(np.abs(corners[:, 0]) <= 4.0001) and np.all(np.abs(corners[:, 1]) <= 5.5001)
-    assert np.abs(corners[:, 0, 1]).min() < 1 and maps[:, 0, 0].min() < 0.51
+    assert np.abs(corners[:, 0, 1]).min() < 1
+    sides = np.asarray(maps[:, 0, 0])
+    assert 0.5 <= sides.min() < 0.51 and sides.max() <= 1 and abs(sides.mean() - 0.75) < 0.011
+    ends = draw_crop(jnp.array([[0.0, 0.0], [0.5, 0.5], [0.0, 1.0], [1.0, 0.0]]), 1.0, (12, 9), max_fraction=0.5)[0]
+    x, y = (np.asarray([[m[i, i] * a + m[i, 2] for a in (-half, half)] for m in ends]) for i, half in ((0, 4), (1, 5.5)))
+    np.testing.assert_allclose(x, [[-4, 2], [-2, 4]], atol=1e-5)  # three quarters of the side, at the left and at the right
+    np.testing.assert_allclose(y, [[-2.75, 5.5], [-5.5, 2.75]], atol=1e-5)
 
 
 def test_merged_maps_equal_one_after_the_other():
@@ -147,7 +153,7 @@ def test_draws_do_not_depend_on_what_else_is_on():
 
 
 def test_geometric_is_the_pipeline_of_the_four():
-    x = images()
+    x = images((16, 6, 5, 3))
     whole = functools.partial(augment.geometric, rotate=30.0, scale=(0.5, 2.0), crop=0.3, fill="edge")
     ours = quick(whole)(KEY, x, 0.8)
     options = {
@@ -157,6 +163,9 @@ def test_geometric_is_the_pipeline_of_the_four():
     }
     named = quick(augment.pipeline(("flip", "rotate", "scale", "crop"), fill="edge", **options))(KEY, x, 0.8)
     np.testing.assert_array_equal(ours, named)
+    stated = {"rotate": 15.0, "scale": (0.8, 1.25), "crop": 0.2, "flip": True, "fill": "reflect"}
+    program = lambda **options: str(jax.make_jaxpr(functools.partial(augment.geometric, **options))(KEY, x, 0.8))
+    assert program() == program(**stated)
     nothing = augment.geometric(KEY, x, 1.0, rotate=None, scale=None, crop=None, flip=False)
     np.testing.assert_array_equal(nothing, x)
 

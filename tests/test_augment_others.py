@@ -121,8 +121,9 @@ def test_apa_replaces_a_fraction_p_and_lets_no_gradient_to_the_fakes():
     assert abs(float(1 - mixed.mean()) - 0.3) < 0.046
     np.testing.assert_array_equal(mixed.min(axis=(1, 2, 3)), mixed.max(axis=(1, 2, 3)))
     assert float(jnp.abs(jax.grad(lambda f: jnp.sum(augment.apa(KEY, real, f, 1.0)))(fake)).max()) == 0
-    with pytest.raises(ValueError, match="real and fake differ"):
-        augment.apa(KEY, real, fake[:, :1], 0.3)
+    for other in (fake[:, :1], fake.astype(jnp.bfloat16)):
+        with pytest.raises(ValueError, match="real and fake differ"):
+            augment.apa(KEY, real, other, 0.3)
 
 
 def spot(n=40, h=14, w=12, at=(3, 8)):

@@ -115,14 +115,16 @@ def test_jackknife_error_and_bias():
     assert 0.8 < error.mean() / value.std() < 1.25
 
 
-def test_jackknife_value_is_the_distance_of_all():
+@pytest.mark.parametrize("ddof", [0, 1])
+def test_jackknife_value_is_the_distance_of_all(ddof):
     x, y = rule.features(0), rule.features(1)
+    gaussian = lambda x: (x.mean(0), np.cov(x, rowvar=False, ddof=ddof))
+    whole = frechet.frechet_distance(*gaussian(x), *gaussian(y))
     blocks = [frechet.moments_of(b) for b in np.array_split(y, 5)]
-    found = frechet.jackknife(frechet.moments_of(x), blocks)
-    np.testing.assert_allclose(found.value, frechet.frechet(frechet.moments_of(x), frechet.moments_of(y)), rtol=1e-9)
-    left_out = [
-        frechet.frechet(frechet.moments_of(x), frechet.moments_of(np.delete(y, np.s_[80 * k : 80 * k + 80], 0))) for k in range(5)
-    ]
+    found = frechet.jackknife(frechet.moments_of(x), blocks, ddof=ddof)
+    np.testing.assert_allclose(found.value, whole, rtol=1e-9)
+    np.testing.assert_allclose(frechet.frechet(frechet.moments_of(x), frechet.moments_of(y), ddof=ddof), whole, rtol=1e-9)
+    left_out = [frechet.frechet_distance(*gaussian(x), *gaussian(np.delete(y, np.s_[80 * k : 80 * k + 80], 0))) for k in range(5)]
     np.testing.assert_allclose(found.error, np.sqrt(4 / 5 * ((left_out - np.mean(left_out)) ** 2).sum()), rtol=1e-7)
     np.testing.assert_allclose(found.corrected, 5 * found.value - 4 * np.mean(left_out), rtol=1e-7)
 
