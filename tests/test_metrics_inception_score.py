@@ -61,6 +61,12 @@ def test_order_matters_only_without_the_shuffle():
         ),
         (lambda x: inception_score(np.log(x - x)), UserError, "NaN or infinity"),
         (lambda x: inception_score(x, probabilities=True), ValueError, "are these logits"),
+        (lambda x: inception_score(np.insert(softmax(x), 9, 0.0, 0), probabilities=True), ValueError, "are these logits"),
+        (
+            lambda x: inception_score(softmax(x) + [2, -2] @ np.eye(2, x.shape[1]), probabilities=True),
+            ValueError,
+            "some are below",
+        ),
         (lambda x: inception_score(x[0]), ValueError, r"\[n, F\]"),
     ],
 )

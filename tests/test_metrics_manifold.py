@@ -53,6 +53,17 @@ def test_far_from_zero_or_small(offset, scale):
     assert values(manifold(real, fake)) == pytest.approx(expected(real, fake), rel=1e-12)
 
 
+@pytest.mark.parametrize("width", [3, 400])
+def test_the_bound_holds_the_error_of_the_fast_distances_and_little_more(width):
+    """Also of pairs nearly equal, whose distance all but drowns."""
+    a = neighbours.centred(cloud(60, 0, width, width), np.zeros(width))
+    b = neighbours.centred(np.concatenate([a.rows[:30] + np.float32(1e-3), cloud(40, 1, width, width)]), np.zeros(width))
+    d2, bound = neighbours.squared(neighbours.part(a, 0, 60), neighbours.part(b, 0, 70))
+    exact = np.square(a.rows[:, None].astype(np.float64) - b.rows[None]).sum(-1)
+    norms = a.norms[:, None] + b.norms[None]
+    assert (np.abs(d2 - exact) <= bound).all() and (bound < 1e-5 * norms).all()
+
+
 @pytest.mark.parametrize("grid", [2, 5, 50])
 def test_ties_are_ties(grid):
     """Whole numbers: nearly every distance occurs many times, most as a radius too, and many points coincide."""
@@ -151,6 +162,7 @@ def test_nearest_of_copies_are_at_zero_and_in_order():
         (lambda x: manifold(x, x[:, 1:]), ValueError, "differ in width"),
         (lambda x: manifold(x, x, real_radii=np.ones(9)), ValueError, "real_radii"),
         (lambda x: radii(x, (0,)), ValueError, "from 1"),
+        (lambda x: radii(x[:5]), UserError, "5 images are too few: the neighbour number 5 needs at least 6"),
         (lambda x: neighbours.nearest(x, x, 51), ValueError, "k = 51"),
         (lambda x: neighbours.nearest(x, x, 50, skip=np.arange(50)), ValueError, "k = 50"),
     ],

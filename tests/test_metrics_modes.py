@@ -47,6 +47,7 @@ def test_what_a_perfect_generator_scores():
     [
         (lambda: modes(np.arange(999)), UserError, "999 images are too few to reach 1000 classes"),
         (lambda: modes(np.arange(5), 3), ValueError, "from 0 to 4; with 3 classes"),
+        (lambda: modes(np.arange(5) - 1, 5), ValueError, "from -1 to 3; with 5 classes"),
         (lambda: modes(np.ones(9), 3), ValueError, "give integers"),
         (lambda: modes(np.arange(3), 3, reference=[1, 2]), ValueError, "reference"),
         (lambda: modes(np.arange(3), 3, reference=[1, 2, -1]), ValueError, "none below 0"),

@@ -95,7 +95,7 @@ def _apply(images, size, matrix, after=lambda x: x):
 
 def _half_pixel(n, out):
     at = np.maximum((np.arange(out) + 0.5) * (n / out) - 0.5, 0)
-    low = np.minimum(at.astype(int), n - 1)
+    low = at.astype(int)
     weights = np.zeros((out, n))
     np.add.at(weights, (np.arange(out), low), 1 - (at - low))
     np.add.at(weights, (np.arange(out), np.minimum(low + 1, n - 1)), at - low)
