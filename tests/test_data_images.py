@@ -180,6 +180,10 @@ def test_the_centre_is_cut_out():
     tall = encode(Image.fromarray(wide.T), "PNG")
     assert decode(tall, size=(5, 5)).min() > 185  # scaled to 15x5, the middle 5 rows kept
     np.testing.assert_array_equal(decode(encode(Image.fromarray(wide), "PNG"), size=(10, 29))[..., 0], wide[:, :29])
+    ramp = np.tile(np.arange(0, 240, 8, dtype=np.uint8), (10, 1))
+    for turn in (lambda x: x, np.transpose):
+        small = decode(encode(Image.fromarray(turn(ramp)), "PNG"), size=(5, 5))[..., 0].astype(int)
+        assert np.abs(turn(small) - 8 * (10.5 + 2 * np.arange(5))).max() <= 1  # at the middles of two pixels each, from the tenth
     assert decode(tall, size=(60, 20)).shape == (60, 20, 1)
     assert decode(tall, size=(7, 20)).shape == (7, 20, 1)
 

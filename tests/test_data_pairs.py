@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from jaxgan.data import Source, open_pairs, open_source, read_all, shuffled
-from jaxgan.data.degrade import KINDS, degrade, degraded, parse
+from jaxgan.data.degrade import KINDS, degrade, degraded, holes, parse
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
 
@@ -116,6 +116,18 @@ def test_damage_is_a_function_of_the_image_and_its_number():
         np.testing.assert_array_equal(damaged, degrade(parse((name,)), whole, np.array(number)))
     both = [degraded(source, names).fingerprint for names in (("mask",), ("mask:0.4",), ("mask", "noise"), ("noise", "mask"))]
     assert len(set(both)) == 4
+    assert open_pairs("digits", degrade=("mask",), size=(20, 16)).fingerprint == both[0]
+    inputs = degraded(source, ("mask",)).inputs
+    assert source.labels is not None and (inputs.labels, inputs.classes, inputs.class_names) == (None, 0, ())
+
+
+def test_holes_are_what_the_masks_hide_whatever_else_is_done():
+    blank, index = np.zeros((60, 12, 10, 1), np.uint8), np.arange(60)
+    hidden = degrade(parse(("mask:0.3",)), blank, index)[..., 0] == 128
+    assert 0 < hidden.mean() < 0.3
+    np.testing.assert_array_equal(holes(parse(("mask:0.3", "noise:100")), (12, 10), index), hidden)
+    hidden[:, 3:9, 2:7] = True  # the middle box
+    np.testing.assert_array_equal(holes(parse(("mask:0.3", "blur", "centre:0.5")), (12, 10), index), hidden)
 
 
 def test_each_damage_is_what_it_says():
@@ -155,13 +167,14 @@ def test_a_blur_leaves_a_plain_image_as_it_is_and_repeated_noise_is_drawn_anew()
 
 
 def test_what_lies_under_transparent_pixels_is_in_no_average_and_masks_are_opaque():
-    """White on transparent black: where something is to be seen it stays white, as if blurred on any ground."""
+    """Blue on transparent red: where something is to be seen it keeps its colour, as if blurred on any ground."""
     image = np.zeros((1, 12, 12, 4), np.uint8)
-    image[0, 3:9, 3:9] = 255
+    image[..., 0] = 200
+    image[0, 3:9, 3:9] = 60, 100, 140, 255
     alone = degrade(parse(("blur:1.5",)), image[..., 3:], np.zeros(1, int))[0, ..., 0]
     for name, alpha in (("blur:1.5", alone), ("lowres:5", None)):
         found = degrade(parse((name,)), image, np.zeros(1, int))[0]
-        assert (found[found[..., 3] > 0][:, :3] == 255).all() and 0 < (found[..., 3] % 255 > 0).sum()
+        assert (found[found[..., 3] > 0][:, :3] == (60, 100, 140)).all() and 0 < (found[..., 3] % 255 > 0).sum()
         if alpha is not None:
             np.testing.assert_array_equal(found[..., 3], alpha)
     for name in ("mask", "centre"):
