@@ -515,21 +515,25 @@ def all_that_compares(player):
     """Every term that looks across images, each with a weight of its own, so that no two could cancel."""
     losses = [terms.adversarial(player, loss, 0.3 + i)._replace(name=loss) for i, loss in enumerate(terms.COMPARES)]
     classes = terms.d2d_ce(player, 0.7, proxies=lambda d: d["proxies"])
-    own = {"d": (terms.lecam(0.9),), "g": (terms.path_length(0.8, share=2), terms.feature_matching(0.6))}[player]
+    attacked = terms.adversarial_examples("relativistic_average", 0.5, steps=1, share=2)
+    posed = terms.pseudo_augmented("relativistic_average", 0.4)._replace(name="posed")
+    own = {"d": (terms.lecam(0.9), attacked, posed), "g": (terms.path_length(0.8, share=2), terms.feature_matching(0.6))}[player]
     return Phase(player, (*losses, classes, *own))
 
 
 @pytest.mark.slow
 def test_what_compares_images_does_not_see_the_number_of_devices(monkeypatch):
     recipe = Recipe((Turn((all_that_compares("d"), all_that_compares("g"))),), SGD, batch=B)
-    recipe = recipe._replace(carry=terms.CARRY["lecam"] | terms.CARRY["path_length"])
+    recipe = recipe._replace(carry=terms.CARRY["lecam"] | terms.CARRY["path_length"] | {"p": 0.5})
     one, two = on_devices(recipe, 1), on_devices(recipe, 2)
     assert gap(one["log"], two["log"]) < 2e-5 and gap(one, two) < 2e-5
     assert all(float(value) != 0 for value in one["carry"].values())
     monkeypatch.setattr(terms, "COMPARES", ())
     other = on_devices(recipe, 2)  # without the gathering each of the losses does see it
     for who, loss in itertools.product("dg", one["log"]):
-        if loss.removeprefix(f"{who}/") in ("relativistic_average", "dual_contrastive", "mmd_gaussian", "mmd_repulsive"):
+        if loss.removeprefix(f"{who}/") in (
+            *("relativistic_average", "dual_contrastive", "mmd_gaussian", "mmd_repulsive", "adversarial_examples", "posed"),
+        ):
             assert abs(float(other["log"][loss] - one["log"][loss])) > 1e-4, loss
     assert gap(one["d"], other["d"]) > 1e-3 and gap(one["g"], other["g"]) > 1e-4
 
