@@ -501,7 +501,8 @@ def on_devices(recipe, n):
     """Parameters, carry and log after a step on n devices."""
     fn = partial(step.update, game=tiny_game(), recipe=recipe, due=step.due(recipe, 0), axis="i")
     stacked = jax.tree.map(lambda a: jnp.stack([a] * n), start(recipe))
-    x, c = images(), np.arange(B, dtype=np.int32).reshape(1, 1, B) % 3
+    x = images(recipe.slots)
+    c = np.broadcast_to(np.arange(B, dtype=np.int32) % 3, x.shape[:3])
     x, c = (np.stack(np.split(a, n, axis=2)) for a in (x, c))
     new, log = jax.pmap(fn, axis_name="i", devices=jax.devices()[:n])(stacked, x, c)
     return jax.tree.map(lambda a: np.asarray(a)[0], {"g": new.g.params, "d": new.d.params, "carry": new.carry, "log": log})
@@ -536,6 +537,9 @@ def test_what_compares_images_does_not_see_the_number_of_devices(monkeypatch):
         ):
             assert abs(float(other["log"][loss] - one["log"][loss])) > 1e-4, loss
     assert gap(one["d"], other["d"]) > 1e-3 and gap(one["g"], other["g"]) > 1e-4
+    held = Recipe((Turn((Phase("d", (terms.adversarial("d", "hinge"), terms.overfitting("r_v"))),), extra=(1,)),), SGD, batch=B)
+    held = held._replace(carry={"p": 0.5}, held_slots=(1,))
+    assert gap(on_devices(held, 1), on_devices(held, 2)) < 2e-5
 
 
 DOCS = Path(__file__).parent.parent / "docs" / "objectives.md"
