@@ -42,6 +42,14 @@ def cases():
             ours = mean(partial(getattr(losses, name), unbiased=unbiased))
             theirs = partial(getattr(reference, name), unbiased=unbiased)
             table[f"{name} unbiased={unbiased}"] = (ours, theirs, arrays((5, 3), (5, 3), scale=0.6), (0, 1))
+    for name, options in [
+        ("mmd_gaussian_g", {"sigmas": (0.5, 2.5)}),
+        ("mmd_rational_quadratic_g", {"alphas": (0.3, 1.5)}),
+        ("mmd_repulsive_d", {"sigma": 0.7, "lower": 0.6, "upper": 1.5}),
+        ("mmd_repulsive_g", {"sigma": 0.7}),
+    ]:
+        ours, theirs = mean(partial(getattr(losses, name), **options)), partial(getattr(reference, name), **options)
+        table[f"{name} other options"] = (ours, theirs, arrays((5, 3), (5, 3), scale=0.6), (0, 1))
     linear = mean(partial(losses.mmd_rational_quadratic_g, linear=True))
     theirs = partial(reference.mmd_rational_quadratic_g, linear=True)
     table["mmd_rational_quadratic_g linear"] = (linear, theirs, arrays((5, 3), (5, 3)), (0, 1))
@@ -58,6 +66,13 @@ def cases():
     table["d2d_ce"] = (
         with_labels(losses.d2d_ce),
         with_labels(reference.d2d_ce),
+        arrays((5, 6), (3, 6)),
+        (0, 1),
+    )
+    options = {"temperature": 0.3, "m_p": 0.7, "m_n": 0.1}
+    table["d2d_ce other options"] = (
+        with_labels(partial(losses.d2d_ce, **options)),
+        with_labels(partial(reference.d2d_ce, **options)),
         arrays((5, 6), (3, 6)),
         (0, 1),
     )
@@ -112,8 +127,14 @@ def test_gradient_matches_central_differences(computed, name):
 
 def test_d_of_mmd_is_minus_g():
     r, f = (x.astype(np.float32) for x in arrays((5, 3), (5, 3)))
-    for name in ("mmd_gaussian", "mmd_rational_quadratic"):
-        np.testing.assert_array_equal(getattr(losses, f"{name}_d")(r, f), -getattr(losses, f"{name}_g")(r, f))
+    for name, options in (
+        ("mmd_gaussian", {}),
+        ("mmd_rational_quadratic", {}),
+        ("mmd_gaussian", {"sigmas": (0.5, 2.5), "unbiased": False}),
+        ("mmd_rational_quadratic", {"alphas": (0.3, 1.5), "linear": True, "unbiased": False}),
+    ):
+        d, g = (getattr(losses, f"{name}_{player}")(r, f, **options) for player in "dg")
+        np.testing.assert_array_equal(d, -g)
 
 
 def test_every_public_loss_is_in_the_table():

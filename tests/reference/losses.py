@@ -90,22 +90,22 @@ def rational_quadratic(alphas, linear):
     return (lambda a, b: kernel(a, b) + np.dot(a, b)) if linear else kernel
 
 
-def mmd_gaussian_g(r, f, unbiased=True):
-    return mmd2(gaussian([1, 2, 4, 8, 16]), r, f, unbiased)
+def mmd_gaussian_g(r, f, sigmas=(1, 2, 4, 8, 16), unbiased=True):
+    return mmd2(gaussian(sigmas), r, f, unbiased)
 
 
-def mmd_rational_quadratic_g(r, f, linear=False, unbiased=True):
-    return mmd2(rational_quadratic([0.2, 0.5, 1, 2, 5], linear), r, f, unbiased)
+def mmd_rational_quadratic_g(r, f, alphas=(0.2, 0.5, 1, 2, 5), linear=False, unbiased=True):
+    return mmd2(rational_quadratic(alphas, linear), r, f, unbiased)
 
 
-def mmd_repulsive_d(r, f, unbiased=True):
-    of_real = lambda a, b: np.exp(-min(np.sum((a - b) ** 2), 4.0) / 2)
-    of_fake = lambda a, b: np.exp(-max(np.sum((a - b) ** 2), 0.25) / 2)
+def mmd_repulsive_d(r, f, sigma=1, lower=0.25, upper=4.0, unbiased=True):
+    of_real = lambda a, b: np.exp(-min(np.sum((a - b) ** 2), upper) / (2 * sigma * sigma))
+    of_fake = lambda a, b: np.exp(-max(np.sum((a - b) ** 2), lower) / (2 * sigma * sigma))
     return pairs(of_real, r, r, unbiased) - pairs(of_fake, f, f, unbiased)
 
 
-def mmd_repulsive_g(r, f, unbiased=True):
-    return mmd2(gaussian([1]), r, f, unbiased)
+def mmd_repulsive_g(r, f, sigma=1, unbiased=True):
+    return mmd2(gaussian([sigma]), r, f, unbiased)
 
 
 def class_cross_entropy(logits, labels):
@@ -132,13 +132,13 @@ def multi_hinge_g(r, f, labels):
     return np.array([multi_hinge(f[i], c) for i, c in enumerate(labels)])
 
 
-def d2d_ce(embeddings, proxies, labels, t=0.5, m_p=0.98, m_n=0.02):
+def d2d_ce(embeddings, proxies, labels, temperature=0.5, m_p=0.98, m_n=0.02):
     f = [x / np.linalg.norm(x) for x in embeddings]
     v = [x / np.linalg.norm(x) for x in proxies]
     values = []
     for i, c in enumerate(labels):
-        own = np.exp(min(0, f[i] @ v[c] - m_p) / t)
-        others = [np.exp(max(0, f[i] @ f[j] - m_n) / t) for j in range(len(f)) if labels[j] != c]
+        own = np.exp(min(0, f[i] @ v[c] - m_p) / temperature)
+        others = [np.exp(max(0, f[i] @ f[j] - m_n) / temperature) for j in range(len(f)) if labels[j] != c]
         values.append(-np.log(own / (own + sum(others))))
     return np.array(values)
 
