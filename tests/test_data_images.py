@@ -173,6 +173,12 @@ def test_shrinking_is_antialiased_and_centred():
     assert np.abs(small + small[::-1] - 255).max() <= 1
 
 
+@pytest.mark.parametrize("size, kind", [((6, 10), Image.Resampling.LANCZOS), ((30, 50), Image.Resampling.BICUBIC)])
+def test_the_filters_of_shrinking_and_enlarging(size, kind):
+    im = Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8))
+    np.testing.assert_array_equal(decode(encode(im, "PNG"), size=size), np.asarray(im.resize(size[::-1], kind)))
+
+
 def test_the_centre_is_cut_out():
     wide = np.zeros((10, 30), np.uint8)
     wide[:, 10:20] = 200

@@ -126,8 +126,8 @@ def test_holes_are_what_the_masks_hide_whatever_else_is_done():
     hidden = degrade(parse(("mask:0.3",)), blank, index)[..., 0] == 128
     assert 0 < hidden.mean() < 0.3
     np.testing.assert_array_equal(holes(parse(("mask:0.3", "noise:100")), (12, 10), index), hidden)
-    hidden[:, 3:9, 2:7] = True  # the middle box
-    np.testing.assert_array_equal(holes(parse(("mask:0.3", "blur", "centre:0.5")), (12, 10), index), hidden)
+    hidden[:, 4:8, 3:6] = True  # the middle box
+    np.testing.assert_array_equal(holes(parse(("mask:0.3", "blur", "centre:0.3")), (12, 10), index), hidden)
 
 
 def test_each_damage_is_what_it_says():
@@ -151,12 +151,23 @@ def test_each_damage_is_what_it_says():
     r = np.arange(21) - 10
     want = np.exp(-(r[:, None] ** 2 + r**2) / (2 * 1.5**2))
     assert np.abs(spread - 255 * want / want.sum()).max() < 0.7 and (spread == spread.T).all()
-    np.testing.assert_array_equal(one("grey")[..., 0], np.stack([np.asarray(Image.fromarray(i).convert("L")) for i in x]))
+    full = 255 - np.concatenate([x[:50], 2 * x[:50]])
+    grey = degrade(parse(("grey",)), full, index[:100])[..., 0]
+    np.testing.assert_array_equal(grey, np.stack([np.asarray(Image.fromarray(i).convert("L")) for i in full]))
     low = one("lowres:2")
     np.testing.assert_array_equal(low[:, ::2, ::2], low[:, 1::2, 1::2])
     assert np.abs(low[:, ::2, ::2] - x.reshape(400, 6, 2, 5, 2, 3).mean((2, 4))).max() <= 0.5
     assert degrade(parse(("lowres:8",)), x[:2], index[:2]).shape == (2, 12, 10, 3)  # 8 divides neither 12 nor 10
     assert degrade(parse(("grey", "mask")), x, index).shape == (400, 12, 10, 1)
+    colour = Source("x", (12, 10, 3), 400, lambda i: x[i], None, 0, (), "f" * 32)
+    assert [degraded(colour, (name,)).inputs.shape for name in ("grey", "blur")] == [(12, 10, 1), (12, 10, 3)]
+
+
+def test_usual_amounts():
+    usual = {"mask": 0.5, "centre": 0.5, "blur": 1.5, "noise": 50, "lowres": 4}
+    assert dict(parse([name for name in KINDS if name != "grey"])) == usual
+    with pytest.raises(UserError, match="--degrade is empty"):
+        parse(())
 
 
 def test_a_blur_leaves_a_plain_image_as_it_is_and_repeated_noise_is_drawn_anew():

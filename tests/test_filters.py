@@ -51,6 +51,8 @@ def test_a_stream_of_which_nearly_all_is_refused_comes_to_an_end():
         taken(numbers(64), few, 100)
     assert sum(looked) == 256
     assert len(taken(numbers(64), few, 100, least=0.03)[0]) == 100
+    rare = lambda x: (x.ravel() % 4 != 3) | (x.ravel() % 128 == 3)  # one of 32 of the last column
+    assert len(taken(numbers(64), rare, 40, groups=4)[0]) == 40
     with pytest.raises(UserError, match="^5 of 6 images are accepted of 10; look at what"):
         taken(lambda m: numbers(4)(10), lambda x: x.ravel() % 2 == 0, 6)
     with pytest.raises(UserError, match="^of column 3 nearly all are refused: 15 of 20"):  # 75 % of all are accepted

@@ -27,6 +27,12 @@ def test_mmd2_is_the_formula_for_any_block_and_unequal_numbers():
         assert reference.relative_error(mmd2(real, fake, block=block).value, expected) < 1e-10
 
 
+def test_features_of_float32_are_compared_in_float64():
+    real, fake = (rule.features(i, 60).astype(np.float32) for i in range(2))
+    for fn in (lambda *a: kid(*a, subsets=3, size=50), mmd2):
+        np.testing.assert_allclose(fn(real, fake), fn(real.astype(np.float64), fake.astype(np.float64)), rtol=1e-12)
+
+
 def test_one_subset_of_everything_is_mmd2():
     real, fake = rule.features(0, 60), rule.features(1, 60)
     value, error = kid(real, fake, subsets=1, size=60)

@@ -51,6 +51,7 @@ def test_what_a_perfect_generator_scores():
         (lambda: modes(np.ones(9), 3), ValueError, "give integers"),
         (lambda: modes(np.arange(3), 3, reference=[1, 2]), ValueError, "reference"),
         (lambda: modes(np.arange(3), 3, reference=[1, 2, -1]), ValueError, "none below 0"),
+        (lambda: modes(np.arange(3), 3, reference=[1, np.inf, 1]), ValueError, "none below 0"),
     ],
 )
 def test_bad_input(call, kind, words):

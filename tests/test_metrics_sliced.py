@@ -48,6 +48,12 @@ def test_large_images_are_averaged_over_blocks():
     x, y = images(shape=(64, 64, 3)), images(seed=1, shape=(64, 64, 3)) // 2
     small = [z.reshape(40, 16, 4, 16, 4, 3).mean((2, 4)).reshape(40, -1) for z in (x, y)]
     assert sliced_wasserstein(x, y, side=16) == pytest.approx(sliced(*small).value, rel=1e-6)
+    assert (
+        sliced_wasserstein(*(z[:, :50, :35] for z in (x, y)), side=16)
+        == sliced_wasserstein(  # what is over is left out
+            *(z[:, :48, :34] for z in (x, y)), side=16
+        )
+    )
 
 
 @pytest.mark.parametrize(
