@@ -68,8 +68,8 @@ def test_three_far_cells():
     """Clusters are the cells: the weights are their held-out shares, and a cell with few fakes is left out."""
     places = 1000 * np.eye(3, 4, dtype=np.float32)
     at = lambda counts, seed: draw(sum(counts), seed) + np.repeat(places, counts, axis=0)
-    train, held_out, fake = at([90, 60, 50], 9), at([50, 30, 20], 10), at([60, 40, 5], 11)
-    found = data_copying(train, held_out, fake, seed=3)
+    train, held_out, fake = at([90, 60, 50], 9), at([50, 30, 20], 10), at([60, 40, 39], 11)
+    found = data_copying(train, held_out, fake, seed=3, least=40)  # which the second cell has just reached
     d_real, d_fake = (reference.distances(x, train).min(1) for x in (held_out, fake))
     z = [mann_whitney(d_fake[:60], d_real[:50]), mann_whitney(d_fake[60:100], d_real[50:80])]
     assert np.isnan(found.cells).sum() == 1 and sorted(found.cells[~np.isnan(found.cells)]) == pytest.approx(sorted(z))
