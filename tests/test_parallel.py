@@ -1,5 +1,7 @@
-"""How many devices a CPU's cores become."""
+"""How many devices a CPU's cores become, and arrays that go through the devices in pieces."""
 
+import jax
+import numpy as np
 import pytest
 
 from jaxgan import parallel
@@ -15,6 +17,7 @@ from jaxgan.errors import UserError
         (0, 36, 1, 5, 4),  # what divides the batch
         (0, 64, 4, 8, 2),  # of a micro-batch
         (0, 15, 1, 2, 1),
+        (0, 28, 1, 16, 2),  # four would have 7 each
         (0, 8, 1, 64, 1),
         (0, 0, 0, 2, 1),  # refused later, by name
         (3, 32, 1, 2, 3),  # as asked; refused later where it does not divide
@@ -57,3 +60,31 @@ def test_a_batch_divides_by_devices_micro_batches_and_shares():
     ):
         with pytest.raises(UserError, match=f"the nearest sizes are {nearest}$"):
             parallel.check_batch(*numbers)
+
+
+def lifted(by, held, x, y):
+    return {"sum": by * x + held["a"] + y[:, :1]}
+
+
+def moved(by, held, state, x, y):
+    return jax.tree.map(lambda a: a + by * held["a"], state)
+
+
+def ended(by, held, state, x, y):
+    return {"sum": state["sum"] - x}
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+def test_arrays_in_chunks_come_back_whole_and_in_order(chunk):
+    """Ten rows on four devices: 4, 8 or 20 at a time, of which the last are filled up."""
+    x, y = np.arange(30.0, dtype=np.float32).reshape(10, 3), np.arange(20, dtype=np.float32).reshape(10, 2)
+    held, rows = {"a": np.float32(0.5)}, jax.device_count() * chunk
+    pieces = list(parallel.in_chunks(lifted, (2,), held, (x, y), chunk))
+    assert [len(p["sum"]) for p in pieces] == [min(rows, 10 - i) for i in range(0, 10, rows)]
+    want = 2 * x + 0.5 + y[:, :1]
+    np.testing.assert_array_equal(np.concatenate([p["sum"] for p in pieces]), want)
+    seen, programs = [], (lifted, moved, ended)
+    progress = lambda *done: seen.append(done)
+    stepped = list(parallel.in_steps(programs, (2,), held, (x, y), chunk, 9, progress))
+    np.testing.assert_array_equal(np.concatenate([p["sum"] for p in stepped]), want + 9 * 2 * 0.5 - x)
+    assert seen == [(9 * i + done, 9 * len(pieces)) for i in range(len(pieces)) for done in (8, 9)]
