@@ -47,7 +47,8 @@ def test_long_division_is_exact_where_the_product_overflows():
 @pytest.mark.parametrize("mirror", [False, True])
 def test_the_resident_feed_draws_on_the_device_what_the_stream_says(mirror, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
-    src, layout = source(), feed.Layout(seed=7, n=10, slots=2, accum=2, micro=3, mirror=mirror)
+    seed = 2**31 + 7 if mirror else 7
+    src, layout = source(), feed.Layout(seed=seed, n=10, slots=2, accum=2, micro=3, mirror=mirror)
     f = feed.open_feed(src, layout)
     take = jax.jit(lambda held, k: f.take(held, k, None))
     with jax.transfer_guard_host_to_device("allow"):
@@ -58,6 +59,17 @@ def test_the_resident_feed_draws_on_the_device_what_the_stream_says(mirror, monk
             want_x, want_c = expected(src, layout, k)
             np.testing.assert_array_equal(x, want_x)
             np.testing.assert_array_equal(c, want_c)
+
+
+@pytest.mark.parametrize("backend, devices, copies", [("cpu", 1, 1), ("cpu", 3, 3), ("gpu", 3, 1)])
+def test_a_set_is_resident_where_it_fits_and_a_cpus_devices_share_its_memory(backend, devices, copies, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    monkeypatch.setattr(jax, "local_device_count", lambda: devices)
+    src = source()
+    for both, size in ((src, 10 * 12), (src._replace(inputs=src._replace(shape=(4, 3, 3))), 10 * 12 * 4)):
+        for room, does in ((size * copies, True), (size * copies - 1, False)):
+            monkeypatch.setattr(feed, "RESIDENT_BYTES", room)
+            assert feed.fits(both) == does
 
 
 @pytest.mark.parametrize("devices", [1, 2])
