@@ -77,6 +77,22 @@ def test_latents_that_do_not_fit_are_told(made):
             latents.images(g, v, codes._replace(c=None))
 
 
+def test_labels_that_are_asked_for():
+    assert latents.labels_of(None, 2, 3).tolist() == [-1, -1] and latents.labels_of(2, 2, 3).tolist() == [2, 2]
+    assert latents.labels_of([0, 2], 2, 3).tolist() == [0, 2]
+    assert latents.labels_of([0.5, 0.0, 0.5], 2, 3).tolist() == [[0.5, 0.0, 0.5]] * 2
+    for label, said in (
+        (-1, "the classes are 0 to 2"),
+        ([0, 3], "the classes are 0 to 2"),
+        ([0, 1, 2], "label must be one class or 2, as integers, or vectors .2, 3.; it is int64 .3,."),
+        (1.0, "it is float64 .."),
+    ):
+        with pytest.raises(UserError, match=said):
+            latents.labels_of(label, 2, 3)
+    with pytest.raises(UserError, match="label 0: this generator was trained without labels"):
+        latents.labels_of(0, 2, 0)
+
+
 def test_a_run_on_label_vectors_draws_from_them():
     g = MADE["z and labels"]()
     v = variables(g)

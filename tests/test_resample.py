@@ -97,6 +97,14 @@ def test_box_is_nearest_and_mean():
     np.testing.assert_allclose(resample.downsample(x, BOX), ops.downsample2(x), atol=1e-6)
 
 
+def test_a_blur_keeps_the_size_and_the_filter_alone_does_not_pad():
+    x = draw(0, 2, 7, 6, 3)
+    for taps, options in (((1, 2, 1), {}), ((1, 4, 6, 4, 2), {"taps": (1, 4, 6, 4, 2)})):
+        pad = (len(taps) // 2,) * 2
+        np.testing.assert_allclose(resample.blur(x, **options), reference(x, taps, 1, 1, pad, 1), atol=1e-6)
+    np.testing.assert_allclose(resample.upfirdn(x, taps), reference(x, taps, 1, 1, (0, 0), 1), atol=1e-6)
+
+
 def test_levels_are_kept_inside():
     ones = jnp.ones((1, 8, 8, 1))
     for f in (resample.upsample, resample.downsample, resample.blur):
