@@ -1,6 +1,7 @@
 """Codes of images and images of codes: the same as `sample` makes, for every kind of generator."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -48,6 +49,17 @@ def test_images_of_drawn_codes_are_the_samples(made):
         assert codes.c is None
     with pytest.raises(UserError, match="n is 0"):
         latents.draw(g, v, 0)
+    for first in (-1, 2**31 - 4):
+        with pytest.raises(UserError, match=f"first is {first}; images are counted"):
+            latents.draw(g, v, 5, first=first)
+
+
+def test_bytes_are_the_nearest_and_what_lies_beyond_is_clipped():
+    levels = np.arange(256)
+    x = np.concatenate([(levels + 0.4) / 127.5 - 1, (levels - 0.4) / 127.5 - 1, [-7, 7]]).astype(np.float32)
+    found = latents.as_bytes(jnp.asarray(x))
+    assert found.dtype == jnp.uint8 and found.tolist() == [*levels, *levels, 0, 255]
+    assert latents.as_bytes(jnp.asarray([-1, 0, 1], jnp.bfloat16)).tolist() == [0, 128, 255]
 
 
 def test_another_code_is_another_image_and_the_rest_stays(made):
