@@ -135,6 +135,8 @@ def test_principal_components_and_spread_are_numpys(styled):
     assert_same(found.vectors[:, 1], vectors.T[::-1], atol=1e-5)
     assert (found.vectors[:, [0, 3]] == 0).all() and (found.vectors[:, 1] == found.vectors[:, 2]).all()
     np.testing.assert_allclose(directions.spread(many, found), found.strengths, rtol=1e-5)
+    axes = np.eye(5, dtype=np.float32)[:, None] * np.float32([0, 1, 0, 0])[:, None]
+    np.testing.assert_allclose(directions.spread(many, directions.Directions(axes, np.ones(5))), w.std(0, ddof=1), rtol=1e-5)
     of_z = directions.Directions(np.eye(4, dtype=np.float32)[:2], np.ones(2))
     np.testing.assert_array_equal(directions.spread(drawn(5, 4), of_z), [1, 1])
 
