@@ -58,6 +58,13 @@ def test_conv(resample, shape):
     assert jax.eval_shape(half.apply, v, x).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize("layer, shape", [(Conv(64), (1, 4, 4, 32)), (Dense(64), (1, 288))])
+def test_weights_start_standard_normal_and_biases_at_zero(layer, shape):
+    params = jax.jit(layer.init)(jax.random.key(0), jnp.zeros(shape))["params"]
+    assert params["kernel"].size == 9 * 32 * 64 and abs(np.std(params["kernel"]) - 1) < 0.024  # 4.5 standard errors
+    assert abs(np.mean(params["kernel"])) < 0.034 and (params["bias"] == 0).all()
+
+
 def modulated_reference(x, kernel, styles, demodulate):
     """A kernel for each image, in float64; then a plain convolution."""
     out = []
