@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxgan.errors import UserError
 from jaxgan.models import biggan, biggan_deep
@@ -90,6 +91,25 @@ def test_parameter_counts_are_biggan_pytorchs(pair, size, fields, g_count, d_cou
     g = g(shape, 1000, **fields[0])
     assert count(g, jnp.zeros((1, g.z_dim)), c) == g_count
     assert count(d(shape, 1000, **fields[1]), jnp.zeros((1, *shape)), c) == d_count
+
+
+@pytest.mark.parametrize("of", [biggan, biggan_deep])
+def test_kernels_start_orthogonal(of, monkeypatch):
+    """In both networks, the table of classes too. Asked for, not made: forty QR decompositions take a minute to compile."""
+    asked, param = [], nn.Module.param
+    monkeypatch.setattr(
+        nn.Module,
+        "param",
+        lambda self, name, init, *rest: asked.append(((*self.path, name), init)) or param(self, name, init, *rest),
+    )
+    shape, c = (32, 32, 3), jnp.zeros(1, int)
+    jax.eval_shape(of.Generator(shape, 5, z_dim=20, width=1, attention=(16,)).init, jax.random.key(0), jnp.zeros((1, 20)), c)
+    jax.eval_shape(of.Discriminator(shape, 5, width=4, attention=(16,)).init, jax.random.key(0), jnp.zeros((1, *shape)), c)
+    kernels = [(path, init) for path, init in asked if path[-1] in ("kernel", "embedding") and path[:-1]]
+    assert len(kernels) > 40 and [path for path, init in kernels if init not in biggan.ORTHOGONAL] == []
+    for init in biggan.ORTHOGONAL:
+        w = init(jax.random.key(0), (3, 3, 2, 8)).reshape(18, 8)
+        np.testing.assert_allclose(w.T @ w, np.eye(8), atol=1e-6)
 
 
 def test_every_part_of_z_and_the_class_reach_the_image():

@@ -51,6 +51,19 @@ def test_sizes_of_the_table():
     assert count(Generator(shape), jnp.zeros((1, 128))) == g
 
 
+def test_first_weights_have_the_papers_scale():
+    shape = (16, 16, 1)
+    for module, given in (
+        (Generator(shape, width=16), jnp.zeros((1, 128))),
+        (Discriminator(shape, width=16), jnp.zeros((1, *shape))),
+    ):
+        params = jit(module.init)(jax.random.key(0), given)["params"]
+        named = [(path[-1].key, leaf.ravel()) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
+        kernels = np.concatenate([leaf for name, leaf in named if name == "kernel"])
+        assert abs(kernels.mean()) < 1e-3 and abs(kernels.std() - 0.02) < 1e-3
+        assert all((leaf == (name == "scale")).all() for name, leaf in named if name != "kernel")
+
+
 @pytest.mark.parametrize("shape, classes", [((28, 28, 1), 3), ((8, 16, 2), 0)])
 def test_any_size_and_labels(shape, classes):
     c = jnp.array([1, 0]) if classes else None
