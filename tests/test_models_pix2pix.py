@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from jaxgan import description, game, method, recipes_paired, sample, state, step
 from jaxgan.errors import UserError
-from jaxgan.layers import Dropout
+from jaxgan.layers import Dropout, near_one, small
 from jaxgan.models.pix2pix import Discriminator, Generator
 from tests.golden import pix2pix_rule
 from tests.golden.classic_rule import rule, variables
@@ -68,6 +68,19 @@ def test_both_networks_are_the_authors(name):
 def count(module, *given):
     shapes = jax.eval_shape(module.init, jax.random.key(0), *given)["params"]
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_kernels_start_at_002_and_gains_around_one(norm, monkeypatch):
+    asked, param = [], nn.Module.param
+    record = lambda self, name, init, *rest: asked.append((name, init)) or param(self, name, init, *rest)
+    monkeypatch.setattr(nn.Module, "param", record)
+    g, d = pair(norm)
+    source, x = images(g.shape)
+    jax.eval_shape(g.init, jax.random.key(0), source)
+    jax.eval_shape(d.init, jax.random.key(0), x, source)
+    assert {init for name, init in asked if name == "kernel"} == {small}
+    assert {init for name, init in asked if name == "scale"} == {near_one}
 
 
 def test_parameters_are_as_many_as_the_authors():
