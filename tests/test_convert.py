@@ -10,8 +10,8 @@ import pytest
 
 from jaxgan import convert, convert_r3gan, convert_stylegan2, description, sample, tensors, weights
 from jaxgan.errors import UserError
-from jaxgan.models import dcgan, r3gan, stylegan2
-from tests.golden import r3gan_rule
+from jaxgan.models import dcgan, r3gan, stylegan2, stylegan3
+from tests.golden import r3gan_rule, stylegan3_rule
 
 HERE = Path(__file__).parent / "golden"
 FILE = HERE / "r3gan.pkl"
@@ -113,6 +113,18 @@ def test_stylegan2_is_told_by_its_parts(monkeypatch):
     del parts["Generator"]["modules"]["synthesis"]["modules"]["b8"]["modules"]["conv1"]
     with pytest.raises(UserError, match=r"^x\.pkl: synthesis\.b8\.conv1"):
         convert.load_official("x.pkl")
+
+
+def test_stylegan3_is_told_by_its_parts(monkeypatch):
+    with np.load(HERE / "stylegan3.npz") as gold:
+        flat = stylegan3_rule.state("r", json.loads(str(gold["r.names"])))
+    network = nested(flat) | {"class_name": "Generator", "init_kwargs": stylegan3_rule.CASES["r"]}
+    monkeypatch.setattr(tensors, "read", lambda path: {"G_ema": network})
+    module, variables = convert.load_official("x.pkl")
+    assert type(module) is stylegan3.Generator and module.radial and (module.shape, module.classes) == ((16, 16, 1), 3)
+    weights.check(module, variables, "x.pkl")
+    again = description.build(description.describe(module))
+    assert again == module
 
 
 def theirs(path, shape):
