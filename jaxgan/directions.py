@@ -65,7 +65,8 @@ def _styles(generator, layers, variables):
     v = jnp.concatenate([jnp.zeros((1, generator.w_dim)), jnp.eye(generator.w_dim)])
     w = jnp.zeros((len(v), generator.layers, generator.w_dim)).at[:, layers[0] : layers[1]].set(v[:, None])
     caught = lambda module, _: module.name == "affine"
-    _, new = generator.apply(variables, w, noise="none", method="synthesis", capture_intermediates=caught)
+    still = {"noise": "none"} if codes.has_noise(generator) else {}
+    _, new = generator.apply(variables, w, **still, method="synthesis", capture_intermediates=caught)
     return jnp.concatenate(jax.tree.leaves(new["intermediates"]), 1)
 
 

@@ -52,6 +52,11 @@ def has_styles(generator: nn.Module) -> bool:
     return hasattr(generator, "mapping")
 
 
+def has_noise(generator: nn.Module) -> bool:
+    """Whether its layers have noise inputs, as those of StyleGAN 1 and 2."""
+    return "noise" in inspect.signature(generator.__call__).parameters
+
+
 def kind(generator: nn.Module) -> str:
     """Its name in error messages."""
     return f"the generator of {type(generator).__module__.rpartition('.')[2]}"
@@ -85,8 +90,8 @@ def check_noise(generator: nn.Module, noise: str | None) -> None:
     """UserError if `noise` is not a kind of noise, or the generator has no noise inputs."""
     if noise not in (None, *NOISE):
         raise UserError(f"noise is {noise!r}; it must be one of {', '.join(NOISE)}")
-    if noise and "noise" not in inspect.signature(generator.__call__).parameters:
-        raise UserError(f"noise {noise}: {kind(generator)} has no noise inputs, as StyleGANs do; leave it out")
+    if noise and not has_noise(generator):
+        raise UserError(f"noise {noise}: {kind(generator)} has no noise inputs, as StyleGAN 1 and 2 do; leave it out")
 
 
 def labels_of(label, n: int, classes: int) -> np.ndarray:

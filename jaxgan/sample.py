@@ -103,7 +103,7 @@ def mix(
     """Style mixing, as a table: each row-header image with some layers' styles taken from each column-header image.
 
     Args:
-      generator: of `models.stylegan` or `models.stylegan2`. variables: its.
+      generator: of `models.stylegan`, `stylegan2` or `stylegan3`. variables: its.
       grid: (rows, columns), R and C, each at least 1.
       layers: (first, end): layers first to end - 1 take the column's styles; None is the first half, the coarse layers.
       seed: the row headers are images 0 to R - 1 of `sample` with this seed, the column headers R to R + C - 1.
@@ -115,7 +115,7 @@ def mix(
     Source: Karras et al. 2019, figure 3.
     """
     if not latents.has_styles(generator):
-        raise UserError(f"mix: {latents.kind(generator)} has no styles to mix; those of stylegan and stylegan2 do")
+        raise UserError(f"mix: {latents.kind(generator)} has no styles to mix; those of StyleGANs do")
     rows, columns = grid
     if rows < 1 or columns < 1:
         raise UserError(f"mix {rows} {columns}: it needs at least one row and one column")

@@ -10,10 +10,10 @@ from flax import linen as nn
 from PIL import Image
 
 import experiments.directions
-from jaxgan import convert, directions, latents
+from jaxgan import convert, directions, latents, weights
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
-from jaxgan.models import stylegan2
+from jaxgan.models import stylegan2, stylegan3
 
 RNG = np.random.default_rng(0)
 
@@ -227,3 +227,14 @@ def test_the_command(styled, tmp_path, monkeypatch, capsys):
     ):
         with pytest.raises(UserError, match=said):
             command(*args)
+
+
+def test_closed_form_of_a_generator_without_noise():
+    """StyleGAN3's; its first layer's styles move the Fourier features."""
+    g = stylegan3.Generator((8, 8, 1), z_dim=3, w_dim=4, channel_base=16, channel_max=3, depth=2, critical=1, margin=2)
+    v = jax.tree.map(lambda a: np.random.default_rng(a.size).normal(size=a.shape).astype(np.float32), weights.shapes(g))
+    a = v["params"]["input"]["affine"]["kernel"].astype(float).T / 2
+    values, vectors = np.linalg.eigh(a.T @ a)
+    found = directions.closed_form(g, v, 2, layers=(0, 1))
+    np.testing.assert_allclose(found.strengths, np.sqrt(values[::-1][:2]), rtol=1e-4)
+    assert_same(found.vectors[:, 0], vectors.T[::-1][:2])
