@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import re
 import shlex
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -62,9 +63,9 @@ def test_every_command_that_is_shown_can_be_parsed(command, monkeypatch):
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = dataclasses.replace(CONFIGS["digits"], width=4)
-    for name in ("digits", "mnist"):
-        commands.untrained(f"runs/{name}", config, (28, 28, 1), 10)
+    for name in ("digits", "stylegan3"):
+        commands.untrained(f"runs/{name}", dataclasses.replace(CONFIGS[name], width=4), (28, 28, 1), 10)
+    shutil.copytree("runs/digits", "runs/mnist")
     g = jaxgan.load("runs/digits")
     codes = g.latents(2, label=3)
     np.savez("found.npz", code=codes.code, c=codes.c, keys=codes.keys)  # as two of the commands leave them
@@ -75,6 +76,7 @@ def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
     held = {"jaxgan": jaxgan, "pictures": pictures, "blurred": pictures, "labels": np.arange(64) % 10}
     exec(compile(program("use.md"), "docs/use.md", "exec"), held)
     assert held["film"].shape == (180, 28, 28, 1) and held["film"].std() > 1
+    assert held["turned"].shape == (8, 28, 28, 1) and held["turned"].std() > 0
     assert held["moved"].shape == (6, 28, 28, 1) and held["images"].shape == (64, 28, 28, 1) and held["images"].std() > 1
 
 
