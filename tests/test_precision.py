@@ -82,7 +82,16 @@ def test_bfloat16_training_of_the_default_config_is_finite_and_close(monkeypatch
         assert abs(losses["bfloat16"][name] - value) < 0.1 * max(1.0, abs(value)), name
 
 
-KEPT = {"digits": 0.5, "digits-tutorial": 0.9, "sngan": 0.5, "biggan": 0.5, "stylegan2": 0.2, "r3gan": 0.5, "gan": 1.0}
+KEPT = {
+    "digits": 0.5,
+    "digits-tutorial": 0.9,
+    "sngan": 0.5,
+    "biggan": 0.5,
+    "stylegan2": 0.2,
+    "stylegan3": 0.2,
+    "r3gan": 0.5,
+    "gan": 1.0,
+}
 """Families, and the share of what is kept for the backward pass that --remat may keep; a perceptron has nothing to forget."""
 
 
