@@ -1,7 +1,6 @@
 """What a run tells: at each tick its log, curves, pictures, a score, and a checkpoint."""
 
 import json
-import math
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import measure
 from jaxgan.metrics.sliced import sliced_wasserstein
 from jaxgan.plan import Run
+from jaxgan.settings import steps_a_measurement
 from jaxgan.state import TrainState, generator_variables
 
 
@@ -140,12 +140,10 @@ class Report:
         return label_vectors.drawn(self.vectors, self.run.settings.seed, n)
 
     def _measured(self, at: int, generator, variables: dict, score: float) -> tuple[dict[str, float], float | None]:
-        """The run's metrics by name, and the score by them, `score` where they have none. Neither where no multiple of
-        --metrics-kimg has passed since the snapshot before."""
-        every, settings = self.run.settings.metrics_kimg, self.run.settings
-        kimg, before = (step * self.batch / 1000 for step in (at, (at - 1) // self.every * self.every))
-        turns = lambda kimg: math.floor(kimg / every + 0.01)  # steps do not end on whole kimg
-        if every and turns(kimg) <= turns(before) and kimg < settings.kimg:
+        """The run's metrics by name, and the score by them, `score` where they have none. Neither where --metrics-kimg
+        passes this snapshot over."""
+        settings, kimg = self.run.settings, at * self.batch / 1000
+        if settings.metrics_kimg and at % steps_a_measurement(settings) and kimg < settings.kimg:
             return {}, None
         meter, n = self.run.meter, self.run.meter.fakes or 10_000
         limit = 0 if meter.fakes else n

