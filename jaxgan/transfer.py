@@ -27,7 +27,8 @@ from jaxgan.state import TrainState, create
 FREE = {
     *("classes", "class_dim", "shared_dim", "label_dim", "embed", "hidden", "z_dim", "w_dim", "head", "source_channels"),
     *("width", "max_width", "channel_base", "channel_max", "dtype", "dtype_sizes", "float32_stages", "fused", "clamp"),
-    *("group", "group_features", "dropout", "dropout_image", "dropouts", "mixing", "w_average", "level", "spread"),
+    *("group", "group_features", "dropout", "dropout_image", "dropouts", "mixing", "w_average", "magnitude_average"),
+    *("level", "spread"),
 }
 """Fields that change an array's shape or nothing of it, never which layer has a name or what its numbers mean."""
 BY_GRID = {"r3gan": {"channels", "cardinality", "blocks", "expansion"}, "stylegan2": set(), "progan": {"stage"}}

@@ -117,7 +117,7 @@ def test_devices_do_not_change_the_numbers(trained, tmp_path):
         (["FOLDER"], "--against"),
         (["FOLDER", "--against", "digits", "--metrics", "swd"], "--size 9 9"),
         (["RUN", "--size", "9", "9", "--metrics", "swd"], "its images are 28x28, the real ones 9x9; give --size 28 28"),
-        (["FOLDER", "--against", "FOLDER", "--psi", "0.5"], "--psi 0.5: it is of a run"),
+        (["FOLDER", "--against", "FOLDER", "--psi", "0.5"], "--psi 0.5: it only applies to a run"),
         (["RUN", "--n", "1", "--metrics", "random10k"], "too few"),
         (["RUN", "--n", "-1"], "--n -1: ask for at least one image"),
     ],

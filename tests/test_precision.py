@@ -88,7 +88,7 @@ KEPT = {
     "sngan": 0.5,
     "biggan": 0.5,
     "stylegan2": 0.2,
-    "stylegan3": 0.2,
+    "stylegan3": 0.25,
     "r3gan": 0.5,
     "gan": 1.0,
 }
