@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxgan import ops
+from jaxgan.errors import UserError
 from jaxgan.resample import TAPS, conv_down, conv_up
 
 SLOPE = 0.2
@@ -59,18 +60,20 @@ def minibatch_stddev(x, *, group=4, features=1, axis=None):
     Returns:
       [B, H, W, C + features].
     Raises:
-      ValueError: group does not divide the batch, or features not the channels.
+      UserError: group does not divide the batch. ValueError: features do not divide the channels.
     Source: Karras et al. 2018, section 3. Deviation: the official codes put the images i, i + B / group, ... of one
       device into a group (the same up to the order of the batch; equal where the batch is one group).
     """
     local = x.shape[0]
     devices = 1 if axis is None else jax.lax.axis_size(axis)
     group = min(group, local * devices)
-    if local * devices % group or x.shape[3] % features:
-        raise ValueError(
-            f"minibatch_stddev: groups of {group} do not divide the batch of {local * devices}, or {features} features the "
-            f"{x.shape[3]} channels; change the batch or the group"
+    if local * devices % group:
+        said = (
+            f"minibatch_stddev compares {group} images at a time, and a (micro-)batch of {local * devices} is no multiple of that"
         )
+        raise UserError(f"{said}; change --batch, or the group")
+    if x.shape[3] % features:
+        raise ValueError(f"minibatch_stddev: {features} features do not divide the {x.shape[3]} channels")
     value = x.astype(jnp.float32)
     gathered = local % group != 0
     if gathered:

@@ -7,6 +7,7 @@ import pytest
 
 from jaxgan import ops
 from jaxgan.equalized import Conv, Dense, leaky, minibatch_stddev, modulated_conv, pixel_norm, resampled_conv
+from jaxgan.errors import UserError
 
 
 def draw(seed, *shape):
@@ -144,11 +145,12 @@ def test_groups_do_not_depend_on_the_device_count(devices, batch, group):
 def test_misuse_is_named():
     x, k = jnp.ones((4, 4, 4, 3)), jnp.ones((3, 3, 3, 2))
     for call, words in (
-        (lambda: minibatch_stddev(x, group=3), "groups of 3"),
         (lambda: minibatch_stddev(x, features=2), "2 features"),
         (lambda: modulated_conv(x, k, jnp.ones((4, 2))), "do not fit"),
         (lambda: modulated_conv(x, k, jnp.ones((4, 3)), resample="sideways"), "sideways"),
     ):
         with pytest.raises(ValueError, match=words):
             call()
+    with pytest.raises(UserError, match=r"compares 3 images at a time, and a \(micro-\)batch of 4 is no multiple"):
+        minibatch_stddev(x, group=3)  # a user's --batch: one line
     assert ops.conv(x, k).shape == resampled_conv(x, k).shape
