@@ -45,8 +45,9 @@ def test_outputs_are_the_authors(case):
     assert off(truncated[:, 1:3], GOLD[f"{case}.w_psi"]) < 1e-5
     draw = jax.jit(lambda transform: g.apply(v, w, method="synthesis", transform=transform))
     assert off(draw(np.eye(3, dtype=np.float32)).transpose(NCHW)[:2], GOLD[f"{case}.image"]) < 1e-4
-    back = jnp.linalg.inv(rule.TRANSFORM)  # theirs says where an image's places come from, ours where they go
-    assert off(draw(back)[:1].transpose(NCHW), GOLD[f"{case}.moved"]) < 1e-4
+    for name, transform in (("moved", rule.TRANSFORM), ("shrunk", rule.SHRINK)):
+        back = jnp.linalg.inv(transform)  # theirs says where an image's places come from, ours where they go
+        assert off(draw(back)[:1].transpose(NCHW), GOLD[f"{case}.{name}"]) < 1e-4
     train = partial(g.apply, train=True, mutable=["w_avg", "magnitude"])
     image, new = jax.jit(train)(v, z, c)
     assert off(image[:1].transpose(NCHW), GOLD[f"{case}.trained_image"]) < 1e-4

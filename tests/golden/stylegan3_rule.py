@@ -17,6 +17,8 @@ MAGNITUDE = {"t": 0.12, "r": 0.3}
 BATCH = 4
 TRANSFORM = np.float32([[0.8, -0.6, 0.13], [0.6, 0.8, -0.07], [0, 0, 1]])
 """Theirs: it leads from the places of the image to those that are drawn."""
+SHRINK = np.diag(np.float32([2.5, 2.5, 1]))
+"""Another: what is drawn becomes so small that some frequencies leave the band."""
 
 
 def state(case, names_and_shapes):
