@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from scipy import signal, special
 
-from jaxgan import ops, resample
+from jaxgan import lowpass, ops, resample
 from jaxgan.resample import BOX, TAPS
 
 
@@ -162,3 +163,26 @@ def test_a_pad_that_is_not_of_both_axes_is_refused():
     for pad in ((1, 1, 1, 1), 1):  # the official upfirdn2d takes four, of which two would be dropped
         with pytest.raises(ValueError, match="upfirdn: pad is .* give .low, high., the same for both axes"):
             resample.upfirdn(jnp.zeros((1, 4, 4, 1)), (1, 2, 1), pad=pad)
+
+
+def test_a_sum_of_separable_filters_is_the_filter():
+    rng = np.random.default_rng(0)
+    x, pairs = rng.normal(size=(2, 9, 11, 3)), rng.normal(size=(2, 2, 4))
+    whole = sum(np.outer(height, width) for height, width in pairs)
+    got = resample.separated(
+        jnp.asarray(x, jnp.float32), [tuple(map(tuple, pair.tolist())) for pair in pairs], down=2, pad=(2, 1)
+    )
+    padded = np.pad(x, ((0, 0), (2, 1), (2, 1), (0, 0)))
+    for i, c in np.ndindex(2, 3):
+        want = signal.convolve2d(padded[i, ..., c], whole, mode="valid")[::2, ::2]
+        np.testing.assert_allclose(got[i, ..., c], want, rtol=1e-5, atol=1e-5)
+
+
+def test_the_jinc_is_the_formula_and_has_no_direction():
+    taps, cutoff, width, rate = 12, 5.0, 4.0, 64
+    found = sum(np.outer(*pair) for pair in lowpass.jinc(taps, cutoff, width, rate))
+    x, y = np.meshgrid(*[(np.arange(taps) - 5.5) / rate] * 2)
+    window = signal.firwin(taps, cutoff, width=width, fs=rate) / np.sinc(2 * cutoff * (np.arange(taps) - 5.5) / rate)
+    want = special.j1(2 * np.pi * cutoff * np.hypot(x, y)) / np.hypot(x, y) * np.outer(window, window)
+    np.testing.assert_allclose(found, want / want.sum(), atol=1e-7)
+    np.testing.assert_allclose(found, np.rot90(found), atol=1e-7)
