@@ -12,7 +12,7 @@ import pytest
 
 from jaxgan import convert_r3gan, method, recipes, recipes_r3gan, schedules, state, step, weights
 from jaxgan.errors import UserError
-from jaxgan.models.r3gan import Block, Discriminator, Generator, double, halve, plan
+from jaxgan.models.r3gan import Block, Discriminator, Generator, plan
 from jaxgan.recipes_r3gan import PRESETS
 from tests.golden import r3gan_rule
 
@@ -111,26 +111,6 @@ def test_presets_have_the_official_numbers_of_parameters(name):
         assert [stage.dtype == jnp.bfloat16 for stage in plan(pair[0])[1]] == OFFICIAL[name][2]
     else:
         assert max(counts) < 70_000
-
-
-def test_resampling_is_zero_insertion_and_the_filter():
-    rng, taps = np.random.default_rng(0), np.array([1, 3, 3, 1]) / 8
-    x = rng.normal(size=(2, 3, 4, 2))
-
-    def filtered(x, axis):  # zeros outside; out[n] = sum_k taps[k] x[n + k - 2], one longer than x
-        return np.apply_along_axis(lambda line: np.convolve(np.pad(line, 2), taps, "valid"), axis, x)
-
-    up = x
-    for axis in (1, 2):
-        spread = np.zeros([2 * n if a == axis else n for a, n in enumerate(up.shape)])
-        spread[(slice(None),) * axis + (slice(0, None, 2),)] = up
-        up = np.delete(2 * filtered(spread, axis), -1, axis)
-    np.testing.assert_allclose(double(jnp.asarray(x, jnp.float32)), up, atol=1e-6)
-    y = rng.normal(size=up.shape)
-    down = filtered(filtered(y, 1)[:, 1::2], 2)[:, :, 1::2]
-    np.testing.assert_allclose(halve(jnp.asarray(y, jnp.float32)), down, atol=1e-6)
-    assert np.isclose((up * y).sum(), 4 * (x * down).sum())  # one is the other's transpose
-    assert double(jnp.ones((1, 2, 2, 1), jnp.bfloat16)).dtype == halve(jnp.ones((1, 2, 2, 1), jnp.bfloat16)).dtype == jnp.bfloat16
 
 
 def test_first_weights_have_the_paper_s_scales():

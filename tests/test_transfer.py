@@ -20,6 +20,7 @@ from jaxgan import (
     plan,
     provenance,
     recipes,
+    resample,
     restore,
     run,
     sample,
@@ -124,8 +125,8 @@ def test_twice_the_size_begins_as_the_enlarged_network():
     @jax.jit
     def outputs(seed, arrays, g, d):
         made = transfer.begin(seed, *games.init(high, high_d, seed), recipes.r3gan(batch=4), arrays)
-        of_g = high.apply({"params": made.g.params}, z), r3gan.double(low.apply(g, z))
-        return of_g, (high_d.apply({"params": made.d.params}, x), low_d.apply(d, r3gan.halve(x)))
+        of_g = high.apply({"params": made.g.params}, z), resample.upsample(low.apply(g, z))
+        return of_g, (high_d.apply({"params": made.d.params}, x), low_d.apply(d, resample.downsample(x)))
 
     for got, want in outputs(0, start.arrays, source.g, source.d):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())

@@ -1,8 +1,9 @@
 """R3GAN: generator and discriminator of residual blocks with grouped convolutions, no normalisation, one learned basis.
 
 Called like every network here: `(z or x, c, keys=, train=, axis=)`. Nothing here draws random numbers or keeps statistics, so
-keys, train and axis have no effect, and images of a batch never influence one another. The fields of the paper's networks are in
-`recipes_r3gan.PRESETS`; `residual` has our smaller networks in the same style.
+keys, train and axis have no effect, and images of a batch never influence one another. The paper's filter [1, 2, 1], after each
+pixel is repeated, is [1, 3, 3, 1] (`jaxgan.resample`). The fields of the paper's networks are in `recipes_r3gan.PRESETS`;
+`residual` has our smaller networks in the same style.
 
 Source: Huang et al. 2024, "The GAN is dead; long live the GAN!", section 4 and appendix; weights of the official
 networks fit one to one (`jaxgan.convert`). Deviations: the base grid is 4x4 scaled to the image's proportions, or up to 7
@@ -18,6 +19,7 @@ from flax import linen as nn
 
 from jaxgan.errors import UserError
 from jaxgan.layers import Conv, Embed, base_size, check_input
+from jaxgan.resample import downsample, upsample
 
 SLOPE = 0.2
 leaky = partial(nn.leaky_relu, negative_slope=SLOPE)
@@ -69,7 +71,7 @@ class Generator(nn.Module):
         for i, stage in enumerate(stages):
             x = x.astype(stage.dtype)
             if i:
-                x = double(_channels(x, stage, i))
+                x = upsample(_channels(x, stage, i))
             x = _blocks(x, stage, i, stages)
         return _project(self.shape[2], stages[-1].dtype, "image")(x).astype(jnp.float32)
 
@@ -107,7 +109,7 @@ class Discriminator(nn.Module):
         for i in reversed(range(len(stages))):
             x = _blocks(x.astype(stages[i].dtype), stages[i], i, stages)
             if i:
-                x = _channels(halve(x), stages[i - 1]._replace(dtype=stages[i].dtype), i)
+                x = _channels(downsample(x), stages[i - 1]._replace(dtype=stages[i].dtype), i)
         grid = self.param("basis", _spread(math.prod(base)), (*base, stages[0].channels), jnp.float32)
         features = (x.astype(jnp.float32) * grid[None]).sum((1, 2))
         size = (self.class_dim or stages[0].channels) if self.classes else 1
@@ -139,53 +141,6 @@ class Block(nn.Module):
         y = leaky(Conv(self.inner, groups=self.groups, kernel_init=init, dtype=self.dtype, name="grouped")(y))
         zero = nn.initializers.zeros
         return x + Conv(x.shape[-1], 1, bias=False, kernel_init=zero, dtype=self.dtype, name="reduce")(y)
-
-
-def double(x):
-    """Twice the size by the smooth filter [1, 2, 1]: y[2i] = (x[i-1] + 3 x[i]) / 4, y[2i+1] = (3 x[i] + x[i+1]) / 4.
-
-    Zero insertion followed by [1, 3, 3, 1] / 4 = [1, 2, 1] * [1, 1] / 4, on each axis, with zeros outside the image.
-
-    Args:
-      x: [B, H, W, C].
-    Returns:
-      [B, 2H, 2W, C], same dtype.
-    Source: Huang et al. 2024, section 4. `ops.upsample2` differs in its border.
-    """
-    for axis in (1, 2):
-        before, after = _neighbours(x, x, axis)
-        pair = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
-        x = pair.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
-    return x
-
-
-def halve(x):
-    """Half the size by the same filter: y[i] = (x[2i-1] + 3 x[2i] + 3 x[2i+1] + x[2i+2]) / 8: `double`'s transpose over 4.
-
-    Args:
-      x: [B, H, W, C], H and W even.
-    Returns:
-      [B, H/2, W/2, C], same dtype.
-    Source: Huang et al. 2024, section 4.
-    """
-    for axis in (1, 2):
-        pairs = x.reshape(*x.shape[:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :])
-        even, odd = (jnp.take(pairs, side, axis + 1) for side in (0, 1))
-        before, after = _neighbours(odd, even, axis)
-        x = 0.375 * (even + odd) + 0.125 * (before + after)
-    return x
-
-
-def _neighbours(a, b, axis):
-    """a[i - 1] and b[i + 1] along an axis, zero outside."""
-    zero = jnp.zeros_like(jnp.take(a, jnp.array([0]), axis))
-    n = a.shape[axis]
-    before = jnp.concatenate([zero, _part(a, 0, n - 1, axis)], axis)
-    return before, jnp.concatenate([_part(b, 1, n, axis), zero], axis)
-
-
-def _part(x, first, last, axis):
-    return x[(slice(None),) * axis + (slice(first, last),)]
 
 
 def _spread(summands):
