@@ -109,9 +109,9 @@ def units(args, trained):
     for unit in order[: args.units]:
         only = np.arange(len(order)) == unit
         pair = render(with_, only), render(without, only)
-        cells = [("heat", effects.maps[unit].sum(-1))]
+        cells = [("change", effects.maps[unit])]
         for a, b in zip(*pair, strict=True):
-            cells += [("image", a), ("image", b), ("heat", (a - b).sum(-1))]
+            cells += [("image", a), ("image", b), ("change", a - b)]
         rows.append((f"unit {unit}", cells))
     heads = ["mean\neffect", *(["with", "without", "difference"] * len(few.code))]
     numbers = {"layer": layer, "do": args.do, "images": args.n, "units": order.tolist()}
@@ -243,13 +243,15 @@ def _picture(figure):
 
 
 def _draw(axes, kind, x, limit):
-    """An image [H, W, C] in [-1, 1], or a signed map [H, W]."""
+    """An image [H, W, C] in [-1, 1], a change of one, which in colour is shown on grey, or a signed map [H, W]."""
     axes.set_xticks([])
     axes.set_yticks([])
+    if kind == "change" and x.shape[-1] > 1:  # a sum over channels would not show a change of hue
+        kind, x = "image", x[..., :3] / limit
     if kind == "image":
         pixels = _bytes(x)
         return axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
-    return axes.imshow(x, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    return axes.imshow(x.reshape(x.shape[:2]), cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
 def _figure(rows, limit, legend):
@@ -279,7 +281,7 @@ def _table(rows, heads):
     figure = Figure(figsize=(0.95 * len(heads) + 0.4, (0.95 * h / w + 0.05) * len(rows) + 0.4), layout="constrained")
     table = figure.subplots(len(rows), len(heads), squeeze=False)
     for line, (name, cells) in zip(table, rows, strict=True):
-        limit = max(float(np.abs(x).max()) for kind, x in cells if kind == "heat")
+        limit = max(float(np.abs(x).max()) for kind, x in cells if kind == "change")
         for axes, (kind, x) in zip(line, cells, strict=True):
             _draw(axes, kind, x, limit or 1.0)
         line[0].set_ylabel(name, fontsize=8)

@@ -197,3 +197,16 @@ def test_data_without_the_runs_labels_are_refused(trained, tmp_path, monkeypatch
     np.savez(tmp_path / "plain.npz", images=np.zeros((9, 8, 8, 1), np.uint8))
     with pytest.raises(UserError, match="has 0 classes, the run 10"):
         explained(monkeypatch, capsys, trained, tmp_path / "o.png", "--data", str(tmp_path / "plain.npz"))
+
+
+def test_a_change_of_hue_alone_is_seen_and_one_of_grey_images_has_a_sign():
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots()
+    change = np.zeros((2, 2, 3), np.float32)
+    change[0, 0] = 0.5, -0.5, 0  # nothing in sum
+    shown = explain_pictures._draw(axes, "change", change, 0.5).get_array()
+    np.testing.assert_array_equal(shown[0, 0], [255, 0, 128])
+    assert (shown[1, 1] == 128).all()
+    shown = explain_pictures._draw(axes, "change", change[..., :1], 0.5)
+    assert shown.get_array()[0, 0] == 0.5 and shown.get_cmap().name == "RdBu_r"
