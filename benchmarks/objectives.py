@@ -59,7 +59,7 @@ def cases() -> dict[str, dict]:
     found |= {name: {"optimizer": name} for name in get_args(objective.Optimizer)}
     found |= {name: {"class_loss": name} for name in get_args(objective.ClassLoss) if name != "none"}
     more = {"spectral": {"norm": "spectral"}}
-    more |= {"simultaneous": {"update": "simultaneous"}, "n_critic": {"n_critic": 2}}
+    more |= {"simultaneous": {"update": "simultaneous"}, "n_critic": {"n_critic": 2}, "top_k": {"top_k": 0.5}}
     more |= {"clip_weights": {"clip_weights": 0.01}, "clip_gradient": {"clip_gradient": 1.0}}
     return found | more | {"augment_target": {"augment": ("flip",), "augment_target": 0.6}}
 

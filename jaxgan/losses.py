@@ -11,6 +11,8 @@ Some losses compare the images of a batch with one another (relativistic average
 matching). On several devices, gather the logits first so that they see the global batch.
 """
 
+from numbers import Real
+
 import jax
 import jax.numpy as jnp
 
@@ -57,6 +59,7 @@ __all__ = [
     "relativistic_average_g",
     "relativistic_d",
     "relativistic_g",
+    "top_k",
     "wasserstein_d",
     "wasserstein_g",
 ]
@@ -328,3 +331,29 @@ def dual_contrastive_g(real_logits, fake_logits):
     Source: Yu et al. 2021, section 3: min over G, max over D of the same value.
     """
     return -dual_contrastive_d(real_logits, fake_logits)
+
+
+def top_k(sample_losses, fake_logits, share):
+    """Top-k training: the mean of a generator loss over those fakes alone that D rates most real.
+
+    The others get no gradient. k = ceil(share B), at least 1; of equal logits the first ones count.
+
+    Args:
+      sample_losses: [B, ...], float: of the fakes, as any `<name>_g` returns it; with patches an image is its mean.
+      fake_logits: the same shape: what the images are ranked by.
+      share: in (0, 1], a number or traced [], so that it may follow a schedule; 1 is the plain mean.
+    Returns:
+      float32 [].
+    Raises:
+      ValueError: shapes differ, inputs are not floats, no batch axis, a share outside (0, 1].
+    Source: Sinha et al. 2020, "Top-k training of GANs", algorithm 1: k falls from B to B / 2 during training.
+    """
+    values, scores = pair(sample_losses, jax.lax.stop_gradient(fake_logits), "losses and logits")
+    if values.ndim == 0:
+        raise ValueError("losses: shape () has no batch axis; give [B, ...]")
+    if isinstance(share, Real) and not 0 < share <= 1:
+        raise ValueError(f"share: {share}; give a part of the batch, above 0 and at most 1")
+    values, scores = (x.reshape(len(x), -1).mean(1) for x in (values, scores))
+    best = jnp.argsort(-scores, stable=True)
+    taken = jnp.arange(len(values)) < jnp.maximum(share * len(values), 1)
+    return jnp.sum(jnp.where(taken, values[best], 0)) / jnp.sum(taken)

@@ -97,6 +97,7 @@ def objective(
     consistency=lambda keys, x, p: x,
     attack: dict | None = None,
     pseudo: bool = False,
+    top=1.0,
     accum: int = 1,
     ema_kimg=10.0,
 ) -> Recipe:
@@ -115,6 +116,7 @@ def objective(
       consistency: (keys, x, p) -> x: the augmentation of 'cr' and 'bcr', used at p = 1.
       attack: options of 'adversarial_examples' (`terms.adversarial_examples`): eps, steps, norm.
       pseudo: APA with the probability carry['p'] (see `adaptive`).
+      top: share of the fakes that G learns from, a number or a schedule (`losses.top_k`).
       accum: micro-batches; losses that compare the images of a batch see one of them.
       ema_kimg: half-life of the weight average, a number or a schedule.
     Returns:
@@ -131,7 +133,7 @@ def objective(
         raise UserError(f"n_critic={n_critic}, simultaneous={simultaneous}: give 1 or more, and 1 if simultaneous")
     lazy, sets = {"every": every, "share": share}, {"d": [], "g": []}
     sets["d"].append(terms.pseudo_augmented(loss) if pseudo else adversarial("d", loss))
-    sets["g"].append(adversarial("g", loss))
+    sets["g"].append(adversarial("g", loss, top=top))
     for player in "dg" if class_loss else "":
         sets[player] = class_terms(player, class_loss, class_weight, sets[player])
     carry = {"p": 0.0} if pseudo else {}

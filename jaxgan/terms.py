@@ -31,21 +31,29 @@ CARRY = {"path_length": {"pl_mean": 0.0}, "lecam": {"lecam_real": 0.0, "lecam_fa
 """What `Recipe.carry` must hold for these terms, with initial values."""
 
 
-def adversarial(player: str, loss: str, weight=1.0, **options) -> Term:
+def adversarial(player: str, loss: str, weight=1.0, *, top=1.0, **options) -> Term:
     """The term of an adversarial loss by its name in `LOSSES`, for the player 'g' or 'd'.
 
     Args:
       player: 'g' or 'd'.
       loss: `<loss>_<player>` is a function of `jaxgan.losses`.
       weight: number or schedule.
+      top: of G: the share of the global batch's fakes that it learns from (`losses.top_k`), a number or schedule; not for losses
+        of `COMPARES`.
       **options: keyword arguments of that function.
     """
-    fn = partial(_loss(loss, player), **options)
+    fn, ranks = partial(_loss(loss, player), **options), callable(top) or top != 1
+    if ranks and (player == "d" or loss in COMPARES):
+        raise ValueError(f"adversarial: top is for G and for losses of single images, not for {loss}_{player}")
+    if not callable(top) and not 0 < top <= 1:
+        raise ValueError(f"adversarial: top is {top}; give a part of the batch, above 0 and at most 1")
 
     def term(r: Round):
         real, fake = r.real_out.logits, r.fake_out.logits
-        if loss in COMPARES:
+        if ranks or loss in COMPARES:
             real, fake = r.gather(real), r.gather(fake)
+        if ranks:
+            return losses.top_k(fn(real, fake), fake, top(r.kimg) if callable(top) else top), {}, {}
         return jnp.mean(fn(real, fake)), {}, {}
 
     return Term("adv", weight, term)

@@ -88,6 +88,9 @@ def cases():
         arrays((5, 2, 3), (5, 2, 3)),
         (0, 1),
     )
+    top_k = (partial(losses.top_k, share=0.5), partial(reference.top_k, share=0.5))
+    table["top_k"] = (*top_k, arrays(5, 5), (0,))
+    table["top_k of patches"] = (*top_k, arrays((5, 2, 2), (5, 2, 2)), (0,))
     table["l1"] = (losses.l1, reference.l1, arrays((5, 2, 3), (5, 2, 3)), (0, 1))
     return table
 
@@ -345,6 +348,18 @@ def test_conventions(name):
 def test_what_is_no_array_or_no_width_is_refused(call, says):
     with pytest.raises(ValueError, match=says):
         jax.eval_shape(call, jax.ShapeDtypeStruct((4, 3), jnp.float32))
+
+
+def test_the_best_fakes_are_at_least_one_and_at_most_all_and_their_rank_has_no_gradient():
+    values, logits = jnp.arange(4.0), jnp.array([0.0, 2.0, 2.0, -1.0])
+    best = jax.jit(losses.top_k)
+    for share, want in ((0.01, 1.0), (0.25, 1.0), (0.3, 1.5), (0.75, 1.0), (1.0, 1.5)):  # 1; 1, 2; 1, 2, 0; all
+        np.testing.assert_allclose(best(values, logits, share), want)
+    gradient = jax.grad(lambda x: losses.top_k(losses.wasserstein_g(None, x), x, 0.5))(logits)
+    np.testing.assert_allclose(gradient, [0, -0.5, -0.5, 0])
+    for share in (0, 1.5):
+        with pytest.raises(ValueError, match=f"share: {share}; give a part of the batch"):
+            losses.top_k(values, logits, share)
 
 
 def test_lists_of_numbers_are_arrays():

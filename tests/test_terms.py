@@ -5,6 +5,7 @@ import functools
 import itertools
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import jax
@@ -289,6 +290,9 @@ def test_r_v_compares_with_images_that_are_held_out():
         ({"batch": 2, "accum": 2, "share": 1, "loss": "mmd_gaussian"}, 3, "larger --batch"),
         ({"augment_p": 1.5}, 3, "probability"),
         ({"attack_steps": 0}, 3, "--attack-steps 0"),
+        ({"top_k": 0.0}, 3, "--top-k 0: a part of the batch"),
+        ({"top_k": 0.5, "loss": "relativistic_average"}, 3, "relativistic_average compares images"),
+        ({"top_k_kimg": 5.0}, 3, "--top-k-kimg 5: --top-k is 1"),
         (
             {"pair": "dcgan", "norm": "batch", "penalty": ("adversarial_examples",)},
             3,
@@ -303,6 +307,17 @@ def test_the_config_refuses(changes, channels, says):
     with pytest.raises(UserError, match=says) as error:
         dataclasses.replace(CONFIG, **changes).design((8, 8, channels), 0)
     assert "\n" not in str(error.value)
+
+
+def test_the_share_of_fakes_that_g_learns_from_falls_as_the_config_says():
+    config = dataclasses.replace(CONFIG, loss="wasserstein", top_k=0.5, top_k_kimg=4.0)
+    (term,) = config.design((8, 8, 1), 0).recipe.turns[1].phases[0].terms
+    said = Verdict(jnp.arange(8.0))
+    for kimg, want in ((0.0, -3.5), (2.0, -4.5), (4.0, -5.5), (9.0, -5.5)):  # the mean of 8, 6, 4 of them
+        r = SimpleNamespace(real_out=said, fake_out=said, gather=lambda x: x, kimg=jnp.float32(kimg))
+        np.testing.assert_allclose(term.fn(r)[0], want, rtol=1e-6)
+    with pytest.raises(UserError, match="--top-k 0.5: .*multi_hinge replaces the adversarial loss"):
+        dataclasses.replace(config, class_loss="multi_hinge").design((8, 8, 1), 3)
 
 
 def test_objective_refuses():
@@ -518,7 +533,10 @@ def all_that_compares(player):
     classes = terms.d2d_ce(player, 0.7, proxies=lambda d: d["proxies"])
     attacked = terms.adversarial_examples("relativistic_average", 0.5, steps=1, share=2)
     posed = terms.pseudo_augmented("relativistic_average", 0.4)._replace(name="posed")
-    own = {"d": (terms.lecam(0.9), attacked, posed), "g": (terms.path_length(0.8, share=2), terms.feature_matching(0.6))}[player]
+    best = terms.adversarial("g", "hinge", 0.2, top=lambda kimg: 0.1 + kimg)._replace(name="best")
+    own = {"d": (terms.lecam(0.9), attacked, posed), "g": (terms.path_length(0.8, share=2), terms.feature_matching(0.6), best)}[
+        player
+    ]
     return Phase(player, (*losses, classes, *own))
 
 
@@ -557,6 +575,9 @@ def test_the_table_names_every_choice():
     "make, says",
     [
         (lambda: terms.adversarial("d", "hing"), "loss: there is no 'hing'; the nearest is hinge; there are minimax"),
+        (lambda: terms.adversarial("d", "hinge", top=0.5), "top is for G and for losses of single images, not for hinge_d"),
+        (lambda: terms.adversarial("g", "mmd_gaussian", top=0.5), "not for mmd_gaussian_g"),
+        (lambda: terms.adversarial("g", "hinge", top=0.0), "top is 0.0"),
         (lambda: terms.adversarial("hinge", "d"), "player: there is no 'hinge'; there are g, d"),
         (lambda: terms.pseudo_augmented("r1"), "loss: there is no 'r1'"),
         (lambda: terms.gradient_penalty("wgan_gp", "real", 1.0), "gradient_penalty: there is no 'wgan_gp'"),

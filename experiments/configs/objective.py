@@ -54,6 +54,10 @@ class Config(Settings):
     """D then G, or both at once from the same parameters."""
     n_critic: int = 1
     """Updates of D, each on its own images, per update of G."""
+    top_k: float = 1.0
+    """Share of the fakes that G learns from at last: those that D rates most real (the paper: 0.5). 1: all."""
+    top_k_kimg: float = 20.0
+    """How long that share takes to fall from 1, in a straight line."""
 
     penalty: tuple[Penalty, ...] = ("r1", "r2")
     """Any number of penalties."""
@@ -139,6 +143,7 @@ class Config(Settings):
             consistency=augment.pipeline(self.consistency, fill="background"),
             attack={"eps": self.attack_eps, "steps": self.attack_steps, "norm": self.attack_norm},
             pseudo="apa" in self.augment,
+            top=schedules.linear(1.0, self.top_k, self.top_k_kimg) if self.top_k < 1 else 1.0,
             accum=self.accum,
             ema_kimg=schedules.ramp(self.ema_kimg, 0.1),
         )
@@ -256,6 +261,17 @@ def check(config: Config, shape, classes) -> None:
             f"--augment-heuristic {config.augment_heuristic} only applies with --augment-target; give one, such as 0.5"
         )
     check_target(config)
+    if not 0 < config.top_k <= 1:
+        raise UserError(f"--top-k {config.top_k:g}: a part of the batch; give more than 0, at most 1")
+    if config.top_k == 1 and config.top_k_kimg != Config.top_k_kimg:
+        raise UserError(f"--top-k-kimg {config.top_k_kimg:g}: --top-k is 1, so nothing falls; give less, or leave it out")
+    if config.top_k < 1 and (config.loss in terms.COMPARES or config.class_loss == "multi_hinge"):
+        what = (
+            "multi_hinge replaces the adversarial loss"
+            if config.class_loss == "multi_hinge"
+            else f"{config.loss} compares images"
+        )
+        raise UserError(f"--top-k {config.top_k:g}: it needs a loss of each fake, but {what}; leave it out")
     if config.n_critic < 1:
         raise UserError(f"--n-critic {config.n_critic}: give 1 or more")
     if not 0 <= config.augment_p <= 1:

@@ -1,5 +1,7 @@
 """The losses in float64 NumPy, written from the papers' formulas; nothing in it is made numerically safe."""
 
+import math
+
 import numpy as np
 
 
@@ -172,3 +174,9 @@ def relative_error(ours, reference):
     ours, reference = np.asarray(ours, np.float64), np.asarray(reference, np.float64)
     assert ours.shape == reference.shape, (ours.shape, reference.shape)
     return float(np.max(np.abs(ours - reference)) / max(np.max(np.abs(reference)), 1e-300))
+
+
+def top_k(values, logits, share):
+    mean = lambda x: x.reshape(len(x), -1).mean(1)
+    k = math.ceil(share * len(values))
+    return mean(values)[sorted(range(len(values)), key=lambda i: -mean(logits)[i])[:k]].mean()
