@@ -8,28 +8,11 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.configs import growing
-from jaxgan import (
-    calls,
-    checkpoint,
-    description,
-    disk,
-    game,
-    grow,
-    method,
-    optim,
-    plan,
-    recipes,
-    restore,
-    run,
-    sample,
-    state,
-    step,
-)
+from jaxgan import calls, checkpoint, description, disk, game, grow, method, plan, restore, run, sample, state, step
 from jaxgan.errors import UserError
 from tests.commands import assert_equal, final_state
 
@@ -113,21 +96,6 @@ def test_the_stages_follow_from_the_images_shown():
     assert [(m.start_kimg, m.generator.stage, m.discriminator.stage) for m in made] == [(0, 0, 0), (0.08, 1, 1), (0.24, 2, 2)]
     ready = plan.Run(None, config(), {}, made, None, None, ())
     assert [ready.stage(k) for k in (-1, 0, 9, 10, 29, 30, 10**6)] == [0, 0, 0, 1, 1, 2, 2]
-
-
-def test_means_of_layers_that_stay_are_kept_and_the_count_of_steps_starts_again():
-    recipe = recipes.objective(batch=4, tx={name: optim.adam(1e-3, b1=0.5) for name in "gd"}, loss="hinge")
-    small, large = ({"params": {name: jnp.ones(2) for name in names}} for names in ("a", "ab"))
-    before, fresh = state.create(0, small, small, recipe), state.create(1, large, large, recipe)
-    moved = lambda player: player.replace(opt=jax.tree.map(lambda a: a + 3, player.opt))
-    before = before.replace(g=moved(before.g), d=moved(before.d), step=jnp.int32(7))
-    after = grow.grow_state(before, fresh)
-    assert int(after.step) == 7
-    for player in (after.g, after.d):
-        assert int(optax.tree.get(player.opt, "count")) == 0
-        for kind in ("mu", "nu"):
-            means = optax.tree.get(player.opt, kind)
-            assert (means["a"] == 3).all() and (means["b"] == 0).all()
 
 
 def test_the_discriminator_gets_faded_reals_and_the_fade_is_kept(grown):

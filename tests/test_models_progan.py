@@ -112,6 +112,7 @@ def test_the_schedule():
     assert at(600) == (1, 0.0) and at(700) == (1, 0.25) and at(1000) == (1, 1.0) and at(1599) == (1, 1.0)
     assert at(1600) == (2, 0.0) and at(2000) == (2, 1.0) and at(1e6) == (2, 1.0)
     assert grow.stages(0, 3, first=3) == (3, 1.0)
+    assert grow.stages(599, 2, first=1) == (1, 1.0) and grow.stages(900, 2, first=1) == (2, 0.5)  # 600 and 600 by default
     traced = jax.jit(lambda kimg: grow.alpha(kimg, 1, stable_kimg=600, fade_kimg=400))
     np.testing.assert_allclose([traced(k) for k in (0.0, 600.0, 700.0, 1e4)], [0, 0, 0.25, 1], atol=1e-6)
     for options in ({"first": 3}, {"stable_kimg": -1}, {"fade_kimg": 0}):
