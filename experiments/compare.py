@@ -48,6 +48,7 @@ FAMILIES = {
     "wgan": [],
     "wgan_gp": NARROW,
     "ac_gan": NARROW,
+    "infogan": [],
     "sngan": NARROW,
     "sngan_cnn": [],
     "sagan": NARROW,

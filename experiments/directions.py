@@ -1,4 +1,4 @@
-"""`python -m experiments.directions RUN [--method jacobian|pca|closed_form] [--n 6] [--range 3] [--out directions.png]`."""
+"""`python -m experiments.directions RUN [--method jacobian|pca|closed_form|codes] [--n 6] [--range 3] [--out directions.png]`."""
 
 import dataclasses
 from pathlib import Path
@@ -21,13 +21,15 @@ class Arguments:
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run directory, or a weight file."""
-    method: Literal["jacobian", "pca", "closed_form"] = "jacobian"
+    method: Literal["jacobian", "pca", "closed_form", "codes"] = "jacobian"
     """jacobian: the directions that change images most, for any generator. For StyleGANs also pca: those along which w varies
-    most (GANSpace), and closed_form: those that change the styles most (SeFa)."""
+    most (GANSpace), and closed_form: those that change the styles most (SeFa). For InfoGAN codes: one row per category, one
+    block of columns per continuous code."""
     n: int = 6
     """Number of directions, strongest first: the rows of the picture."""
     range: float = 3.0
-    """The columns go from -range to +range, in standard deviations of the latent along the direction."""
+    """The columns go from -range to +range, in standard deviations of the latent along the direction. For codes they are the
+    values z of the code's entry of the latent, and the code is 2 Phi(z) - 1."""
     steps: int = 7
     """Number of columns, odd: the middle one is the unedited image."""
     image: int = 0
@@ -47,7 +49,8 @@ class Arguments:
     noise: Literal["random", "const", "none"] | None = None
     """StyleGAN's noise inputs, as in `experiments.sample`; the same along a row."""
     out: str = "directions.png"
-    """The picture; an .npz of the same name beside it holds the arrays `directions`, `strengths`, `spread` and `images`."""
+    """The picture; an .npz of the same name beside it holds the arrays `directions`, `strengths`, `spread` and `images`; of codes
+    `images` [categories, codes, steps, H, W, C] and `values`."""
     checkpoint: str = "latest"
     """Which checkpoint: latest, best, or a step."""
     average: float | None = None
@@ -73,6 +76,32 @@ def found(args: Arguments, trained, image):
     return result, directions.spread(drawn, result)
 
 
+def of_codes(args: Arguments, trained, image):
+    """The sheet of --method codes, its arrays, and what is said of it."""
+    from jaxgan import directions, watch
+
+    g, values = trained.generator, np.linspace(-args.range, args.range, args.steps, dtype=np.float32)
+    images = trained.truncated(args.psi).images(directions.code_table(g, image, values))
+    images = images.reshape(g.categories, g.continuous, args.steps, *g.shape)
+    white = np.full_like(images[:, :, :1], 255)
+    rows = np.concatenate([images, white], 2).reshape(g.categories, -1, *g.shape)[:, :-1]  # a gap between two codes
+    sheet = watch.grid(rows.reshape(-1, *g.shape), columns=rows.shape[1], least=1024)
+    return sheet, images, {"values": values}, f"{g.categories} categories and {g.continuous} continuous codes"
+
+
+def of_directions(args: Arguments, trained, image):
+    """The sheet of the other methods, its arrays, and what is said of it."""
+    from jaxgan import directions, watch
+
+    result, spread = found(args, trained, image)
+    amounts = np.linspace(-args.range, args.range, args.steps)[None] * spread[:, None]
+    images = trained.truncated(args.psi).images(directions.table(image, result, amounts), noise=args.noise)
+    print(f"strengths: {', '.join(f'{s:.3g}' for s in result.strengths)}")
+    arrays = {"directions": result.vectors, "strengths": result.strengths, "spread": spread}
+    sheet = watch.grid(images, columns=args.steps, least=1024)
+    return sheet, images.reshape(args.n, -1, *images.shape[1:]), arrays, f"{args.n} directions"
+
+
 def check(args: Arguments, out: Path) -> None:
     """UserError where the arguments do not make a picture."""
     if out.suffix.lower() != ".png":
@@ -88,6 +117,10 @@ def check(args: Arguments, out: Path) -> None:
     beside = out.with_suffix(".npz")
     if beside.exists() and not (marks.of_arrays(beside).facts or {}).get("directions"):
         raise UserError(f"--out {args.out}: the arrays would overwrite {beside}, which holds something else; give another name")
+    if args.method == "codes":
+        for name in ("n", "layers", "local", "draws", "label", "noise"):
+            if getattr(args, name) != getattr(Arguments(""), name):
+                raise UserError(f"--{name}: --method codes shows every code of one image; leave it out")
     if args.draws is not None and args.draws > MOST:
         raise UserError(f"--draws {args.draws}: give at most {MOST:,}")
     if args.local and args.method != "jacobian":
@@ -103,22 +136,18 @@ def main() -> None:
     out = Path(args.out)
     check(args, out)
     from experiments import safety
-    from jaxgan import directions, restore, watch
+    from jaxgan import restore
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
     args = numbered(args, trained.config)
     image = trained.latents(1, seed=args.seed, label=args.label, psi=args.psi, first=args.image)
-    result, spread = found(args, trained, image)
-    amounts = np.linspace(-args.range, args.range, args.steps)[None] * spread[:, None]
-    images = trained.truncated(args.psi).images(directions.table(image, result, amounts), noise=args.noise)
-    arrays = {"directions": result.vectors, "strengths": result.strengths, "spread": spread}
+    sheet, images, arrays, what = (of_codes if args.method == "codes" else of_directions)(args, trained, image)
     said = ("method", "n", "range", "steps", "image", "seed", "label", "layers", "local", "draws", "psi", "noise", "average")
     files = safety.output(args.run, trained, directions={name: getattr(args, name) for name in said})
     with writing(args.out):
-        files.write_picture(watch.grid(images, columns=args.steps, least=1024), out)
-        files.write_arrays(out.with_suffix(".npz"), {}, images.reshape(args.n, -1, *images.shape[1:]), **arrays)
-    print(f"strengths: {', '.join(f'{s:.3g}' for s in result.strengths)}")
-    print(f"{args.n} directions of {args.run} at step {trained.step}: {out}, {out.with_suffix('.npz').name}")
+        files.write_picture(sheet, out)
+        files.write_arrays(out.with_suffix(".npz"), {}, images, **arrays)
+    print(f"{what} of {args.run} at step {trained.step}: {out}, {out.with_suffix('.npz').name}")
 
 
 if __name__ == "__main__":

@@ -24,12 +24,15 @@ class Arguments:
     n: int = 64
     """Number of images."""
     rows: int = 0
-    """Number of rows of a grid, instead of --n: one column per class, up to 16 classes; otherwise ten columns."""
+    """Number of rows of a grid, instead of --n: one column per class (of InfoGAN per category), up to 16; otherwise ten
+    columns."""
     seed: int = 0
     """Image i depends only on the seed, i and its label, not on how many are generated."""
     label: int | str | None = None
     """The class (number or name) of all images; by default drawn at random, if the run is conditional. For a run on label
     vectors, the index of the 1 in a one-hot vector; the default draws vectors of the data."""
+    category: int | None = None
+    """InfoGAN: the value of the categorical code of all images; by default drawn at random."""
     psi: float = 1.0
     """Truncation: below 1, latents are pulled towards the mean; for a conditional StyleGAN, the mean over all classes."""
     threshold: float | None = None
@@ -42,8 +45,8 @@ class Arguments:
     mix_layers: tuple[int, int] | None = None
     """FIRST END: layers FIRST to END - 1 take the column's styles; by default the first half, the coarse layers."""
     out: str = "samples.png"
-    """A .png: one grid; an .npz: the array `images` (and `labels`, if --label was given); anything else: a folder of single
-    images."""
+    """A .png: one grid; an .npz: the array `images` (and `labels` or `categories`, if given); anything else: a folder of
+    single images."""
     checkpoint: str = "latest"
     """Which checkpoint: latest, best, or a step."""
     source: str = ""
@@ -68,13 +71,13 @@ class Arguments:
     """Where the TFDS data set of --refuse-copies is stored; '' is the run's --data-dir."""
 
 
-def asked(args: Arguments, classes: int):
-    """How many images, of which class or classes, and how many columns a grid of them has."""
+def asked(args: Arguments, classes: int, label):
+    """How many images, of which class or classes, and how many columns a grid of them has; label is the one asked for."""
     if not args.rows:
-        return args.n, args.label, None
+        return args.n, label, None
     columns = classes if 1 < classes <= 16 else 10
-    by_class = args.label is None and columns == classes
-    return args.rows * columns, np.arange(args.rows * columns) % columns if by_class else args.label, columns
+    by_class = label is None and columns == classes
+    return args.rows * columns, np.arange(args.rows * columns) % columns if by_class else label, columns
 
 
 def check(args: Arguments, out: Path) -> None:
@@ -102,6 +105,8 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--refuse-share {args.refuse_share:g}: it must be in (0, 1)")
     if args.resize and not args.source:
         raise UserError("--resize only applies to source images; give --source too")
+    if args.category is not None and args.mix:
+        raise UserError("--category: InfoGAN's, which has no styles to mix; leave out --mix")
     if args.mix_layers and not args.mix:
         raise UserError("--mix-layers only applies to a style-mixing table; give --mix ROWS COLUMNS too")
     check_which(args.checkpoint)
@@ -144,10 +149,13 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     from experiments import safety
     from jaxgan import filters, watch
 
-    n, label, columns = asked(args, trained.generator.classes if trained.vectors is None else 0)
+    found = getattr(trained.generator, "categories", 0)
+    what, classes = ("category", found) if found else ("label", trained.generator.classes if trained.vectors is None else 0)
+    n, label, columns = asked(args, classes, getattr(args, what))
     groups = columns if np.ndim(label) else 1
     label_of = lambda index: index % groups if np.ndim(label) else label
-    stream = lambda m: trained.stream(m, label=label_of(np.arange(m)), threshold=args.threshold, **options)
+    options |= {"label": args.label, "category": args.category, "threshold": args.threshold}
+    stream = lambda m: trained.stream(m, **options | {what: label_of(np.arange(m))})
     how = args.refuse_copies, args.data_dir, args.refuse_features, args.refuse_share
     accept = safety.refuser(trained, *how) if args.refuse_copies else None
     pieces, refused = filters.filtered(stream, accept, n, groups=groups), 0
@@ -156,7 +164,7 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
         for piece in pieces:
             for i, image in zip(piece.index, piece.images, strict=True):
                 path = out / f"seed{args.seed}_{i:06d}.png"
-                files.write_picture(watch.grid(image[None], pad=0, least=1), path, index=int(i), label=label_of(int(i)))
+                files.write_picture(watch.grid(image[None], pad=0, least=1), path, index=int(i), **{what: label_of(int(i))})
             done, refused = done + len(piece.index), refused + len(piece.refused)
             update(done, n)
         close()
@@ -166,17 +174,18 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     order = filters.in_rows(index, groups)
     index, images = index[order], images[order]
     labels = label_of(index)
-    facts = {"index": index.tolist(), "label": labels.tolist() if groups > 1 else labels}
+    facts = {"index": index.tolist(), what: labels.tolist() if groups > 1 else labels}
     if out.suffix.lower() == ".png":
         files.write_picture(watch.grid(images, columns=columns), out, **facts)
     else:
-        files.write_arrays(out, facts, images, **labels_array(labels, (n,)))
+        files.write_arrays(out, facts, images, **labels_array(labels, (n,), what))
     return summary(n, sum(len(piece.refused) for piece in found), accept)
 
 
-def labels_array(label, shape) -> dict[str, np.ndarray]:
-    """The array `labels` of an .npz; none where no label was given."""
-    return {} if label is None else {"labels": np.broadcast_to(np.int32(label), shape)}
+def labels_array(label, shape, what: str = "label") -> dict[str, np.ndarray]:
+    """The array `labels` or `categories` of an .npz; none where none was given."""
+    name = {"label": "labels", "category": "categories"}[what]
+    return {} if label is None else {name: np.broadcast_to(np.int32(label), shape)}
 
 
 def summary(n: int, refused: int, accept) -> str:
@@ -187,7 +196,7 @@ def translated(args: Arguments, trained, out: Path) -> None:
     """The images that the generator makes of --source."""
     from experiments import safety, translate
 
-    noisy = {"label": None, "psi": 1.0, "threshold": None, "noise": None, "mix": None}
+    noisy = {"label": None, "category": None, "psi": 1.0, "threshold": None, "noise": None, "mix": None}
     given = [name for name, default in noisy.items() if getattr(args, name) != default]
     if given:
         raise UserError(f"--source: --{given[0]} is for images from noise; leave it out")

@@ -1,4 +1,7 @@
-"""Losses for class-conditional discriminators: AC-GAN, ReACGAN's D2D-CE, the multi-class hinge. All return [B]."""
+"""Losses for class-conditional discriminators: AC-GAN, ReACGAN's D2D-CE, the multi-class hinge; and InfoGAN's, whose
+classes are codes. All return [B]."""
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +61,28 @@ def ac_gan_g(real_classes, fake_classes, labels):
     Source: Odena et al. 2017, eq. 3, negated; the term of the real images does not depend on G.
     """
     return class_cross_entropy(fake_alone(real_classes, fake_classes), labels)
+
+
+def gaussian_code(means, codes):
+    """InfoGAN's loss for continuous codes: -log N(code; mean, 1), added over the codes of an image.
+
+    Sum over codes of (code - mean)^2 / 2 + log(2 pi) / 2. With `class_cross_entropy` of the categorical code it is
+    -E log Q(c | x), the bound on the mutual information of codes and image up to the codes' own entropy, a constant.
+
+    Args:
+      means: [B, m], float, Q's reading of the images.
+      codes: [B, m], float, those that the images were made from.
+    Returns:
+      [B], float32, at least m log(2 pi) / 2.
+    Raises:
+      ValueError: shapes differ, or integers.
+    Source: Chen et al. 2016, eq. 5 and 6; the variance is fixed at 1, as in the authors' code for MNIST (a learned one is their
+      default elsewhere). Both players minimise it.
+    """
+    means, codes = floats("means", means), floats("codes", codes)
+    if _matrix("means", means).shape != codes.shape:
+        raise ValueError(f"means {means.shape} and codes {codes.shape} differ in shape; give a mean for each code, [B, m]")
+    return jnp.sum(jnp.square(codes - means) / 2 + math.log(2 * math.pi) / 2, axis=1)
 
 
 def d2d_ce(embeddings, proxies, labels, *, temperature=0.5, m_p=0.98, m_n=0.02):

@@ -1,6 +1,7 @@
 """Directions in latent space along which images change in interpretable ways: `code + a * directions[i]`.
 
 `closed_form` derives them from the weights, `pca` from the distribution of w, `jacobian` from how images depend on the latent.
+InfoGAN has learned its own: `code_table`.
 """
 
 from functools import partial
@@ -208,6 +209,30 @@ def table(latents: Latents, directions: Directions, amounts: np.ndarray) -> Late
     steps = np.asarray(amounts, np.float32).reshape(len(directions.vectors), -1, *(1,) * len(shape))
     code = (one.code[None] + steps * directions.vectors[:, None]).reshape(-1, *shape)
     return one.take(np.zeros(len(code), int))._replace(code=code)
+
+
+def code_table(generator: nn.Module, latents: Latents, values: np.ndarray) -> Latents:
+    """One image in every category, with each of its continuous codes at every value: what InfoGAN's codes say.
+
+    Args:
+      generator: with codes (`models.infogan`).
+      latents: the image; the first, of several.
+      values: [s], of the entry of z that a code is made of, standard normal: the code is 2 Phi(value) - 1.
+    Returns:
+      Latents of K m s images, K categories and m codes: for the first category, the s values of the first code, of the
+      second, ...; then the other categories.
+    Raises:
+      UserError: a generator without codes.
+    """
+    if not getattr(generator, "categories", 0):
+        raise UserError(f"codes: {codes.kind(generator)} has no codes, as infogan's does; use jacobian")
+    one = latents.take(np.zeros(generator.categories, int))
+    of_category = np.asarray(generator.with_category(jnp.asarray(one.code), jnp.arange(generator.categories)))
+    z = np.tile(of_category[:, None, None], (1, generator.continuous, len(values), 1))
+    for j in range(generator.continuous):
+        z[:, j, :, generator.z_dim - generator.continuous + j] = values
+    z = z.reshape(-1, generator.z_dim)
+    return latents.take(np.zeros(len(z), int))._replace(code=z)
 
 
 def check(generator: nn.Module, k: int, layers: tuple[int, int] | None) -> tuple[int, int]:

@@ -112,12 +112,31 @@ def labels_of(label, n: int, classes: int) -> np.ndarray:
     return np.broadcast_to(labels, n).astype(np.int32)
 
 
+def chosen(generator: nn.Module, n: int, label, category, psi: float = 1.0) -> np.ndarray:
+    """What `codes` takes as label: `labels_of` the label, or in the same form the category. UserError if invalid."""
+    if category is None:
+        return labels_of(label, n, generator.classes)
+    if not (values := getattr(generator, "categories", 0)):
+        raise UserError(f"category {category}: {kind(generator)} has no categorical code, as infogan's does; leave it out")
+    wanted = np.asarray(category)
+    if not np.issubdtype(wanted.dtype, np.integer) or wanted.shape not in ((), (n,)):
+        raise UserError(f"category must be one integer or {n}; it is {wanted.dtype} {wanted.shape}")
+    if wanted.min() < 0 or wanted.max() >= values:
+        raise UserError(f"category {category}: the categories are 0 to {values - 1}")
+    if label is not None or psi == 0:
+        said = f"label {label}" if label is not None else "psi 0"
+        raise UserError(f"{said} cannot be combined with a category; leave one of the two out")
+    return np.broadcast_to(wanted, n).astype(np.int32)
+
+
 def codes(generator: nn.Module, held: tuple, index, label):
-    """(code, c, keys) of the images of these indices; label as `labels_of` gives it. Traced."""
+    """(code, c, keys) of the images of these indices; label as `chosen` gives it. Traced."""
     variables, key, psi, threshold = held
     z, c, keys = drawn(generator, key, index, threshold)
     if generator.classes:
         c = jnp.where(label < 0, c, label) if label.ndim == 1 else label
+    elif getattr(generator, "categories", 0):
+        z = generator.with_category(z, label)
     if has_styles(generator):
         return generator.apply(variables, z, c, psi=psi, method="mapping"), c, keys
     return psi * z, c, keys
@@ -145,6 +164,7 @@ def draw(
     label=None,
     psi: float = 1.0,
     threshold: float | None = None,
+    category=None,
     first: int = 0,
 ) -> Latents:
     """The latents of the images that `sample.sample` makes of the same arguments: n of them from image `first` on.
@@ -157,7 +177,7 @@ def draw(
     if not 0 <= first <= 2**31 - n:
         raise UserError(f"first is {first}; images are counted from 0 to 2^31 - 1")
     holds = held(generator, variables, seed, psi, threshold, None)
-    arrays = np.arange(first, first + n, dtype=np.int32), labels_of(label, n, generator.classes)
+    arrays = np.arange(first, first + n, dtype=np.int32), chosen(generator, n, label, category, psi)
     return joined(Latents(*piece) for piece in parallel.in_chunks(_codes, (generator,), holds, arrays, CHUNK))
 
 

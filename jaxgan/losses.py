@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.checks import fake_alone, pair
-from jaxgan.class_losses import ac_gan_d, ac_gan_g, class_cross_entropy, d2d_ce, multi_hinge_d, multi_hinge_g
+from jaxgan.class_losses import ac_gan_d, ac_gan_g, class_cross_entropy, d2d_ce, gaussian_code, multi_hinge_d, multi_hinge_g
 from jaxgan.feature_losses import feature_l1, feature_matching, l1, perceptual
 from jaxgan.mmd import (
     mmd_gaussian_d,
@@ -37,6 +37,7 @@ __all__ = [
     "dual_contrastive_g",
     "feature_l1",
     "feature_matching",
+    "gaussian_code",
     "hinge_d",
     "hinge_g",
     "l1",

@@ -1,4 +1,4 @@
-"""The classic methods as recipes, with their papers' hyper-parameters: GAN, WGAN, WGAN-GP, AC-GAN, SNGAN, SAGAN, BigGAN, ReACGAN.
+"""The classic methods as recipes, with their papers' hyper-parameters: GAN, WGAN(-GP), AC-GAN, InfoGAN, SNGAN, SAGAN, BigGAN, ...
 
 Each is meant for the networks that its docstring names, but works with any that return what its terms need. `kimg` is the
 length of the run over which the paper decays the learning rate to zero, and None for a constant rate. No paper before
@@ -73,6 +73,30 @@ def ac_gan(*, batch: int = 100, lr: float = 2e-4, weight: float = 1.0, accum: in
     d = [adversarial("d", "non_saturating"), terms.ac_gan("d", weight)]
     g = [adversarial("g", "non_saturating"), terms.ac_gan("g", weight)]
     return _alternating(d, g, _adams(lr, lr, 0.5, 0.999, None), 1, batch, accum, ema_kimg)
+
+
+def infogan(
+    codes,
+    *,
+    batch: int = 128,
+    lr_g: float = 1e-3,
+    lr_d: float = 2e-4,
+    weight: float = 1.0,
+    continuous_weight: float = 1.0,
+    accum: int = 1,
+    ema_kimg=0.0,
+) -> Recipe:
+    """InfoGAN, for `models.infogan`: both players also maximise what D's head Q can read of the codes in the fakes.
+
+    Args:
+      codes: `Generator.codes` of the generator, as `terms.categorical_code` takes it.
+      weight, continuous_weight: of the categorical code and of the continuous ones, lambda in the paper.
+    Source: Chen et al. 2016, eq. 6 and appendix C (Adam, beta1 0.5, rates 2e-4 for D and 1e-3 for G, lambda 1); batch and both
+      weights of the authors' MNIST configuration.
+    """
+    of_codes = [terms.categorical_code(codes, weight), terms.continuous_code(codes, continuous_weight)]
+    d, g = ([adversarial(player, "non_saturating"), *of_codes] for player in "dg")
+    return _alternating(d, g, _adams(lr_g, lr_d, 0.5, 0.999, None), 1, batch, accum, ema_kimg)
 
 
 def sngan(

@@ -14,7 +14,7 @@ from jaxgan.latents import CHUNK
 
 
 def _generate(generator: nn.Module, noise: str | None, held, index, label):
-    """uint8 [B, H, W, C]: the images of these indices; label as in `latents.labels_of`."""
+    """uint8 [B, H, W, C]: the images of these indices; label as `latents.chosen` gives it."""
     return latents.as_bytes(latents.render(generator, held[0], *latents.codes(generator, held, index, label), noise))
 
 
@@ -57,12 +57,13 @@ def stream(
     psi: float = 1.0,
     threshold: float | None = None,
     noise: str | None = None,
+    category=None,
 ) -> Iterator[np.ndarray]:
     """`sample` in pieces: yields uint8 [k, H, W, C] until there are n; uses all devices of this process."""
     if n < 1:
         raise UserError(f"n is {n}; ask for at least one image")
     held = latents.held(generator, variables, seed, psi, threshold, noise)
-    labels = latents.labels_of(label, n, generator.classes)
+    labels = latents.chosen(generator, n, label, category, psi)
     yield from parallel.in_chunks(_generate, (generator, noise), held, (np.arange(n, dtype=np.int32), labels), CHUNK)
 
 
@@ -81,10 +82,12 @@ def sample(generator: nn.Module, variables, n: int, **options) -> np.ndarray:
         1 is the model's distribution, less is closer to its mean.
       threshold: entries of z beyond +-threshold are resampled (BigGAN's truncation trick); None for no bound.
       noise: StyleGAN's noise inputs: 'random', per image (the default); 'const', the same for all; 'none'.
+      category: InfoGAN's categorical code, one for all or one for each image, int or [n]; image i then has the z of the same
+        seed with two entries exchanged (`models.infogan`). None draws it.
     Returns:
       uint8 [n, H, W, C].
     Raises:
-      UserError: n < 1, psi < 0, threshold <= 0, or a label or noise that the generator does not have.
+      UserError: n < 1, psi < 0, threshold <= 0, or a label, noise or category that the generator does not have.
     """
     return np.concatenate(list(stream(generator, variables, n, **options)))
 

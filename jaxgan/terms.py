@@ -229,6 +229,33 @@ def multi_hinge(player: str, weight=1.0) -> Term:
     return Term("adv", weight, lambda r: (jnp.mean(fn(*_said("multi_hinge", "classes", r.real_out, r.fake_out), r.c)), {}, {}))
 
 
+def categorical_code(codes, weight=1.0) -> Term:
+    """InfoGAN's categorical code, for either player: the cross-entropy of Q's reading of the fakes, `Verdict.classes` [B, K].
+
+    Args:
+      codes: the game's latent [B, ...] -> (categories int [B], continuous codes [B, m]), such as `models.infogan`'s
+        `Generator.codes`.
+      weight: number or schedule; the paper's lambda is 1.
+    """
+
+    def term(r: Round):
+        (read,) = _said("categorical_code", "classes", r.fake_out)
+        return jnp.mean(class_losses.class_cross_entropy(read, codes(r.w)[0])), {}, {}
+
+    return Term("categorical_code", weight, term)
+
+
+def continuous_code(codes, weight=1.0) -> Term:
+    """InfoGAN's continuous codes, for either player: `class_losses.gaussian_code` of `Verdict.features` [B, m], the means that
+    Q reads from the fakes. Arguments as `categorical_code`."""
+
+    def term(r: Round):
+        (read,) = _said("continuous_code", "features", r.fake_out)
+        return jnp.mean(class_losses.gaussian_code(read, codes(r.w)[1])), {}, {}
+
+    return Term("continuous_code", weight, term)
+
+
 def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
     """ReACGAN's D2D-CE on `Verdict.features` [B, E]: of real images for D, of fakes for G.
 

@@ -63,6 +63,7 @@ def cases():
         arrays((5, 4)),
         (0,),
     )
+    table["gaussian_code"] = (losses.gaussian_code, reference.gaussian_code, arrays((5, 4), (5, 4)), (0, 1))
     table["d2d_ce"] = (
         with_labels(losses.d2d_ce),
         with_labels(reference.d2d_ce),
@@ -317,6 +318,8 @@ def test_mistakes_of_shape():
         losses.d2d_ce(x, jnp.zeros((4, 5)), jnp.zeros(4, int))
     with pytest.raises(ValueError, match="two axes"):
         losses.class_cross_entropy(jnp.zeros(4), jnp.zeros(4, int))
+    with pytest.raises(ValueError, match=r"means .4, 3. and codes .4, 2. differ in shape"):
+        losses.gaussian_code(x, x[:, :2])
 
 
 @pytest.mark.parametrize("name", losses.__all__)

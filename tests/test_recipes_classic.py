@@ -80,10 +80,16 @@ def test_rates_fall_to_zero_or_stay():
         assert abs(abs(float(update)) - end) < 1e-7
 
 
+def infogan(**options):
+    return recipes_classic.infogan(lambda z: (None, None), **options)
+
+
+OF_CODES = {"adv": 1, "categorical_code": 1, "continuous_code": 1}
 # recipe -> loss, updates of D, weights of D's and of G's terms, rate of D and of G, Adam's betas: the papers' or the authors'.
 PAPERS = {
     recipes_classic.wgan_gp: ("wasserstein", 5, {"adv": 1, "wgan_gp": 10}, {"adv": 1}, 2e-4, 2e-4, 0.0, 0.9),
     recipes_classic.ac_gan: ("non_saturating", 1, {"adv": 1, "classes": 1}, {"adv": 1, "classes": 1}, 2e-4, 2e-4, 0.5, 0.999),
+    infogan: ("non_saturating", 1, OF_CODES, OF_CODES, 2e-4, 1e-3, 0.5, 0.999),
     recipes_classic.sngan: ("hinge", 5, {"adv": 1}, {"adv": 1}, 2e-4, 2e-4, 0.0, 0.9),
     recipes_classic.sagan: ("hinge", 1, {"adv": 1}, {"adv": 1}, 4e-4, 1e-4, 0.0, 0.9),
     recipes_classic.biggan: ("hinge", 2, {"adv": 1}, {"adv": 1, "orthogonal": 1e-4}, 2e-4, 5e-5, 0.0, 0.999),
@@ -150,19 +156,20 @@ def test_the_proxies_pull_with_reacgans_temperature_and_margin():
         np.testing.assert_allclose(value, np.log1p(np.exp((0.98 - 0.5) / 0.5)), rtol=1e-6)
 
 
-RATES_OF_D = ("sagan", "biggan", "biggan_deep", "stylegan3")  # of its own
+RATES_OF_D = ("infogan", "sagan", "biggan", "biggan_deep", "stylegan3")  # of its own
 FIRST_STEP = {"wgan": 10.0, "stylegan2": 4 / 5}  # in units of the rate: RMSprop's, and with the lazy correction
 FIELDS_OF_D = {"wgan": ("norm", False), "wgan_gp": ("norm", "none"), **{n: ("head", h) for n, h in HEADS.items()}}
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_the_options_of_a_family_reach_its_recipe(name):
-    given = {"lr": 3e-3, "lr_d": 4e-3, "n_critic": 3, "class_weight": 0.7, "gamma": 0.6}
+    given = {"lr": 3e-3, "lr_d": 4e-3, "n_critic": 3, "class_weight": 0.7, "code_weight": 0.4, "gamma": 0.6}
+    classes = 10 * (name != "infogan")
     for field in given.keys() - set(families.READS[name]):
         with pytest.raises(UserError, match=f"--{field.replace('_', '-')}: {name} has none"):
-            families.Config(family=name, batch=4, width=4, **{field: given[field]}).design((28, 28, 1), 10)
-    given = {field: given[field] for field in families.READS[name]} | {"ema_kimg": 3.0, "kimg": 8.0}
-    design = families.Config(family=name, batch=4, width=4, **given).design((28, 28, 1), 10)
+            families.Config(family=name, batch=4, width=4, **{field: given[field]}).design((28, 28, 1), classes)
+    given = {field: value for field, value in given.items() if field in families.READS[name]} | {"ema_kimg": 3.0, "kimg": 8.0}
+    design = families.Config(family=name, batch=4, width=4, **given).design((28, 28, 1), classes)
     recipe, one = design.recipe, jnp.ones(())
     for player in "gd":
         rate = 4e-3 if player == "d" and name in RATES_OF_D else 3e-3
@@ -174,11 +181,12 @@ def test_the_options_of_a_family_reach_its_recipe(name):
         np.testing.assert_allclose(moved, -rate * share * (2 if name == "gan" else 1), rtol=1e-4)
     assert recipe.batch == 4
     assert float(schedules.as_schedule(recipe.ema_kimg)(1.0)) == pytest.approx(3.0)
-    alone = ("gan", "dcgan", "ac_gan", "stylegan2", "stylegan3", "r3gan")
+    alone = ("gan", "dcgan", "ac_gan", "infogan", "stylegan2", "stylegan3", "r3gan")
     assert recipe.turns[0].slots == ((0,) if name in alone else (0, 1, 2))
     found = {(p.player, t.name): weight(t) for turn in recipe.turns for p in turn.phases for t in p.terms}
     wanted = {
         "ac_gan": {("d", "classes"): 0.7, ("g", "classes"): 0.7},
+        "infogan": {(who, f"{kind}_code"): share for who in "gd" for kind, share in (("categorical", 0.7), ("continuous", 0.4))},
         "reacgan": {("d", "d2d_ce"): 0.7, ("g", "d2d_ce"): 0.7},
         "multi_hinge": {("g", "adv"): 0.7, ("d", "adv"): 1},
         **dict.fromkeys(("stylegan2", "stylegan3"), {("d", "r1"): 0.3}),

@@ -355,7 +355,7 @@ def test_terms_are_the_pure_functions():
     lecam, means = penalties.lecam(real.logits, fake.logits, (r.carry["lecam_real"], r.carry["lecam_fake"]))
     path, pl_mean = penalties.path_length(k, r.S, r.w, r.carry["pl_mean"])
     posed = r.D(augment.apa(k, r.real, r.fake, 0.5)).logits
-    proxies = r.params["d"]["proxies"]
+    proxies, twice = r.params["d"]["proxies"], np.repeat(r.w, 3, 1)[:, :16]
     cases = [
         (terms.gradient_penalty("r1", "real", 1.0), penalties.r1(critic, r.real)),
         (terms.gradient_penalty("r2", "fake", 1.0, share=2), penalties.r2(critic, r.fake[half])),
@@ -384,6 +384,8 @@ def test_terms_are_the_pure_functions():
         (terms.multi_hinge("g"), class_losses.multi_hinge_g(None, fake.classes, r.c)),
         (terms.d2d_ce("d", proxies=lambda d: d["proxies"]), class_losses.d2d_ce(real.features, proxies, r.c)),
         (terms.d2d_ce("g", proxies=lambda d: d["proxies"]), class_losses.d2d_ce(fake.features, proxies, r.c)),
+        (terms.categorical_code(lambda w: (r.c, None)), class_losses.class_cross_entropy(fake.classes, r.c)),
+        (terms.continuous_code(lambda w: (None, w.repeat(3, 1)[:, :16])), class_losses.gaussian_code(fake.features, twice)),
         (terms.feature_matching(), feature_losses.feature_matching(real.features, fake.features)),
         (terms.feature_matching(norm="l1"), feature_losses.feature_matching(real.features, fake.features, norm="l1")),
         (terms.paired("l1", feature_losses.l1), feature_losses.l1(r.real, r.fake)),
@@ -606,6 +608,8 @@ def test_a_term_that_keeps_something_says_what_the_carry_lacks(name):
         (terms.feature_matching(), "feature_matching: D returns no features; let it return .logits, class logits or None"),
         (terms.ac_gan("g"), "ac_gan: D returns no classes"),
         (terms.multi_hinge("d"), "multi_hinge: D returns no classes"),
+        (terms.categorical_code(None), "categorical_code: D returns no classes"),
+        (terms.continuous_code(None), "continuous_code: D returns no features"),
         (terms.d2d_ce("d", proxies=lambda p: p), "d2d_ce: D returns no features"),
     ],
 )

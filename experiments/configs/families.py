@@ -13,7 +13,7 @@ from experiments.configs.objective import augmentation, check_target
 from jaxgan import augment, game, recipes, recipes_classic, recipes_r3gan, recipes_stylegan
 from jaxgan.errors import UserError
 from jaxgan.layers import base_size
-from jaxgan.models import biggan, biggan_deep, dcgan, mlp, r3gan, resnet, sngan, stylegan2, stylegan3
+from jaxgan.models import biggan, biggan_deep, dcgan, infogan, mlp, r3gan, resnet, sngan, stylegan2, stylegan3
 from jaxgan.settings import Design, Settings
 
 Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada", "ada_r3gan"]
@@ -24,8 +24,8 @@ class Config(Settings):
     """A published family. Fields at 0 or '' keep the value of the paper, or of the small variant."""
 
     family: Literal[
-        *("gan", "dcgan", "wgan", "wgan_gp", "ac_gan", "sngan", "sngan_cnn", "sagan", "biggan", "biggan_deep", "reacgan"),
-        *("multi_hinge", "stylegan2", "stylegan3", "r3gan"),
+        *("gan", "dcgan", "wgan", "wgan_gp", "ac_gan", "infogan", "sngan", "sngan_cnn", "sagan", "biggan"),
+        *("biggan_deep", "reacgan", "multi_hinge", "stylegan2", "stylegan3", "r3gan"),
     ] = "sngan"
     """The family."""
     preset: str = ""
@@ -40,7 +40,14 @@ class Config(Settings):
     lr_d: float = 0.0
     """Learning rate of the discriminator, if the paper has two."""
     class_weight: float = 0.0
-    """ac_gan, reacgan: weight of the class term for both networks; multi_hinge: of G's hinge relative to feature matching."""
+    """ac_gan, reacgan: weight of the class term for both networks; multi_hinge: of G's hinge relative to feature matching;
+    infogan: of the categorical code for both networks."""
+    code_weight: float = 0.0
+    """infogan: weight of the continuous codes for both networks."""
+    categories: int = 0
+    """infogan: number of values of the categorical code; 0 is 10."""
+    continuous: int = 0
+    """infogan: number of continuous codes; 0 is 2."""
     n_critic: int = 0
     """Updates of D per update of G."""
     gamma: float = 0.0
@@ -58,7 +65,7 @@ class Config(Settings):
     """ADA: adapt p so that the mean sign of D's real logits approaches this (0.6); 0: constant p."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
-        for name in ("lr", "lr_d", "class_weight", "n_critic", "gamma"):
+        for name in ("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous", "n_critic", "gamma"):
             if getattr(self, name) and name not in READS[self.family]:
                 raise UserError(f"--{name.replace('_', '-')}: {self.family} has none; leave it out")
         if self.level != Config.level and self.family != "gan":
@@ -150,6 +157,19 @@ def ac_gan(config, shape, classes):
     g = {"channels": tapered(config, shape)}
     pair = pair_of(resnet, config, shape, classes, g=g, d={"head": "classes"}, width=config.width)
     return pair, recipes_classic.ac_gan(**given(config, lr="lr", weight="class_weight"))
+
+
+def info(config, shape, classes):
+    """Chen et al. 2016: a categorical and continuous codes in z, which a second head of D reads back from the fakes; at width 64
+    their MNIST networks."""
+    if classes:
+        raise UserError("infogan finds its categories without labels; leave out --conditional")
+    if config.categories == 1:
+        raise UserError("--categories 1: a categorical code has at least 2 values")
+    made = {"categories": config.categories or 10, "continuous": config.continuous or 2, "width": config.width}
+    pair = pair_of(infogan, config, shape, 0, g={"z_dim": 62 + made["categories"] + made["continuous"]}, **made)
+    recipe = given(config, lr_g="lr", lr_d="lr_d", weight="class_weight", continuous_weight="code_weight")
+    return pair, recipes_classic.infogan(pair[0].codes, **recipe)
 
 
 def sngan_resnet(config, shape, classes):
@@ -254,9 +274,9 @@ def r3(config, shape, classes):
 
 
 FAMILIES = {
-    **{"gan": gan, "dcgan": dcgan_pair, "wgan": wgan, "wgan_gp": wgan_gp, "ac_gan": ac_gan, "sngan": sngan_resnet},
-    **{"sngan_cnn": sngan_cnn, "sagan": sagan, "biggan": big(biggan), "biggan_deep": big(biggan_deep), "reacgan": reacgan},
-    **{"multi_hinge": multi_hinge, "stylegan2": style2, "stylegan3": style3, "r3gan": r3},
+    **{"gan": gan, "dcgan": dcgan_pair, "wgan": wgan, "wgan_gp": wgan_gp, "ac_gan": ac_gan, "infogan": info},
+    **{"sngan": sngan_resnet, "sngan_cnn": sngan_cnn, "sagan": sagan, "biggan": big(biggan), "biggan_deep": big(biggan_deep)},
+    **{"reacgan": reacgan, "multi_hinge": multi_hinge, "stylegan2": style2, "stylegan3": style3, "r3gan": r3},
 }
 """family -> (config, image shape, classes) -> (both networks, recipe)."""
 
@@ -267,6 +287,7 @@ READS = {
         "wgan": ("lr", "n_critic"),
         "wgan_gp": ("lr", "n_critic"),
         "ac_gan": ("lr", "class_weight"),
+        "infogan": ("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous"),
     },
     **dict.fromkeys(("sngan", "sngan_cnn"), ("lr", "n_critic")),
     **dict.fromkeys(("sagan", "biggan", "biggan_deep"), ("lr", "lr_d", "n_critic")),
@@ -282,6 +303,7 @@ SMALL = {
     "wgan": Config(family="wgan", lr=5e-4, kimg=30.0, conditional="no"),
     "wgan_gp": Config(family="wgan_gp", lr=1e-3, width=12, n_critic=3),
     "ac_gan": Config(family="ac_gan", lr=2e-3, width=16),
+    "infogan": Config(family="infogan", width=32, conditional="no"),
     "sngan": Config(family="sngan", lr=2e-3, width=16, n_critic=1),
     "sngan_cnn": Config(family="sngan_cnn", lr=5e-4, width=16, n_critic=1, conditional="no"),
     "sagan": Config(family="sagan", lr=1e-3, lr_d=2e-3, width=16, kimg=20.0),

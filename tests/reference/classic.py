@@ -1,4 +1,6 @@
-"""Float64 NumPy forward passes of the first GAN's pair and of WGAN-GP's residual pair, written from the papers."""
+"""Float64 NumPy forward passes of the first GAN's pair, WGAN-GP's residual pair, InfoGAN's, ..., written from the papers."""
+
+import math
 
 import numpy as np
 
@@ -105,6 +107,35 @@ def dcgan_discriminator(params, x):
         x = norm(x, p[f"BatchNorm_{i - 1}"], (0, 1, 2)) if i else x
         x = np.where(x > 0, x, 0.2 * x)
     return dense(x.reshape(len(x), -1), p["head"]["logit"])[:, 0]
+
+
+def infogan_generator(params, z, grid, categories):
+    """Chen et al. 2016, appendix C.1: noise, the category as one-hot, two codes in (-1, 1); batch norm of the batch at hand."""
+    p, z = f64(params), np.asarray(z, np.float64)
+    noise, scores, rest = np.split(z, [z.shape[1] - categories - 2, z.shape[1] - 2], 1)
+    phi = np.vectorize(lambda v: (1 + math.erf(v / math.sqrt(2))) / 2)
+    x = np.concatenate([noise, np.eye(categories)[scores.argmax(1)], 2 * phi(rest) - 1], 1)
+    for i in range(2):
+        x = relu(norm(x @ p[f"Dense_{i}"]["kernel"], p[f"BatchNorm_{i}"], (0,)))
+    x = x.reshape(len(x), *grid, -1)
+    layers = sum(name.startswith("ConvTranspose") for name in p)
+    for i in range(layers - 1):
+        x = relu(norm(deconv(x, p[f"ConvTranspose_{i}"]), p[f"BatchNorm_{i + 2}"], (0, 1, 2)))
+    return np.tanh(deconv(x, p[f"ConvTranspose_{layers - 1}"]))
+
+
+def infogan_discriminator(params, x, categories):
+    """The same: 4x4 convolutions of stride 2, a dense layer, the logit; Q's own dense layer; leaky ReLU of slope 0.1."""
+    p, x = f64(params), np.asarray(x, np.float64)
+    leaky = lambda x: np.where(x > 0, x, 0.1 * x)
+    layers = sum(name.startswith("Conv_") for name in p)
+    for i in range(layers):
+        x = conv(x, p[f"Conv_{i}"], 2)
+        x = leaky(norm(x, p[f"BatchNorm_{i - 1}"], (0, 1, 2)) if i else x)
+    body = leaky(norm(x.reshape(len(x), -1) @ p["Dense_0"]["kernel"], p[f"BatchNorm_{layers - 1}"], (0,)))
+    q = leaky(norm(body @ p["Dense_1"]["kernel"], p[f"BatchNorm_{layers}"], (0,)))
+    read = dense(q, p["codes"])
+    return dense(body, p["head"]["logit"])[:, 0], read[:, :categories], read[:, categories:]
 
 
 def sngan_generator(params, z, labels, grid):

@@ -114,6 +114,11 @@ def class_cross_entropy(logits, labels):
     return np.array([-np.log(np.exp(row[c]) / np.exp(row).sum()) for row, c in zip(logits, labels, strict=True)])
 
 
+def gaussian_code(means, codes):
+    density = np.exp(-((codes - means) ** 2) / 2) / np.sqrt(2 * np.pi)
+    return np.array([-np.log(row).sum() for row in density])
+
+
 def ac_gan_d(r, f, labels):
     return class_cross_entropy(r, labels) + class_cross_entropy(f, labels)
 
