@@ -66,6 +66,7 @@ def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     commands.untrained("runs/digits", dataclasses.replace(CONFIGS["digits"], width=4), (28, 28, 1), 10)
     shutil.copytree("runs/digits", "runs/mnist")
+    commands.untrained("runs/infogan", dataclasses.replace(CONFIGS["infogan"], width=4), (28, 28, 1), 0)
     small = stylegan3.Generator((28, 28, 1), z_dim=4, w_dim=4, channel_base=16, channel_max=4, depth=2, critical=1)
     numbers = lambda a: np.random.default_rng(0).normal(size=a.shape).astype(np.float32) ** 2
     convert.save_safetensors("runs/stylegan3", small, jax.tree.map(numbers, weights.shapes(small)))
@@ -80,6 +81,7 @@ def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
     exec(compile(program("use.md"), "docs/use.md", "exec"), held)
     assert held["film"].shape == (180, 28, 28, 1) and held["film"].std() > 1
     assert held["turned"].shape == (8, 28, 28, 1) and held["turned"].std() > 0
+    assert held["same"].shape == (8, 28, 28, 1) and held["continuous"].shape == (8, 2) and 0.1 <= held["accuracy"] <= 1
     assert held["moved"].shape == (6, 28, 28, 1) and held["images"].shape == (64, 28, 28, 1) and held["images"].std() > 1
 
 
