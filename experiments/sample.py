@@ -71,13 +71,13 @@ class Arguments:
     """Where the TFDS data set of --refuse-copies is stored; '' is the run's --data-dir."""
 
 
-def asked(args: Arguments, classes: int, label):
-    """How many images, of which class or classes, and how many columns a grid of them has; label is the one asked for."""
+def asked(args: Arguments, classes: int):
+    """How many images, of which class or classes, and how many columns a grid of them has."""
     if not args.rows:
-        return args.n, label, None
+        return args.n, args.label, None
     columns = classes if 1 < classes <= 16 else 10
-    by_class = label is None and columns == classes
-    return args.rows * columns, np.arange(args.rows * columns) % columns if by_class else label, columns
+    by_class = args.label is None and columns == classes
+    return args.rows * columns, np.arange(args.rows * columns) % columns if by_class else args.label, columns
 
 
 def check(args: Arguments, out: Path) -> None:
@@ -149,9 +149,10 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     from experiments import safety
     from jaxgan import filters, watch
 
-    found = getattr(trained.generator, "categories", 0)
-    what, classes = ("category", found) if found else ("label", trained.generator.classes if trained.vectors is None else 0)
-    n, label, columns = asked(args, classes, getattr(args, what))
+    if categories := getattr(trained.generator, "categories", 0):
+        what, (n, label, columns) = "category", asked(dataclasses.replace(args, label=args.category), categories)
+    else:
+        what, (n, label, columns) = "label", asked(args, trained.generator.classes if trained.vectors is None else 0)
     groups = columns if np.ndim(label) else 1
     label_of = lambda index: index % groups if np.ndim(label) else label
     options |= {"label": args.label, "category": args.category, "threshold": args.threshold}
