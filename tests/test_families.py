@@ -97,7 +97,7 @@ def test_mistakes_are_one_line():
         (families.Config(family="sngan", preset="sngan_33"), 0, "sngan_32"),
         (families.Config(family="ac_gan"), 0, "labels"),
         (families.Config(family="r3gan", preset="x"), 0, "cifar10"),
-        (families.Config(family="wgan", level=0.2), 0, "--level 0.2: it only applies to gan"),
+        (families.Config(family="wgan", level=0.2), 0, "--level: wgan has none"),
         (families.Config(family="sngan", preset="sngan_32", width=64), 0, "--width 64: the preset sngan_32 sets the widths"),
     ):
         with pytest.raises(UserError, match=says):

@@ -165,10 +165,13 @@ FIELDS_OF_D = {"wgan": ("norm", False), "wgan_gp": ("norm", "none"), **{n: ("hea
 def test_the_options_of_a_family_reach_its_recipe(name):
     given = {"lr": 3e-3, "lr_d": 4e-3, "n_critic": 3, "class_weight": 0.7, "code_weight": 0.4, "gamma": 0.6}
     classes = 10 * (name != "infogan")
-    for field in given.keys() - set(families.READS[name]):
+    for field in given.keys() - set(families.FAMILIES[name].reads):
         with pytest.raises(UserError, match=f"--{field.replace('_', '-')}: {name} has none"):
             families.Config(family=name, batch=4, width=4, **{field: given[field]}).design((28, 28, 1), classes)
-    given = {field: value for field, value in given.items() if field in families.READS[name]} | {"ema_kimg": 3.0, "kimg": 8.0}
+    given = {field: value for field, value in given.items() if field in families.FAMILIES[name].reads} | {
+        "ema_kimg": 3.0,
+        "kimg": 8.0,
+    }
     design = families.Config(family=name, batch=4, width=4, **given).design((28, 28, 1), classes)
     recipe, one = design.recipe, jnp.ones(())
     for player in "gd":

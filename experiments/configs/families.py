@@ -5,7 +5,8 @@ docs/families.md.
 """
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
@@ -19,75 +20,6 @@ from jaxgan.settings import Design, Settings
 Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada", "ada_r3gan"]
 
 
-@dataclasses.dataclass(frozen=True)
-class Config(Settings):
-    """A published family. Fields at 0 or '' keep the value of the paper, or of the small variant."""
-
-    family: Literal[
-        *("gan", "dcgan", "wgan", "wgan_gp", "ac_gan", "infogan", "sngan", "sngan_cnn", "sagan", "biggan"),
-        *("biggan_deep", "reacgan", "multi_hinge", "stylegan2", "stylegan3", "r3gan"),
-    ] = "sngan"
-    """The family."""
-    preset: str = ""
-    """One of the paper's networks, such as sngan_32; '' is a small network of `width` channels."""
-    kimg: float = 40.0
-    size: tuple[int, int] | None = (28, 28)
-    conditional: Literal["auto", "yes", "no"] = "auto"
-    width: int = 32
-    """Channels of the small networks at full resolution."""
-    lr: float = 0.0
-    """Learning rate of the generator, and of both networks if the paper has a single one; 0 is the paper's."""
-    lr_d: float = 0.0
-    """Learning rate of the discriminator, if the paper has two."""
-    class_weight: float = 0.0
-    """ac_gan, reacgan: weight of the class term for both networks; multi_hinge: of G's hinge relative to feature matching;
-    infogan: of the categorical code for both networks."""
-    code_weight: float = 0.0
-    """infogan: weight of the continuous codes for both networks."""
-    categories: int = 0
-    """infogan: number of values of the categorical code; 0 is 10."""
-    continuous: int = 0
-    """infogan: number of continuous codes; 0 is 2."""
-    n_critic: int = 0
-    """Updates of D per update of G."""
-    gamma: float = 0.0
-    """stylegan2, stylegan3, r3gan: weight of the gradient penalties."""
-    ema_kimg: float = 2.0
-    """Half-life of the weight average; 0: none (the papers before BigGAN), -1: the paper's own."""
-    level: float = 0.3
-    """gan: mean brightness of the first fakes, from 0 (black) to 1 (white). Set it near the mean of the data, or D wins at
-    once."""
-    augment: tuple[Augment, ...] = ()
-    """Augmentations of reals and fakes before each call of D."""
-    augment_p: float = 1.0
-    """Probability of each. With --augment-target it starts at 0; ada_r3gan with r3gan follows the paper's schedule."""
-    augment_target: float = 0.0
-    """ADA: adapt p so that the mean sign of D's real logits approaches this (0.6); 0: constant p."""
-
-    def design(self, shape: tuple[int, int, int], classes: int) -> Design:
-        for name in ("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous", "n_critic", "gamma"):
-            if getattr(self, name) and name not in READS[self.family]:
-                raise UserError(f"--{name.replace('_', '-')}: {self.family} has none; leave it out")
-        if self.level != Config.level and self.family != "gan":
-            raise UserError(f"--level {self.level:g}: it only applies to gan; leave it out")
-        if self.preset and self.width not in (Config.width, SMALL[self.family].width):
-            raise UserError(f"--width {self.width}: the preset {self.preset} sets the widths; leave one of the two out")
-        check_target(self)
-        pair, recipe = FAMILIES[self.family](self, shape, classes)
-        augmented, p = augmentation(self.augment), self.augment_p
-        scheduled = self.family == "r3gan" and "ada_r3gan" in self.augment
-        if p != Config.augment_p and (scheduled or self.augment_target):
-            raise UserError(f"--augment-p {p:g}: {'it has a schedule' if scheduled else 'ADA sets it'} here; leave it out")
-        if scheduled:
-            p = recipes_r3gan.augment_p(recipes_r3gan.PRESETS[self.preset or "digits"])
-        if self.augment_target:
-            recipe = recipes.adaptive(recipe, start=0.0, target=self.augment_target)
-            p = lambda carry, kimg: carry["p"]
-        if self.family == "stylegan3" and self.preset == "r" and not self.init:  # trained networks need no blur to begin
-            augmented, p = blurred_first(augmented, p, recipes_stylegan.preset3("r", max(shape[:2]), self.batch)["blur"])
-        return Design(*pair, game.game(*pair, augment=augmented, p=p, remat=self.remat), recipe)
-
-
 def blurred_first(augmented, p, blur: dict):
     """What `game.game` takes as augment and p, with `augment.early_blur` of these arguments before the augmentation."""
     chance = p if callable(p) else lambda carry, kimg: p
@@ -95,14 +27,14 @@ def blurred_first(augmented, p, blur: dict):
     return both, lambda carry, kimg: (chance(carry, kimg), kimg)
 
 
-def given(config: Config, **fields) -> dict:
+def given(config, **fields) -> dict:
     """Keyword arguments of a recipe: what the config says of these, and nothing of what it leaves to the paper."""
     said = {name: getattr(config, field) for name, field in fields.items()}
     ema = {} if config.ema_kimg < 0 else {"ema_kimg": config.ema_kimg}
     return {"batch": config.batch, "accum": config.accum, **{k: v for k, v in said.items() if v}, **ema}
 
 
-def pair_of(module, config: Config, shape, classes, g=None, d=None, names=("Generator", "Discriminator"), **small):
+def pair_of(module, config, shape, classes, g=None, d=None, names=("Generator", "Discriminator"), **small):
     """Both networks of a family: of the preset, or small."""
     presets = getattr(module, "PRESETS", {})
     if config.preset and config.preset not in presets:
@@ -114,12 +46,12 @@ def pair_of(module, config: Config, shape, classes, g=None, d=None, names=("Gene
     return getattr(module, names[0])(**made, **of_g), getattr(module, names[1])(**made, **of_d)
 
 
-def tapered(config: Config, shape) -> tuple[int, ...]:
+def tapered(config, shape) -> tuple[int, ...]:
     """Channels a grid of a small generator, base first: fewer where the grids are large (the papers: the same, or nearly)."""
     return tuple(config.width * min(2**i, 4) for i in reversed(range(base_size(shape)[1] + 1)))
 
 
-def with_classes(config: Config, classes: int) -> None:
+def with_classes(config, classes: int) -> None:
     if not classes:
         raise UserError(f"{config.family} needs labels; give data with classes and --conditional auto")
 
@@ -273,29 +205,102 @@ def r3(config, shape, classes):
     return pair, recipe if config.ema_kimg < 0 else recipe._replace(ema_kimg=config.ema_kimg)
 
 
-FAMILIES = {
-    **{"gan": gan, "dcgan": dcgan_pair, "wgan": wgan, "wgan_gp": wgan_gp, "ac_gan": ac_gan, "infogan": info},
-    **{"sngan": sngan_resnet, "sngan_cnn": sngan_cnn, "sagan": sagan, "biggan": big(biggan), "biggan_deep": big(biggan_deep)},
-    **{"reacgan": reacgan, "multi_hinge": multi_hinge, "stylegan2": style2, "stylegan3": style3, "r3gan": r3},
-}
-"""family -> (config, image shape, classes) -> (both networks, recipe)."""
+class Family(NamedTuple):
+    """A published family."""
 
-READS = {
-    **{
-        "gan": ("lr",),
-        "dcgan": ("lr",),
-        "wgan": ("lr", "n_critic"),
-        "wgan_gp": ("lr", "n_critic"),
-        "ac_gan": ("lr", "class_weight"),
-        "infogan": ("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous"),
-    },
-    **dict.fromkeys(("sngan", "sngan_cnn"), ("lr", "n_critic")),
-    **dict.fromkeys(("sagan", "biggan", "biggan_deep"), ("lr", "lr_d", "n_critic")),
-    **dict.fromkeys(("reacgan", "multi_hinge"), ("lr", "n_critic", "class_weight")),
-    **dict.fromkeys(("stylegan2", "r3gan"), ("lr", "gamma")),
-    "stylegan3": ("lr", "lr_d", "gamma"),
+    make: Callable
+    """(config, image shape, classes) -> (both networks, recipe)"""
+    reads: tuple[str, ...]
+    """Which of `OPTIONAL` it has something of."""
+
+
+FAMILIES = {
+    "gan": Family(gan, ("lr", "level")),
+    "dcgan": Family(dcgan_pair, ("lr",)),
+    "wgan": Family(wgan, ("lr", "n_critic")),
+    "wgan_gp": Family(wgan_gp, ("lr", "n_critic")),
+    "ac_gan": Family(ac_gan, ("lr", "class_weight")),
+    "infogan": Family(info, ("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous")),
+    "sngan": Family(sngan_resnet, ("lr", "n_critic")),
+    "sngan_cnn": Family(sngan_cnn, ("lr", "n_critic")),
+    "sagan": Family(sagan, ("lr", "lr_d", "n_critic")),
+    "biggan": Family(big(biggan), ("lr", "lr_d", "n_critic")),
+    "biggan_deep": Family(big(biggan_deep), ("lr", "lr_d", "n_critic")),
+    "reacgan": Family(reacgan, ("lr", "n_critic", "class_weight")),
+    "multi_hinge": Family(multi_hinge, ("lr", "n_critic", "class_weight")),
+    "stylegan2": Family(style2, ("lr", "gamma")),
+    "stylegan3": Family(style3, ("lr", "lr_d", "gamma")),
+    "r3gan": Family(r3, ("lr", "gamma")),
 }
-"""Which of the fields that are 0 a family has something of."""
+
+OPTIONAL = ("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous", "n_critic", "gamma", "level")
+"""Fields that not every family has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Settings):
+    """A published family. Fields at 0 or '' keep the value of the paper, or of the small variant."""
+
+    family: Literal[*FAMILIES] = "sngan"
+    """The family."""
+    preset: str = ""
+    """One of the paper's networks, such as sngan_32; '' is a small network of `width` channels."""
+    kimg: float = 40.0
+    size: tuple[int, int] | None = (28, 28)
+    conditional: Literal["auto", "yes", "no"] = "auto"
+    width: int = 32
+    """Channels of the small networks at full resolution."""
+    lr: float = 0.0
+    """Learning rate of the generator, and of both networks if the paper has a single one; 0 is the paper's."""
+    lr_d: float = 0.0
+    """Learning rate of the discriminator, if the paper has two."""
+    class_weight: float = 0.0
+    """ac_gan, reacgan: weight of the class term for both networks; multi_hinge: of G's hinge relative to feature matching;
+    infogan: of the categorical code for both networks."""
+    code_weight: float = 0.0
+    """infogan: weight of the continuous codes for both networks."""
+    categories: int = 0
+    """infogan: number of values of the categorical code; 0 is 10."""
+    continuous: int = 0
+    """infogan: number of continuous codes; 0 is 2."""
+    n_critic: int = 0
+    """Updates of D per update of G."""
+    gamma: float = 0.0
+    """stylegan2, stylegan3, r3gan: weight of the gradient penalties."""
+    ema_kimg: float = 2.0
+    """Half-life of the weight average; 0: none (the papers before BigGAN), -1: the paper's own."""
+    level: float = 0.3
+    """gan: mean brightness of the first fakes, from 0 (black) to 1 (white). Set it near the mean of the data, or D wins at
+    once."""
+    augment: tuple[Augment, ...] = ()
+    """Augmentations of reals and fakes before each call of D."""
+    augment_p: float = 1.0
+    """Probability of each. With --augment-target it starts at 0; ada_r3gan with r3gan follows the paper's schedule."""
+    augment_target: float = 0.0
+    """ADA: adapt p so that the mean sign of D's real logits approaches this (0.6); 0: constant p."""
+
+    def design(self, shape: tuple[int, int, int], classes: int) -> Design:
+        family = FAMILIES[self.family]
+        for name in OPTIONAL:
+            if getattr(self, name) != getattr(Config, name) and name not in family.reads:
+                raise UserError(f"--{name.replace('_', '-')}: {self.family} has none; leave it out")
+        if self.preset and self.width not in (Config.width, SMALL[self.family].width):
+            raise UserError(f"--width {self.width}: the preset {self.preset} sets the widths; leave one of the two out")
+        check_target(self)
+        pair, recipe = family.make(self, shape, classes)
+        augmented, p = augmentation(self.augment), self.augment_p
+        scheduled = self.family == "r3gan" and "ada_r3gan" in self.augment
+        if p != Config.augment_p and (scheduled or self.augment_target):
+            raise UserError(f"--augment-p {p:g}: {'it has a schedule' if scheduled else 'ADA sets it'} here; leave it out")
+        if scheduled:
+            p = recipes_r3gan.augment_p(recipes_r3gan.PRESETS[self.preset or "digits"])
+        if self.augment_target:
+            recipe = recipes.adaptive(recipe, start=0.0, target=self.augment_target)
+            p = lambda carry, kimg: carry["p"]
+        if self.family == "stylegan3" and self.preset == "r" and not self.init:  # trained networks need no blur to begin
+            augmented, p = blurred_first(augmented, p, recipes_stylegan.preset3("r", max(shape[:2]), self.batch)["blur"])
+        return Design(*pair, game.game(*pair, augment=augmented, p=p, remat=self.remat), recipe)
+
 
 SMALL = {
     "gan": Config(family="gan", lr=0.1, kimg=100.0, ema_kimg=0.0, conditional="no", cpu_devices=1),
