@@ -1,4 +1,7 @@
-"""`python -m experiments.evaluate RUN | FOLDER | ARCHIVE | NPZ [--against DATA] [--metrics fd10k ...]`: image-quality metrics."""
+"""`python -m experiments.evaluate RUN | FOLDER | ARCHIVE | NPZ [--against DATA] [--metrics fd10k ...]`: metrics of images.
+
+`python -m experiments.evaluate RUN | WEIGHTS --metrics eqt ...`: metrics of a generator, which need no images to compare with.
+"""
 
 import dataclasses
 import json
@@ -10,13 +13,16 @@ import tyro
 from experiments.cli import check_which, parse, run_command, writing
 from jaxgan.errors import UserError
 
+WEIGHTS = (".pkl", ".safetensors")
+"""Files that hold a generator."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """Measure a run, or any set of images. Every metric is a named protocol; --metrics help lists them."""
 
     what: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WHAT")]
-    """A run directory, a folder or archive of images, or an .npz of them."""
+    """A run directory, a folder or archive of images, or an .npz of them; for metrics of a generator also a weight file."""
     metrics: tuple[str, ...] = ()
     """Names of protocols; by default fd10k and pr10k if the data has classes, else random10k, and swd10k. Runs on paired data
     always report L1 and PSNR."""
@@ -42,6 +48,8 @@ class Arguments:
     """Path of pt_inception-2015-12-05-6726825d.pth; '' uses the cached file, downloaded once."""
     dinov2: str = ""
     """Path of the DINOv2 ViT-L/14 weights."""
+    lpips: str = ""
+    """Folder of vgg16-397923af.pth and LPIPS's vgg.pth; '' uses the cached files, downloaded once."""
     out: str = ""
     """File to append the numbers to as JSON lines; by default metrics.jsonl in the run directory."""
 
@@ -120,12 +128,12 @@ def main() -> None:
             print(f"{name:14s} {p.about}")
         print("short names:", ", ".join(f"{short} = {name}" for short, name in protocols.SHORT.items()))
         return
-    protocols.named(args.metrics)
+    chosen = protocols.named(args.metrics)
     if args.n < 0:
         raise UserError(f"--n {args.n}: ask for at least one image, or 0 for as many as the metrics take")
     check_which(args.checkpoint)
-    from jaxgan import parallel, restore, watch
-    from jaxgan.metrics.measure import CHUNK, as_json, measure, ready
+    from jaxgan import parallel, restore
+    from jaxgan.metrics.measure import CHUNK
 
     parallel.share_cores(0, parallel.MOST * CHUNK, 1)
 
@@ -137,15 +145,35 @@ def main() -> None:
         return evaluate_pairs.evaluate(args, config)
     if not Path(args.what).exists():
         raise UserError(f"{args.what}: there is no such run, folder, archive or .npz")
-    for name in ("seed", "checkpoint", "average", "psi") if config is None else ():
-        if (given := getattr(args, name)) != getattr(Arguments, name):
-            raise UserError(f"--{name} {given}: it only applies to a run, and {args.what} holds images; leave it out")
+    is_file = Path(args.what).suffix in WEIGHTS
+    for name in ("seed", "psi", "checkpoint", "average") if config is None else ():
+        if (given := getattr(args, name)) != getattr(Arguments, name) and not (is_file and name in ("seed", "psi")):
+            holds = "one generator" if is_file else "images"
+            raise UserError(f"--{name} {given}: it only applies to a run, and {args.what} holds {holds}; leave it out")
+    own = {name: p for name, p in chosen.items() if p.needs == "generator"}
+    others = {name: p for name, p in chosen.items() if name not in own}
+    if is_file and not own:
+        raise UserError(f"{args.what}: holds one generator; give --metrics, of {', '.join(protocols.of('generator'))}")
+    protocols.only(others, "generator" if is_file else "images")
+    protocols.only(own, "generator" if is_file or config else "images")
+    if own:
+        of_generator(args, own)
+    if others or not own:
+        of_images(args, config, tuple(others))
+
+
+def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> None:
+    """Compare a run's images, or others, with real ones: print the numbers and write them."""
+    from jaxgan import watch
+    from jaxgan.metrics import protocols
+    from jaxgan.metrics.measure import measure, ready
+
     update, close = watch.counter("reading images", True)
     source = real_images(args, config, update)
     close()
     if config is not None and not (args.against or args.data_dir or args.split or args.size) and changed(config, source):
         print(f"note: {source.name} has changed since the run was trained on it")
-    names = args.metrics or default_metrics(source)
+    names = names or default_metrics(source)
     most = max(p.fakes for p in protocols.named(names).values())
     need = min(args.n, most) if args.n else most
     if config is not None and not need:
@@ -158,14 +186,9 @@ def main() -> None:
     update, close = watch.counter("measuring", True)
     results = measure(meter, images, limit=limit, progress=lambda what, done, total: update(done, total))
     close()
-    show(results, meter.protocols, source)
-    out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl" if config is not None else None
+    show(results, meter.protocols, f"against {source.n} images of {source.name}")
+    out = write(args, results, meter.protocols, {"of": of, "against": source.name})
     with writing(out):
-        if out:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with out.open("a") as f:
-                for r in results:
-                    f.write(json.dumps(as_json(r, meter.protocols[r.name]) | {"of": of, "against": source.name}) + "\n")
         for r in results:
             if r.pictures is not None:
                 path = (out.parent if out else Path(".")) / f"{r.name}.png"
@@ -174,12 +197,43 @@ def main() -> None:
                 print(f"{path}: in each row, a generated image and its nearest training images")
 
 
-def show(results, protocols, source) -> None:
+def of_generator(args: Arguments, chosen) -> None:
+    """Measure the generator of a run or of a weight file itself: print the numbers and write them."""
+    from jaxgan import restore, watch
+    from jaxgan.metrics import generators, lpips
+
+    trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
+    generators.check(chosen, trained.generator)
+    perceptual = lpips.load(args.lpips or None) if any(p.features == "lpips" for p in chosen.values()) else None
+    update, close = watch.counter("measuring", True)
+    how = {"n": args.n, "seed": args.seed, "psi": args.psi, "perceptual": perceptual}
+    results = generators.measure(tuple(chosen), trained, **how, progress=lambda what, done, total: update(done, total))
+    close()
+    show(results, chosen, f"the generator of {args.what}")
+    of = {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
+    write(args, results, chosen, {"of": of})
+
+
+def write(args: Arguments, results, protocols, more: dict) -> Path | None:
+    """Append the numbers to --out, or to metrics.jsonl of a run; the file's path, None where there is none."""
+    from jaxgan.metrics.measure import as_json
+
+    is_run = (Path(args.what) / "config.json").is_file()
+    out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl" if is_run else None
+    with writing(out):
+        if out:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with out.open("a") as f:
+                f.writelines(json.dumps(as_json(r, protocols[r.name]) | more) + "\n" for r in results)
+    return out
+
+
+def show(results, protocols, title: str) -> None:
     """A table of the numbers."""
     from rich import print as say
     from rich.table import Table
 
-    table = Table("metric", "value", "±", "of", "what it is", title=f"against {source.n} images of {source.name}")
+    table = Table("metric", "value", "±", "of", "what it is", title=title)
     notes = []
     for r in results:
         for name, e in r.values.items():

@@ -21,8 +21,13 @@ def evaluate(args, config: dict) -> None:
       UserError: pairs that are not there or not the run's, an unknown metric.
     """
     from experiments.evaluate import show
-    from jaxgan.metrics.measure import as_json, measure, ready
+    from jaxgan.metrics import lpips, protocols
+    from jaxgan.metrics.contract import mean_estimate
+    from jaxgan.metrics.measure import Result, as_json, measure, ready
 
+    chosen = protocols.named(args.metrics)
+    names = tuple(name for name, p in chosen.items() if p.needs != "pairs")
+    protocols.only({name: chosen[name] for name in names}, "images")
     if args.psi != 1:
         raise UserError(f"--psi {args.psi:g}: this run makes images from images; leave it out")
     trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
@@ -34,17 +39,25 @@ def evaluate(args, config: dict) -> None:
     wanted = (*trained.generator.shape, trained.generator.source_channels)
     if (*source.shape, inputs.shape[2]) != wanted:
         raise UserError(f"{source.name}: its pairs are {source.shape} from {inputs.shape}; the run's {wanted}")
+    perceptual = None
+    if len(names) < len(chosen):
+        lpips.check(source.shape)
+        perceptual = lpips.load(args.lpips or None)
     made = translate.of_source(trained.generator, trained.variables, inputs, index, seed=args.seed)
     fakes = np.concatenate(list(made))
     found = translate.distance(source.read(index), fakes)
     print(f"psnr {found.psnr:.2f} dB, l1 {found.l1:.2f} grey levels: {len(index)} {which} of {source.name}")
     lines = [{"metric": "pairs", **found._asdict(), "fakes": len(index), "which": which}]
-    if args.metrics:
+    results = []
+    if perceptual is not None:
+        value = mean_estimate(lpips.of_sets(perceptual, source.read(index), fakes))
+        results.append(Result("lpips", {"": value}, len(index), len(index)))
+    if names:
         weights = {k: v for k, v in {"inception": args.inception, "dinov2": args.dinov2}.items() if v}
-        meter = ready(args.metrics, source, weights=weights)
-        results = measure(meter, iter([fakes]), limit=len(fakes))
-        show(results, meter.protocols, source)
-        lines += [as_json(r, meter.protocols[r.name]) for r in results]
+        results += measure(ready(names, source, weights=weights), iter([fakes]), limit=len(fakes))
+    if results:
+        show(results, chosen, f"against {len(index)} {which} of {source.name}")
+    lines += [as_json(r, chosen[r.name]) for r in results]
     out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl"
     of = {"of": {"run": args.what, "step": trained.step, "average": args.average}, "against": source.name}
     with writing(out):

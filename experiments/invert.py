@@ -42,6 +42,8 @@ class Arguments:
     """Weight of the prior on the latents: larger for badly damaged images, 0 for the closest reconstruction."""
     noise: Literal["random", "const", "none"] | None = None
     """StyleGAN's noise inputs, as in `experiments.sample`."""
+    lpips: str = ""
+    """Folder of LPIPS's weights, as in `experiments.evaluate`, to add this perceptual distance to the search's own."""
     seed: int = 0
     """Seed of the search, in [0, 2^32); an image's result does not depend on the other images."""
     resize: bool = False

@@ -1,8 +1,10 @@
 """What `python -m experiments.invert` does: images read, damaged, inverted, compared and written."""
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from experiments import safety
@@ -10,6 +12,7 @@ from experiments.translate import as_png
 from jaxgan import damage, invert, marks, restore, translate, watch
 from jaxgan.data import degrade, loose, open_source, prepared
 from jaxgan.errors import UserError
+from jaxgan.metrics import lpips
 
 
 class View(NamedTuple):
@@ -33,6 +36,9 @@ def write(trained: restore.Trained, args, out: Path) -> str:
     safety.keep_sources(out, args.source, *[args.mask] * bool(args.mask))
     view = seen(args, trained, sources)
     search = invert.Search(**{name: getattr(args, name) for name in invert.Search._fields if hasattr(args, name)})
+    if args.lpips:
+        lpips.check(trained.generator.shape)
+        search = search._replace(features=partial(lpips.layers, jax.device_put(lpips.load(args.lpips))))
     update, close = watch.counter("inverting", True)
     try:
         options = {"label": args.label, "vectors": trained.vectors, "search": search, "progress": update}
@@ -43,7 +49,11 @@ def write(trained: restore.Trained, args, out: Path) -> str:
     missing = None if view.missing is None else view.missing[..., None]
     repaired = found.images if missing is None else np.where(missing, found.images, sources)
     said = ("damage", "label", "space", "steps", "starts", "draws", "prior", "noise", "seed", "average")
-    files = safety.output(args.run, trained, invert={name: getattr(args, name) for name in said} | {"mask": bool(args.mask)})
+    files = safety.output(
+        args.run,
+        trained,
+        invert={name: getattr(args, name) for name in said} | {"mask": bool(args.mask), "lpips": bool(args.lpips)},
+    )
     if out.suffix.lower() == ".png":
         columns = [sources, *[view.shown] * bool(args.damage or args.mask), found.images, *[repaired] * bool(missing is not None)]
         files.write_picture(watch.grid(translate.side_by_side(*columns), columns=len(columns)), out, marks.COMPOSITE)

@@ -68,7 +68,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
         raise UserError(f"--seed {settings.seed}: it must be in [0, 2^32)")
     if settings.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UserError('--tensorboard needs tensorboardX: pip install "jaxgan[tensorboard]"')
-    protocols.named(settings.metrics)
+    protocols.only(protocols.named(settings.metrics), "images")
     for width in settings.posthoc:
         average.power_exponent(width)
     if len(set(settings.posthoc)) == 1:

@@ -11,10 +11,12 @@ from PIL import Image
 
 from experiments import evaluate
 from experiments.configs import CONFIGS
-from jaxgan import plan, run
+from jaxgan import convert, plan, run
 from jaxgan.errors import UserError
-from jaxgan.metrics import measure
+from jaxgan.metrics import lpips, measure
 from tests import commands
+from tests.test_metrics_generators import drawn
+from tests.test_metrics_lpips import narrow
 
 pytestmark = pytest.mark.slow
 TINY = ["gan", "--batch", "4", "--kimg", "0.04", "--tick-kimg", "0.02", "--snapshot-kimg", "0.02"]
@@ -120,16 +122,45 @@ def test_devices_do_not_change_the_numbers(trained, tmp_path):
         (["FOLDER", "--against", "FOLDER", "--psi", "0.5"], "--psi 0.5: it only applies to a run"),
         (["RUN", "--n", "1", "--metrics", "random10k"], "too few"),
         (["RUN", "--n", "-1"], "--n -1: ask for at least one image"),
+        (["RUN", "--metrics", "eqt", "--n", "4"], "cannot move what it draws"),
+        (["RUN", "--metrics", "ppl"], "has no styles w, as StyleGANs do; take ppl2_zend"),
+        (["RUN", "--metrics", "ppl2_zend", "--lpips", "FOLDER"], "vgg16-397923af.pth; give the folder"),
+        (["RUN", "--metrics", "lpips"], "lpips: is not of images, but of pairs"),
+        (["FOLDER", "--against", "digits", "--metrics", "eqt"], "eqt50k_int: is not of images, but of a generator itself"),
+        (["g.safetensors"], "holds one generator; give --metrics, of eqt50k_int"),
+        (["g.safetensors", "--metrics", "eqt", "--average", "0.1"], "--average 0.1: it only applies to a run"),
     ],
 )
 def test_mistakes_are_one_line(trained, tmp_path, args, says):
     for name in "ab":
         Image.fromarray(np.full((9, 9), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
-    args = [{"RUN": trained, "FOLDER": tmp_path}.get(a, a) for a in args]
+    (tmp_path / "g.safetensors").write_bytes(b"")
+    given = {"RUN": trained, "FOLDER": tmp_path, "g.safetensors": tmp_path / "g.safetensors"}
+    args = [given.get(a, a) for a in args]
     code, _, err = commands.run("evaluate", *args)
     assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
 
 
+def test_a_weight_file_is_measured_itself(tmp_path, capsys, monkeypatch):
+    g = drawn()
+    convert.save_safetensors(tmp_path / "g.safetensors", g.generator, g.variables)
+    file, out = str(tmp_path / "g.safetensors"), tmp_path / "numbers.jsonl"
+    monkeypatch.setattr(lpips, "load", lambda folder: narrow() if folder == "there" else None)
+    args = ["--metrics", "eqt", "ppl", "--n", "6", "--seed", "1", "--lpips", "there", "--out", str(out)]
+    monkeypatch.setattr("sys.argv", ["evaluate", file, *args])
+    evaluate.main()
+    assert f"the generator of {file}" in " ".join(capsys.readouterr().out.split())
+    found = {line["metric"]: line for line in lines(out)}
+    assert list(found) == ["eqt50k_int", "ppl2_wend"] and found["ppl2_wend"]["value"][0] > 0
+    assert found["eqt50k_int"]["fakes"] == 6 and found["eqt50k_int"]["of"]["run"] == file
+
+
+def test_a_run_in_training_is_not_asked_for_metrics_of_its_generator(tmp_path):
+    settings = dataclasses.replace(CONFIGS["gan"], metrics=("fd2k", "eqt"), run_dir=str(tmp_path / "run"))
+    with pytest.raises(UserError, match=r"eqt50k_int: is not of images.*experiments\.evaluate RUN --metrics eqt50k_int"):
+        plan.prepare("gan", settings, settings.design)
+
+
 def test_help_lists_the_protocols():
     code, out, _ = commands.run("evaluate", "anything", "--metrics", "help")
-    assert code == 0 and "fid50k_full" in out and "mnist10k" in out
+    assert code == 0 and all(name in out for name in ("fid50k_full", "mnist10k", "eqr50k", "ppl = ppl2_wend"))

@@ -11,13 +11,16 @@ from flax import linen as nn
 from PIL import Image
 
 import jaxgan
+from experiments import evaluate
 from experiments.sample import Arguments, translated
 from jaxgan import translate
 from jaxgan.errors import UserError
+from jaxgan.metrics import lpips
 from jaxgan.models import dcgan
 from jaxgan.models.pix2pix import Generator
 from tests.commands import run
 from tests.golden.classic_rule import variables
+from tests.test_metrics_lpips import narrow
 
 SMALL = ["pix2pix", "--width", "4", "--batch", "4", "--kimg", "0.08", "--tick-kimg", "0.04", "--snapshot-kimg", "0.08"]
 
@@ -87,6 +90,19 @@ def test_a_run_on_pairs_shows_and_measures_what_it_held_out(facades):
     assert code == 0 and "12 pairs" in out and "swd10k" in out, err
     lines = [json.loads(line) for line in (facades / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["metric"] for line in lines] == ["pairs", "pairs", "swd10k"] and lines[1]["fakes"] == 12
+
+
+@pytest.mark.slow
+def test_a_run_on_pairs_is_measured_by_lpips(facades, monkeypatch, capsys):
+    monkeypatch.setattr(lpips, "load", lambda folder: narrow())
+    monkeypatch.setattr("sys.argv", ["evaluate", str(facades / "run"), "--metrics", "lpips", "--out", str(facades / "far.jsonl")])
+    evaluate.main()
+    pairs, found = (json.loads(line) for line in (facades / "far.jsonl").read_text().splitlines())
+    assert "against 3 held-out pairs" in capsys.readouterr().out
+    assert (found["metric"], found["fakes"]) == ("lpips", 3) and 0 < found["value"][1] < found["value"][0]
+    monkeypatch.setattr("sys.argv", ["evaluate", str(facades / "run"), "--metrics", "eqt"])
+    with pytest.raises(UserError, match="eqt50k_int: is not of images"):
+        evaluate.main()
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import features, frechet, inception_score, kernel, manifold, memorization, modes, sliced
 from jaxgan.metrics.cache import cache_directory
 from jaxgan.metrics.contract import Estimate
-from jaxgan.metrics.protocols import Protocol, named
+from jaxgan.metrics.protocols import Protocol, named, only
 from jaxgan.whole import write_whole
 
 CHUNK = 64  # images a device and call
@@ -215,11 +215,12 @@ def ready(names, source: Source, *, weights: dict[str, str] | None = None, show:
       weights: as `extractor`.
       show: progress bars for what is downloaded or trained first.
     Raises:
-      UserError: an unknown name, missing weights, images that an extractor does not take.
+      UserError: an unknown name, a metric that is not of images, missing weights, images that an extractor does not take.
     """
     protocols = named(names)
     if not protocols:
         raise UserError("no metric is named; --metrics takes one or more, such as fd10k or fid")
+    only(protocols, "images")
     extractors = {kind: extractor(kind, source, weights, show) for kind in {p.features for p in protocols.values()}}
     for e in extractors.values():
         features.notes(e, source.shape)

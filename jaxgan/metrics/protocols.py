@@ -9,9 +9,9 @@ class Protocol(NamedTuple):
     """How one metric is measured."""
 
     metric: str
-    """fid, kid, is, manifold, swd, modes, authenticity: a key of `measure.METRICS`."""
+    """fid, kid, is, manifold, swd, modes, authenticity: a key of `measure.METRICS`; of a generator equivariance, path; lpips."""
     features: str
-    """inception (-pytorch-fid, -clean-fid), classifier, stacked, random, pixels or dinov2: see `measure.extractor`."""
+    """inception (-pytorch-fid, -clean-fid), classifier, stacked, random, pixels or dinov2: see `measure.extractor`; lpips."""
     fakes: int
     """Number of generated images; 0: as many as there are (a folder)."""
     reals: int
@@ -22,10 +22,20 @@ class Protocol(NamedTuple):
     """Use the real images and their x-flips."""
     options: dict = {}
     """Keyword arguments of the metric."""
+    needs: str = "images"
+    """What is measured: images, the generator itself (see `metrics.generators`), or pairs (generated images and targets)."""
 
 
 def _stylegan(metric, fakes, about, **options):
     return Protocol(metric, "inception", fakes, 0, about, options=options)
+
+
+def _equivariance(kind, about):
+    return Protocol("equivariance", "pixels", 50_000, 0, about, options={"kind": kind}, needs="generator")
+
+
+def _path(space, about):
+    return Protocol("path", "lpips", 50_000, 0, about, options={"space": space}, needs="generator")
 
 
 PROTOCOLS = {
@@ -51,11 +61,18 @@ PROTOCOLS = {
     "random10k": Protocol("fid", "random", 10_000, 0, "Frechet distance of random convolutional features, for any data"),
     "swd10k": Protocol("swd", "pixels", 10_000, 10_000, "sliced Wasserstein distance of the pixels in 0..1, +- over directions"),
     "swd2k": Protocol("swd", "pixels", 2_000, 2_000, "sliced Wasserstein distance of the pixels in 0..1, of 2,000 images"),
+    "eqt50k_int": _equivariance("integer", "EQ-T of StyleGAN3 in dB: translations by whole pixels"),
+    "eqt50k_frac": _equivariance("fractional", "EQ-T_frac of StyleGAN3 in dB: translations by any distance"),
+    "eqr50k": _equivariance("rotation", "EQ-R of StyleGAN3 in dB: rotations by any angle"),
+    "ppl2_wend": _path("w", "perceptual path length as in StyleGAN2 and 3: in W, at the paths' ends, LPIPS"),
+    "ppl2_zend": _path("z", "the same in Z, for generators without W: only comparable with the same"),
+    "lpips": Protocol("lpips", "lpips", 0, 0, "LPIPS (VGG16, v0.1) of paired images to their targets", needs="pairs"),
 }
 
 SHORT = {
     **{"fid": "fid50k_full", "kid": "kid50k", "is": "is50k", "pr": "pr50k3"},
     **{"fd": "fd10k", "kd": "kd10k", "modes": "modes10k", "swd": "swd10k", "auth": "auth10k", "random": "random10k"},
+    **{"eqt": "eqt50k_int", "eqt_frac": "eqt50k_frac", "eqr": "eqr50k", "ppl": "ppl2_wend"},
 }
 """Short names."""
 
@@ -74,3 +91,20 @@ def named(names) -> dict[str, Protocol]:
             known = (*SHORT, *PROTOCOLS)
             raise UserError(f"there is no metric {name!r}{nearest(name, known)}; there are {', '.join(known)}")
     return {name: PROTOCOLS[name] for name in full}
+
+
+def of(needs: str) -> tuple[str, ...]:
+    """The names of the protocols that are of 'images', 'generator' or 'pairs'."""
+    return tuple(name for name, p in PROTOCOLS.items() if p.needs == needs)
+
+
+def only(protocols: dict[str, Protocol], needs: str) -> None:
+    """UserError, which says where it is measured, for one that needs something else."""
+    where = {
+        "images": "images: python -m experiments.evaluate FOLDER_OR_RUN",
+        "generator": "a generator itself: python -m experiments.evaluate RUN",
+        "pairs": "pairs of images: python -m experiments.evaluate RUN of a run on paired data",
+    }
+    for name, p in protocols.items():
+        if p.needs != needs:
+            raise UserError(f"{name}: is not of {needs}, but of {where[p.needs]} --metrics {name}")

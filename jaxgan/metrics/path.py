@@ -1,0 +1,62 @@
+"""Perceptual path length (PPL): how much images change along a short piece of a path between two latents."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxgan.metrics.contract import Estimate, mean_estimate
+
+EPSILON = 1e-4
+"""The length of the piece, as a part of the path."""
+SIZE = 256
+"""Larger images are averaged down to it."""
+TRIM = 1
+"""Per cent of the lengths left out at either end."""
+
+
+def lengths(draw: Callable, far: Callable, start, end, *, space: str, epsilon: float = EPSILON):
+    """d(G(start), G(start + a piece towards end)) / epsilon^2, for each pair of latents.
+
+    Args:
+      draw: codes [2 B, ...] -> images [2 B, H, W, C]: of the starts, then of what is beside them, in the same order.
+      far: (images, images) [B, H, W, C] -> [B], a squared distance, such as LPIPS.
+      start, end: codes [B, ...].
+      space: 'w': start + epsilon (end - start); 'z': along the great circle, as `walk.great_circle`.
+      epsilon: the piece's share of the path.
+    Returns:
+      [B], float32.
+    Source: Karras et al. 2019 (StyleGAN), section 4.1, at the paths' ends (t = 0), as in Karras et al. 2020 (StyleGAN2).
+    """
+    beside = (start + epsilon * (end - start)) if space == "w" else _great_circle(start, end, epsilon)
+    images = _small(draw(jnp.concatenate([start, beside])))
+    return far(images[: len(start)], images[len(start) :]) / epsilon**2
+
+
+def trimmed(lengths) -> Estimate:
+    """The mean of [n] lengths without the lowest and the highest per cent; its standard error from the winsorised variance.
+
+    Source: as `lengths`, the authors' code; the error: Tukey and McLaughlin 1963.
+    """
+    x = np.sort(np.asarray(lengths, np.float64))
+    low, high = np.percentile(x, TRIM, method="lower"), np.percentile(x, 100 - TRIM, method="higher")
+    kept = x[(x >= low) & (x <= high)]
+    return Estimate(float(kept.mean()), mean_estimate(np.clip(x, low, high)).error * len(x) / len(kept))
+
+
+def _great_circle(a, b, t):
+    """[B, Z]: the direction turns towards b by the share t of the angle, the length changes linearly."""
+    norms = [jnp.linalg.norm(v, axis=1, keepdims=True) for v in (a, b)]
+    a, b = a / norms[0], b / norms[1]
+    cosine = (a * b).sum(1, keepdims=True)
+    across = b - cosine * a
+    angle = t * jnp.arccos(jnp.clip(cosine, -1, 1))
+    turned = jnp.cos(angle) * a + jnp.sin(angle) * across / jnp.linalg.norm(across, axis=1, keepdims=True)
+    return turned * ((1 - t) * norms[0] + t * norms[1])
+
+
+def _small(x):
+    """Means over squares, so many that the longer side comes near `SIZE` from above."""
+    k = max(1, max(x.shape[1:3]) // SIZE)
+    b, h, w, c = x.shape
+    return x[:, : h // k * k, : w // k * k].reshape(b, h // k, k, w // k, k, c).mean((2, 4))
