@@ -95,8 +95,7 @@ def layers(params, x):
         x = _halved(x) if i else x
         for p in convolutions:
             x = _conv(x, p)
-        square = jnp.square(x).sum(3, keepdims=True)
-        length = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)  # whose gradient at 0 is not NaN
+        length = jnp.sqrt(jnp.square(x).sum(3, keepdims=True))  # its gradient at 0 is infinite, but that of the ReLUs there 0
         found.append(x / (length + 1e-10) * jnp.sqrt(_wide(learned) * x.shape[3]))
     return found
 
