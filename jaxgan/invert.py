@@ -102,8 +102,8 @@ def invert(
     Raises:
       UserError: images, holes or labels that do not fit, an image-to-image generator, or an option out of bounds.
     Source: Karras et al. 2020 (StyleGAN2), appendix D: Adam, its schedule, the start at the mean of w, noise that decays.
-      Deviations: `feature_losses.pyramid` instead of LPIPS; several starts; standardised coordinates, and the prior, which
-      is their Gaussian negative log-likelihood; noise inputs are not optimised.
+      Deviations: `feature_losses.pyramid`, LPIPS only by `features`; several starts; standardised coordinates, and the prior,
+      which is their Gaussian negative log-likelihood; noise inputs are not optimised.
     """
     how = _checked(generator, search, damage)
     observed, known = _observed(generator, how, images, missing)

@@ -17,8 +17,11 @@ import jaxgan
 from experiments import cli
 from experiments.configs import CONFIGS
 from jaxgan import convert, data, export, invert, weights
+from jaxgan.metrics import lpips
 from jaxgan.models import stylegan3
 from tests import commands
+from tests.test_metrics_generators import drawn
+from tests.test_metrics_lpips import narrow
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -85,13 +88,18 @@ def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
     assert held["moved"].shape == (6, 28, 28, 1) and held["images"].shape == (64, 28, 28, 1) and held["images"].std() > 1
 
 
-def test_the_metrics_as_functions():
+def test_the_metrics_as_functions(monkeypatch):
     rng, names = np.random.default_rng(0), ("random10k", "swd2k")
     sides = {name: rng.normal(size=(600, 5)) for name in ("real_features", "fake_features")}
     images = {name: rng.integers(0, 256, (64, 16, 16, 1), np.uint8) for name in ("reals", "fakes")}
     held = sides | images | {"source": data.of_arrays(images["reals"])}
-    exec(compile(program("metrics.md").replace('("fd2k", "kd10k")', repr(names)), "docs/metrics.md", "exec"), held)
+    held |= {name: 2 * rng.random((2, 16, 16, 3), np.float32) - 1 for name in "xy"}
+    monkeypatch.setattr(jaxgan, "load", lambda _: drawn())
+    monkeypatch.setattr(lpips, "load", lambda _: narrow())
+    quick = program("metrics.md").replace('("fd2k", "kd10k")', repr(names)).replace("n=1000", "n=2")
+    exec(compile(quick, "docs/metrics.md", "exec"), held)
     assert [result.name for result in held["found"]] == list(names)
+    assert held["moves"][0].values[""].value > 0 and held["far"].shape == (2,)
 
 
 @pytest.mark.slow

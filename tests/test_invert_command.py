@@ -8,12 +8,14 @@ from PIL import Image
 
 from experiments import invert as command
 from experiments import repair
-from jaxgan import latents, restore
+from jaxgan import invert, latents, restore
 from jaxgan.data import degrade
 from jaxgan.errors import UserError
+from jaxgan.metrics import lpips
 from jaxgan.models import residual
 from jaxgan.models.pix2pix import Generator as Pix2pix
 from tests.test_invert import made
+from tests.test_metrics_lpips import narrow
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +120,22 @@ def test_the_distance_in_the_holes():
     y[0, 0, 0], y[1, 1] = 10, 20
     where[0, 0, 0] = where[1, 1] = True
     assert abs(repair.psnr(x, y, where) - 5 * np.log10(255**4 / (100 * 400))) < 1e-9
+
+
+def test_lpips_joins_the_search(folder, main, monkeypatch):
+    seen = []
+
+    def inverted(*_, search, **__):
+        seen.append(search.features)
+        raise UserError("enough")
+
+    args = folder[0] / "given", "--out", folder[0] / "b.npz"
+    monkeypatch.setattr(invert, "invert", inverted)
+    monkeypatch.setattr(lpips, "load", lambda folder: narrow() if folder == "there" else None)
+    with pytest.raises(UserError, match="lpips: images of 8x8"):
+        main(*args, "--lpips", "there")
+    monkeypatch.setattr(lpips, "LEAST", 8)
+    for more in ((), ("--lpips", "there")):
+        with pytest.raises(UserError, match="enough"):
+            main(*args, *more)
+    assert seen[0] is None and len(seen[1](np.zeros((1, 16, 16, 3), np.float32))) == 5
