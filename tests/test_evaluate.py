@@ -123,7 +123,7 @@ def test_devices_do_not_change_the_numbers(trained, tmp_path):
         (["RUN", "--n", "1", "--metrics", "random10k"], "too few"),
         (["RUN", "--n", "-1"], "--n -1: ask for at least one image"),
         (["RUN", "--metrics", "eqt", "--n", "4"], "cannot move what it draws"),
-        (["RUN", "--metrics", "ppl"], "has no styles w, as StyleGANs do; take ppl2_zend"),
+        (["RUN", "--metrics", "ppl"], "has no styles w; take ppl2_zend"),
         (["RUN", "--metrics", "ppl2_zend", "--lpips", "FOLDER"], "vgg16-397923af.pth; give the folder"),
         (["RUN", "--metrics", "lpips"], "lpips: is not of images, but of pairs"),
         (["FOLDER", "--against", "digits", "--metrics", "eqt"], "eqt50k_int: is not of images, but of a generator itself"),

@@ -110,6 +110,7 @@ def test_what_is_refused():
         (("lpips",), plain, {}, "lpips: is not of generator, but of pairs"),
         (("eqt",), plain, {"n": 1}, "n is 1; give at least 2"),
         (("ppl",), plain, {}, "need LPIPS's weights"),
+        (("ppl2_zend",), plain, {}, "has styles w; take ppl2_wend"),
         (("eqr",), restore.Trained(Classes(), {}, {}, 0), {}, "cannot move what it draws"),
     ):
         with pytest.raises(UserError, match=says):

@@ -80,8 +80,10 @@ def check(protocols: dict[str, Protocol], generator) -> None:
             raise UserError(f"{name}: {latents.kind(generator)} cannot move what it draws, as StyleGAN3's can (`transform`)")
         if p.metric == "path":
             lpips.check(generator.shape)
-            if dict(p.options)["space"] == "w" and not latents.has_styles(generator):
-                raise UserError(f"{name}: {latents.kind(generator)} has no styles w, as StyleGANs do; take ppl2_zend")
+            styles = latents.has_styles(generator)
+            if styles != (p.options["space"] == "w"):
+                has, take = ("has", "wend") if styles else ("has no", "zend")
+                raise UserError(f"{name}: {latents.kind(generator)} {has} styles w; take ppl2_{take}")
 
 
 def _moves(generator) -> bool:
@@ -91,22 +93,22 @@ def _moves(generator) -> bool:
 def _errors(generator, options, held, index, label):
     """`equivariance.errors` of the images of these indices."""
     (variables, *_), _ = held
-    w, c, keys = latents.codes(generator, held[0], index, label)
-    draw = lambda transform: generator.apply(variables, w, c, keys=keys, method="synthesis", transform=transform)
     with jax.default_matmul_precision("highest"):
+        w, c, keys = latents.codes(generator, held[0], index, label)
+        draw = lambda transform: generator.apply(variables, w, c, keys=keys, method="synthesis", transform=transform)
         return equivariance.errors(keys=_other(keys), draw=draw, shape=generator.shape, **dict(options))
 
 
 def _lengths(generator, options, held, index, label):
     """`path.lengths` from the images of these indices to others of the same classes, with the same noise, as LPIPS."""
     (variables, key, *more), perceptual = held
-    start, c, keys = latents.codes(generator, held[0], index, label)
-    ends = variables, _other(key[None])[0], *more
-    end, _, _ = latents.codes(generator, ends, index, label if c is None else c)
     twice = lambda a: None if a is None else jnp.concatenate([a, a])
-    draw = lambda code: latents.render(generator, variables, code, twice(c), twice(keys))
-    far = lambda x, y: lpips.distance(perceptual, x, y)
     with jax.default_matmul_precision("highest"):
+        start, c, keys = latents.codes(generator, held[0], index, label)
+        ends = variables, _other(key[None])[0], *more
+        end, _, _ = latents.codes(generator, ends, index, label if c is None else c)
+        draw = lambda code: latents.render(generator, variables, code, twice(c), twice(keys))
+        far = lambda x, y: lpips.distance(perceptual, x, y)
         return (path.lengths(draw, far, start, end, **dict(options)),)
 
 
