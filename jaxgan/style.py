@@ -49,8 +49,8 @@ class Mapping(nn.Module):
           keys: typed keys [B]; mixing draws from them.
           train: mix, and move the mean of w where "w_avg" is mutable.
           axis: device axis that this mean is over, or None.
-          psi: truncation: mean + psi (w - mean); 1 is the model's distribution.
-          cutoff: truncate the first so many styles only.
+          psi: truncation of the `count` styles: mean + psi (w - mean); 1 is the model's distribution.
+          cutoff: truncate the first so many of them only.
         Returns:
           [B, count, features] or [B, features], float32.
         """
@@ -72,7 +72,7 @@ class Mapping(nn.Module):
         w = network(z)
         mean = None if self.average is None else self._mean(w, train, axis)
         if self.count is None:
-            return w if _is_one(psi) else mean[None] + psi * (w - mean[None])
+            return w
         w, style = jnp.repeat(w[:, None, :], self.count, 1), jnp.arange(self.count)[None, :, None]
         if train and self.mixing:
             other, first = mixing_draws(keys, z.shape, self.count, self.mixing)

@@ -289,6 +289,7 @@ def test_grey_images_take_the_matrices_grey_axis():
 
 def test_presets_and_switches():
     assert set(ADA_PRESETS["bgc"]) == set(ADA_TRANSFORMS[:12])
+    assert {odds for name in ADA_PRESETS if name != "r3gan" for odds in ADA_PRESETS[name].values()} == {1.0}
     r3gan = ada_odds("r3gan", 3)
     assert r3gan["hue"] == 0.5 and r3gan["cutout"] == 1 and not {"noise", "imgfilter"} & set(r3gan)
     assert "hue" not in ada_odds("bgc", 1) and "contrast" in ada_odds("bgc", 1)
