@@ -25,7 +25,7 @@ class Arguments:
     """A run directory, a folder or archive of images, or an .npz of them; for metrics of a generator also a weight file."""
     metrics: tuple[str, ...] = ()
     """Names of protocols; by default fd10k and pr10k if the data has classes, else random10k, and swd10k. Runs on paired data
-    always report L1 and PSNR."""
+    always report L1 and PSNR, those on unpaired data a sliced Wasserstein distance of either direction."""
     against: str = ""
     """The real images: any --data; by default the run's own."""
     data_dir: str = ""
@@ -44,6 +44,8 @@ class Arguments:
     """For a run with --posthoc: relative width of the weight average."""
     psi: float = 1.0
     """Truncation of the run's generator."""
+    reverse: bool = False
+    """CycleGAN: measure --metrics of what is made of B, against A, instead of what is made of A, against B."""
     inception: str = ""
     """Path of pt_inception-2015-12-05-6726825d.pth; '' uses the cached file, downloaded once."""
     dinov2: str = ""
@@ -143,6 +145,8 @@ def main() -> None:
         from experiments import evaluate_pairs
 
         return evaluate_pairs.evaluate(args, config)
+    if args.reverse:
+        raise UserError("--reverse only applies to runs that translate both ways (CycleGAN); leave it out")
     if not Path(args.what).exists():
         raise UserError(f"{args.what}: there is no such run, folder, archive or .npz")
     is_file = Path(args.what).suffix in WEIGHTS

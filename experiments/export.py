@@ -18,6 +18,8 @@ class Arguments:
     """The run directory, or a weight file."""
     out: str = "generator.stablehlo"
     """The file; a .safetensors holds only the weights, for jaxgan.load and other libraries."""
+    reverse: bool = False
+    """CycleGAN: export the direction from B to A instead of A to B; a .safetensors holds both."""
     platforms: tuple[str, ...] = ("cpu", "cuda", "rocm", "tpu")
     """Platforms that it can run on."""
     checkpoint: str = "latest"
@@ -50,6 +52,9 @@ def main() -> None:
     from jaxgan.whole import write_whole
 
     trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    if args.reverse and weights:
+        raise UserError("--reverse: a .safetensors holds both directions; leave it out")
+    trained = trained if weights else trained.one_way(args.reverse)
     generator = trained.generator
     data = b"" if weights else export.export_generator(generator, trained.variables, platforms=args.platforms)
     with writing(args.out):

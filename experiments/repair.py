@@ -108,6 +108,8 @@ def seen(args, trained: restore.Trained, sources: np.ndarray) -> View:
         return View(sources, None, None)
     how = degrade.parse([args.damage], "--damage")
     (name, amount), *_ = how
+    if name in ("edges", "invert"):
+        raise UserError(f"--damage {name}: it is a style, which nothing repairs; give mask, centre, blur, noise, grey or lowres")
     if name == "grey" and c == 1:
         raise UserError("--damage grey: the run's images are grey")
     if name in ("blur", "lowres") and c == 4:

@@ -50,8 +50,10 @@ class Arguments:
     checkpoint: str = "latest"
     """Which checkpoint: latest, best, or a step."""
     source: str = ""
-    """pix2pix: an image, a folder or an archive; the generator is applied to each image. With a folder as --out, results keep
-    the source names; with a .png, a grid shows the first --n beside their sources."""
+    """pix2pix, CycleGAN: an image, a folder or an archive; the generator is applied to each image. With a folder as --out,
+    results keep the source names; with a .png, a grid shows the first --n beside their sources."""
+    reverse: bool = False
+    """CycleGAN: translate the source images from B (--target) to A (--data) instead of from A to B."""
     resize: bool = False
     """Resize and crop source images whose size differs from the run's; otherwise they are refused."""
     average: float | None = None
@@ -103,8 +105,9 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError("--refuse-copies: only for images from noise, without --mix or --source; leave it out")
     if not 0 < args.refuse_share < 1:
         raise UserError(f"--refuse-share {args.refuse_share:g}: it must be in (0, 1)")
-    if args.resize and not args.source:
-        raise UserError("--resize only applies to source images; give --source too")
+    for name in ("resize", "reverse"):
+        if given(name) and not args.source:
+            raise UserError(f"--{name} only applies to source images; give --source too")
     if args.category is not None and args.mix:
         raise UserError("--category: InfoGAN's, which has no styles to mix; leave out --mix")
     if args.mix_layers and not args.mix:
@@ -204,11 +207,13 @@ def translated(args: Arguments, trained, out: Path) -> None:
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
     safety.keep_sources(out, args.source)
+    one, said = trained.one_way(args.reverse), {"seed": args.seed, "average": args.average}
+    said |= {"reverse": True} if args.reverse else {}
     with writing(args.out):
         background = trained.config.get("settings", {}).get("background", "white")
         how = {"resize": args.resize, "seed": args.seed, "background": background}
-        files = safety.output(args.run, trained, args.watermark, args.watermark_strength, seed=args.seed, average=args.average)
-        n = translate.write(trained, args.source, out, files, n=args.n, **how)
+        files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
+        n = translate.write(one, args.source, out, files, n=args.n, **how)
     print(f"{n} images of {args.source} by {args.run} at step {trained.step}: {out}")
 
 

@@ -99,13 +99,14 @@ class ConvTranspose(nn.Module):
     bias: bool = True
     kernel_init: Any = glorot_uniform
     dtype: Any = jnp.float32
+    padding: str = "SAME"
 
     @nn.compact
     def __call__(self, x):
-        """[B, H, W, cin] -> [B, stride H, stride W, features] in `dtype`."""
+        """[B, H, W, cin] -> [B, stride H, stride W, features] in `dtype`; with "VALID" max(size - stride, 0) more each way."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
-        y = ops.conv_transpose(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride)
+        y = ops.conv_transpose(x.astype(self.dtype), kernel.astype(self.dtype), stride=self.stride, padding=self.padding)
         return _add_bias(self, y)
 
 

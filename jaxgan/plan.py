@@ -91,7 +91,8 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     streamed = settings.resident == "no" or (settings.resident == "auto" and not feed.fits(source))
     calls.check(settings.steps_per_call, stages[-1].recipe, streamed, steps_a_tick(settings), len(stages))
     names = tuple(sorted({name for s in stages for name in trace(s, source)}))
-    meter = ready(settings.metrics, whole, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
+    real = whole.sides[1] if whole.sides else whole  # of two sets, the one that is translated to
+    meter = ready(settings.metrics, real, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
     trained = any(path.name.isdigit() for path in directory.glob("checkpoints/*"))
     if not trained:
         _check_vectors(stages[-1], source)

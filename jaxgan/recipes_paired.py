@@ -1,8 +1,11 @@
-"""Recipes for pairs of images: the conditions c are source images, and real image i is the target of source i."""
+"""Recipes for generators of images from images: the conditions c are source images, and real image i is the target of source i,
+or, of unpaired images, the source itself."""
+
+import jax.numpy as jnp
 
 from jaxgan import feature_losses, optim, terms
 from jaxgan.errors import UserError, nearest
-from jaxgan.method import Phase, Recipe, Turn
+from jaxgan.method import Phase, Recipe, Round, Term, Turn
 from jaxgan.terms import adversarial
 
 WEIGHTS = {"non_saturating": (0.5, 1.0), "least_squares": (1.0, 2.0)}
@@ -34,17 +37,75 @@ def pix2pix(
     Source: Isola et al. 2017, section 3.3, and appendix 6.2: 2e-4, betas 0.5, 0.999. Deviation: G's update draws new
       dropout masks instead of reusing those of D's update, and sees the updated discriminator.
     """
-    if loss not in WEIGHTS:
-        raise UserError(f"there is no loss {loss!r} for pix2pix; there are {', '.join(WEIGHTS)}{nearest(loss, WEIGHTS)}")
-    of_d, of_g = WEIGHTS[loss]
+    of_d, of_g = _weights(loss, "pix2pix")
     to_target = (terms.paired("l1", feature_losses.l1, l1),) if l1 else ()
+    of_both = adversarial("d", loss, of_d), adversarial("g", loss, of_g)
+    return _in_turns(*of_both, to_target, lr=lr, b1=b1, batch=batch, accum=accum, ema_kimg=ema_kimg)
+
+
+def cyclegan(
+    *,
+    batch: int = 1,
+    loss: str = "least_squares",
+    cycle: float = 10.0,
+    identity: float = 5.0,
+    lr=2e-4,
+    b1: float = 0.5,
+    accum: int = 1,
+    ema_kimg=0.0,
+) -> Recipe:
+    """CycleGAN, for `models.cyclegan`: stacked unpaired images (a, b) are real and source at once; of them it makes (F(b), G(a)).
+
+    L_D = 1/2 [(D_B(b) - 1)^2 + D_B(G(a))^2] + 1/2 [(D_A(a) - 1)^2 + D_A(F(b))^2]; L_G = (D_B(G(a)) - 1)^2 + (D_A(F(b)) - 1)^2
+    + cycle (|F(G(a)) - a| + |G(F(b)) - b|) + identity (|G(b) - b| + |F(a) - a|), each a mean over patches or pixels. What the
+    step logs are the means over the two directions, half of these sums, so the weights are twice those.
+
+    Args:
+      batch: global pairs per step; the paper's is 1.
+      loss: 'least_squares', or 'non_saturating' (binary cross-entropy).
+      cycle: lambda, the weight of cycle consistency; 0 turns it off.
+      identity: weight of the identity term; the paper's is 0.5 lambda for paintings and photographs and otherwise 0, its code's
+        default 0.5 lambda.
+      lr, b1: of Adam, a number or schedule, and beta1; beta2 is 0.999.
+      accum: micro-batches.
+      ema_kimg: half-life of the weight average; the paper has none.
+    Raises:
+      UserError: another loss.
+    Source: Zhu et al. 2017, eq. 1 to 3, section 4 (squares, D's loss halved), section 5.2 (identity). Deviations: D sees the
+      newest fakes, not a history of 50, which would be another state on every device (CUT, by some of the authors, is trained
+      without one, too); D is updated before G, not after it.
+    """
+    of_d, of_g = (2 * weight for weight in _weights(loss, "cyclegan"))
+    kept = ((cycle_consistency(2 * cycle),) if cycle else ()) + ((identity_mapping(2 * identity),) if identity else ())
+    of_both = adversarial("d", loss, of_d), adversarial("g", loss, of_g)
+    return _in_turns(*of_both, kept, lr=lr, b1=b1, batch=batch, accum=accum, ema_kimg=ema_kimg)
+
+
+def cycle_consistency(weight=1.0) -> Term:
+    """The mean of |F(G(a)) - a| and |G(F(b)) - b|: a generator that makes (F(b), G(a)) of (a, b) is given what it made."""
+    return Term("cycle", weight, lambda r: (_unchanged(r, r.fake), {}, {}))
+
+
+def identity_mapping(weight=1.0) -> Term:
+    """The mean of |F(a) - a| and |G(b) - b|: what is of the kind already should stay. The generator is given (b, a)."""
+    return Term("identity", weight, lambda r: (_unchanged(r, jnp.roll(r.c, r.c.shape[-1] // 2, -1)), {}, {}))
+
+
+def _unchanged(r: Round, given):
+    """How far what the generator makes of these pairs is from the sources."""
+    return jnp.mean(feature_losses.l1(r.c, r.S(given)))
+
+
+def _weights(loss: str, recipe: str) -> tuple[float, float]:
+    if loss not in WEIGHTS:
+        raise UserError(f"there is no loss {loss!r} for {recipe}; there are {', '.join(WEIGHTS)}{nearest(loss, WEIGHTS)}")
+    return WEIGHTS[loss]
+
+
+def _in_turns(of_d: Term, of_g: Term, more: tuple[Term, ...], *, lr, b1: float, **rest) -> Recipe:
+    """An update of D, then one of G with more terms, both by Adam."""
     return Recipe(
-        turns=(
-            Turn((Phase("d", (adversarial("d", loss, of_d),)),)),
-            Turn((Phase("g", (adversarial("g", loss, of_g), *to_target)),)),
-        ),
+        turns=(Turn((Phase("d", (of_d,)),)), Turn((Phase("g", (of_g, *more)),))),
         tx={name: optim.adam(lr, b1=b1, b2=0.999) for name in ("g", "d")},
-        batch=batch,
-        accum=accum,
-        ema_kimg=ema_kimg,
+        **rest,
     )

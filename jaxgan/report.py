@@ -31,6 +31,7 @@ class Report:
         index = translate.held_out(run.source, held, n, seed)
         self.reference = run.source.read(index) if self.main else None
         self.inputs = pairs.read(index) if pairs and self.main else None
+        self.truth = run.source.truth.read(index) if run.source.truth and self.main else None
         self.vectors = label_vectors.some_of(run.source, seed)
         self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
         self.said = False
@@ -40,9 +41,11 @@ class Report:
             self.tensorboard = watch.open_tensorboard(run.directory / "tensorboard")
 
     def reals(self) -> None:
-        """The picture of what is to be learned; of pairs each source before its target."""
+        """The picture of what is to be learned; of pairs each source before its target, of unpaired images an a before each b."""
         images, columns = self.reference[:64], None
-        if self.inputs is not None:
+        if self.run.source.sides:
+            images, columns = translate.side_by_side(*translate.halves(images[:32])), 8
+        elif self.inputs is not None:
             images, columns = translate.side_by_side(self.inputs[:32], images[:32]), 8
         watch.write_picture(watch.grid(images, columns=columns), self.directory / "samples" / "reals.png")
 
@@ -80,7 +83,7 @@ class Report:
             generator = self.run.stages[self.run.stage(at - 1)].generator
             variables = generator_variables(one)
             variables = sample.standing(generator, variables, self.run.settings.standing, vectors=self.vectors)
-            draw = self._pictures if self.inputs is None else self._pairs
+            draw = self._pictures if self.inputs is None else self._both_ways if self.run.source.sides else self._pairs
             found = draw(kimg, generator, variables)
             row |= found
             score = next(iter(found.values()))
@@ -121,6 +124,18 @@ class Report:
         watch.write_picture(watch.grid(shown, columns=12), self._path(kimg))
         return {name: round(value, 4) for name, value in translate.distance(self.reference, fakes)._asdict().items()}
 
+    def _both_ways(self, kimg: float, generator, variables: dict) -> dict[str, float]:
+        """The grid of each a and what is made of it, each b likewise; returns the sliced Wasserstein distance of what is made to
+        what is real, the mean of both directions, and the distance to the true partners where these are known."""
+        fakes = translate.translate(generator, variables, self.inputs, seed=self.run.settings.seed)
+        (a, b), (of_b, of_a) = translate.halves(self.reference), translate.halves(fakes)
+        shown = translate.side_by_side(a[:24], of_a[:24], b[:24], of_b[:24])
+        watch.write_picture(watch.grid(shown, columns=12), self._path(kimg))
+        found = {"swd": (sliced_wasserstein(b, of_a) + sliced_wasserstein(a, of_b)) / 2}
+        if self.truth is not None:
+            found |= translate.distance(self.truth, fakes)._asdict()
+        return {name: round(value, 4) for name, value in found.items()}
+
     def _pictures(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
         n, seed = len(self.reference), self.run.settings.seed
@@ -151,8 +166,10 @@ class Report:
             labels = self._labels(generator, meter.source, n)  # in its order, as `evaluate` draws, also where some are held out
             images = sample.stream(generator, variables, n, seed=settings.seed, label=labels)
         else:
-            index = translate.held_out(self.run.source, settings.hold_out, n, settings.seed)
-            images = translate.of_source(generator, variables, self.run.source.inputs, index, seed=settings.seed)
+            index, inputs = translate.held_out(self.run.source, settings.hold_out, n, settings.seed), self.run.source.inputs
+            if self.run.source.sides:
+                (generator, variables), inputs = translate.one_way(generator, variables), translate.half(inputs)
+            images = translate.of_source(generator, variables, inputs, index, seed=settings.seed)
             limit = len(index) if len(index) < n else limit
         results = measure.measure(meter, images, limit=limit)
         if not self.said:

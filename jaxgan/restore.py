@@ -66,9 +66,16 @@ class Trained(NamedTuple):
             options["label"] = label_vectors.drawn(self.vectors, options.get("seed", 0), 1)[0]
         return sample.mix(self.generator, self.variables, grid, layers, **options)
 
-    def translate(self, images: np.ndarray, *, seed: int | None = 0, first: int = 0) -> np.ndarray:
-        """Source images uint8 [n, H, W, C] -> uint8 [n, H, W, C]; see `jaxgan.translate.translate`."""
-        return translate.translate(self.generator, self.variables, images, seed=seed, first=first)
+    def translate(self, images: np.ndarray, *, reverse: bool = False, seed: int | None = 0, first: int = 0) -> np.ndarray:
+        """Source images uint8 [n, H, W, C] -> uint8 [n, H, W, C]; see `jaxgan.translate.translate`. CycleGAN's A to B, or with
+        `reverse` B to A."""
+        one = self.one_way(reverse)
+        return translate.translate(one.generator, one.variables, images, seed=seed, first=first)
+
+    def one_way(self, reverse: bool = False) -> "Trained":
+        """One direction of CycleGAN's generator; see `jaxgan.translate.one_way`."""
+        generator, variables = translate.one_way(self.generator, self.variables, reverse)
+        return self._replace(generator=generator, variables=variables)
 
 
 class Critic(NamedTuple):

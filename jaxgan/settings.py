@@ -54,7 +54,7 @@ class Settings:
     """Train on the labels (classes or vectors); auto: if the data has any."""
     hold_out: int = 0
     """Number of images, chosen by the seed, to exclude from training: those that --augment-heuristic r_v uses; for paired
-    data, those that are shown and measured."""
+    data, those that are shown and measured; for unpaired data, so many of each set."""
     mirror: bool = False
     """Double the data set with x-flips."""
     jitter: int = 0

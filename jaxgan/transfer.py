@@ -34,6 +34,8 @@ FREE = {
 BY_GRID = {"r3gan": {"channels", "cardinality", "blocks", "expansion"}, "stylegan2": set(), "progan": {"stage"}}
 """Families whose layers are named after their grid, counted from the base: these also fit at another size from the same base, and
 with other fields of these. Elsewhere layers are counted, and at another size a name is of another grid."""
+ANY_SIZE = {"cyclegan"}
+"""Families of convolutions alone, which are the same layers at every size."""
 
 
 class Networks(NamedTuple):
@@ -137,7 +139,8 @@ def check(where: str, who: str, theirs: dict, ours: nn.Module) -> None:
     by_grid = BY_GRID.get(theirs["family"])
     wrong = _differences(theirs, ours, FREE | (by_grid or set()) | {"shape"})
     sizes = [tuple(shape[:2]) for shape in (theirs["fields"].get("shape", ours.shape), ours.shape)]
-    if sizes[0] != sizes[1] and (by_grid is None or len({base_size(size)[0] for size in sizes}) > 1):
+    same = sizes[0] == sizes[1] or theirs["family"] in ANY_SIZE
+    if not same and (by_grid is None or len({base_size(size)[0] for size in sizes}) > 1):
         wrong.append("images of {}x{} there and {}x{} here".format(*sizes[0], *sizes[1]))
     if wrong:
         said = "layers of the same name are then not the same layers, so give what it has there"

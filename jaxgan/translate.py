@@ -1,4 +1,4 @@
-"""Images made from images by a trained generator (pix2pix), and how far they are from what they should be."""
+"""Images made from images by a trained generator (pix2pix, CycleGAN), and how far they are from what they should be."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from jaxgan import latents, parallel
 from jaxgan.data import Source, stream
+from jaxgan.data.images import with_channels
 from jaxgan.errors import UserError
 
 CHUNK = 8
@@ -28,7 +29,7 @@ def translate(generator: nn.Module, variables, images: np.ndarray, *, seed: int 
     """What a generator makes of source images.
 
     Args:
-      generator: a module of `jaxgan.models.pix2pix`.
+      generator: a module of `jaxgan.models.pix2pix` or `cyclegan`.
       variables: {'params': ..., **stats}.
       images: uint8 [n, H, W, C] with the generator's H, W and source channels, n at least 1.
       seed: of the generator's noise, its dropout; image i is a function of (seed, first + i, the source image). None for no
@@ -49,6 +50,39 @@ def of_source(generator: nn.Module, variables, inputs: Source, index: np.ndarray
     """What a generator makes of these images of a set, a piece at a time: yields uint8 [k, H, W, C]."""
     for i in range(0, len(index), 256):
         yield translate(generator, variables, inputs.read(index[i : i + 256]), seed=seed, first=i)
+
+
+def two_way(generator: nn.Module) -> bool:
+    """Whether it translates in both directions, of images stacked along the channels (CycleGAN)."""
+    return hasattr(generator, "one_way")
+
+
+def one_way(generator: nn.Module, variables, reverse: bool = False) -> tuple[nn.Module, dict]:
+    """The network of one direction by itself, A to B or with `reverse` B to A, and its variables.
+
+    Args:
+      generator: one that translates both ways; any other is returned as it is. variables: {'params': ..., **stats}.
+    Raises:
+      UserError: `reverse` of one that translates one way only.
+    """
+    if not two_way(generator):
+        if reverse:
+            raise UserError("reverse: this generator translates one way only, not both as CycleGAN's; leave it out")
+        return generator, variables
+    network, name = generator.one_way(reverse)
+    return network, {kind: tree[name] for kind, tree in variables.items()}
+
+
+def halves(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The two images of each of [..., 2 C]."""
+    return tuple(np.split(images, 2, -1))
+
+
+def half(source: Source, second: bool = False) -> Source:
+    """The first or second images of a set of stacked ones."""
+    h, w, c = source.shape
+    read = lambda indices: halves(source.read(indices))[second]
+    return source._replace(shape=(h, w, c // 2), read=read, inputs=None, sides=(), truth=None)
 
 
 def check(generator: nn.Module, images: np.ndarray) -> None:
@@ -95,14 +129,5 @@ def side_by_side(*sets: np.ndarray) -> np.ndarray:
     """uint8 [k n, H, W, C] of k sets of n images: the first of each set, then the second of each, ...; all with the channels
     of those that have the most."""
     most = max(images.shape[3] for images in sets)
-    alike = [_with_channels(images, most) for images in sets]
+    alike = [with_channels(images, most) for images in sets]
     return np.stack(alike, 1).reshape(-1, *alike[0].shape[1:])
-
-
-def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:
-    """Grey as RGB, and opaque where there is alpha to be."""
-    if images.shape[3] == 1 < channels:
-        images = images.repeat(3, 3)
-    if images.shape[3] < channels:
-        images = np.concatenate([images, np.full_like(images[..., :1], 255)], 3)
-    return images

@@ -163,8 +163,25 @@ def test_each_damage_is_what_it_says():
     assert [degraded(colour, (name,)).inputs.shape for name in ("grey", "blur")] == [(12, 10, 1), (12, 10, 3)]
 
 
+def test_edges_and_negatives():
+    """Of a ramp of slopes s and t the edges are its gradient's length; a step of 100 has 50 on either side of it."""
+    rows, columns = np.mgrid[:9, :12]
+    ramp = (6 * rows + 8 * columns)[None, :, :, None].astype(np.uint8)
+    of = lambda x, name: degrade(parse((name,)), x, np.zeros(len(x), int))
+    assert (of(ramp, "edges:3")[:, 1:-1, 1:-1] == 60).all()  # central differences are over two pixels, Sobel's are halved
+    step = np.zeros((1, 6, 8, 3), np.uint8)
+    step[:, :, 4:, 1] = 100
+    found = of(step, "edges:1")
+    assert found[0, :, 3:5, 1].tolist() == [[100, 100]] * 6 and found.sum() == 6 * 200
+    clear = np.random.default_rng(0).integers(0, 256, (2, 6, 8, 4), np.uint8)
+    for name in ("edges", "invert"):
+        np.testing.assert_array_equal(of(clear, name)[..., 3], clear[..., 3])
+    np.testing.assert_array_equal(of(clear, "invert")[..., :3], 255 - clear[..., :3])
+    np.testing.assert_array_equal(of(ramp, "invert"), 255 - ramp)
+
+
 def test_usual_amounts():
-    usual = {"mask": 0.5, "centre": 0.5, "blur": 1.5, "noise": 50, "lowres": 4}
+    usual = {"mask": 0.5, "centre": 0.5, "blur": 1.5, "noise": 50, "lowres": 4, "edges": 2, "invert": 1}
     assert dict(parse([name for name in KINDS if name != "grey"])) == usual
     with pytest.raises(UserError, match="--degrade is empty"):
         parse(())

@@ -92,6 +92,7 @@ def test_mistakes_are_told_in_a_line(folder, main, monkeypatch):
         ([at / "given", "--damage", "centre", "--mask", at / "hole.png"], "--damage and --mask"),
         ([at / "given", "--damage", "mosk"], "--damage mosk: .* the nearest is mask"),
         ([at / "given", "--damage", "centre:1"], "hides whole images"),
+        ([at / "given", "--damage", "edges"], "--damage edges: it is a style"),
         ([at / "given", "--mask", at / "nothing.png"], "--mask .*nothing.png: no such image"),
         ([at / "given", "--mask", at / "small.png"], "--mask .*small.png has 4x8, the generator takes 8x8; pass --resize"),
         ([at / "given", "--mask", at / "black.png"], "none of it is white"),

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.configs import CONFIGS, families, growing, objective, paired, residual
+from experiments.configs import CONFIGS, families, growing, objective, paired, residual, unpaired
 from jaxgan import calls, game, parallel, plan, run, state, step
 from jaxgan.data import Source
 from jaxgan.profiling import Tracer
@@ -23,6 +23,7 @@ CASES = {
     "stylegan2": families.Config(family="stylegan2", augment=("flip",), augment_target=0.6, **TINY),
     **{name: dataclasses.replace(config, **TINY) for name, config in growing.SMALL.items()},
     "pix2pix": paired.Config(hold_out=8, **TINY),
+    "cyclegan": unpaired.Config(hold_out=8, blocks=1, **TINY),
 }
 """A small config of every recipe in CONFIGS, with the objective's and StyleGAN2's lazy terms and ADA's controller; of networks
 that grow, the last stage."""
@@ -34,11 +35,11 @@ LONG = ("digits", "gan", "r3gan")
 
 def machine(config, fill=None):
     """Recipe, compiled step and first state of a config on noise; with `fill` every number of the state is that one."""
-    shape, classes = (*config.size, 1), 10 if config.conditional == "auto" else 0
+    pairs = isinstance(config, paired.Config | unpaired.Config)
+    shape, classes = (*config.size, 2 if isinstance(config, unpaired.Config) else 1), 10 if config.conditional == "auto" else 0
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (64, *shape), np.uint8), rng.integers(0, 10, 64).astype(np.int32)
     source = Source("noise", shape, 64, lambda i: images[i], labels if classes else None, classes, (), "")
-    pairs = isinstance(config, paired.Config)
     made = config.design(shape, shape if pairs else classes)
     made = made[-1] if isinstance(made[0], tuple) else made
     source = source._replace(inputs=source) if pairs else source

@@ -39,6 +39,14 @@ def test_linear_and_warmup():
     np.testing.assert_allclose(at(falling, 0, 5, 10, 15, 20), [0, 0.375, 0.5, 0.25, 0], atol=1e-7)
 
 
+def test_linear_decay_is_flat_first():
+    got = at(schedules.linear_decay(2e-4, 10, 30), 0, 10, 15, 29, 30, 99)
+    np.testing.assert_allclose(got, [2e-4, 2e-4, 1.5e-4, 1e-5, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(at(schedules.linear_decay(2.0, 10, 10), 0, 9.9, 10), [2, 2, 0])
+    with pytest.raises(UserError, match="kimg: the length of a schedule is -1"):
+        schedules.linear_decay(1.0, 3, 2)
+
+
 def test_a_length_of_zero_is_the_end_and_a_negative_one_an_error():
     for make in (schedules.cosine, schedules.linear):
         assert at(make(1.0, 0.5, 0), 0)[0] == 0.5

@@ -31,7 +31,7 @@ from jaxgan import (
 )
 from jaxgan import game as games
 from jaxgan.errors import UserError
-from jaxgan.models import biggan, pix2pix, progan, r3gan, resnet, sngan, stylegan, stylegan2, stylegan3
+from jaxgan.models import biggan, cyclegan, pix2pix, progan, r3gan, resnet, sngan, stylegan, stylegan2, stylegan3
 from jaxgan.models import residual as small
 from jaxgan.settings import Design
 from tests import commands
@@ -140,6 +140,7 @@ SAME = [
     (progan.Generator((8, 8, 1), z_dim=4, **SIZES), progan.Generator((16, 16, 1), z_dim=4, stage=1, **SIZES)),
     (r3gan.Generator((8, 8, 1), channels=(4, 4)), r3gan.Generator((16, 16, 1), channels=(4, 4, 2), blocks=(1, 2, 1))),
     (resnet.Generator((8, 8, 1), width=2), resnet.Generator((8, 8, 1), 3, width=2, dtype=jnp.bfloat16)),
+    (cyclegan.Generator((8, 8, 2), width=2, blocks=1), cyclegan.Generator((10, 13, 6), width=2, blocks=1)),
     (pix2pix.Generator((8, 8, 1), 1, width=2), pix2pix.Generator((8, 8, 1), 3, width=2, dropout=0.0)),
 ]
 OTHER = [
@@ -153,6 +154,7 @@ OTHER = [
     (stylegan2.Generator((8, 8, 1), **SMALL), stylegan2.Generator((8, 8, 1), **SMALL, mapping_lr=1.0), "mapping_lr=0.01 there"),
     (stylegan.Generator((8, 8, 1), **SMALL), stylegan.Generator((16, 16, 1), **SMALL), "images of 8x8 there and 16x16 here"),
     (stylegan3.Generator((8, 8, 1), **SMALL), stylegan3.Generator((8, 8, 1), **SMALL, radial=True), "radial=False there"),
+    (cyclegan.Generator((8, 8, 2), width=2), cyclegan.Generator((8, 8, 2), width=2, blocks=6), "blocks=9 there and 6 here"),
     (biggan.Generator((8, 8, 1), width=2, attention=(8,)), biggan.Generator((8, 8, 1), width=2), "attention=[8] there and None"),
 ]
 

@@ -1,4 +1,5 @@
-"""Damage that an image is to be repaired from: masks, blur, noise, lost colour, lost resolution. NumPy, seeded by the image.
+"""Damage that an image is to be repaired from, or another style: masks, blur, noise, lost colour, lost resolution, edges alone,
+the negative. NumPy, seeded by the image.
 
 What is drawn for an image depends on its number in the set alone, so a held-out image is always damaged alike.
 """
@@ -66,6 +67,22 @@ def lowres(images, factor, draws):
     return _bytes(_straight(small).repeat(n, 1).repeat(n, 2)[:, :h, :w])
 
 
+def edges(images, gain, draws):
+    """The gradient's magnitude in each channel (Sobel; a step of 1 has 1), times `gain`; the border's pixels are repeated, alpha
+    stays."""
+    x = np.pad(_premultiplied(images), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    down, right = ((x[:, 2:] - x[:, :-2]), (x[:, :, 2:] - x[:, :, :-2]))
+    down, right = (down[:, :, :-2] + 2 * down[:, :, 1:-1] + down[:, :, 2:]), (right[:, :-2] + 2 * right[:, 1:-1] + right[:, 2:])
+    out = _bytes(gain * np.hypot(down, right) / 4)
+    return np.concatenate([out[..., :3], images[..., 3:]], -1) if images.shape[-1] == 4 else out
+
+
+def invert(images, _, draws):
+    """The negative, 255 - x; alpha stays."""
+    out = 255 - images
+    return np.concatenate([out[..., :3], images[..., 3:]], -1) if images.shape[-1] == 4 else out
+
+
 def _premultiplied(images):
     """float64; colours times alpha, so that an average has nothing of the colour under transparent pixels."""
     x = images.astype(np.float64)
@@ -88,6 +105,8 @@ KINDS = {
     "noise": (noise, 50.0, (0.0, 255.0)),
     "grey": (grey, 1.0, (0.0, 1.0)),
     "lowres": (lowres, 4.0, (1.0, 1024.0)),
+    "edges": (edges, 2.0, (0.0, 100.0)),
+    "invert": (invert, 1.0, (0.0, 1.0)),
 }
 """name -> (images uint8 [k, H, W, C], amount, iterator of k random states -> uint8), usual amount, bounds (lower excluded)."""
 

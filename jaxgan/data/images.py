@@ -173,3 +173,12 @@ def _cover(im, size):
         min(im.height / 2 + half_h, im.height),
     )
     return im.resize((width, height), Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC, box=box)
+
+
+def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 [n, H, W, C] with 3 or 4 channels where C has fewer: grey as RGB, and opaque where there is alpha to be."""
+    if images.shape[3] == 1 < channels:
+        images = images.repeat(3, 3)
+    if images.shape[3] < channels:
+        images = np.concatenate([images, np.full_like(images[..., :1], 255)], 3)
+    return images

@@ -36,6 +36,8 @@ class Source(NamedTuple):
     skipped: tuple[str, ...] = ()  # broken images that were left out
     planes: "Source | None" = None  # the set that the colour planes of a stacked one come from
     inputs: "Source | None" = None  # of pairs: the images that these are to be made from, one each, in the same order
+    sides: "tuple[Source, ...]" = ()  # of unpaired images, stacked along the channels: the two sets
+    truth: "Source | None" = None  # of unpaired images whose partners are known: these, stacked as what is made; never trained on
 
 
 class Items(NamedTuple):
@@ -74,7 +76,10 @@ def check_source(source: Source) -> None:
 def summary(source: Source) -> str:
     """A line for people: how many images, their shape, their labels, what was left out."""
     shape = "x".join(map(str, source.shape))
-    if source.inputs is not None:
+    if source.sides:
+        a, b = source.sides
+        line = f"{a.n} and {b.n} images of {'x'.join(map(str, a.shape))}, unpaired"
+    elif source.inputs is not None:
         line = f"{source.n} pairs, {'x'.join(map(str, source.inputs.shape))} to {shape}"
     elif source.labels is None:
         line = f"{source.n} images of {shape}, no labels"
@@ -188,12 +193,17 @@ def finish(items: Items, kept: np.ndarray, look: Look, read, name: str, stamps: 
 
 def shuffled(source: Source, seed: int) -> Source:
     """The set in a random order: what the seed holds out of it is a fair sample, however the set is sorted."""
-    order = np.random.default_rng(seed).permutation(source.n)
-    labels = None if source.labels is None else source.labels[order]
-    inputs = None if source.inputs is None else shuffled(source.inputs, seed)
+    chosen = order(source.n, seed)
+    labels = None if source.labels is None else source.labels[chosen]
+    inputs, truth = (None if of is None else shuffled(of, seed) for of in (source.inputs, source.truth))
     digest = hashlib.sha256(f"shuffled {seed} {source.fingerprint}".encode()).hexdigest()[:16]
-    read = lambda indices: source.read(order[indices])
-    return source._replace(read=read, labels=labels, inputs=inputs, fingerprint=digest)
+    read = lambda indices: source.read(chosen[indices])
+    return source._replace(read=read, labels=labels, inputs=inputs, truth=truth, fingerprint=digest)
+
+
+def order(n: int, seed: int) -> np.ndarray:
+    """Which image of n comes at each place of a set that is `shuffled`, int64 [n]."""
+    return np.random.default_rng(seed).permutation(n)
 
 
 def read_all(source: Source, progress: Progress | None = None) -> np.ndarray:
