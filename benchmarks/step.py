@@ -21,19 +21,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.configs import CONFIGS
+from experiments.configs import CONFIGS, paired, unpaired
 from experiments.flags import set_flags
 from jaxgan import calls, memory, parallel, plan, provenance, run, step
 from jaxgan.data import Source
+from jaxgan.data.unpaired import stacked
 
 
 def noise(config, n: int = 2048):
-    """A `Source` of n images that nobody minds, as a config wants them: with ten classes, or in pairs."""
+    """A `Source` of n images that nobody minds, as a config wants them: with ten classes, in pairs, or two sets."""
     rng, shape = np.random.default_rng(0), (*(config.size or (28, 28)), config.channels or (3 if config.data == "photos" else 1))
     images, labels = rng.integers(0, 256, (n, *shape), np.uint8), rng.integers(0, 10, n).astype(np.int32)
     classes = 10 if config.conditional == "auto" else 0
     made = Source("noise", shape, n, lambda i: images[i], labels if classes else None, classes, (), "")
-    return made._replace(inputs=made) if hasattr(config, "side_by_side") else made
+    if isinstance(config, unpaired.Config):
+        return stacked(made, made)
+    return made._replace(inputs=made) if isinstance(config, paired.Config) else made
 
 
 def designed(config, source):
