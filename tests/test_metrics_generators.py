@@ -106,8 +106,8 @@ def test_both_ends_of_a_path_have_one_class_and_one_noise():
 def test_what_is_refused():
     plain = restore.Trained(drawn().generator.clone(classes=0), {}, {}, 0)
     for names, trained, more, says in (
-        (("fid",), plain, {}, "fid50k_full: is not of generator, but of images"),
-        (("lpips",), plain, {}, "lpips: is not of generator, but of pairs"),
+        (("fid",), plain, {}, "fid50k_full is not measured on a generator but on images"),
+        (("lpips",), plain, {}, "lpips is not measured on a generator but on pairs"),
         (("eqt",), plain, {"n": 1}, "n is 1; give at least 2"),
         (("ppl",), plain, {}, "need LPIPS's weights"),
         (("ppl2_zend",), plain, {}, "has styles w; take ppl2_wend"),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.configs import CONFIGS
+from experiments.configs import CONFIGS, paired, unpaired
 from jaxgan import calls, game, parallel, penalties
 from tests.test_loop import CASES, machine
 
@@ -32,8 +32,8 @@ def inner(jaxpr, primitives):
 @pytest.mark.parametrize("name", CASES)
 def test_bfloat16_is_the_arithmetic_and_nothing_else(name):
     config = dataclasses.replace(CASES[name], dtype="bfloat16")
-    shape, classes = (28, 28, 1), 10 if config.conditional == "auto" else 0
-    pairs = hasattr(config, "side_by_side")
+    shape, classes = (28, 28, 1 + isinstance(config, unpaired.Config)), 10 if config.conditional == "auto" else 0
+    pairs = isinstance(config, paired.Config | unpaired.Config)
     made = config.design(shape, shape if pairs else classes)
     design = made[-1] if isinstance(made[0], tuple) else made  # of networks that grow the whole
     g, d = jax.eval_shape(lambda: game.init(design.generator, design.discriminator, 0))

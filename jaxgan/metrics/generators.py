@@ -75,7 +75,7 @@ def check(protocols: dict[str, Protocol], generator) -> None:
     only(protocols, "generator")
     for name, p in protocols.items():
         if not generator.z_dim:
-            raise UserError(f"{name}: is of generators that draw from latents; {latents.kind(generator)} draws from images")
+            raise UserError(f"{name} is for generators that draw from latents; {latents.kind(generator)} draws from images")
         if p.metric == "equivariance" and not _moves(generator):
             raise UserError(f"{name}: {latents.kind(generator)} cannot move what it draws, as StyleGAN3's can (`transform`)")
         if p.metric == "path":

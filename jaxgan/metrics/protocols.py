@@ -100,11 +100,9 @@ def of(needs: str) -> tuple[str, ...]:
 
 def only(protocols: dict[str, Protocol], needs: str) -> None:
     """UserError, which says where it is measured, for one that needs something else."""
-    where = {
-        "images": "images: python -m experiments.evaluate FOLDER_OR_RUN",
-        "generator": "a generator itself: python -m experiments.evaluate RUN",
-        "pairs": "pairs of images: python -m experiments.evaluate RUN of a run on paired data",
-    }
+    what = {"images": "images", "generator": "a generator", "pairs": "pairs of images"}
+    where = {"images": "FOLDER_OR_RUN", "generator": "RUN", "pairs": "RUN (of pairs)"}
     for name, p in protocols.items():
         if p.needs != needs:
-            raise UserError(f"{name}: is not of {needs}, but of {where[p.needs]} --metrics {name}")
+            command = f"python -m experiments.evaluate {where[p.needs]} --metrics {name}"
+            raise UserError(f"{name} is not measured on {what[needs]} but on {what[p.needs]}: {command}")
