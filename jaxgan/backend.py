@@ -3,6 +3,8 @@
 import contextlib
 import contextvars
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 
 import jax
 
@@ -25,3 +27,13 @@ def any_backend() -> Iterator[None]:
         yield
     finally:
         _assumed.reset(token)
+
+
+@cache
+def cpu_has(feature: str) -> bool:
+    """Whether this machine's CPU has a feature, such as 'avx512f'; no where it does not say, as only Linux on x86 does."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("flags"):
+                return feature in line.partition(":")[2].split()
+    return False

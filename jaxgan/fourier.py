@@ -105,9 +105,10 @@ def kernel_gradient(x, y, how: Plan, stride: int, kernel):
 
 
 def _parts(how):
-    """The tables cut in four: XLA runs the products of one batch one after another on one thread, and two batches on two threads
-    where it finds both ready. Four suited the tutorial's step on two cores (benchmarks/README.md)."""
-    return zip(*(np.array_split(table, 4) for table in (how.A, how.B, how.C)), strict=True)
+    """The tables cut in some parts: XLA runs the products of one batch one after another on one thread, and two batches on two
+    threads where it finds both ready. Measured with the tutorial's step on two cores (benchmarks/README.md)."""
+    parts = 2 if backend.cpu_has("avx512f") else 4
+    return zip(*(np.array_split(table, parts) for table in (how.A, how.B, how.C)), strict=True)
 
 
 def _frequencies(periods):

@@ -1,11 +1,13 @@
 """fourier: the three maps against lax, by both kinds of border, odd strides and sizes; where ops chooses them."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import conv_rules, fourier, ops
+from jaxgan import backend, conv_rules, fourier, ops
 
 CASES = [
     ((7, 7), (5, 5), 1, ((2, 2), (2, 2)), 121),
@@ -26,8 +28,10 @@ def close(ours, exact):
     assert np.abs(ours - exact).max() < 2e-6 * np.abs(exact).max()
 
 
+@pytest.mark.parametrize("wide", [True, False])
 @pytest.mark.parametrize("image, kernel, stride, pads, points", CASES)
-def test_the_maps_are_those_of_lax(image, kernel, stride, pads, points):
+def test_the_maps_are_those_of_lax(monkeypatch, image, kernel, stride, pads, points, wide):
+    monkeypatch.setattr(backend, "cpu_has", lambda feature: wide)
     x, k = draw(0, 3, *image, 4), draw(1, *kernel, 4, 5)
     how, plain = fourier.plan(image, kernel, stride, pads), conv_rules.Geometry(stride, pads, image, kernel, 1)
     assert points is None or len(how.A) == len(how.B) == len(how.C) == points
@@ -41,6 +45,8 @@ def test_the_maps_are_those_of_lax(image, kernel, stride, pads, points):
 
     for a, b in zip(*both(x, k), strict=True):
         close(a, b)
+    convolved = jax.make_jaxpr(lambda x, k: fourier.convolve(x, k, how, stride))(x, k)
+    assert sum(e.primitive.name == "dot_general" and e.outvars[0].aval.ndim == 3 for e in convolved.eqns) == (2 if wide else 4)
 
 
 @pytest.mark.parametrize("stride, image", [(1, 5), (2, 8)])
@@ -71,3 +77,9 @@ def test_ops_takes_it_where_it_pays_and_the_results_are_equal():
     assert "dot_general" in str(jax.make_jaxpr(ops.conv)(x, k))
     close(ops.conv(x, k), conv_rules.direct(x, k, geometry))
     close(ops.conv_transpose(x, k, stride=1), conv_rules.direct(x, k[::-1, ::-1], geometry))
+
+
+def test_the_cpu_says_what_it_has():
+    assert not backend.cpu_has("flags") and not backend.cpu_has("no such feature")
+    if os.uname().machine == "x86_64" and os.path.exists("/proc/cpuinfo"):
+        assert backend.cpu_has("fpu")
