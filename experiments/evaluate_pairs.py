@@ -47,12 +47,7 @@ def evaluate(args, config: dict) -> None:
     wanted = (*trained.generator.shape, trained.generator.source_channels)
     if (*source.shape, inputs.shape[2]) != wanted:
         raise UserError(f"{source.name}: its pairs are {source.shape} from {inputs.shape}; the run's {wanted}")
-    perceptual = None
-    if len(names) < len(chosen):
-        if unpaired and not source.truth:
-            raise UserError("lpips: it compares images with their targets, and those of two sets are not known; leave it out")
-        lpips.check((*source.shape[:2], source.shape[2] // (1 + unpaired)))
-        perceptual = lpips.load(args.lpips or None)
+    perceptual = lpips_weights(args, source) if len(names) < len(chosen) else None
     made = translate.of_source(trained.generator, trained.variables, inputs, index, seed=args.seed)
     fakes, real, way, results = np.concatenate(list(made)), source, {}, []
     if unpaired:
@@ -84,6 +79,16 @@ def evaluate(args, config: dict) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         with out.open("a") as f:
             f.writelines(json.dumps(line | of) + "\n" for line in lines)
+
+
+def lpips_weights(args, source: Source):
+    """LPIPS's weights. UserError where the set has no targets, or images that LPIPS does not take, or the files are missing."""
+    from jaxgan.metrics import lpips
+
+    if source.sides and not source.truth:
+        raise UserError("lpips: it compares images with their targets, and those of two sets are not known; leave it out")
+    lpips.check(source.sides[0].shape if source.sides else source.shape)
+    return lpips.load(args.lpips or None)
 
 
 def both_ways(trained: restore.Trained, source: Source, index: np.ndarray, fakes: np.ndarray) -> list[dict]:
