@@ -7,8 +7,10 @@ import os
 import re
 import signal
 import sys
+import types
 from collections.abc import Callable, Iterator
 
+import docstring_parser
 import tyro
 
 from jaxgan.errors import UserError, nearest
@@ -26,6 +28,7 @@ def parse(kind: type, args: list[str] | None = None, default=None, *, prog: str,
     Raises:
       UserError: an unknown field (the nearest is named) or a value of the wrong type.
     """
+    _document(kind)
     complaint = io.StringIO()
     with contextlib.redirect_stderr(complaint):
         try:
@@ -40,6 +43,15 @@ def parse(kind: type, args: list[str] | None = None, default=None, *, prog: str,
             if e.code in (0, None):
                 raise
     raise UserError(_one_line(complaint.getvalue(), prog))
+
+
+def _document(kind: type) -> None:
+    """Put the fields' docstrings where tyro takes help as it stands: of a docstring it keeps some of the source's line ends."""
+    said = [parsed for cls in reversed(kind.__mro__[:-1]) for parsed in docstring_parser.parse_from_object(cls).params]
+    helps = {parsed.arg_name: " ".join(parsed.description.split()) for parsed in said if parsed.description}
+    for field in dataclasses.fields(kind):
+        if field.name in helps:
+            field.metadata = types.MappingProxyType({**field.metadata, "help": helps[field.name]})
 
 
 def _one_line(panel: str, prog: str) -> str:
@@ -101,6 +113,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     Nobody waits at the exit for programs that are still being compiled, nor, after an error, for the run's other processes. A
     reader that has seen enough (`--help | head`) is no error.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = main() or 0
         sys.stdout.flush()

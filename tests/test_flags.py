@@ -1,7 +1,6 @@
 """XLA flags and the compile cache, which the commands set before anything is compiled."""
 
 import os
-import signal
 import subprocess
 import sys
 import zlib
@@ -10,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from experiments import flags
-from experiments.cli import _one_line
 from jaxgan import compile_cache
 from jaxgan.errors import UserError
 
@@ -103,55 +101,3 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
         compile_cache.use(str(tmp_path / "file"))
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "file"))
     assert compile_cache.use("auto") is None  # the cache is a help, not a condition
-
-
-INTERRUPTED = """
-from experiments.cli import run_command
-def main():
-    print("something", end="")
-    raise KeyboardInterrupt
-run_command(main)
-"""
-
-
-def test_ctrl_c_outside_the_loop_is_one_line():
-    made = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert (made.returncode, made.stdout, made.stderr) == (130, "something", "stopped\n")
-
-
-def test_a_framed_complaint_is_one_line_without_its_frame():
-    for corner, side, row in (("╭", "│", "─"), ("+", "|", "-")):
-        panel = f"{corner}{row} Error {row * 9}{corner}\n{side} there is no --kmig {side}\n{corner}{row * 17}{corner}"
-        assert _one_line(panel, "train") == "there is no --kmig (train --help lists the fields)"
-
-
-COMPILES = """
-import threading, time, jax.numpy as jnp
-from experiments.cli import run_command
-from jaxgan import ahead, parallel
-begun = threading.Event()
-def fn(x, what, axis):
-    begun.set()
-    time.sleep(300)
-def main():
-    pool = ahead.compilers()
-    ahead.compiling(parallel.map_devices(fn, static=(1,)), (jnp.zeros(3),), ("a",), pool)
-    begun.wait()
-    pool.shutdown(wait=False, cancel_futures=True)
-    raise KeyboardInterrupt
-run_command(main)
-"""
-
-
-def test_ctrl_c_does_not_wait_for_what_is_being_compiled():
-    made = subprocess.run([sys.executable, "-c", COMPILES], cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert (made.returncode, made.stdout) == (130, "") and made.stderr.endswith("stopped\n")
-
-
-def test_a_reader_that_has_seen_enough_is_no_error():
-    reads, writes = os.pipe()
-    os.close(reads)
-    command = [sys.executable, "-m", "experiments.train", "--help"]
-    made = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=100)
-    os.close(writes)
-    assert made.returncode == 128 + signal.SIGPIPE and made.stderr == ""

@@ -1,0 +1,98 @@
+"""What the commands share: their help, a mistake or Ctrl-C in one line."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import _one_line, parse
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    first: int = 1
+    """A sentence that the source
+    breaks (here)."""
+    second: int = 2
+    """Said by the base."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived(Base):
+    second: int = 3
+    third: int = 4
+    """Said by
+    `Derived`."""
+
+
+def test_help_breaks_where_the_terminal_does_and_not_where_the_source_does(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    with pytest.raises(SystemExit):
+        parse(Derived, ["--help"], prog="x")
+    said = capsys.readouterr().out
+    assert all(line in said for line in ("A sentence that the source breaks (here).", "Said by the base.", "Said by `Derived`."))
+
+
+INTERRUPTED = """
+from experiments.cli import run_command
+def main():
+    print("something", end="")
+    raise KeyboardInterrupt
+run_command(main)
+"""
+
+
+def test_ctrl_c_outside_the_loop_is_one_line():
+    made = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (made.returncode, made.stdout, made.stderr) == (130, "something", "stopped\n")
+
+
+def test_a_framed_complaint_is_one_line_without_its_frame():
+    for corner, side, row in (("╭", "│", "─"), ("+", "|", "-")):
+        panel = f"{corner}{row} Error {row * 9}{corner}\n{side} there is no --kmig {side}\n{corner}{row * 17}{corner}"
+        assert _one_line(panel, "train") == "there is no --kmig (train --help lists the fields)"
+
+
+COMPILES = """
+import threading, time, jax.numpy as jnp
+from experiments.cli import run_command
+from jaxgan import ahead, parallel
+begun = threading.Event()
+def fn(x, what, axis):
+    begun.set()
+    time.sleep(300)
+def main():
+    pool = ahead.compilers()
+    ahead.compiling(parallel.map_devices(fn, static=(1,)), (jnp.zeros(3),), ("a",), pool)
+    begun.wait()
+    pool.shutdown(wait=False, cancel_futures=True)
+    raise KeyboardInterrupt
+run_command(main)
+"""
+
+
+def test_ctrl_c_does_not_wait_for_what_is_being_compiled():
+    made = subprocess.run([sys.executable, "-c", COMPILES], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (made.returncode, made.stdout) == (130, "") and made.stderr.endswith("stopped\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "experiments.train", "--help"]
+    made = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=100)
+    os.close(writes)
+    assert made.returncode == 128 + signal.SIGPIPE and made.stderr == ""
+
+
+def test_ctrl_c_while_a_command_is_imported_leaves_no_trace(tmp_path):
+    (tmp_path / "tyro.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    command, env = [sys.executable, "-m", "experiments.verify"], os.environ | {"PYTHONPATH": str(tmp_path)}
+    made = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=100)
+    assert (made.returncode, made.stderr) == (-signal.SIGINT, "")
