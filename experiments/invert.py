@@ -48,6 +48,8 @@ class Arguments:
     """Seed of the search, in [0, 2^32); an image's result does not depend on the other images."""
     resize: bool = False
     """Resize and crop images whose size differs from the run's; otherwise they are refused."""
+    skip_broken: bool = False
+    """Leave out images that cannot be read; otherwise the first stops the command."""
     data_dir: str = ""
     """Where a named data set is stored; '' is the run's --data-dir."""
     split: str = "train"

@@ -1,5 +1,6 @@
 """What `python -m experiments.invert` does: images read, damaged, inverted, compared and written."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from experiments import safety
 from experiments.translate import as_png
 from jaxgan import damage, invert, marks, restore, translate, watch
 from jaxgan.data import degrade, loose, open_source, prepared
+from jaxgan.data.source import left_out
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
 
@@ -32,7 +34,7 @@ def write(trained: restore.Trained, args, out: Path) -> str:
     Raises:
       UserError: images, a mask or a damage that do not fit; OSError where it cannot be written.
     """
-    names, sources = read(args, trained)
+    names, sources, skipped = read(args, trained)
     safety.keep_sources(out, args.source, *[args.mask] * bool(args.mask))
     view = seen(args, trained, sources)
     search = invert.Search(**{name: getattr(args, name) for name in invert.Search._fields if hasattr(args, name)})
@@ -66,24 +68,25 @@ def write(trained: restore.Trained, args, out: Path) -> str:
         for file, image in zip(as_png(names), repaired, strict=True):
             kind = marks.GENERATED if missing is None else marks.COMPOSITE
             files.write_picture(watch.grid(image[None], pad=0, least=1), out / file, kind)
-    said = f"{len(names)} images of {args.source} by {args.run} at step {trained.step}: {out}"
+    said = f"{len(names)} images of {args.source} by {args.run} at step {trained.step}: {out}{left_out(skipped)}"
     return f"{said}\n{_measured(args, sources, view, found)}"
 
 
-def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray]:
-    """Names and images, uint8 [n, H, W, C], of up to args.n images as the generator makes them."""
+def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray, Sequence[str]]:
+    """Names and images, uint8 [n, H, W, C], of up to args.n images as the generator makes them; names of broken ones left out."""
     shape, settings = tuple(trained.generator.shape), trained.config.get("settings", {})
     resize, background = args.resize or args.source == settings.get("data"), settings.get("background", "white")
     path = Path(args.source).expanduser()
     if path.exists() and path.suffix.lower() != ".npz" and not (path.is_dir() and prepared.find(str(path))):
         if args.data_dir:
             raise UserError(f"--data-dir {args.data_dir} is for a named data set, but {args.source} is a path; leave it out")
-        names, one = loose.open_loose(args.source, shape, resize=resize, split=args.split, background=background)
+        how = {"split": args.split, "background": background, "skip_broken": args.skip_broken}
+        names, one, skipped = loose.open_loose(args.source, shape, resize=resize, **how)
         names = names[: args.n]
-        return names, np.stack([one(i) for i in range(len(names))])
+        return names, np.stack([one(i) for i in range(len(names))]), skipped
     update, close = watch.counter("reading images", True)
     how = {"data_dir": args.data_dir or settings.get("data_dir", ""), "split": args.split}
-    how |= {"channels": shape[2], "background": background, "skip_broken": settings.get("skip_broken", False)}
+    how |= {"channels": shape[2], "background": background, "skip_broken": args.skip_broken or settings.get("skip_broken", False)}
     try:
         source = open_source(args.source, size=shape[:2] if resize else None, progress=update, **how)
     finally:
@@ -92,7 +95,7 @@ def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray]:
         has, takes = ("x".join(map(str, size[:2])) for size in (source.shape, shape))
         raise UserError(f"{args.source}: its images have {has}, the generator makes {takes}; --resize would scale and crop them")
     index = np.arange(min(args.n, source.n))
-    return [f"{i:06d}" for i in index], source.read(index)
+    return [f"{i:06d}" for i in index], source.read(index), source.skipped
 
 
 def seen(args, trained: restore.Trained, sources: np.ndarray) -> View:
@@ -126,7 +129,7 @@ def _mask(path, size, resize) -> np.ndarray:
     if not Path(path).expanduser().is_file():
         raise UserError(f"--mask {path}: no such image")
     try:
-        _, one = loose.open_loose(path, (*size, 1), resize=resize)
+        _, one, _ = loose.open_loose(path, (*size, 1), resize=resize)
         missing = one(0)[..., 0] >= 128
     except UserError as e:
         raise UserError(f"--mask {e}") from None

@@ -56,6 +56,8 @@ class Arguments:
     """CycleGAN: translate the source images from B (--target) to A (--data) instead of from A to B."""
     resize: bool = False
     """Resize and crop source images whose size differs from the run's; otherwise they are refused."""
+    skip_broken: bool = False
+    """Leave out source images that cannot be read; otherwise the first stops the command."""
     average: float | None = None
     """Relative width of the weight average, such as 0.1 (the last tenth of training), for runs with --posthoc; default: the
     run's own average."""
@@ -105,9 +107,9 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError("--refuse-copies: only for images from noise, without --mix or --source; leave it out")
     if not 0 < args.refuse_share < 1:
         raise UserError(f"--refuse-share {args.refuse_share:g}: it must be in (0, 1)")
-    for name in ("resize", "reverse"):
+    for name in ("resize", "reverse", "skip_broken"):
         if given(name) and not args.source:
-            raise UserError(f"--{name} only applies to source images; give --source too")
+            raise UserError(f"--{name.replace('_', '-')} only applies to source images; give --source too")
     if args.category is not None and args.mix:
         raise UserError("--category: InfoGAN's, which has no styles to mix; leave out --mix")
     if args.mix_layers and not args.mix:
@@ -199,6 +201,7 @@ def summary(n: int, refused: int, accept) -> str:
 def translated(args: Arguments, trained, out: Path) -> None:
     """The images that the generator makes of --source."""
     from experiments import safety, translate
+    from jaxgan.data.source import left_out
 
     noisy = {"label": None, "category": None, "psi": 1.0, "threshold": None, "noise": None, "mix": None}
     given = [name for name, default in noisy.items() if getattr(args, name) != default]
@@ -211,10 +214,10 @@ def translated(args: Arguments, trained, out: Path) -> None:
     said |= {"reverse": True} if args.reverse else {}
     with writing(args.out):
         background = trained.config.get("settings", {}).get("background", "white")
-        how = {"resize": args.resize, "seed": args.seed, "background": background}
+        how = {"resize": args.resize, "seed": args.seed, "background": background, "skip_broken": args.skip_broken}
         files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
-        n = translate.write(one, args.source, out, files, n=args.n, **how)
-    print(f"{n} images of {args.source} by {args.run} at step {trained.step}: {out}")
+        made, skipped = translate.write(one, args.source, out, files, n=args.n, **how)
+    print(f"{made} images of {args.source} by {args.run} at step {trained.step}: {out}{left_out(skipped)}")
 
 
 if __name__ == "__main__":

@@ -25,30 +25,32 @@ def write(
     seed: int,
     n: int,
     background: str = "white",
-) -> int:
+    skip_broken: bool = False,
+) -> tuple[int, list[str]]:
     """Translate every image of a file, folder or archive.
 
     Args:
       out: a .png gets a grid of the first n images, each beside its source; an .npz the arrays `images`, `sources` and `names`;
         anything else is a folder of images with the sources' names, as .png.
       written: what the files carry. Each image's facts name its source by a digest of its pixels.
-      resize, background, seed: as `open_loose` and `translate.translate`.
+      resize, background, skip_broken, seed: as `open_loose` and `translate.translate`.
     Returns:
-      How many.
+      How many, and the names of broken ones that were left out.
     Raises:
       UserError: a generator that does not take images, images that do not fit.
     """
     generator = trained.generator
     if generator.z_dim:
         raise UserError("--source: this run makes images from noise, not from images; leave it out")
-    names, read = open_loose(source, (*generator.shape[:2], generator.source_channels), resize=resize, background=background)
+    how = {"resize": resize, "background": background, "skip_broken": skip_broken}
+    names, read, skipped = open_loose(source, (*generator.shape[:2], generator.source_channels), **how)
     if out.suffix.lower() not in (".png", ".npz"):
         files = as_png(names)
         for first, sources, images in pieces(trained, read, len(names), seed):
             for i, image in enumerate(images):
                 facts = {"index": first + i, "source": hashlib.sha256(sources[i].tobytes()).hexdigest()}
                 written.write_picture(watch.grid(image[None], pad=0, least=1), out / files[first + i], **facts)
-        return len(names)
+        return len(names), skipped
     count = min(n, len(names)) if out.suffix.lower() == ".png" else len(names)
     found = list(pieces(trained, read, count, seed))
     sources, images = (np.concatenate([piece[k] for piece in found]) for k in (1, 2))
@@ -59,7 +61,7 @@ def write(
         columns = 2 * max(1, round(len(images) ** 0.5 / 2**0.5))
         sheet = watch.grid(translate.side_by_side(sources, images), columns=columns)
         written.write_picture(sheet, out, marks.COMPOSITE, **facts)
-    return count
+    return count, skipped
 
 
 def pieces(trained: restore.Trained, read, n: int, seed: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:

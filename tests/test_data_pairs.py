@@ -215,13 +215,13 @@ def test_what_lies_under_transparent_pixels_is_in_no_average_and_masks_are_opaqu
 
 def test_loose_images_come_with_their_names(tmp_path):
     x = draw(tmp_path / "in" / "sub" / "a.png", 6, 4)
-    names, read = open_loose(str(tmp_path / "in" / "sub" / "a.png"), (6, 4, 3))
-    assert names == ["a.png"]
+    names, read, skipped = open_loose(str(tmp_path / "in" / "sub" / "a.png"), (6, 4, 3))
+    assert names == ["a.png"] and skipped == []
     np.testing.assert_array_equal(read(0), x)
     y = draw(tmp_path / "in" / "b.png", 8, 4)
     with pytest.raises(UserError, match="b.png has 8x4, the generator takes 6x4; pass --resize"):
         open_loose(str(tmp_path / "in"), (6, 4, 3))
-    names, read = open_loose(str(tmp_path / "in"), (6, 4, 3), resize=True)
+    names, read, _ = open_loose(str(tmp_path / "in"), (6, 4, 3), resize=True)
     assert names == ["b.png", "sub/a.png"]
     np.testing.assert_array_equal(read(0), y[1:7])
     assert open_loose(str(tmp_path / "in"), (6, 4, 1), resize=True)[1](1).shape == (6, 4, 1)
@@ -229,3 +229,9 @@ def test_loose_images_come_with_their_names(tmp_path):
     for path, says in (("in/sub", "a.png is broken"), ("x", "no such image")):
         with pytest.raises(UserError, match=says):
             open_loose(str(tmp_path / path), (6, 4, 3))
+    (tmp_path / "in" / "a.png").write_bytes((tmp_path / "in" / "b.png").read_bytes()[:-30])  # its header is whole
+    names, read, skipped = open_loose(str(tmp_path / "in"), (8, 4, 3), skip_broken=True)
+    assert (names, skipped) == (["b.png"], ["a.png", "sub/a.png"])
+    np.testing.assert_array_equal(read(0), y)
+    with pytest.raises(UserError, match="none of its 1 images can be read"):
+        open_loose(str(tmp_path / "in" / "sub"), (8, 4, 3), skip_broken=True)

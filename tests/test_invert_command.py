@@ -76,7 +76,11 @@ def test_a_users_own_holes_are_repaired_into_a_folder_and_a_picture(folder, main
         same = (repaired == source).all(2)
         assert same[:2].all() and same[:, 5:].all() and not same[2:6, 1:5].all()
     assert not (at / "out" / "c.png").exists()
-    main(at / "given" / "a.bmp", "--damage", "grey", "--out", at / "one.png")
+    (at / "some").mkdir()
+    for name in "ab":
+        (at / "some" / f"{name}.bmp").write_bytes((at / "given" / f"{name}.bmp").read_bytes()[: None if name == "a" else 60])
+    said = main(at / "some", "--damage", "grey", "--skip-broken", "--out", at / "one.png")
+    assert "1 images" in said and "; 1 broken left out: b.bmp" in said
     assert np.asarray(Image.open(at / "one.png")).ndim == 3
     said = main(at / "given", "--out", at / "plain.png")
     assert "to the images: PSNR" in said

@@ -126,7 +126,7 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
         ([], "--source FOLDER"),
         (["--source", given], "c.png has 8x24, the generator takes 16x24; pass --resize"),
         (["--source", given, "--psi", "0.5"], "--psi is for images from noise"),
-        (["--resize"], "--resize only applies to source images"),
+        (["--skip-broken"], "--skip-broken only applies to source images"),
         (["--source", given / "nothing"], "no such image"),
         (["--source", given, "--out", given], "would overwrite"),
         (["--source", given, "--out", given / "sub" / "made"], "would overwrite"),
@@ -135,8 +135,12 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades):
     ):
         code, _, err = run("sample", facades / "run", *args)
         assert code == 2 and says in err and len(err.strip().splitlines()) == 1, err
-    code, out, err = run("sample", facades / "run", "--source", given, "--resize", "--out", facades / "grid.png")
-    assert code == 0 and "3 images" in out, err
+    (given / "d.png").write_bytes((given / "c.png").read_bytes()[:-30])
+    grid = ["--source", given, "--resize", "--out", facades / "grid.png"]
+    code, out, err = run("sample", facades / "run", *grid)
+    assert code == 2 and "d.png is broken" in err and "pass --skip-broken" in err, err
+    code, out, err = run("sample", facades / "run", *grid, "--skip-broken")
+    assert code == 0 and "3 images" in out and "; 1 broken left out: d.png" in out, err
 
 
 def test_what_is_asked_of_a_translation_is_checked_before_it_begins(tmp_path):

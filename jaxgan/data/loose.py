@@ -12,8 +12,14 @@ from jaxgan.errors import UserError
 
 
 def open_loose(
-    path: str, shape: tuple[int, int, int], *, resize: bool = False, split: str = "train", background: str = "white"
-) -> tuple[list[str], Callable[[int], np.ndarray]]:
+    path: str,
+    shape: tuple[int, int, int],
+    *,
+    resize: bool = False,
+    split: str = "train",
+    background: str = "white",
+    skip_broken: bool = False,
+) -> tuple[list[str], Callable[[int], np.ndarray], list[str]]:
     """The images of a file, folder or archive.
 
     Args:
@@ -22,32 +28,54 @@ def open_loose(
       resize: scale images of another size to cover H, W and cut the centre; else they are refused.
       split: of a folder with train/, test/ and the like.
       background: colour under transparent pixels.
+      skip_broken: decode every image first and leave out those that are broken; else the first such is an error.
     Returns:
-      Their names below the folder, and a function from a number to uint8 [H, W, C].
+      Their names below the folder, a function from a number to uint8 [H, W, C], and the names of those left out.
     Raises:
-      UserError: nothing there, an image that is broken or has another size; from the function too.
+      UserError: nothing there (or nothing whole), an image that is broken or has another size; from the function too.
     """
     items = _items(os.path.expanduser(path), path, split)
     look = images.Look(shape[:2], shape[2], images.colour(background))
+    mend = "fix it, remove it or pass --skip-broken" if len(items.names) > 1 else "give another"
 
     def opened(i, use):
         try:
             with items.image(i) as im:
                 return use(im)
         except UserError as e:
-            raise UserError(f"{items.where}: {items.names[i]}: {e}") from None
+            raise Broken(f"{items.where}: {items.names[i]}: {e}") from None
         except Exception as e:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
             why = " ".join(str(e).split()) or type(e).__name__
-            raise UserError(f"{items.where}: {items.names[i]} is broken ({why}); fix or remove it") from None
+            raise Broken(f"{items.where}: {items.names[i]} is broken ({why}); {mend}") from None
 
+    def checked(im):
+        size = images.header(im).size
+        if skip_broken:
+            images.pixels(im, look)
+        return size
+
+    kept = []
     for i in range(len(items.names)):
-        h, w = opened(i, images.header).size
+        try:
+            h, w = opened(i, checked)
+        except Broken:
+            if not skip_broken:
+                raise
+            continue
+        kept.append(i)
         if (h, w) != tuple(shape[:2]) and not resize:
             raise UserError(
                 f"{items.where}: {items.names[i]} has {h}x{w}, the generator takes {shape[0]}x{shape[1]}; "
                 "pass --resize to resize and crop such images"
             )
-    return list(items.names), lambda i: opened(i, lambda im: images.pixels(im, look))
+    if not kept:
+        raise UserError(f"{items.where}: none of its {len(items.names)} images can be read")
+    skipped = [items.names[i] for i in sorted({*range(len(items.names))} - {*kept})]
+    return [items.names[i] for i in kept], lambda i: opened(kept[i], lambda im: images.pixels(im, look)), skipped
+
+
+class Broken(UserError):
+    """An image that cannot be read."""
 
 
 def _items(path, said, split) -> Items:

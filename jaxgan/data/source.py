@@ -85,8 +85,13 @@ def summary(source: Source) -> str:
         line = f"{source.n} images of {shape}, no labels"
     else:
         line = f"{source.n} images of {shape}, {source.classes} {'classes' if source.labels.ndim == 1 else 'label values'}"
-    names = ", ".join(source.skipped[:5]) + ", ..." * (len(source.skipped) > 5)
-    return line + f"; {len(source.skipped)} broken left out: {names}" * bool(source.skipped)
+    return line + left_out(source.skipped)
+
+
+def left_out(skipped: Sequence[str]) -> str:
+    """What a line adds where broken images were left out; "" where none was."""
+    names = ", ".join(skipped[:5]) + ", ..." * (len(skipped) > 5)
+    return f"; {len(skipped)} broken left out: {names}" * bool(skipped)
 
 
 def finite(vectors: np.ndarray, where: str) -> np.ndarray:
