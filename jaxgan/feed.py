@@ -3,7 +3,7 @@
 Which images step k uses is a function of (seed, k) alone (`jaxgan.data.stream`): a fresh permutation each epoch, across the
 step's slots. A set that fits stays on every device as uint8 and the step gathers its batches there, indices and all, so the
 loop sends nothing. A larger one is read by threads some steps ahead and arrives as uint8. Of pairs the source images come as
-c, mirrored and jittered as their targets are.
+c, mirrored and jittered as their targets are; those of unpaired images are these themselves, read and kept once.
 """
 
 from collections import deque
@@ -200,6 +200,7 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
 
 def fits(source: Source) -> bool:
     """Whether a set, with its source images, is small enough to be kept on the device; those of a CPU share its memory."""
+    source = _once(source)
     size = source.n * sum(int(np.prod(s.shape)) for s in (source, source.inputs) if s is not None)
     return size * (jax.local_device_count() if jax.default_backend() == "cpu" else 1) <= RESIDENT_BYTES
 
@@ -215,4 +216,17 @@ def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, a
     """
     if resident is None:
         resident = fits(source)
-    return _resident(source, layout) if resident else _streamed(source, layout, ahead)
+    made = _resident(_once(source), layout) if resident else _streamed(_once(source), layout, ahead)
+    if not source.sides:
+        return made
+
+    def take(*given):
+        x, _ = made.take(*given)
+        return x, x
+
+    return made._replace(take=take)
+
+
+def _once(source: Source) -> Source:
+    """Unpaired images without their `inputs`, which are the same images."""
+    return source._replace(inputs=None) if source.sides else source

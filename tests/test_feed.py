@@ -151,6 +151,25 @@ def test_source_images_move_with_their_targets(jitter, monkeypatch):
         assert (x == plain).all() == (jitter == 0)
 
 
+@pytest.mark.parametrize("resident", [True, False])
+def test_unpaired_images_are_their_own_source_images_read_once(resident, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    layout = feed.Layout(seed=7, n=10, slots=2, accum=2, micro=3, mirror=True, jitter=2)
+    plain = source(labels=False)
+    both = plain._replace(inputs=plain._replace(read=None), sides=(plain, plain))  # of which nothing can be read again
+    monkeypatch.setattr(feed, "RESIDENT_BYTES", 10 * 12)
+    assert feed.fits(both)
+    f, alone = (feed.open_feed(s, layout, resident=resident) for s in (both, plain))
+    (x, c), (want, _) = (feed_.take(feed_.at(3), jnp.int32(3), None) for feed_ in (f, alone))
+    f.close()
+    alone.close()
+    assert np.ptp(x) > 0
+    np.testing.assert_array_equal(x, want)
+    np.testing.assert_array_equal(c, want)
+
+
 def test_jitter_cuts_an_enlarged_image_at_every_place():
     """Against PIL's bicubic enlargement of 16 to 20 pixels, cut at all 5 x 5 places."""
     image = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
