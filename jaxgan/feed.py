@@ -198,24 +198,28 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
     return Feed(at=at, take=take, close=lambda: pool.shutdown(cancel_futures=True), resident=False)
 
 
-def fits(source: Source) -> bool:
-    """Whether a set, with its source images, is small enough to be kept on the device; those of a CPU share its memory."""
+def stays(source: Source, asked: str) -> bool:
+    """Whether a set is kept on the devices.
+
+    Args:
+      asked: "yes" or "no", or "auto": if it is small enough, with its source images; the devices of a CPU share its memory.
+    """
+    if asked != "auto":
+        return asked == "yes"
     source = _once(source)
     size = source.n * sum(int(np.prod(s.shape)) for s in (source, source.inputs) if s is not None)
     return size * (jax.local_device_count() if jax.default_backend() == "cpu" else 1) <= RESIDENT_BYTES
 
 
-def open_feed(source: Source, layout: Layout, *, resident: bool | None = None, ahead: int = 4) -> Feed:
-    """The feed of a source: device-resident if it fits, else streamed.
+def open_feed(source: Source, layout: Layout, *, resident: bool, ahead: int = 4) -> Feed:
+    """The feed of a source.
 
     Args:
       source: the images.
       layout: the order of the step's images.
-      resident: True or False decides; None keeps sets up to `RESIDENT_BYTES` on the device.
+      resident: keep the set on the devices (`stays`), else stream it.
       ahead: batches read ahead of the step when streaming.
     """
-    if resident is None:
-        resident = fits(source)
     made = _resident(_once(source), layout) if resident else _streamed(_once(source), layout, ahead)
     if not source.sides:
         return made

@@ -88,7 +88,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     _check_recipes([s.recipe for s in stages], settings, pairs=source.inputs is not None)
     share = math.lcm(*(term.share for s in stages for turn in s.recipe.turns for phase in turn.phases for term in phase.terms))
     parallel.check_batch(settings.batch, settings.accum, jax.device_count(), share)
-    streamed = settings.resident == "no" or (settings.resident == "auto" and not feed.fits(source))
+    streamed = not feed.stays(source, settings.resident)
     calls.check(settings.steps_per_call, stages[-1].recipe, streamed, steps_a_tick(settings), len(stages))
     names = tuple(sorted({name for s in stages for name in trace(s, source)}))
     real = whole.sides[1] if whole.sides else whole  # of two sets, the one that is translated to

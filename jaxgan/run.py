@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxgan import ahead, calls, checkpoint, disk, grow, label_vectors, parallel, step, watch
 from jaxgan.data import Source, summary
 from jaxgan.errors import UserError
-from jaxgan.feed import Feed, Layout, open_feed
+from jaxgan.feed import Feed, Layout, open_feed, stays
 from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Recipe
 from jaxgan.plan import LOCK, Run, first_state, write_config
@@ -66,8 +66,7 @@ def build_machine(settings: Settings, design: Design, source: Source, names: tup
         held_slots=recipe.held_slots,
         jitter=settings.jitter,
     )
-    resident = {"auto": None, "yes": True, "no": False}[settings.resident]
-    feed = open_feed(source, layout, resident=resident)
+    feed = open_feed(source, layout, resident=stays(source, settings.resident))
     return Machine(compiled(design, feed), feed, start_meter(names), ahead.compilers())
 
 

@@ -49,7 +49,7 @@ def test_the_resident_feed_draws_on_the_device_what_the_stream_says(mirror, monk
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     seed = 2**31 + 7 if mirror else 7
     src, layout = source(), feed.Layout(seed=seed, n=10, slots=2, accum=2, micro=3, mirror=mirror)
-    f = feed.open_feed(src, layout)
+    f = feed.open_feed(src, layout, resident=True)
     take = jax.jit(lambda held, k: f.take(held, k, None))
     with jax.transfer_guard_host_to_device("allow"):
         for k in (0, 1, 2, 1000):
@@ -69,7 +69,7 @@ def test_a_set_is_resident_where_it_fits_and_a_cpus_devices_share_its_memory(bac
     for both, size in ((src, 10 * 12), (src._replace(inputs=src._replace(shape=(4, 3, 3))), 10 * 12 * 4)):
         for room, does in ((size * copies, True), (size * copies - 1, False)):
             monkeypatch.setattr(feed, "RESIDENT_BYTES", room)
-            assert feed.fits(both) == does
+            assert feed.stays(both, "auto") == does and feed.stays(both, "yes") and not feed.stays(both, "no")
 
 
 @pytest.mark.parametrize("devices", [1, 2])
@@ -160,7 +160,7 @@ def test_unpaired_images_are_their_own_source_images_read_once(resident, monkeyp
     plain = source(labels=False)
     both = plain._replace(inputs=plain._replace(read=None), sides=(plain, plain))  # of which nothing can be read again
     monkeypatch.setattr(feed, "RESIDENT_BYTES", 10 * 12)
-    assert feed.fits(both)
+    assert feed.stays(both, "auto")
     f, alone = (feed.open_feed(s, layout, resident=resident) for s in (both, plain))
     (x, c), (want, _) = (feed_.take(feed_.at(3), jnp.int32(3), None) for feed_ in (f, alone))
     f.close()
