@@ -74,6 +74,8 @@ def check_which(checkpoint: str) -> None:
 def numbered(args, config: dict):
     """Arguments with the numbers of the classes whose names --label says.
 
+    Where every class is named by a number, as folders 1, 5 and 10 are, a number is that name.
+
     Args:
       args: a dataclass whose `label` is a class, by number or by name, a tuple of them, or None.
       config: the run's; {} of a file of weights, which knows no names.
@@ -81,17 +83,21 @@ def numbered(args, config: dict):
       UserError: a name that no class has.
     """
     names = config.get("data", {}).get("class_names", [])
+    values = [int(name) for name in names] if all(name.isdecimal() for name in names) else []
 
     def number(label):
-        if not isinstance(label, str):
+        if label is None or isinstance(label, int) and not values:
             return label
+        if label in values:
+            return values.index(label)
         if label not in names:
+            near = nearest(label, names) if isinstance(label, str) else ""
             has = (
                 f"they are {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
                 if names
                 else "no names of classes are known here, give its number"
             )
-            raise UserError(f"--label {label}: there is no class of this name{nearest(label, names)}; {has}")
+            raise UserError(f"--label {label}: there is no class of this name{near}; {has}")
         return names.index(label)
 
     label = tuple(map(number, args.label)) if isinstance(args.label, tuple) else number(args.label)

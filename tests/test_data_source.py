@@ -134,6 +134,13 @@ def test_flat_folder_has_no_labels(tmp_path):
     assert open_source(str(tmp_path)).labels is None
 
 
+def test_classes_named_by_numbers_are_in_their_order(tmp_path):
+    for name in ("10", "9", "100"):
+        save(f"{tmp_path}/{name}/a.png", picture(9))
+    source = open_source(str(tmp_path))  # the images in the order of the text
+    assert source.class_names == ("9", "10", "100") and source.labels.tolist() == [1, 2, 0]
+
+
 def test_links_are_followed_once(tmp_path):
     save(f"{tmp_path}/elsewhere/a.png", picture(1))
     save(f"{tmp_path}/set/x/b.png", picture(2))

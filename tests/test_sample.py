@@ -105,9 +105,13 @@ def test_a_class_can_be_said_by_its_name():
         args = cli.parse(module.Arguments, ["run", *["given"] * (module is experiments.invert), *label], prog="command")
         assert cli.numbered(args, config).label == ((1, 3, 0) if module is experiments.walk else 1)
     assert cli.numbered(experiments.sample.Arguments(""), {}).label is None
+    counts, lengths = ({"data": {"class_names": names}} for names in (["1", "5", "10"], ["07", "8"]))
+    for label, of, number in ((10, counts, 2), ((5, 1), counts, (1, 0)), (7, lengths, 0), ("07", lengths, 0), (2, {}, 2)):
+        assert cli.numbered(experiments.sample.Arguments("", label=label), of).label == number
     for label, of, says in (
         ("clock", config, "--label clock: there is no class of this name; the nearest is clocks; they are cats, clocks, 3"),
         ("clock", {}, "no names of classes are known here, give its number"),
+        (0, counts, "--label 0: there is no class of this name; they are 1, 5, 10"),
     ):
         with pytest.raises(UserError, match=says):
             cli.numbered(experiments.sample.Arguments("", label=label), of)

@@ -200,7 +200,7 @@ def arrange(found, split: str, where: str, read: Callable[[str], bytes]):
       read: name -> the file's bytes; used for dataset.json alone.
     Returns:
       (names, shown, labels, class_names): the chosen of `found`, sorted; the same below their common folder;
-      int32 [n], float32 [n, K] or None; a tuple of str.
+      int32 [n], float32 [n, K] or None; a tuple of str, in the order of their numbers where all are numbers.
     """
     names = sorted(name for name in found if _is_image(name))
     if not names:
@@ -214,6 +214,8 @@ def arrange(found, split: str, where: str, read: Callable[[str], bytes]):
     if not all("/" in name for name in shown):
         return names, shown, None, ()
     classes = sorted({name.split("/")[0] for name in shown})
+    if all(name.isdecimal() for name in classes):
+        classes.sort(key=int)
     number = {name: i for i, name in enumerate(classes)}
     return names, shown, np.array([number[name.split("/")[0]] for name in shown], np.int32), tuple(classes)
 
