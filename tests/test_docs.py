@@ -1,7 +1,7 @@
 """What README and docs/ show runs as it stands: the programs, and every command as far as its arguments."""
 
 import dataclasses
-import importlib
+import importlib.util
 import re
 import shlex
 import shutil
@@ -41,6 +41,13 @@ def shown() -> dict[str, str]:
         lines += re.findall(r"`python -m (experiments\.[^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
         found |= {" ".join(re.split(r" (?:#|&&|\|)", line)[0].split()): file.name for line in lines}
     return found
+
+
+def test_the_list_of_the_modules_is_that_of_their_docstrings():
+    spec = importlib.util.spec_from_file_location("api", DOCS / "api.py")
+    api = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api)
+    assert api.page() == api.FILE.read_text(), "run python docs/api.py"
 
 
 class Parsed(Exception):
