@@ -12,6 +12,7 @@ from experiments import evaluate
 from jaxgan import label_vectors
 from jaxgan.data import open_source
 from jaxgan.data.source import shuffled
+from jaxgan.errors import UserError
 from jaxgan.metrics import cache, features, frechet, measure, protocols
 from jaxgan.metrics.contract import Estimate
 from tests.test_label_vectors import source
@@ -78,6 +79,8 @@ def test_kid_of_few_images_has_smaller_subsets_and_says_so(digits):
     assert np.isfinite(found.values[""].value) and found.notes[-1].startswith("kid in subsets of 400")
     (found,) = measure.measure(meter, batches(images), limit=300)
     assert found.fakes == 300 and any("of 300 images: not comparable" in note for note in found.notes)
+    with pytest.raises(UserError, match="fake features: 1 images are too few: KID with subsets of 2"):
+        measure.measure(meter, batches(images), limit=1)
 
 
 def test_recall_is_of_as_many_generated_images_as_real_ones(digits):

@@ -276,7 +276,7 @@ def _fitted(p: Protocol, limit: int, n: int) -> Protocol:
     fakes = min(fakes, few) if p.metric == "manifold" else fakes
     few = min(few, fakes) if fakes else few
     small = p.metric == "kid" and few < p.options.get("size", 1000)
-    return p._replace(fakes=fakes, options=p.options | {"size": few} if small else p.options)
+    return p._replace(fakes=fakes, options=p.options | {"size": max(few, 2)} if small else p.options)
 
 
 def _remembered(batches, kept: list, n: int):
