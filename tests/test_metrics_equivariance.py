@@ -106,3 +106,8 @@ def test_the_uncertainty_is_that_of_a_ratio():
 def test_images_that_are_too_small_to_be_turned():
     with pytest.raises(UserError, match="EQ-R: images of 12x16"):
         equivariance.errors("rotation", None, KEYS, (12, 16, 1))
+
+
+def test_a_kind_that_is_none_is_not_taken_for_another():
+    with pytest.raises(UserError, match="no equivariance 'frac'.*integer, fractional, rotation"):
+        equivariance.errors("frac", lambda transform: jnp.zeros((len(KEYS), *SHAPE)), KEYS, SHAPE)

@@ -32,6 +32,8 @@ def test_the_length_of_a_linear_generators_path():
     beside = walk.great_circle(pairs, np.arange(0, 12, 2), np.full(6, 0.1))
     want = np.square((beside - start) @ matrix).sum(1) / 0.01
     np.testing.assert_allclose(path.lengths(draw, far, start, end, space="z", epsilon=0.1), want, rtol=1e-4)
+    with pytest.raises(UserError, match="space is 'W'; give 'w' or 'z'"):
+        path.lengths(draw, far, start, end, space="W")
 
 
 def test_large_images_are_averaged_down_to_256():

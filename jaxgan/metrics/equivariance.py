@@ -18,9 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy import ndimage
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 from jaxgan.metrics.contract import Estimate
 
+KINDS = ("integer", "fractional", "rotation")
+"""EQ-T, EQ-T_frac and EQ-R."""
 LOBES = 3
 """Of the Lanczos windows: the paper's a."""
 SHIFT = 1 / 8
@@ -43,8 +45,10 @@ def errors(kind: str, draw: Callable, keys, shape: tuple[int, int, int]):
     Returns:
       (sums of squares [B], how many numbers each is over [B]), float32: for `decibels`.
     Raises:
-      UserError: at trace time, images that are too small to be turned.
+      UserError: at trace time, another kind; images that are too small to be turned.
     """
+    if kind not in KINDS:
+        raise UserError(f"there is no equivariance {kind!r}{nearest(str(kind), KINDS)}; there are {', '.join(KINDS)}")
     side = max(shape[:2])
     if kind == "rotation" and min(shape[:2]) < LEAST:
         raise UserError(f"EQ-R: images of {shape[0]}x{shape[1]}: too little is left within its filters; sides of {LEAST} or more")

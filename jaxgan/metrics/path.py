@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.errors import UserError
 from jaxgan.metrics.contract import Estimate, mean_estimate
 
 EPSILON = 1e-4
@@ -26,8 +27,12 @@ def lengths(draw: Callable, far: Callable, start, end, *, space: str, epsilon: f
       epsilon: the piece's share of the path.
     Returns:
       [B], float32.
+    Raises:
+      UserError: another space.
     Source: Karras et al. 2019 (StyleGAN), section 4.1, at the paths' ends (t = 0), as in Karras et al. 2020 (StyleGAN2).
     """
+    if space not in ("w", "z"):
+        raise UserError(f"space is {space!r}; give 'w' or 'z'")
     beside = (start + epsilon * (end - start)) if space == "w" else _great_circle(start, end, epsilon)
     images = _small(draw(jnp.concatenate([start, beside])))
     return far(images[: len(start)], images[len(start) :]) / epsilon**2
