@@ -103,6 +103,8 @@ def test_other_weights_are_an_error_in_one_line(state, change):
 def test_an_unknown_way():
     with pytest.raises(UserError, match="way is 'x'; give one of tf1, pytorch-fid, clean-fid"):
         features.inception("nowhere", way="x")
+    with pytest.raises(UserError, match="way is 'clean'; give one of tf1, pytorch-fid, clean-fid"):
+        features.inception_of({}, way="clean")
 
 
 def test_without_a_network_one_line_says_what_to_put_where(tmp_path, monkeypatch):

@@ -115,8 +115,7 @@ def inception(weights: str | Path | None = None, *, way: str = "tf1", show: bool
     Raises:
       UserError: the file is missing and cannot be downloaded; it is a different file; an unknown way.
     """
-    if way not in inception_v3.WAYS:
-        raise UserError(f"inception: way is {way!r}; give one of {', '.join(inception_v3.WAYS)}")
+    _check_way(way)
     if weights is None:
         weights = cache.fetch(inception_v3.URL, inception_v3.SHA256, show=show)
     cache.check(Path(weights), inception_v3.SHA256)
@@ -130,14 +129,20 @@ def inception_of(state: dict[str, np.ndarray], *, way: str = "tf1") -> Extractor
       state: {PyTorch's name: array}, see `inception.weights`.
       way: see `inception`.
     Raises:
-      UserError: not the arrays of that network.
+      UserError: not the arrays of that network; an unknown way.
     """
+    _check_way(way)
     params = inception_v3.weights(state)
     version = 2 if way == "clean-fid" else 1  # of what the network is fed: another one has other features
     hash = fingerprint(f"inception-2015-12-05 {way} {version}", params)
     classes = params["fc"]["kernel"].shape[1]
     name = f"inception-{way}"
     return Extractor(name, hash, 2048, classes, 3, jax.device_put(params), partial(_inception, way))
+
+
+def _check_way(way) -> None:
+    if way not in inception_v3.WAYS:
+        raise UserError(f"inception: way is {way!r}; give one of {', '.join(inception_v3.WAYS)}")
 
 
 def _inception(way, params, images):
