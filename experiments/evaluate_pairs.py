@@ -26,16 +26,16 @@ def evaluate(args, config: dict) -> None:
       UserError: pairs that are not there or not the run's, an unknown metric.
     """
     from experiments.evaluate import show
-    from jaxgan.metrics import lpips, protocols
+    from jaxgan.metrics import generators, lpips, protocols
     from jaxgan.metrics.contract import mean_estimate
     from jaxgan.metrics.measure import Result, as_json, measure, ready
 
     chosen = protocols.named(args.metrics)
     names = tuple(name for name, p in chosen.items() if p.needs != "pairs")
-    protocols.only({name: chosen[name] for name in names}, "images")
     if args.psi != 1:
         raise UserError(f"--psi {args.psi:g}: this run makes images from images; leave it out")
     trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
+    generators.check({name: p for name, p in chosen.items() if p.needs == "generator"}, trained.generator)
     unpaired = translate.two_way(trained.generator)
     if args.reverse and not unpaired:
         raise UserError("--reverse: this run translates one way only; leave it out")

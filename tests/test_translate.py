@@ -101,7 +101,7 @@ def test_a_run_on_pairs_is_measured_by_lpips(facades, monkeypatch, capsys):
     assert "against 3 held-out pairs" in capsys.readouterr().out
     assert (found["metric"], found["fakes"]) == ("lpips", 3) and 0 < found["value"][1] < found["value"][0]
     monkeypatch.setattr("sys.argv", ["evaluate", str(facades / "run"), "--metrics", "eqt"])
-    with pytest.raises(UserError, match="eqt50k_int is not measured on images"):
+    with pytest.raises(UserError, match="eqt50k_int is for generators that draw from latents; the generator of pix2pix"):
         evaluate.main()
 
 
