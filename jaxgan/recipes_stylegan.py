@@ -64,13 +64,14 @@ PRESETS = {
 """The configurations of the papers and of stylegan2-ada-pytorch (whose `stylegan2` is config_f): see `preset`."""
 
 
-def preset(name: str, side: int, devices: int = 1, batch: int | None = None) -> dict[str, dict]:
+def preset(name: str, side: int, devices: int = 1, batch: int | None = None, *, trained: bool = False) -> dict[str, dict]:
     """A configuration as keyword arguments: {'g': of stylegan2.Generator, 'd': of Discriminator, 'recipe': of `stylegan2`}.
 
     Args:
       name: of `PRESETS`, or 'auto', which chooses by the size and the number of devices.
       side: of the images, in pixels.
       devices, batch: for 'auto' alone; None is the batch that it gives this size on so many devices.
+      trained: the run starts from trained networks, whose weight average a ramp would drop at the first step: there is none.
     Returns:
       Dictionaries of plain values; 'recipe' includes the batch. Training lasts 25,000 kimg, and 100,000 for cifar.
     Raises:
@@ -105,7 +106,7 @@ def preset(name: str, side: int, devices: int = 1, batch: int | None = None) -> 
             "lr": chosen["lr"],
             "gamma": chosen["gamma"],
             "path_weight": 0.0 if cifar else 2.0,
-            "ema_kimg": schedules.ramp(*chosen["ema"]),
+            "ema_kimg": schedules.ramp(chosen["ema"][0], None if trained else chosen["ema"][1]),
         },
     }
 
@@ -129,23 +130,24 @@ ROTATES = {"kernel": 1, "radial": True, "channel_base": 65536, "channel_max": 10
 """What makes configuration R of StyleGAN3's generator of T."""
 
 
-def preset3(name: str, side: int, batch: int) -> dict[str, dict]:
+def preset3(name: str, side: int, batch: int, *, trained: bool = False) -> dict[str, dict]:
     """StyleGAN3's configuration t or r, as `preset` gives them; 'blur' has the arguments of `augment.early_blur` in r.
 
     Args:
       side: of the images, in pixels; R1's weight grows with its square (2 at 256).
       batch: global; the averages of magnitudes and weights are of as many images.
+      trained: as `preset`.
     Raises:
       UserError: an unknown name.
     Source: Karras et al. 2021, appendix D; the authors' recommended settings for 8 devices, 32 images, 128 to 1024 pixels.
     """
     if name not in ("t", "r"):
         raise UserError(f"there is no preset {name!r}; there are t, r")
-    turns = name == "r"
+    turns, ema = name == "r", schedules.ramp(batch * 10 / 32, None if trained else 0.05)
     return {
         "g": {"magnitude_average": 0.5 ** (batch / 20_000)} | (ROTATES if turns else {}),
         "d": {},
-        "recipe": {"batch": batch, "gamma": 2.0 * (side / 256) ** 2, "ema_kimg": schedules.ramp(batch * 10 / 32, 0.05)},
+        "recipe": {"batch": batch, "gamma": 2.0 * (side / 256) ** 2, "ema_kimg": ema},
         "blur": {"sigma": 10.0, "kimg_end": batch * 200 / 32} if turns else {},
     }
 

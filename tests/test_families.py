@@ -113,6 +113,15 @@ def test_minus_one_is_the_papers_average_where_there_is_one():
             method.check(config.design((28, 28, 1), (28, 28, 1) if isinstance(config, paired.Config) else 0).recipe)
 
 
+def test_trained_networks_keep_their_average_where_a_ramp_would_drop_it():
+    """As the authors' codes do; at kimg 0 a ramp's half-life is 0, and the average is what the first step leaves."""
+    for name, full in (("stylegan3-256", 10.0), ("stylegan3-r-256", 10.0), ("stylegan2-cifar10", 500.0), ("stylegan2-256", 20.0)):
+        ramped = name != "stylegan2-256"
+        for init, first in ((None, 0.0 if ramped else full), ("ffhq.pkl", full)):
+            config = dataclasses.replace(families.configs()[name], init=init)
+            assert config.design(*sizes(config)).recipe.ema_kimg(jnp.float32(0)) == first
+
+
 def test_the_stacked_pair_differs_in_the_objective_alone():
     tutorial, r3gan = (stacked.CONFIGS[name] for name in ("stacked-tutorial", "stacked-r3gan"))
     assert dataclasses.replace(tutorial, loss=r3gan.loss, penalty=r3gan.penalty) == r3gan

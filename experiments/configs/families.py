@@ -155,7 +155,7 @@ def style2(config, shape, classes):
     """Karras et al. 2020: style-modulated convolutions, lazy R1 and path length; with --augment ada --augment-target 0.6, ADA."""
     made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(config.dtype)}
     if config.preset:
-        of = recipes_stylegan.preset(config.preset, max(shape[:2]), batch=config.batch)
+        of = recipes_stylegan.preset(config.preset, max(shape[:2]), batch=config.batch, trained=bool(config.init))
         recipe = of["recipe"] | given(config, lr="lr", gamma="gamma") | {"batch": config.batch}
         return (stylegan2.Generator(**made, **of["g"]), stylegan2.Discriminator(**made, **of["d"])), recipes_stylegan.stylegan2(
             **recipe
@@ -171,7 +171,7 @@ def style3(config, shape, classes):
     """Karras et al. 2021: Fourier features, filtered leaky ReLUs, no noise; D is StyleGAN2's."""
     made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(config.dtype)}
     if config.preset:
-        of = recipes_stylegan.preset3(config.preset, max(shape[:2]), config.batch)
+        of = recipes_stylegan.preset3(config.preset, max(shape[:2]), config.batch, trained=bool(config.init))
         of_g, of_d, recipe = of["g"], of["d"], of["recipe"]
     else:
         small = {"channel_base": config.width * max(shape[:2])}
