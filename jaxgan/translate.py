@@ -90,6 +90,8 @@ def check(generator: nn.Module, images: np.ndarray) -> None:
     if generator.z_dim:
         raise UserError("this generator makes images from noise, not from source images: use sample")
     want = (*generator.shape[:2], generator.source_channels)
+    if not hasattr(images, "dtype"):
+        raise UserError(f"source images are a {type(images).__name__}; give an array, uint8 [n, {', '.join(map(str, want))}]")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != want or not len(images):
         size = ", ".join(map(str, want))
         raise UserError(f"source images are {images.dtype} {list(images.shape)}; they must be uint8 [n, {size}]")

@@ -115,4 +115,6 @@ def test_mistakes_are_one_line():
         jax.eval_shape(Discriminator((9, 9, 3), layers=0).init, jax.random.key(0), jnp.zeros((1, 9, 9, 3)))
     with pytest.raises(UserError, match="one way only"):
         translate.one_way(Translator((9, 9, 3)), {}, reverse=True)
+    with pytest.raises(UserError, match=r"source images are a list; give an array, uint8 \[n, 9, 9, 3\]"):
+        translate.translate(Translator((9, 9, 3)), {}, [np.zeros((9, 9, 3), np.uint8)])
     assert schedules.linear_decay(1.0, 1.0, 1.0)(jnp.float32(0.5)) == 1
