@@ -222,11 +222,13 @@ def code_table(generator: nn.Module, latents: Latents, values: np.ndarray) -> La
       Latents of K m s images, K categories and m codes: for the first category, the s values of the first code, of the
       second, ...; then the other categories.
     Raises:
-      UserError: a generator without codes.
+      UserError: a generator without codes; an image of psi 0, whose z has no category to change.
     """
     if not getattr(generator, "categories", 0):
         raise UserError(f"codes: {codes.kind(generator)} has no codes, as infogan's does; use jacobian")
     one = latents.take(np.zeros(generator.categories, int))
+    if not np.any(one.code):
+        raise UserError("codes: with psi 0 all categories are one; give more")
     of_category = np.asarray(generator.with_category(jnp.asarray(one.code), jnp.arange(generator.categories)))
     z = np.tile(of_category[:, None, None], (1, generator.continuous, len(values), 1))
     for j in range(generator.continuous):

@@ -157,6 +157,8 @@ def test_the_table_of_codes(made):
     np.testing.assert_allclose(codes[:4, 0], np.vectorize(math.erf)(values / 2**0.5), atol=1e-6)
     with pytest.raises(UserError, match="codes: the generator of mlp has no codes"):
         directions.code_table(mlp.Generator(SHAPE, z_dim=4), few, values)
+    with pytest.raises(UserError, match="codes: with psi 0 all categories are one"):
+        directions.code_table(g, few._replace(code=0 * few.code), values)
 
 
 def test_the_commands(made, tmp_path, monkeypatch, capsys):
