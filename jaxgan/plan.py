@@ -231,14 +231,14 @@ def _open(settings: Settings) -> Source:
         if one is not None:
             check_source(one)
     if not 0 <= settings.hold_out < source.n:
-        raise UserError(f"--hold-out {settings.hold_out}: {settings.data} has {source.n} images; leave some to train on")
+        raise UserError(f"--hold-out {settings.hold_out}: {source.name} has {source.n} images; leave some to train on")
     if settings.jitter > min(source.shape[:2]):
         h, w, _ = source.shape
         raise UserError(f"--jitter {settings.jitter}: the images are {h}x{w}; give {min(h, w)} or less")
     most = (source.n - settings.hold_out) * (2 if settings.mirror else 1)
     if settings.batch > most:
         held = f", {settings.hold_out} of them held out" * bool(settings.hold_out)
-        has = f"{settings.data} has {source.n} images{held}; give --batch {most} or less"
+        has = f"{source.name} has {source.n} images{held}; give --batch {most} or less"
         raise UserError(f"--batch {settings.batch} is larger than the data: {has}")
     return source
 

@@ -557,12 +557,16 @@ def test_arrays_are_a_source_and_other_images_are_another():
     check_source(vectors)
     assert vectors.classes == 7 and vectors.labels.dtype == np.float32
     for args, says in (
-        ((images / 255,), "arrays is float64 .* must be uint8"),
+        ((images / 255,), r"arrays is float64 .* must be uint8 .* of 0..1 by \(255 \* x\)"),
+        ((images & 1,), "arrays is uint8 .* no value is above 1: .* multiply by 255"),
         ((images.transpose(0, 3, 1, 2),), "use x.transpose"),
-        ((images, [0, 1]), "arrays: labels is int64 .2.; labels must be 5 classes"),
+        ((images, [0, 1]), r"arrays: labels is int64 .2.; labels must be 5 classes .* vectors$"),
+        ((images, ["cat", "dog", "cat", "cat", "cow"]), "labels is <U3 .*of names: class_names, labels = np.unique"),
         ((images[:1],), "at least two"),
     ):
         with pytest.raises(UserError, match=says):
             of_arrays(*args)
     with pytest.raises(UserError, match="2 class_names for 3 classes"):
         of_arrays(images, [0, 1, 1, 0, 2], class_names=("a", "b"))
+    assert summary(source) == "5 images of 6x8x3, 3 classes"
+    assert summary(of_arrays(images, [1, 2, 2, 4, 4])).endswith("5 classes, no image of 0, 3")  # counted from 1, or a gap

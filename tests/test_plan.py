@@ -41,6 +41,8 @@ def test_what_the_methods_of_a_config_return_is_checked(tmp_path):
     own = Own(run_dir=str(tmp_path / "run"))
     with pytest.raises(UserError, match="open_data returned a ndarray; give a Source, such as data.of_arrays"):
         plan.prepare("own", dataclasses.replace(own, held=np.zeros((9, 8, 8, 1), np.uint8)), None)
+    with pytest.raises(UserError, match="--batch 68 is larger than the data: arrays has 64 images"):  # not `data`, "digits"
+        plan.prepare("own", dataclasses.replace(own, batch=68), None)
     for wrong in ((1, 2), None, ()):
         with pytest.raises(ValueError, match="design returned .* give a jaxgan.settings.Design, or a tuple"):
             plan.prepare("own", own, lambda shape, classes, wrong=wrong: wrong)

@@ -54,7 +54,8 @@ def npz(path: str, split: str = "train") -> tuple[np.ndarray, np.ndarray | None]
 def _as_images(images, where):
     described = f"{images.dtype} {list(images.shape)}"
     if images.dtype != np.uint8:
-        raise UserError(f"{where} is {described}; images must be uint8 in 0..255, so scale and convert them first")
+        fix = "scale and convert them first, of 0..1 by (255 * x).round().astype(np.uint8)"
+        raise UserError(f"{where} is {described}; images must be uint8 in 0..255, so {fix}")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or 0 in images.shape:
@@ -62,6 +63,8 @@ def _as_images(images, where):
     if images.shape[3] not in (1, 3, 4):
         fix = "; it looks like [n, C, H, W]: use x.transpose(0, 2, 3, 1)" if images.shape[1] in (1, 3, 4) else ""
         raise UserError(f"{where} is {described}; channels come last and number 1, 3 or 4{fix}")
+    if images.max() == 1:
+        raise UserError(f"{where} is {described}, but no value is above 1: all would be black; multiply by 255")
     return images
 
 
@@ -73,7 +76,9 @@ def _as_labels(labels, n, where):
         return labels.astype(np.int32)
     if labels.ndim == 2 and len(labels) == n and labels.shape[1] > 0 and labels.dtype.kind in "iufb":
         return finite(labels, where)
-    raise UserError(f"{where} is {described}; labels must be {n} classes from 0 to {MOST_CLASSES - 1}, or [{n}, K] vectors")
+    wanted = f"labels must be {n} classes from 0 to {MOST_CLASSES - 1}, or [{n}, K] vectors"
+    fix = "; of names: class_names, labels = np.unique(names, return_inverse=True)" if labels.dtype.kind in "USO" else ""
+    raise UserError(f"{where} is {described}; {wanted}{fix}")
 
 
 def digits(size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -85,13 +85,18 @@ def summary(source: Source) -> str:
         line = f"{source.n} images of {shape}, no labels"
     else:
         line = f"{source.n} images of {shape}, {source.classes} {'classes' if source.labels.ndim == 1 else 'label values'}"
+        if source.labels.ndim == 1 and (absent := np.setdiff1d(range(source.classes), source.labels)).size:
+            line += f", no image of {_some([source.class_names[k] for k in absent])}"
     return line + left_out(source.skipped)
 
 
 def left_out(skipped: Sequence[str]) -> str:
     """What a line adds where broken images were left out; "" where none was."""
-    names = ", ".join(skipped[:5]) + ", ..." * (len(skipped) > 5)
-    return f"; {len(skipped)} broken left out: {names}" * bool(skipped)
+    return f"; {len(skipped)} broken left out: {_some(skipped)}" if skipped else ""
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + ", ..." * (len(names) > 5)
 
 
 def finite(vectors: np.ndarray, where: str) -> np.ndarray:
