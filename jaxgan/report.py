@@ -105,9 +105,7 @@ class Report:
         if self.main:
             self.draw_curves(self.rows, self.directory / "curves.png", anyway=last)
             self.bar.losses(row)
-            shown = "".join(f"  {name} {row[name]:.3g}" for name in ("swd", "psnr") if name in row)
-            losses = f"d {row.get('d/adv', 0):.3f}  g {row.get('g/adv', 0):.3f}"
-            self.bar.tick(f"{kimg:g} kimg  {losses}{shown}  {row['img_per_s']} img/s")
+            self.bar.tick(f"{kimg:g} kimg  {watch.losses(row)}  {row['img_per_s']} img/s")
             if self.tensorboard:
                 self.tensorboard(row)
         self.last_step, self.last_time = at, time.perf_counter()

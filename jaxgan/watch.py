@@ -85,6 +85,17 @@ def add_to_log(path: Path, row: dict[str, Any]) -> None:
         f.write(json.dumps(row) + "\n")
 
 
+def losses(row: dict[str, Any]) -> str:
+    """Losses and score of a line of the log, 'd 1.234  g 0.567  swd 12.3': each player's term `adv`, or if it has none, all its
+    terms by name."""
+    said = []
+    for player in "dg":
+        terms = {name: value for name, value in row.items() if name.startswith(f"{player}/")}
+        terms = {player: terms[f"{player}/adv"]} if f"{player}/adv" in terms else terms
+        said += [f"{name} {value:.3f}" for name, value in terms.items()]
+    return "  ".join(said + [f"{name} {row[name]:.3g}" for name in ("swd", "psnr") if name in row])
+
+
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     """Losses, penalties, logits, scores, metrics and speed against kimg, as a PNG."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
@@ -173,8 +184,7 @@ class Progress:
         self.bar.update(self.task, completed=kimg, description=description)
 
     def losses(self, row: dict[str, Any]) -> None:
-        text = "  ".join(f"{name} {row[name]:.3g}" for name in ("d/adv", "g/adv", "swd", "psnr") if name in row)
-        self.bar.update(self.task, rate=f"{row['img_per_s']:.0f} img/s", losses=text)
+        self.bar.update(self.task, rate=f"{row['img_per_s']:.0f} img/s", losses=losses(row))
 
     def say(self, text: str) -> None:
         """A line above the bar."""

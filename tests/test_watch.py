@@ -96,3 +96,9 @@ def test_a_run_that_holds_images_out_is_measured_as_evaluate_does(tmp_path, monk
     report.inputs, report.vectors, report.said = None, None, True
     report._measured(1, SimpleNamespace(classes=3), {}, 0.0)
     np.testing.assert_array_equal(drawn[0], label_vectors.to_measure(whole, 3, 3, 50))
+
+
+def test_the_losses_of_terms_of_other_names_are_shown_not_zero():
+    row = {"kimg": 1.0, "d/adv": 1.25, "d/r1": 0.5, "g/adv": 0.75, "logits/real": 2.0, "swd": 43.21, "img_per_s": 9.0}
+    assert watch.losses(row) == "d 1.250  g 0.750  swd 43.2"
+    assert watch.losses({"d/pairs": 0.7, "d/r1": 0.5, "g/adv": 2.0, "std": 1.0}) == "d/pairs 0.700  d/r1 0.500  g 2.000"
