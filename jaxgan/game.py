@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from jaxgan import weights
 from jaxgan.augment import saliency
+from jaxgan.errors import UserError
 from jaxgan.method import Game, Verdict
 from jaxgan.remat import forgetful
 
@@ -33,8 +34,8 @@ def game(
       generator: has the fields `z_dim`, `shape` (H, W, C) and `classes`, 0 without labels. With z_dim = 0 it is called with c,
         the source images, instead of z. A generator in two parts has the methods `mapping` (z -> w) and `synthesis` (w -> x),
         with the same signature.
-      discriminator: has the field `shape`; returns logits [B] (or of patches [B, h, w]), or (logits, class logits [B, K]
-        or None, features [B, ...] or None).
+      discriminator: has the field `shape`, `classes` too if it uses labels, and no `z_dim`; returns logits [B] (or of patches
+        [B, h, w]), or (logits, class logits [B, K] or None, features [B, ...] or a tree of these, or None).
       augment: (keys [B], x, p) -> x, as in `jaxgan.augment`.
       p: its probability: a number, or a function of (carry, kimg).
       guided: augment takes a fourth argument, the saliency map [B, H, W] of the discriminator on x
@@ -43,17 +44,19 @@ def game(
       scheduled: kimg -> more keyword arguments of both networks, such as {'alpha': [], the fade of a grown stage}.
       reals: (x, kimg) -> x, as `method.Game` has it.
     Raises:
-      ValueError: a network without the required fields.
+      ValueError: a network without the required fields; a discriminator with `z_dim`.
     """
     _has("generator", generator, "z_dim", "shape", "classes")
     _has("discriminator", discriminator, "shape")
+    if hasattr(discriminator, "z_dim"):  # `weights.example` tells the two apart by it
+        raise ValueError(f"discriminator: {type(discriminator).__name__} has a field `z_dim`, as generators do; rename it")
     halves = ("mapping", "synthesis") if hasattr(generator, "mapping") else (None, "__call__")
 
     def run(module, method, variables, x, c, keys, kimg, axis, refresh):
         names = [name for name in variables if name != "params"]
         mutable = [name for name in names if refresh or name != "spectral"]
         options = {"keys": keys, "train": True, "axis": axis, **scheduled(kimg)}
-        with nn.intercept_methods(forgetful) if remat else contextlib.nullcontext():
+        with nn.intercept_methods(forgetful) if remat else contextlib.nullcontext(), _explained(module, x, c):
             out, new = module.apply(variables, x, c, **options, mutable=mutable, method=method)
         return out, {name: new.get(name, variables[name]) for name in names}
 
@@ -95,6 +98,22 @@ def _has(player: str, module: nn.Module, *fields: str) -> None:
             )
 
 
+@contextlib.contextmanager
+def _explained(module: nn.Module, x, c):
+    """An error in a network, which may be the user's own, has a note on what it was called with."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as e:
+        given = jax.tree.map(lambda a: str(jax.typeof(a)), (x, c))
+        e.add_note(
+            f"{type(module).__name__} was called with {given}, keys=, train= and axis=. Without a field `classes` above 0, c is "
+            "None when parameters are made. Random draws come from keys (`layers.Dropout`), not from linen's rngs."
+        )
+        raise
+
+
 def normal(keys: Array, size: int) -> Array:
     """Standard normal noise [B, size], row i from keys[i] alone."""
     return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
@@ -104,6 +123,9 @@ def init(generator: nn.Module, discriminator: nn.Module, seed: int) -> tuple[dic
     """Initial variables of both networks, as {'params': ..., **stats}."""
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1))
     keys = jax.random.split(key_g, 1)
-    g = generator.init(key_g, *weights.example(generator), keys=keys)
-    d = discriminator.init(key_d, *weights.example(discriminator), keys=keys)
-    return dict(g), dict(d)
+    made = []
+    for key, module in ((key_g, generator), (key_d, discriminator)):
+        x, c = weights.example(module)
+        with _explained(module, x, c):
+            made.append(dict(module.init(key, x, c, keys=keys)))
+    return tuple(made)

@@ -21,8 +21,8 @@ class Verdict(NamedTuple):
     """[B], or [B, h, w] of patches."""
     classes: Array | None = None
     """[B, K], logits of an auxiliary class head."""
-    features: Array | None = None
-    """[B, ...], a hidden layer, for losses that compare features."""
+    features: Tree | None = None
+    """[B, ...], a hidden layer, for losses that compare features; or a tree of layers, for terms of your own."""
 
 
 class Game(NamedTuple):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -139,6 +140,12 @@ def test_a_network_without_its_fields_is_refused_before_anything_is_made_of_it()
     with pytest.raises(ValueError, match="discriminator: Bare has no field `shape`"):
         game.game(G(), Bare())
 
+    class OfPairs(D):  # (x, z), as BiGAN's
+        z_dim: int = 3
+
+    with pytest.raises(ValueError, match="discriminator: OfPairs has a field `z_dim`, as generators do; rename it"):
+        game.game(G(), OfPairs())
+
 
 @pytest.mark.parametrize("out, said", [({"logits": 0}, "a dict"), ((0, 0, 0, 0), "a tuple of 4")])
 def test_a_discriminator_that_returns_something_else_is_refused(out, said):
@@ -151,3 +158,25 @@ def test_a_discriminator_that_returns_something_else_is_refused(out, said):
 
     with pytest.raises(ValueError, match=f"discriminator: it returns {said}; give logits"):
         game.game(G(), Other()).judge({"params": {}}, None, jnp.zeros((B, *SHAPE)), None, 0.0, None, False)
+
+
+def test_an_error_in_a_network_says_what_it_was_called_with():
+    class Conditional(nn.Module):
+        shape: tuple = SHAPE
+
+        @nn.compact
+        def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+            return nn.Embed(2, 1)(c)[:, 0] + x.mean((1, 2, 3))
+
+    class Dropped(D):
+        @nn.compact
+        def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+            return nn.Dropout(0.5, deterministic=not train)(x.mean((1, 2, 3)))
+
+    with pytest.raises(AttributeError) as e:
+        game.init(G(), Conditional(), 0)
+    assert "Conditional was called with ('float32[1,8,8,1]', None), keys=" in e.value.__notes__[-1]
+    assert "Without a field `classes` above 0, c is None" in e.value.__notes__[-1]
+    with pytest.raises(flax.errors.InvalidRngError) as e:
+        game.game(G(), Dropped()).judge({"params": {}}, None, jnp.zeros((B, *SHAPE)), None, 0.0, None, False)
+    assert "not from linen's rngs" in e.value.__notes__[-1] and sum("was called" in note for note in e.value.__notes__) == 1
