@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import docstring_parser
 import tyro
 
-from jaxgan.errors import UserError, nearest
+from jaxgan.errors import UserError
 
 
 def parse(kind: type, args: list[str] | None = None, default=None, *, prog: str, description: str = ""):
@@ -72,7 +72,7 @@ def check_which(checkpoint: str) -> None:
 
 
 def numbered(args, config: dict):
-    """Arguments with the numbers of the classes whose names --label says.
+    """Arguments with the numbers of the classes whose names --label says: `restore.numbered`.
 
     Where every class is named by a number, as folders 1, 5 and 10 are, a number is that name.
 
@@ -82,26 +82,13 @@ def numbered(args, config: dict):
     Raises:
       UserError: a name that no class has.
     """
+    from jaxgan.restore import numbered
+
     names = config.get("data", {}).get("class_names", [])
-    values = [int(name) for name in names] if all(name.isdecimal() for name in names) else []
-
-    def number(label):
-        if label is None or isinstance(label, int) and not values:
-            return label
-        if label in values:
-            return values.index(label)
-        if label not in names:
-            near = nearest(label, names) if isinstance(label, str) else ""
-            has = (
-                f"they are {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
-                if names
-                else "no names of classes are known here, give its number"
-            )
-            raise UserError(f"--label {label}: there is no class of this name{near}; {has}")
-        return names.index(label)
-
-    label = tuple(map(number, args.label)) if isinstance(args.label, tuple) else number(args.label)
-    return dataclasses.replace(args, label=label)
+    values = {int(name): name for name in names} if all(name.isdecimal() for name in names) else {}
+    named = lambda label: values.get(label, str(label)) if values and isinstance(label, int) else label
+    label = tuple(map(named, args.label)) if isinstance(args.label, tuple) else named(args.label)
+    return dataclasses.replace(args, label=numbered(label, config))
 
 
 @contextlib.contextmanager

@@ -28,7 +28,26 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 def build(description: dict[str, Any]) -> nn.Module:
     """A model from its description; only models of `jaxgan.models` are made."""
-    family, kind = description["family"], description["class"]
+    return _made(_class_of(description["family"], description["class"]), description["fields"])
+
+
+def of_class(cls: type[nn.Module], description: dict[str, Any]) -> nn.Module:
+    """A model of this class with the fields described. UserError if one of its fields is not: `describe` leaves out functions."""
+    left_out = sorted({f.name for f in dataclasses.fields(cls)} - {"parent", "name", *description["fields"]})
+    if left_out:
+        raise UserError(f"{cls.__name__}: what its {', '.join(left_out)} was is not known here; give the module, not the class")
+    return _made(cls, description["fields"])
+
+
+def _made(cls: type[nn.Module], fields: dict[str, Any]) -> nn.Module:
+    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    if "dtype" in tuples:
+        tuples["dtype"] = jnp.dtype(tuples["dtype"])
+    return cls(**tuples)
+
+
+def _class_of(family: str, kind: str) -> type[nn.Module]:
+    """The class of one of our models: nothing from elsewhere is imported, whatever a description says."""
     try:
         if not family.isidentifier():
             raise ImportError
@@ -37,9 +56,6 @@ def build(description: dict[str, Any]) -> nn.Module:
             raise ImportError
     except (ImportError, AttributeError, TypeError):
         raise UserError(
-            f"this version of jaxgan has no model {family}.{kind}; for your own model, use `jaxgan.load(run, generator=module)`"
+            f"this version of jaxgan has no model {family}.{kind}; for your own model, use `jaxgan.load(run, generator={kind})`"
         ) from None
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in description["fields"].items()}
-    if "dtype" in tuples:
-        tuples["dtype"] = jnp.dtype(tuples["dtype"])
-    return cls(**tuples)
+    return cls

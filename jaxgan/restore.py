@@ -12,8 +12,9 @@ import numpy as np
 from flax import linen as nn
 
 from jaxgan import checkpoint, convert, description, label_vectors, latents, sample, translate, weights
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 from jaxgan.latents import Latents
+from jaxgan.layers import check_input
 from jaxgan.method import Verdict
 
 
@@ -32,12 +33,12 @@ class Trained(NamedTuple):
     """Label vectors [m, K] of the data, for a run on label vectors: drawn from if no label is given."""
 
     def sample(self, n: int, **options) -> np.ndarray:
-        """uint8 [n, H, W, C]; options as in `jaxgan.sample.sample`."""
+        """uint8 [n, H, W, C]; options as in `jaxgan.sample.sample`, but labels may also be names of the data's classes."""
         return np.concatenate(list(self.stream(n, **options)))
 
     def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, label=None, **options) -> Iterator[np.ndarray]:
         """The same in pieces. With truncation, batch norm's statistics are those of the truncated z."""
-        variables = self.truncated(psi, threshold).variables
+        variables, label = self.truncated(psi, threshold).variables, numbered(label, self.config)
         if label is None and self.vectors is not None and n > 0:
             label = label_vectors.drawn(self.vectors, options.get("seed", 0), n)
         return sample.stream(self.generator, variables, n, psi=psi, threshold=threshold, label=label, **options)
@@ -51,6 +52,7 @@ class Trained(NamedTuple):
 
     def latents(self, n: int, *, label=None, first: int = 0, **options) -> Latents:
         """The latents of the images of `sample`, to edit; see `jaxgan.latents.draw`."""
+        label = numbered(label, self.config)
         if label is None and self.vectors is not None and n > 0:
             label = label_vectors.drawn(self.vectors, options.get("seed", 0), first + n)[first:]
         return latents.draw(self.generator, self.variables, n, label=label, first=first, **options)
@@ -62,7 +64,8 @@ class Trained(NamedTuple):
 
     def mix(self, grid: tuple[int, int], layers: tuple[int, int] | None = None, **options) -> np.ndarray:
         """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`. With label vectors, all share the first one drawn."""
-        if options.get("label") is None and self.vectors is not None:
+        options["label"] = numbered(options.get("label"), self.config)
+        if options["label"] is None and self.vectors is not None:
             options["label"] = label_vectors.drawn(self.vectors, options.get("seed", 0), 1)[0]
         return sample.mix(self.generator, self.variables, grid, layers, **options)
 
@@ -93,9 +96,32 @@ class Critic(NamedTuple):
         Args:
           x: float [B, H, W, C] in [-1, 1].
           c: labels int [B], or vectors; as in training.
+        Raises:
+          ValueError: images that are not floats.
         """
+        check_input("x", x, x.shape[1:])
         out = self.discriminator.apply(self.variables, x, c, train=False)
         return Verdict(*out) if isinstance(out, tuple) else Verdict(out)
+
+
+def numbered(label, config: dict):
+    """A label, or a sequence of them, with the number of a class instead of its name; anything else as it is.
+
+    Args:
+      config: the run's; {} of a file of weights, which knows no names.
+    Raises:
+      UserError: a name that no class has.
+    """
+    if isinstance(label, list | tuple) or isinstance(label, np.ndarray) and label.dtype.kind == "U" and label.ndim:
+        return tuple(numbered(one, config) for one in label)
+    if not isinstance(label, str):
+        return label
+    names = config.get("data", {}).get("class_names", [])
+    if label not in names:
+        has = f"they are {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
+        has = has if names else "no names of classes are known here, give its number"
+        raise UserError(f"label {label}: there is no class of this name{nearest(label, names)}; {has}")
+    return names.index(label)
 
 
 def load(
@@ -103,7 +129,7 @@ def load(
     *,
     checkpoint_step: str | int = "latest",
     average: float | None = None,
-    generator: nn.Module | None = None,
+    generator: nn.Module | type[nn.Module] | None = None,
 ) -> Trained:
     """Load the averaged generator of a run directory, or a generator from a file.
 
@@ -113,7 +139,7 @@ def load(
       checkpoint_step: 'latest', 'best' or a step.
       average: relative width of another weight average, in (0, 0.2887), for a run with --posthoc; None for its own. It
         is reconstructed from the averages saved up to the checkpoint's step.
-      generator: the module, for a run whose network is not in `jaxgan.models`.
+      generator: the module, for a run whose network is not in `jaxgan.models`; or its class, made with the run's fields.
     Raises:
       UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not saved.
     """
@@ -128,6 +154,7 @@ def load(
     if generator is None:
         generator = description.build(_described(config, step, "generator"))
     else:
+        generator = _given(generator, _described(config, step, "generator"))
         weights.check(generator, variables, f"{run}")
     batches = config.get("settings", {}).get("standing", 0)
     vectors = label_vectors.read(Path(run))
@@ -141,14 +168,14 @@ def stage_at(starts: list[float], kimg: float) -> int:
 
 
 def load_discriminator(
-    run: str | Path, *, checkpoint_step: str | int = "latest", discriminator: nn.Module | None = None
+    run: str | Path, *, checkpoint_step: str | int = "latest", discriminator: nn.Module | type[nn.Module] | None = None
 ) -> Critic:
     """Load the discriminator of a run directory; its parameters are those of training, not averaged.
 
     Args:
       run: the run directory; files hold only generators.
       checkpoint_step: 'latest', 'best' or a step.
-      discriminator: the module, for a run whose network is not in `jaxgan.models`.
+      discriminator: the module or its class, for a run whose network is not in `jaxgan.models`.
     Raises:
       UserError: not a run directory, no checkpoint yet, or a damaged one.
     """
@@ -156,10 +183,15 @@ def load_discriminator(
         raise UserError(f"{run}: a weight file holds only a generator; give a run directory")
     config = read_config(run)
     variables, step = checkpoint.load_discriminator(Path(run) / "checkpoints", checkpoint_step)
-    if discriminator is None:
-        discriminator = description.build(_described(config, step, "discriminator"))
+    described = _described(config, step, "discriminator")
+    discriminator = description.build(described) if discriminator is None else _given(discriminator, described)
     weights.check(discriminator, variables, f"{run}")
     return Critic(discriminator, jax.tree.map(jnp.asarray, variables), config, step)
+
+
+def _given(module: nn.Module | type[nn.Module], described: dict) -> nn.Module:
+    """The module, made with the fields described where it is a class."""
+    return description.of_class(module, described) if isinstance(module, type) else module
 
 
 def _described(config: dict, step: int, who: str) -> dict:

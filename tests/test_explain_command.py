@@ -47,6 +47,9 @@ def test_the_restored_discriminator_is_the_trained_one(made):
     x = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 1)).astype(np.float32)
     verdict = critic.judge(jnp.asarray(x), jnp.arange(3))
     assert verdict.logits.shape == (3,) and verdict.classes.shape == (3, 10)
+    plain = restore.Critic(nn.Dense(1), {}, {}, 0)  # of your own: it would take pixels 0..255 without a word
+    with pytest.raises(ValueError, match="x is uint8; give floats, images in .-1, 1."):
+        plain.judge(np.zeros((3, 8, 8, 1), np.uint8))
     assert_equal(critic.variables, {"params": state.d.params, **state.d.stats})
     with pytest.raises(UserError, match="no checkpoint of step 7"):
         restore.load_discriminator(trained, checkpoint_step=7)

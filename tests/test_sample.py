@@ -15,7 +15,7 @@ import experiments.invert
 import experiments.sample
 import experiments.walk
 from experiments import cli
-from jaxgan import convert, game, sample
+from jaxgan import convert, game, restore, sample
 from jaxgan.errors import UserError
 from jaxgan.models import progan, stylegan, stylegan2
 
@@ -109,12 +109,19 @@ def test_a_class_can_be_said_by_its_name():
     for label, of, number in ((10, counts, 2), ((5, 1), counts, (1, 0)), (7, lengths, 0), ("07", lengths, 0), (2, {}, 2)):
         assert cli.numbered(experiments.sample.Arguments("", label=label), of).label == number
     for label, of, says in (
-        ("clock", config, "--label clock: there is no class of this name; the nearest is clocks; they are cats, clocks, 3"),
+        ("clock", config, "label clock: there is no class of this name; the nearest is clocks; they are cats, clocks, 3"),
         ("clock", {}, "no names of classes are known here, give its number"),
-        (0, counts, "--label 0: there is no class of this name; they are 1, 5, 10"),
+        (0, counts, "label 0: there is no class of this name; .*they are 1, 5, 10"),
     ):
         with pytest.raises(UserError, match=says):
             cli.numbered(experiments.sample.Arguments("", label=label), of)
+    g, v = made(stylegan, 3)
+    trained = restore.Trained(g, v, config, 0)
+    pair = trained.sample(2, label=["clocks", "cats"])
+    np.testing.assert_array_equal(pair, trained.sample(2, label=[1, 0]))
+    np.testing.assert_array_equal(pair, trained.images(trained.latents(2, label=np.array(["clocks", "cats"]))))
+    with pytest.raises(UserError, match="the nearest is clocks"):
+        trained.mix((1, 1), label="clock")
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ from jaxgan import checkpoint, convert, description, disk, optim, restore, sampl
 from jaxgan.errors import UserError
 from jaxgan.layers import BatchNorm
 from jaxgan.method import Recipe
-from jaxgan.models import resnet
+from jaxgan.models import mlp, resnet
 
 GENERATOR = resnet.Generator((8, 8, 1), classes=3, z_dim=4, width=2)
 
@@ -105,13 +105,15 @@ def test_a_run_on_a_network_from_elsewhere_is_not_taken_for_one_of_ours(tmp_path
     disk.wait(store)
     store.manager.close()
     (tmp_path / "config.json").write_text(json.dumps({"jaxgan": "0", "generator": description.describe(own)}))
-    with pytest.raises(UserError, match="no model own.resnet.Generator; .*generator=module"):
+    with pytest.raises(UserError, match="no model own.resnet.Generator; .*generator=Generator"):
         restore.load(tmp_path)
     with pytest.raises(UserError, match="no model own.resnet.Generator"):
         convert.save_safetensors(tmp_path / "x.safetensors", own, made)
     images = restore.load(tmp_path, generator=own).sample(8, label=1)
     np.testing.assert_array_equal(images, sample.sample(own, made, 8, label=1))
     assert (images != sample.sample(GENERATOR, made, 8, label=1)).any()
+    with pytest.raises(UserError, match="Generator: what its inits was is not known here; give the module, not the class"):
+        restore.load(tmp_path, generator=Generator)  # functions are not described
     with pytest.raises(UserError, match="has the shape"):
         restore.load(tmp_path, generator=Generator((8, 8, 1), classes=4, z_dim=4, width=2))
 
@@ -122,3 +124,12 @@ def test_a_grid_has_a_column_for_each_class():
     assert asked(Arguments("x", rows=2), 0) == (20, None, 10)
     assert asked(Arguments("x", rows=2, label=1), 3) == (6, 1, 3)
     assert asked(Arguments("x", n=5), 3) == (5, None, None)
+
+
+def test_of_a_network_from_elsewhere_the_class_is_enough():
+    class Own(mlp.Generator):
+        pass
+
+    own = Own((8, 8, 1), z_dim=4, widths=(3, 2))
+    described = json.loads(json.dumps(description.describe(own)))
+    assert description.of_class(Own, described) == own

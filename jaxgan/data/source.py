@@ -86,7 +86,8 @@ def summary(source: Source) -> str:
     else:
         line = f"{source.n} images of {shape}, {source.classes} {'classes' if source.labels.ndim == 1 else 'label values'}"
         if source.labels.ndim == 1 and (absent := np.setdiff1d(range(source.classes), source.labels)).size:
-            line += f", no image of {_some([source.class_names[k] for k in absent])}"
+            names = source.class_names or range(source.classes)
+            line += f", no image of {_some([str(names[k]) for k in absent])}"
     return line + left_out(source.skipped)
 
 
