@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -109,14 +110,18 @@ STOPPING = b"\nstopping: the steps under way are finished and saved; once more s
 
 
 class Signals:
-    """SIGINT and SIGTERM ask the loop to save and stop; a second one exits at once. A context."""
+    """SIGINT and SIGTERM ask the loop to save and stop; a second one exits at once. A context.
+
+    In a thread that is not the main one, which alone can handle signals, it does nothing.
+    """
 
     def __init__(self):
         self.caught: int = 0
         self.before: dict = {}
 
     def __enter__(self):
-        for number in (signal.SIGINT, signal.SIGTERM):
+        main = threading.current_thread() is threading.main_thread()
+        for number in (signal.SIGINT, signal.SIGTERM) if main else ():
             self.before[number] = signal.signal(number, self._catch)
         return self
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import SimpleNamespace
 
@@ -111,3 +112,13 @@ def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
     assert compiled == [] and made.run._cache_size() == len(step.programs(recipe))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(last))  # the state's buffers are reused, not copied
     assert int(states[-1].step) == warm + steps
+
+
+def test_a_run_in_a_thread_leaves_signals_to_the_main_one():
+    def enter():
+        with run.Signals() as signals:
+            return signals.before
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(enter).result() == {}
+    assert enter()
