@@ -32,6 +32,9 @@ class Trained(NamedTuple):
     vectors: np.ndarray | None = None
     """Label vectors [m, K] of the data, for a run on label vectors: drawn from if no label is given."""
 
+    def __repr__(self) -> str:  # without pages of arrays
+        return f"Trained({self.generator!r}, step={self.step})"
+
     def sample(self, n: int, **options) -> np.ndarray:
         """uint8 [n, H, W, C]; options as in `jaxgan.sample.sample`, but labels may also be names of the data's classes."""
         return np.concatenate(list(self.stream(n, **options)))

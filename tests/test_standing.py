@@ -109,7 +109,9 @@ def test_a_run_on_a_network_from_elsewhere_is_not_taken_for_one_of_ours(tmp_path
         restore.load(tmp_path)
     with pytest.raises(UserError, match="no model own.resnet.Generator"):
         convert.save_safetensors(tmp_path / "x.safetensors", own, made)
-    images = restore.load(tmp_path, generator=own).sample(8, label=1)
+    trained = restore.load(tmp_path, generator=own)
+    assert "Array" not in repr(trained) and "step=0" in repr(trained)
+    images = trained.sample(8, label=1)
     np.testing.assert_array_equal(images, sample.sample(own, made, 8, label=1))
     assert (images != sample.sample(GENERATOR, made, 8, label=1)).any()
     with pytest.raises(UserError, match="Generator: what its inits was is not known here; give the module, not the class"):
