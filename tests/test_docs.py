@@ -117,7 +117,11 @@ def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "'d/adv'" in out and "digits: 1797 images of 28x28x1" in out and "noise: 100 images of 28x28x1, no labels" in out
     assert held["images"].shape == (4, 28, 28, 1)
-    assert held["log"]["d/adv"].shape == (jax.local_device_count(),) and "(4,)" in out
+    assert "(4,)" in out and held["found"][0].name == "swd2k" and held["codes"].shape == (16, 32)
+    assert len(held["shared"].sharding.device_set) == jax.local_device_count()
+    few = data.of_arrays(np.arange(48, dtype=np.uint8).reshape(3, 4, 4), [0, 1, 1])
+    even = held["balanced"](few)
+    assert even.labels.tolist() == [0, 0, 1, 1] and (even.read(np.arange(4)) == few.read(np.array([0, 0, 1, 2]))).all()
     assert "fd_means" in (tmp_path / "runs" / "measured" / "metrics.jsonl").read_text()
     for name in ("own", "noise"):
         with Image.open(tmp_path / "runs" / name / "samples" / "kimg000000.128.png") as picture:
