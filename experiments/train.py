@@ -12,10 +12,10 @@ def main() -> int:
     keep_freed_memory()
     added = set_flags()  # this and the line above before anything starts JAX
     from experiments.configs import CONFIGS
-    from jaxgan import compile_cache, parallel
+    from jaxgan import parallel
     from jaxgan.errors import UserError, nearest
     from jaxgan.plan import prepare
-    from jaxgan.run import train
+    from jaxgan.run import start, train
 
     collect_rarely()
     args = sys.argv[1:]
@@ -30,12 +30,9 @@ def main() -> int:
         prog=f"python -m experiments.train {name}",
         description=f"{type(default).__doc__} Configs: {', '.join(CONFIGS)}.",
     )
-    if settings.cpu_devices or not settings.coordinator:
-        parallel.share_cores(settings.cpu_devices, settings.batch, settings.accum)
-    parallel.start_processes(settings.coordinator, settings.processes, settings.process)
+    start(settings)
     if added and parallel.is_main():
         print(f"XLA_FLAGS: added {' '.join(added)} (to override it, set it in XLA_FLAGS yourself)")
-    compile_cache.use(settings.compile_cache)
     return train(prepare(name, settings, settings.design))
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TextIO
 import jax
 import jax.numpy as jnp
 
-from jaxgan import ahead, calls, checkpoint, disk, grow, label_vectors, parallel, step, watch
+from jaxgan import ahead, calls, checkpoint, compile_cache, disk, grow, label_vectors, parallel, step, watch
 from jaxgan.data import Source, summary
 from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed, stays
@@ -170,6 +170,19 @@ def lock_file(path: Path) -> TextIO:
     except BlockingIOError:
         raise UserError(f"{path.parent}: another process is training here; wait for it, or give another --run-dir") from None
     return file
+
+
+def start(settings: Settings) -> None:
+    """What a process does once, before anything in it uses JAX: a CPU's cores become devices, processes meet, and compiled
+    programs are kept for the next start. The command does; without it a run has one CPU device and compiles all anew.
+
+    Raises:
+      UserError: what `parallel.share_cores`, `parallel.start_processes` or `compile_cache.use` refuse.
+    """
+    if settings.cpu_devices or not settings.coordinator:
+        parallel.share_cores(settings.cpu_devices, settings.batch, settings.accum)
+    parallel.start_processes(settings.coordinator, settings.processes, settings.process)
+    compile_cache.use(settings.compile_cache)
 
 
 def train(run: Run) -> int:

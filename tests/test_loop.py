@@ -14,6 +14,7 @@ from experiments.configs import CONFIGS, families, growing, objective, paired, r
 from jaxgan import calls, game, parallel, plan, run, state, step
 from jaxgan.data import Source
 from jaxgan.profiling import Tracer
+from jaxgan.settings import Settings
 
 TINY = {"batch": 4, "width": 4, "size": (8, 8)}
 CASES = {
@@ -122,3 +123,15 @@ def test_a_run_in_a_thread_leaves_signals_to_the_main_one():
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(enter).result() == {}
     assert enter()
+
+
+def test_a_script_starts_as_the_command_does(monkeypatch):
+    done = []
+    note = lambda name: lambda *given: done.append((name, *given))
+    monkeypatch.setattr(parallel, "share_cores", note("cores"))
+    monkeypatch.setattr(parallel, "start_processes", note("processes"))
+    monkeypatch.setattr(run.compile_cache, "use", note("cache"))
+    run.start(Settings(batch=48, accum=2, compile_cache="off"))
+    assert done == [("cores", 0, 48, 2), ("processes", "", 1, 0), ("cache", "off")]  # in this order
+    run.start(Settings(coordinator="auto"))
+    assert [name for name, *_ in done[3:]] == ["processes", "cache"]  # processes have a device each
