@@ -66,16 +66,21 @@ def real_images(args: Arguments, config: dict | None, update):
     where = {} if args.against else settings  # of another set the run only says how images are made alike
     shape = config["data"]["shape"] if config else None
     size = args.size or (tuple(shape[:2]) if shape else None)
-    return open_source(
-        args.against or settings["data"],
-        data_dir=args.data_dir or where.get("data_dir", ""),
-        split=args.split or where.get("split", "train"),
-        size=size,
-        channels=shape[2] if shape else None,
-        background=settings.get("background", "white"),
-        skip_broken=settings.get("skip_broken", False),
-        progress=update,
-    )
+    try:
+        return open_source(
+            args.against or settings["data"],
+            data_dir=args.data_dir or where.get("data_dir", ""),
+            split=args.split or where.get("split", "train"),
+            size=size,
+            channels=shape[2] if shape else None,
+            background=settings.get("background", "white"),
+            skip_broken=settings.get("skip_broken", False),
+            progress=update,
+        )
+    except UserError as e:
+        if args.against:
+            raise
+        raise UserError(f"{args.what} was trained on --data {settings['data']}: {e}; --against says where it is now") from None
 
 
 def default_metrics(source) -> tuple[str, ...]:

@@ -164,3 +164,11 @@ def test_a_run_in_training_is_not_asked_for_metrics_of_its_generator(tmp_path):
 def test_help_lists_the_protocols():
     code, out, _ = commands.run("evaluate", "anything", "--metrics", "help")
     assert code == 0 and all(name in out for name in ("fid50k_full", "mnist10k", "eqr50k", "ppl = ppl2_wend"))
+
+
+def test_a_run_whose_data_is_elsewhere_now():
+    config = {"settings": {"data": "no/photos"}, "data": {"shape": [8, 8, 1]}}
+    with pytest.raises(UserError, match="runs/x was trained on --data no/photos: .*no/photos.*; --against says where it is now$"):
+        evaluate.real_images(evaluate.Arguments("runs/x"), config, None)
+    with pytest.raises(UserError, match="^no/others: no such file or folder"):
+        evaluate.real_images(evaluate.Arguments("runs/x", against="no/others"), config, None)
