@@ -71,6 +71,18 @@ def check_which(checkpoint: str) -> None:
         raise UserError(f"--checkpoint {checkpoint}: give latest, best or a step")
 
 
+def own_data(config: dict, where: str) -> str:
+    """The --data that a run was trained on. `where`: the option that names other data.
+
+    Raises:
+      UserError: its config opened a set in Python, which --data does not name.
+    """
+    data = config["settings"]["data"]
+    if (name := config.get("data", {}).get("name", data)) != data:
+        raise UserError(f"the run was trained on {name!r}, which only its own script can open; name the images with {where}")
+    return data
+
+
 def numbered(args, config: dict):
     """Arguments with the numbers of the classes whose names --label says: `restore.numbered`.
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.cli import check_which, parse, run_command, writing
+from experiments.cli import check_which, own_data, parse, run_command, writing
 from jaxgan.errors import UserError
 
 WEIGHTS = (".pkl", ".safetensors")
@@ -66,9 +66,10 @@ def real_images(args: Arguments, config: dict | None, update):
     where = {} if args.against else settings  # of another set the run only says how images are made alike
     shape = config["data"]["shape"] if config else None
     size = args.size or (tuple(shape[:2]) if shape else None)
+    data = args.against or own_data(config, "--against (explain: --data)")
     try:
         return open_source(
-            args.against or settings["data"],
+            data,
             data_dir=args.data_dir or where.get("data_dir", ""),
             split=args.split or where.get("split", "train"),
             size=size,
@@ -80,7 +81,9 @@ def real_images(args: Arguments, config: dict | None, update):
     except UserError as e:
         if args.against:
             raise
-        raise UserError(f"{args.what} was trained on --data {settings['data']}: {e}; --against says where it is now") from None
+        raise UserError(
+            f"{args.what} was trained on --data {data}: {e}; --against (explain: --data) says where it is now"
+        ) from None
 
 
 def default_metrics(source) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from experiments.cli import own_data
 from jaxgan import marks, restore, watch, watermark
 from jaxgan.data import open_source
 from jaxgan.errors import UserError
@@ -83,7 +84,7 @@ def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share
     own = name in ("own", settings.get("data"))
     update, close = watch.counter("training images", True)
     source = open_source(
-        settings["data"] if own else name,
+        own_data(trained.config, "--refuse-copies DATA") if name == "own" else name,
         data_dir=data_dir or settings.get("data_dir", ""),
         split=settings.get("split", "train") if own else "train",
         size=trained.generator.shape[:2],

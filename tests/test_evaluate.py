@@ -168,7 +168,17 @@ def test_help_lists_the_protocols():
 
 def test_a_run_whose_data_is_elsewhere_now():
     config = {"settings": {"data": "no/photos"}, "data": {"shape": [8, 8, 1]}}
-    with pytest.raises(UserError, match="runs/x was trained on --data no/photos: .*no/photos.*; --against says where it is now$"):
+    with pytest.raises(
+        UserError,
+        match="runs/x was trained on --data no/photos: .*no/photos.*; --against .* says where",
+    ):
         evaluate.real_images(evaluate.Arguments("runs/x"), config, None)
     with pytest.raises(UserError, match="^no/others: no such file or folder"):
         evaluate.real_images(evaluate.Arguments("runs/x", against="no/others"), config, None)
+
+
+def test_a_run_on_data_of_its_own_script_is_not_compared_with_the_digits():
+    config = {"settings": {"data": "digits"}, "data": {"shape": [28, 28, 1], "name": "arrays"}}
+    with pytest.raises(UserError, match="trained on 'arrays', which only its own script can open; .* --against"):
+        evaluate.real_images(evaluate.Arguments("runs/x"), config, None)
+    assert evaluate.real_images(evaluate.Arguments("runs/x", against="digits"), config, None).n == 1797
