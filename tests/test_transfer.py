@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -172,6 +173,18 @@ def test_networks_whose_names_mean_other_layers_are_refused(theirs, ours, said):
     assert str(e.value).startswith("there: ") and "generator" in str(e.value) and "\n" not in str(e.value)
 
 
+class Own(small.Generator):
+    """A network from elsewhere, with a field that JSON does not have."""
+
+    kinds: frozenset = frozenset({1})
+
+
+def test_fields_of_any_type_are_compared():
+    fitted(Own((8, 8, 1), width=4), Own((8, 8, 1), width=4))
+    with pytest.raises(UserError, match=re.escape("kinds=frozenset({1}) there and frozenset({2}) here")):
+        fitted(Own((8, 8, 1), width=4), Own((8, 8, 1), width=4, kinds=frozenset({2})))
+
+
 def test_a_discriminator_of_another_kind_and_numbers_that_are_none():
     g, d = small.Generator((8, 8, 1), width=4), small.Discriminator((8, 8, 1), width=4)
     with pytest.raises(UserError, match="the discriminator there is r3gan.Discriminator, and here residual.Discriminator"):
@@ -260,12 +273,12 @@ def test_what_cannot_be_read_is_one_line(first, tmp_path, name, content, said):
 
 
 def test_networks_that_grow_begin_at_the_full_size():
-    config = growing.ProGAN(size=(8, 8), stable_kimg=1.0, fade_kimg=1.0)
-    with pytest.raises(UserError, match="give --first 1"):
-        transfer.start("nowhere", config.design((8, 8, 1), 0))
-    assert isinstance(dataclasses.replace(config, first=1).design((8, 8, 1), 0), tuple)
+    config = growing.ProGAN(size=(16, 16), stable_kimg=1.0, fade_kimg=1.0)
+    with pytest.raises(UserError, match="give --first 2"):
+        transfer.start("nowhere", config.design((16, 16, 1), 0))
+    assert isinstance(dataclasses.replace(config, first=2).design((16, 16, 1), 0), tuple)
     with pytest.raises(UserError, match="no such run"):
-        transfer.start("nowhere", dataclasses.replace(config, first=1).design((8, 8, 1), 0))
+        transfer.start("nowhere", dataclasses.replace(config, first=2).design((16, 16, 1), 0))
 
 
 def test_what_is_frozen_is_named_and_a_wrong_name_is_answered_with_the_right_ones():
@@ -313,6 +326,7 @@ def test_at_step_0_it_draws_what_the_source_draws(trained):
     np.testing.assert_array_equal(images, restore.load(folder / "source").sample(4, seed=7))
     early = prepared(folder, init=f"{folder / 'source'}@5").start
     assert "at step 5" in early.said and early.digest != ready.start.digest
+    assert prepared(folder, init=f"{folder / 'source'}@latest").start.digest == ready.start.digest
     _, want, _, _ = checkpoint.load_players(folder / "source" / "checkpoints", 5)
     np.testing.assert_array_equal(early.arrays["g"]["params/Dense_0/kernel"], want["params"]["Dense_0"]["kernel"])
 

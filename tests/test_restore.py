@@ -1,0 +1,109 @@
+"""A run as it is restored: which weights, of which step and length of average, in which network; and what is not a run."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.configs import CONFIGS
+from jaxgan import checkpoint, disk, label_vectors, restore, sample
+from jaxgan.errors import UserError
+from jaxgan.models import mlp
+from tests import commands
+from tests.commands import assert_equal
+
+SHAPE = (4, 4, 1)
+
+
+def added(tree, by):
+    return jax.tree.map(lambda a: a + by, tree)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run directory with checkpoints of the steps 2 and 4, of which the first is the best, and averages; and its state at 4."""
+    folder = tmp_path_factory.mktemp("restored") / "run"
+    first = commands.untrained(folder, dataclasses.replace(CONFIGS["gan"], batch=4, width=4), SHAPE, 0)
+    store, kept = checkpoint.open_store(folder / "checkpoints"), checkpoint.open_averages(folder / "averages")
+    for step in (2, 4):
+        averages = {"0.05": added(first.ema, 10.0 * step), "0.1": added(first.ema, 20.0 * step)}
+        last = first.replace(step=jnp.int32(step), ema=added(first.ema, step), averages=averages)
+        checkpoint.save_averages(kept, last)
+        disk.wait(kept)
+    store.manager.delete(2)
+    checkpoint.save(store, first.replace(step=jnp.int32(2)), score=1.0)
+    checkpoint.save(store, last, score=3.0)
+    disk.wait(store)
+    for each in (store, kept):
+        each.manager.close()
+    return folder, first, last
+
+
+def test_the_generator_is_the_averaged_one_of_the_step_asked_for(run):
+    folder, first, last = run
+    for which, step, state in (("latest", 4, last), ("best", 2, first), (4, 4, last)):
+        trained = restore.load(folder, checkpoint_step=which)
+        assert trained.step == step and isinstance(trained.generator, mlp.Generator) and trained.generator.shape == SHAPE
+        assert_equal(trained.variables, {"params": state.ema})
+    assert all(isinstance(a, jax.Array) for a in jax.tree.leaves(trained.variables))  # sent to the device once
+    assert trained.config == json.loads((folder / "config.json").read_text()) and trained.vectors is None
+
+
+def test_another_average_is_of_the_checkpoints_step(run):
+    folder, first, last = run
+    for which, step, averages in (("latest", 4, last.averages), (2, 2, {"0.05": added(first.ema, 20.0)})):
+        trained = restore.load(folder, checkpoint_step=which, average=0.05)
+        assert trained.step == step and set(trained.variables) == {"params"}
+        for got, want in zip(*map(jax.tree.leaves, (trained.variables["params"], averages["0.05"])), strict=True):
+            np.testing.assert_allclose(got, want, rtol=0.02)
+
+
+def test_a_run_on_label_vectors_is_sampled_with_its_own(tmp_path):
+    g = mlp.Generator(SHAPE, 3, z_dim=4, widths=(8,))
+    v = g.init(jax.random.key(0), jnp.zeros((1, 4)), jnp.zeros((1, 3)))
+    vectors = 3 * np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    run, drawn = restore.Trained(g, v, {}, 0, vectors=vectors), label_vectors.drawn(vectors, 6, 8)
+    np.testing.assert_array_equal(run.sample(8, seed=6), sample.sample(g, v, 8, seed=6, label=drawn))
+    np.testing.assert_array_equal(run.latents(5, seed=6, first=3).c, drawn[3:])
+    seeds = [run.latents(8, seed=seed).c for seed in (0, 1)]
+    np.testing.assert_array_equal(run.latents(8).c, seeds[0])
+    assert (seeds[0] != seeds[1]).any()
+    own = np.float32([1, 2, 3])
+    np.testing.assert_array_equal(run.latents(2, label=own).c, [own, own])
+    for draw in (run.sample, run.latents):
+        with pytest.raises(UserError, match="n is -1; ask for at least one image"):
+            draw(-1)
+
+
+def test_a_stage_lasts_until_the_next_one_begins():
+    starts = [0.0, 0.08, 0.24]
+    assert [restore.stage_at(starts, kimg) for kimg in (-0.01, 0.0, 0.079, 0.08, 0.239, 0.24, 9.0)] == [0, 0, 0, 1, 1, 2, 2]
+    stages = [{"start_kimg": start, "generator": i, "discriminator": 10 + i} for i, start in enumerate(starts)]
+    config = {"settings": {"batch": 8}, "generator": 2, "discriminator": 12, "stages": stages}
+    made_by = lambda step, who, config=config: restore._described(config, step, who)
+    assert [made_by(step, "generator") for step in (0, 1, 10, 11, 30, 31)] == [0, 0, 0, 1, 1, 2]  # step 11 begins at 0.08 kimg
+    assert made_by(11, "discriminator") == 11
+    assert made_by(1, "generator", config | {"stages": stages[:1]}) == 2  # what does not grow is the last one
+    assert made_by(1, "generator", {"generator": 5}) == 5  # nor does a run of before there were stages
+
+
+def test_what_is_no_run_is_one_line(run, tmp_path):
+    for text in (None, "", "[1, 2]", '{"jaxgan": "0"}', "{"):
+        if text is not None:
+            (tmp_path / "config.json").write_text(text)
+        for load in (restore.load, restore.load_discriminator, restore.read_config):
+            with pytest.raises(UserError, match="not a run directory of jaxgan") as e:
+                load(tmp_path)
+            assert str(e.value).startswith(str(tmp_path)) and "\n" not in str(e.value)
+    (tmp_path / "config.json").write_text((run[0] / "config.json").read_text())
+    with pytest.raises(UserError, match="there is no checkpoint here yet"):
+        restore.load(tmp_path)
+    (tmp_path / "g.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="a weight file holds only a generator; give a run directory"):
+        restore.load_discriminator(tmp_path / "g.safetensors")
+    wrong = mlp.Discriminator(SHAPE, widths=(3, 3))
+    with pytest.raises(UserError, match=f"{run[0]}: .* has the shape"):
+        restore.load_discriminator(run[0], discriminator=wrong)
