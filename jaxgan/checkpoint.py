@@ -172,7 +172,7 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
 
 def _variables(found: dict) -> dict:
     """{'params': ..., **stats} of a player or generator as it was read."""
-    return {"params": found["params"], **(found.get("stats") or {})}
+    return {"params": found["params"], **found["stats"]}
 
 
 def load_discriminator(directory: str | Path, which: str | int = "latest") -> tuple[dict, int]:
