@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -67,15 +68,34 @@ def test_a_run_on_label_vectors_is_sampled_with_its_own(tmp_path):
     vectors = 3 * np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     run, drawn = restore.Trained(g, v, {}, 0, vectors=vectors), label_vectors.drawn(vectors, 6, 8)
     np.testing.assert_array_equal(run.sample(8, seed=6), sample.sample(g, v, 8, seed=6, label=drawn))
+    np.testing.assert_array_equal(run.sample(1, seed=6), run.sample(8, seed=6)[:1])
     np.testing.assert_array_equal(run.latents(5, seed=6, first=3).c, drawn[3:])
+    np.testing.assert_array_equal(run.latents(1, seed=6).c, drawn[:1])
     seeds = [run.latents(8, seed=seed).c for seed in (0, 1)]
     np.testing.assert_array_equal(run.latents(8).c, seeds[0])
+    np.testing.assert_array_equal(run.sample(8), run.sample(8, seed=0))
     assert (seeds[0] != seeds[1]).any()
     own = np.float32([1, 2, 3])
     np.testing.assert_array_equal(run.latents(2, label=own).c, [own, own])
     for draw in (run.sample, run.latents):
         with pytest.raises(UserError, match="n is -1; ask for at least one image"):
             draw(-1)
+
+
+def test_batch_norms_statistics_are_of_the_runs_vectors_and_truncation(run, tmp_path, monkeypatch):
+    shutil.copytree(run[0], tmp_path / "run")
+    vectors, config = np.ones((5, 3), np.float32), json.loads((run[0] / "config.json").read_text())
+    label_vectors.write(tmp_path / "run", vectors)
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config | {"settings": {"standing": 7}}))
+    seen = []
+    monkeypatch.setattr(sample, "standing", lambda g, v, n, **options: seen.append((n, options)) or {"n": len(seen)})
+    trained = restore.load(tmp_path / "run")
+    assert trained.truncated(1.0) is trained and trained.variables == {"n": 1}
+    assert trained.truncated(0.5).variables == {"n": 2} and trained.truncated(1.0, 2.0).variables == {"n": 3}
+    assert [(n, given.pop("vectors").tolist()) for n, given in seen] == [(7, vectors.tolist())] * 3
+    assert [given for _, given in seen] == [{}, {"psi": 0.5, "threshold": None}, {"psi": 1.0, "threshold": 2.0}]
+    (tmp_path / "run" / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "settings"}))
+    assert restore.load(tmp_path / "run").standing == 0 == seen[-1][0]  # of before there were such
 
 
 def test_a_stage_lasts_until_the_next_one_begins():

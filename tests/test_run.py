@@ -6,8 +6,10 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,9 +18,11 @@ from PIL import Image
 
 from experiments import sample
 from experiments.configs import CONFIGS
+from jaxgan import calls, parallel
 from jaxgan.errors import UserError
+from jaxgan.method import Phase, Recipe, Term, Turn
 from jaxgan.plan import LOCK
-from jaxgan.run import explained, lock_file
+from jaxgan.run import Machine, Signals, explained, lock_file, steps_per_call
 from tests import commands
 from tests.commands import assert_equal, final_state
 
@@ -114,9 +118,13 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_taken(finished, tmp
         raw = bytearray(path.read_bytes())
         raw[len(raw) // 2] ^= 0xFF
         path.write_bytes(raw)
+    measured = [{"of": {"run": "of evaluate"}}, *({"of": {"kimg": kimg}} for kimg in (0.08, 0.12, 0.124, 0.16))]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in measured))
     code, out, err = run("train", *TINY, "--run-dir", directory)
-    assert code == 0 and "checkpoints/40: the checkpoint is damaged" in out, err
+    assert code == 0 and "checkpoints/40: the checkpoint is damaged" in out and "; resuming from step 30" in out, err
     assert_equal(final_state(finished[0]), final_state(directory))
+    assert [row["step"] for row in log(directory)] == list(range(5, 41, 5))  # what comes again is said once
+    assert [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()] == measured[:3]
 
 
 def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(small, tmp_path):
@@ -237,11 +245,42 @@ def test_two_processes_train_one_run_with_averages_and_where_one_is_killed_the_o
     assert [row["step"] for row in log(tmp_path / "run")] == list(range(5, done + 21, 5))
 
 
-def test_memory_that_ends_is_one_line_and_what_we_do_not_know_stays_itself():
+def test_memory_that_ends_is_one_line_and_what_we_do_not_know_stays_itself(monkeypatch):
     error = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.\nmore")
     said = explained(error, CONFIGS["gan"])
     assert isinstance(said, UserError) and "allocate 9 bytes); --accum 2, --remat" in str(said)
-    assert explained(jax.errors.JaxRuntimeError("INTERNAL: an assertion"), CONFIGS["gan"]) is None
+    other = jax.errors.JaxRuntimeError("x: Error dispatching computation: INTERNAL: an assertion\nmore")
+    assert explained(other, CONFIGS["gan"]) is None
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert "have lost contact with one another (INTERNAL: an assertion); start them all" in str(explained(other, CONFIGS["gan"]))
+    assert str(explained(jax.errors.JaxRuntimeError("Out of memory"), CONFIGS["gan"])).startswith(
+        "out of memory (Out of memory);"
+    )
+
+
+def test_a_second_signal_ends_at_once(monkeypatch, capfd):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit, match="143"), Signals() as signals:
+        assert signals.caught == 0
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.caught == signal.SIGINT and "once more stops at once" in capfd.readouterr().err
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert capfd.readouterr().err == ""
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_steps_a_call_are_as_asked_or_measured_but_one_on_a_cpu_and_of_streamed_images(monkeypatch):
+    recipe = Recipe((Turn((Phase("d", (Term("t", 1.0, None, every=4),)),)),), {}, 8)
+    machine = lambda resident: Machine("run", SimpleNamespace(resident=resident, at=lambda step: ("held", step)), {}, None)
+    steps = lambda resident, *asked: steps_per_call(machine(resident), recipe, "state", "meter", 100, *asked)
+    assert steps(True) == steps(True, 7) == 1
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert steps(False) == steps(False, 7) == 1 and steps(True, 7) == 7
+    monkeypatch.setattr(calls, "seconds_a_step", lambda *given: given)
+    monkeypatch.setattr(calls, "fastest", lambda seconds, every, most: (every, most, seconds(12, 48)))
+    monkeypatch.setattr(parallel, "from_main", lambda n: n)
+    assert steps(True) == (4, 100, ("run", ("held", 0), "state", "meter", recipe, 12, 48))
 
 
 def test_a_run_on_another_number_of_devices_resumes(small, tmp_path):
