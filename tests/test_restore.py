@@ -106,6 +106,7 @@ def test_a_stage_lasts_until_the_next_one_begins():
     made_by = lambda step, who, config=config: restore._described(config, step, who)
     assert [made_by(step, "generator") for step in (0, 1, 10, 11, 30, 31)] == [0, 0, 0, 1, 1, 2]  # step 11 begins at 0.08 kimg
     assert made_by(11, "discriminator") == 11
+    assert made_by(10, "generator", config | {"stages": stages[:2]}) == 0
     assert made_by(1, "generator", config | {"stages": stages[:1]}) == 2  # what does not grow is the last one
     assert made_by(1, "generator", {"generator": 5}) == 5  # nor does a run of before there were stages
 
