@@ -62,7 +62,7 @@ def test_another_average_is_of_the_checkpoints_step(run):
             np.testing.assert_allclose(got, want, rtol=0.02)
 
 
-def test_a_run_on_label_vectors_is_sampled_with_its_own(tmp_path):
+def test_a_run_on_label_vectors_is_sampled_with_its_own(monkeypatch):
     g = mlp.Generator(SHAPE, 3, z_dim=4, widths=(8,))
     v = g.init(jax.random.key(0), jnp.zeros((1, 4)), jnp.zeros((1, 3)))
     vectors = 3 * np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
@@ -77,6 +77,12 @@ def test_a_run_on_label_vectors_is_sampled_with_its_own(tmp_path):
     assert (seeds[0] != seeds[1]).any()
     own = np.float32([1, 2, 3])
     np.testing.assert_array_equal(run.latents(2, label=own).c, [own, own])
+    monkeypatch.setattr(sample, "mix", lambda g, v, grid, layers, **options: (grid, layers, options))
+    for options, label in (({"seed": 6}, drawn[0]), ({}, label_vectors.drawn(vectors, 0, 1)[0]), ({"label": own}, own)):
+        grid, layers, given = run.mix((1, 2), (0, 3), **options)
+        np.testing.assert_array_equal(given.pop("label"), label)
+        assert (grid, layers, given) == ((1, 2), (0, 3), {k: v for k, v in options.items() if k != "label"})
+    assert restore.Trained(g, v, {}, 0).mix((1, 2)) == ((1, 2), None, {})
     for draw in (run.sample, run.latents):
         with pytest.raises(UserError, match="n is -1; ask for at least one image"):
             draw(-1)
