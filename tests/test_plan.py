@@ -1,15 +1,19 @@
 """What a config from Python may say: mistakes that the command line would not have let through are said before a run starts."""
 
 import dataclasses
+import importlib.util
+import json
 
 import numpy as np
 import pytest
 
-from jaxgan import data, plan
+from experiments.configs import CONFIGS
+from jaxgan import data, feed, parallel, plan, transfer
 from jaxgan.errors import UserError
 from jaxgan.settings import Settings, check_numbers
 
-SOURCE = data.of_arrays(np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8))
+IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
+SOURCE = data.of_arrays(IMAGES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,3 +51,132 @@ def test_what_the_methods_of_a_config_return_is_checked(tmp_path):
         with pytest.raises(ValueError, match="design returned .* give a jaxgan.settings.Design, or a tuple"):
             plan.prepare("own", own, lambda shape, classes, wrong=wrong: wrong)
     assert not list(tmp_path.iterdir())
+
+
+def prepared(tmp_path, **fields):
+    """The plan of a small run on `SOURCE`, or on what is `held`, in a directory that is not there."""
+    own = Own(**{"run_dir": str(tmp_path / "run"), "batch": 8} | fields)
+    of_recipe = {"batch": own.batch, "accum": own.accum, "width": 2}
+    return plan.prepare("own", own, dataclasses.replace(CONFIGS["gan"], **of_recipe).design)
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        ({"seed": 2**32}, r"--seed 4294967296: it must be in \[0, 2\^32\)"),
+        ({"tensorboard": True}, "--tensorboard needs tensorboardX: pip install"),
+        ({"posthoc": (0.1, 0.1)}, "--posthoc 0.1: averages are made from two widths"),
+        ({"hold_out": 5}, "--hold-out 5: this recipe uses none"),
+        ({"hold_out": 64}, "--hold-out 64: digits has 64 images; leave some to train on"),
+        ({"jitter": 9}, "--jitter 9: the images are 8x8; give 8 or less"),
+        ({"batch": 68}, "--batch 68 is larger than the data: digits has 64 images; give --batch 64 or less"),
+        ({"conditional": "yes"}, "--conditional yes: arrays has no labels"),
+        ({"batch": 9}, "--batch 9 does not divide by 4 devices"),
+        ({"steps_per_call": 2, "resident": "no"}, "--steps-per-call 2: images are streamed"),
+        ({"steps_per_call": 3, "tick_kimg": 0.016}, "--steps-per-call 3: there are 2 steps from tick to tick"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_written(tmp_path, monkeypatch, fields, says):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=says) as e:
+        prepared(tmp_path, **fields)
+    assert "\n" not in str(e.value) and not list(tmp_path.iterdir())
+
+
+def test_what_is_just_possible(tmp_path, monkeypatch):
+    for fields in ({"seed": 2**32 - 1, "jitter": 8, "batch": 64}, {"batch": 128, "mirror": True, "steps_per_call": 2}):
+        assert prepared(tmp_path, **fields).settings.batch == fields["batch"]
+    monkeypatch.setattr(feed, "RESIDENT_BYTES", 64 * 64 * 4 - 1)  # a CPU's devices share its memory
+    with pytest.raises(UserError, match="images are streamed"):
+        prepared(tmp_path, steps_per_call=2)
+    assert prepared(tmp_path, steps_per_call=2, resident="yes").source.n == 64
+
+
+def test_the_config_says_what_is_trained_and_on_what(tmp_path):
+    labelled = data.of_arrays(IMAGES, np.arange(64) % 2, class_names=("cats", "clocks"))
+    for conditional, classes, names in (("auto", 2, ["cats", "clocks"]), ("no", 0, [])):
+        ready = prepared(tmp_path, held=labelled, conditional=conditional)
+        assert (ready.source.labels is None) == (classes == 0) and ready.source.classes == classes
+        found = ready.config
+        assert found["data"] == {
+            **{"name": "arrays", "images": 64, "shape": [8, 8, 1], "inputs": None, "classes": classes, "class_names": names},
+            **{"fingerprint": labelled.fingerprint, "skipped": []},
+        }
+        assert found["generator"]["fields"]["classes"] == classes and len(found["stages"]) == 1 and found["init"] is None
+        assert found["stages"][0] == {"start_kimg": 0.0, **{who: found[who] for who in ("generator", "discriminator")}}
+        assert json.loads(json.dumps(found)) == found and found["settings"]["batch"] == 8  # also what `held` is: any type
+        assert {"d/adv", "g/adv"} <= set(ready.names) and (ready.start, ready.frozen, ready.meter) == (None, "", None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recipe_of_other_numbers_than_the_settings(tmp_path):
+    design = dataclasses.replace(CONFIGS["gan"], batch=8).design
+    for fields, says in (
+        ({"batch": 16}, r"\(8, 1\), the settings' \(16, 1\)"),
+        ({"batch": 8, "accum": 2}, r"settings' \(8, 2\)"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            plan.prepare("own", Own(run_dir=str(tmp_path / "run"), **fields), design)
+    two = [dataclasses.replace(CONFIGS["wgan"], batch=8, n_critic=n).design((8, 8, 1), 0) for n in (1, 2)]
+    with pytest.raises(ValueError, match="all stages of a run must have the same batch and slots"):
+        plan.prepare("own", Own(run_dir=str(tmp_path / "run"), batch=8), lambda shape, classes: tuple(two))
+
+
+def test_which_directories_are_runs(tmp_path):
+    run, found = tmp_path / "run", plan._check_directory
+    assert found(run, "auto") is None
+    run.mkdir()
+    for name in (plan.LOCK, "config.json.7.part"):  # of a start that was killed at once
+        (run / name).write_text("{")
+    assert found(run, "never") is None
+    config = {"jaxgan": "0", "generator": {}}
+    (run / "config.json").write_text(json.dumps(config))
+    assert found(run, "auto") == found(run, "force") == config
+    with pytest.raises(UserError, match="holds a run already, and --resume is never; give another"):
+        found(run, "never")
+    (run / "config.json").write_text("{")
+    for resume in ("auto", "force"):
+        with pytest.raises(UserError, match="the folder is not empty and not a run of jaxgan"):
+            found(run, resume)
+    (run / "checkpoints").mkdir()
+    with pytest.raises(UserError, match="its config.json is damaged; --resume force goes on"):
+        found(run, "auto")
+    assert found(run, "force") is None
+    with pytest.raises(UserError, match=f"--run-dir .*: {run}/config.json is a file, not a folder"):
+        found(run / "config.json" / "deeper" / "still", "auto")
+
+
+def test_what_may_change_between_a_run_and_its_resumption():
+    old = {"config": "a", "settings": {"lr": 1.0, "keep": 2, "b": [1, 2]}, "data": {"fingerprint": "x", "name": "n"}}
+    old |= {"generator": {"family": "mlp", "fields": {"width": 4}}, "discriminator": {"family": "mlp"}, "devices": "1 x cpu"}
+    changed = lambda **parts: plan._changes(old, old | parts)
+    with_settings = lambda **fields: changed(settings=old["settings"] | fields)
+    assert changed() == changed(devices="8 x gpu") == changed(data={"fingerprint": "x", "name": "moved"}) == []
+    assert with_settings(keep=3, run_dir="elsewhere") == [] and with_settings(lr=2.0) == ["lr was 1.0, is 2.0"]
+    assert with_settings(freeze=[]) == with_settings(init=None) == []  # an older config lacks some
+    assert with_settings(freeze=["d/*"]) == ["freeze was None, is ['d/*']"]
+    assert changed(settings={"lr": 1.0, "keep": 2}) == ["b was [1, 2], is None"]
+    assert changed(data={"fingerprint": "y"}) == ["data was x, is y"] and changed(config="b") == ["config was a, is b"]
+    wider = changed(generator={"family": "mlp", "fields": {"width": 6}}, discriminator={"family": "r3gan"})
+    assert wider == ["generator.fields.width was 4, is 6", "discriminator.family was mlp, is r3gan"]
+
+
+def test_a_config_is_written_where_it_is_new(tmp_path):
+    path = tmp_path / "run" / "config.json"
+    plan.write_config(path.parent, {"a": 1})
+    first = path.stat()
+    plan.write_config(path.parent, {"a": 1})
+    assert path.stat().st_ino == first.st_ino and json.loads(path.read_text()) == {"a": 1}
+    plan.write_config(path.parent, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 2}
+    with pytest.raises(UserError, match=r"--run-dir .*: it cannot be written \("):
+        plan.write_config(path, {"a": 1})
+
+
+def test_all_processes_start_from_the_same_weights(monkeypatch):
+    start = transfer.Start({}, "", "0123456789abcdef")
+    monkeypatch.setattr(transfer, "start", lambda init, stages: start)
+    assert plan._start("x", ()) is start
+    monkeypatch.setattr(parallel, "from_main", lambda mine: mine ^ 1)
+    with pytest.raises(UserError, match="--init x: its weights differ from those of process 0"):
+        plan._start("x", ())
