@@ -169,8 +169,8 @@ def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> No
         if (recipe.batch, recipe.accum) != (settings.batch, settings.accum):
             said, run = (recipe.batch, recipe.accum), (settings.batch, settings.accum)
             raise ValueError(f"the recipe's batch and accum are {said}, the settings' {run}; the design takes them from these")
-    if len({(r.batch, r.accum, r.slots, r.held_slots) for r in recipes}) > 1:
-        raise ValueError("all stages of a run must have the same batch and slots")
+    if len({(r.slots, r.held_slots) for r in recipes}) > 1:
+        raise ValueError("all stages of a run must have the same slots")
     held = recipes[0].held_slots
     if bool(held) != bool(settings.hold_out) and not pairs:
         need = "needs held-out images; give --hold-out 500 or so" if held else "uses none; leave --hold-out out"

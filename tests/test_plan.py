@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -71,7 +72,12 @@ def prepared(tmp_path, **fields):
         ({"jitter": 9}, "--jitter 9: the images are 8x8; give 8 or less"),
         ({"batch": 68}, "--batch 68 is larger than the data: digits has 64 images; give --batch 64 or less"),
         ({"conditional": "yes"}, "--conditional yes: arrays has no labels"),
-        ({"batch": 9}, "--batch 9 does not divide by 4 devices"),
+        ({"batch": 9, "held": None}, "--batch 9 does not divide by 4 devices"),  # before the data are read
+        ({"held": SOURCE._replace(n=1)}, "arrays: 1 image.s.; a set needs at least two"),
+        (
+            {"held": SOURCE._replace(inputs=SOURCE._replace(shape=(8, 8, 3)))},
+            r"read as uint8 \(8, 8, 1\), not as uint8 \(8, 8, 3",
+        ),
         ({"steps_per_call": 2, "resident": "no"}, "--steps-per-call 2: images are streamed"),
         ({"steps_per_call": 3, "tick_kimg": 0.016}, "--steps-per-call 3: there are 2 steps from tick to tick"),
     ],
@@ -86,6 +92,10 @@ def test_what_cannot_be_is_said_before_anything_is_written(tmp_path, monkeypatch
 def test_what_is_just_possible(tmp_path, monkeypatch):
     for fields in ({"seed": 2**32 - 1, "jitter": 8, "batch": 64}, {"batch": 128, "mirror": True, "steps_per_call": 2}):
         assert prepared(tmp_path, **fields).settings.batch == fields["batch"]
+    posthoc = prepared(tmp_path, posthoc=(0.05, 0.1), held=data.of_arrays(IMAGES, np.arange(64) % 2), conditional="yes")
+    assert posthoc.stages[0].recipe.posthoc == (0.05, 0.1) and posthoc.source.classes == 2
+    monkeypatch.chdir(tmp_path)
+    assert prepared(tmp_path, run_dir="").directory == Path("runs/own")
     monkeypatch.setattr(feed, "RESIDENT_BYTES", 64 * 64 * 4 - 1)  # a CPU's devices share its memory
     with pytest.raises(UserError, match="images are streamed"):
         prepared(tmp_path, steps_per_call=2)
@@ -97,6 +107,7 @@ def test_the_config_says_what_is_trained_and_on_what(tmp_path):
     for conditional, classes, names in (("auto", 2, ["cats", "clocks"]), ("no", 0, [])):
         ready = prepared(tmp_path, held=labelled, conditional=conditional)
         assert (ready.source.labels is None) == (classes == 0) and ready.source.classes == classes
+        assert list(ready.source.class_names) == names
         found = ready.config
         assert found["data"] == {
             **{"name": "arrays", "images": 64, "shape": [8, 8, 1], "inputs": None, "classes": classes, "class_names": names},
@@ -118,7 +129,7 @@ def test_a_recipe_of_other_numbers_than_the_settings(tmp_path):
         with pytest.raises(ValueError, match=says):
             plan.prepare("own", Own(run_dir=str(tmp_path / "run"), **fields), design)
     two = [dataclasses.replace(CONFIGS["wgan"], batch=8, n_critic=n).design((8, 8, 1), 0) for n in (1, 2)]
-    with pytest.raises(ValueError, match="all stages of a run must have the same batch and slots"):
+    with pytest.raises(ValueError, match="all stages of a run must have the same slots"):
         plan.prepare("own", Own(run_dir=str(tmp_path / "run"), batch=8), lambda shape, classes: tuple(two))
 
 
@@ -174,9 +185,9 @@ def test_a_config_is_written_where_it_is_new(tmp_path):
 
 
 def test_all_processes_start_from_the_same_weights(monkeypatch):
-    start = transfer.Start({}, "", "0123456789abcdef")
+    start = transfer.Start({}, "", "fedcba9876543210")
     monkeypatch.setattr(transfer, "start", lambda init, stages: start)
     assert plan._start("x", ()) is start
-    monkeypatch.setattr(parallel, "from_main", lambda mine: mine ^ 1)
+    monkeypatch.setattr(parallel, "from_main", lambda mine: int(np.int32(mine)) ^ 1)
     with pytest.raises(UserError, match="--init x: its weights differ from those of process 0"):
         plan._start("x", ())
