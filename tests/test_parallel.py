@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from jaxgan import parallel
 from jaxgan.errors import UserError
@@ -88,3 +89,53 @@ def test_arrays_in_chunks_come_back_whole_and_in_order(chunk):
     stepped = list(parallel.in_steps(programs, (2,), held, (x, y), chunk, 9, progress))
     np.testing.assert_array_equal(np.concatenate([p["sum"] for p in stepped]), want + 9 * 2 * 0.5 - x)
     assert seen == [(9 * i + done, 9 * len(pieces)) for i in range(len(pieces)) for done in (8, 9)]
+
+
+def test_processes_meet_where_they_are_told_or_the_cluster_knows(monkeypatch):
+    met = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given: met.append(given))
+    for given in (("", 1, 0), ("auto", 1, 0), ("host:1", 2, 0), ("host:1", 2, 1)):
+        parallel.start_processes(*given)
+    assert met == [(), ("host:1", 2, 0), ("host:1", 2, 1)]
+    for given, says in (
+        (("", 2, 0), "--processes 2 --process 0: where do they meet"),
+        (("", 1, 1), "--processes 1 --process 1: where do they meet"),
+        (("host:1", 2, 2), "--process 2 is not one of --processes 2; it counts from 0$"),
+        (("host:1", 2, -1), "--process -1 is not one of --processes 2; it counts from 0$"),
+    ):
+        with pytest.raises(UserError, match=says):
+            parallel.start_processes(*given)
+
+    def late(*_):
+        raise RuntimeError("DEADLINE_EXCEEDED\nmore")
+
+    monkeypatch.setattr(jax.distributed, "initialize", late)
+    with pytest.raises(UserError, match=r"--coordinator host:1: the processes could not meet \(DEADLINE_EXCEEDED\)$"):
+        parallel.start_processes("host:1", 2, 1)
+    assert len(met) == 3
+
+
+def test_what_processes_say_to_each_other(monkeypatch):
+    said = []
+    gathered = lambda flag: np.array([flag, False])
+    monkeypatch.setattr(multihost_utils, "process_allgather", lambda flag: said.append("all") or gathered(flag))
+    monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda n: said.append("one") or n + 1)
+    monkeypatch.setattr(multihost_utils, "sync_global_devices", said.append)
+    talk = lambda: (parallel.anywhere(True), parallel.anywhere(False), parallel.from_main(5), parallel.barrier())
+    assert talk() == (True, False, 5, None) and not said  # one process has nobody to ask
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert talk() == (True, False, 6, None) and said == ["all", "all", "one", "jaxgan"]
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_a_copy_on_each_device_and_a_piece_on_each(devices, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    tree = {"a": np.arange(8, dtype=np.float32).reshape(2, 4), "b": np.int32(7)}
+    lead = () if devices == 1 else (4,)
+    held, said = parallel.replicate(tree), parallel.replicated(tree)
+    for name, a in tree.items():
+        assert held[name].shape == said[name].shape == (*lead, *a.shape) and held[name].dtype == said[name].dtype == a.dtype
+        np.testing.assert_array_equal(held[name], np.broadcast_to(a, held[name].shape))
+        np.testing.assert_array_equal(parallel.first(held)[name], a)
+    cut = parallel.shard(tree["a"], 1)
+    np.testing.assert_array_equal(cut, tree["a"] if devices == 1 else tree["a"].T[:, :, None])

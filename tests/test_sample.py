@@ -2,6 +2,7 @@
 
 import sys
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -148,6 +149,74 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     ):
         with pytest.raises(UserError, match=says):
             command(*args)
+
+
+@pytest.mark.parametrize(
+    "fields, says",
+    [
+        *(({"out": f"a.{kind}"}, "write a .png, an .npz or a folder") for kind in ("jpg", "jpeg", "WEBP", "npy")),
+        ({"mix": (1, 1), "out": "folder"}, "--mix writes one table"),
+        ({"mix": (1, 1), "threshold": 1.0}, "--mix writes one table"),
+        ({"out": ""}, "--out is empty"),
+        ({"rows": -1}, "--rows -1: ask for at least one row"),
+        ({"rows": 1, "mix": (1, 1)}, "--rows 1: only for images from noise"),
+        ({"rows": 1, "source": "x"}, "--rows 1: only for images from noise"),
+        ({"n": 0}, "--n 0: ask for at least one image"),
+        ({"n": 0, "source": "x"}, "--n 0: ask for at least one image"),
+        ({"watermark_strength": 3.0, "refuse_copies": "own"}, "--watermark-strength only applies with --watermark;"),
+        ({"refuse_share": 0.5, "watermark": "x"}, "--refuse-share only applies with --refuse-copies"),
+        ({"refuse_features": "random"}, "--refuse-features only applies with --refuse-copies"),
+        ({"data_dir": "x"}, "--data-dir only applies with --refuse-copies"),
+        ({"refuse_copies": "own", "mix": (1, 1)}, "--refuse-copies: only for images from noise"),
+        ({"refuse_copies": "own", "source": "x"}, "--refuse-copies: only for images from noise"),
+        ({"refuse_copies": "own", "refuse_share": 0.0}, r"--refuse-share 0: it must be in \(0, 1\)"),
+        ({"refuse_copies": "own", "refuse_share": 1.0}, r"--refuse-share 1: it must be in \(0, 1\)"),
+        ({"resize": True}, "--resize only applies to source images"),
+        ({"reverse": True}, "--reverse only applies to source images"),
+        ({"category": 0, "mix": (1, 1)}, "--category: InfoGAN's"),
+        ({"mix_layers": (0, 2)}, "--mix-layers only applies to a style-mixing table"),
+        ({"checkpoint": "newest"}, "newest"),
+    ],
+)
+def test_what_does_not_go_together_is_said_before_anything_is_read(fields, says):
+    args = experiments.sample.Arguments("run", **fields)
+    with pytest.raises(UserError, match=says) as e:
+        experiments.sample.check(args, Path(args.out))
+    assert "\n" not in str(e.value)
+
+
+def test_what_goes_together():
+    for fields in (
+        {"rows": 2, "n": 0},
+        {"mix": (1, 1), "n": 0, "mix_layers": (0, 2), "out": "a.NPZ"},
+        {"watermark": "x", "watermark_strength": 3.0, "out": "folder"},
+        {"refuse_copies": "own", "refuse_share": 0.99, "refuse_features": "random", "data_dir": "x", "threshold": 1.0},
+        {"source": "x", "resize": True, "reverse": True},
+        {"category": 0, "checkpoint": "best"},
+    ):
+        args = experiments.sample.Arguments("run", **fields)
+        experiments.sample.check(args, Path(args.out))
+
+
+def test_a_grid_has_a_column_for_each_of_up_to_16_classes():
+    asked = lambda classes, **fields: experiments.sample.asked(experiments.sample.Arguments("run", **fields), classes)
+    assert asked(10, n=7) == (7, None, None) and asked(10, n=7, label=2) == (7, 2, None)
+    assert asked(10, rows=2, label=3) == (20, 3, 10)
+    for classes, columns in ((2, 2), (16, 16)):
+        n, label, found = asked(classes, rows=3)
+        assert (n, found) == (3 * columns, columns) and label.tolist() == [*range(classes)] * 3
+    assert [asked(classes, rows=3) for classes in (0, 1, 17)] == [(30, None, 10)] * 3
+
+
+def test_what_a_file_of_images_says():
+    array = experiments.sample.labels_array
+    assert array(None, (3,)) == {}
+    for what, name in (("label", "labels"), ("category", "categories")):
+        (found,) = array(2, (3,), what).items()
+        assert found[0] == name and found[1].tolist() == [2] * 3 and found[1].dtype == np.int32
+    assert array(np.array([0, 1]), (2,))["labels"].tolist() == [0, 1] and array(4, (2, 3))["labels"].shape == (2, 3)
+    assert experiments.sample.summary(3, 2, None) == "3 images"
+    assert experiments.sample.summary(3, 0, len) == "3 images (0 others refused)"
 
 
 def test_generators_without_styles_or_noise_refuse():
