@@ -51,8 +51,15 @@ def test_fewer_than_none_is_one_line():
 
 
 def test_a_batch_divides_by_devices_micro_batches_and_shares():
-    for numbers in ((24, 2, 3, 4), (12, 1, 3, 4), (6, 2, 3, 1)):
+    for numbers in ((24, 2, 3, 4), (12, 1, 3, 4), (6, 2, 3, 1), (1, 1, 1), (3, 1, 1)):
         parallel.check_batch(*numbers)
+    for numbers, by in (
+        ((5, 2, 3, 4), "3 devices x 2 micro-batches x 4, as a penalty takes one of 4 images;"),
+        ((5, 2, 3, 2), "3 devices x 2 micro-batches x 2, as a penalty takes one of 2 images;"),
+        ((5, 1, 3), "3 devices;"),
+    ):
+        with pytest.raises(UserError, match=f"--batch 5 does not divide by {by} the nearest"):
+            parallel.check_batch(*numbers)
     for numbers, nearest in (
         ((12, 2, 3, 4), "24"),  # one image in four of each micro-batch of each device
         ((32, 2, 3, 4), "24 or 48"),
@@ -122,7 +129,9 @@ def test_what_processes_say_to_each_other(monkeypatch):
     monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda n: said.append("one") or n + 1)
     monkeypatch.setattr(multihost_utils, "sync_global_devices", said.append)
     talk = lambda: (parallel.anywhere(True), parallel.anywhere(False), parallel.from_main(5), parallel.barrier())
-    assert talk() == (True, False, 5, None) and not said  # one process has nobody to ask
+    assert talk() == (True, False, 5, None) and not said and parallel.is_main()  # one process has nobody to ask
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert not parallel.is_main()
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     assert talk() == (True, False, 6, None) and said == ["all", "all", "one", "jaxgan"]
 
@@ -137,5 +146,13 @@ def test_a_copy_on_each_device_and_a_piece_on_each(devices, monkeypatch):
         assert held[name].shape == said[name].shape == (*lead, *a.shape) and held[name].dtype == said[name].dtype == a.dtype
         np.testing.assert_array_equal(held[name], np.broadcast_to(a, held[name].shape))
         np.testing.assert_array_equal(parallel.first(held)[name], a)
+        assert parallel.first(held)[name].devices() == {jax.local_devices()[0]}
+    summed = lambda x, n, axis: n * (x if axis is None else jax.lax.psum(x, axis))
+    given = jax.device_put(tree["a"], jax.local_devices()[0])
+    held = parallel.replicate(given)
+    made = parallel.map_devices(summed, static=(1,), donate=(0,))(held, 3)
+    np.testing.assert_array_equal(made, np.broadcast_to(3 * devices * tree["a"], made.shape))
+    assert held.is_deleted() and not given.is_deleted()  # the step may reuse a copy, never what it was made of
     cut = parallel.shard(tree["a"], 1)
+    assert cut.devices() == set(jax.local_devices()[:devices])
     np.testing.assert_array_equal(cut, tree["a"] if devices == 1 else tree["a"].T[:, :, None])
