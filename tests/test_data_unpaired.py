@@ -51,6 +51,7 @@ def test_a_set_and_its_other_style_share_no_image_and_the_truth_is_what_they_wou
     both = [{image.tobytes() for image in side} for side in (a, of_b)]
     assert both[0] | both[1] == images and not both[0] & both[1] and len(both[0]) == len(images) // 2
     assert pairs.labels is None and [side.n for side in pairs.sides] == [898, 899]
+    assert all(side.inputs is None for side in pairs.sides)  # each is a set of images
     label = dict(zip((image.tobytes() for image in read_all(source)), source.labels, strict=True))
     was = {new.tobytes(): old.tobytes() for new, old in zip(b, of_b, strict=True)}
     assert [label[image.tobytes()] for image in read_all(pairs.sides[0])] == pairs.sides[0].labels.tolist()

@@ -41,6 +41,7 @@ def test_large_images_are_averaged_down_to_256():
     far = lambda x, y: seen.append(x) or jnp.zeros(len(x))
     x = jax.random.normal(jax.random.key(0), (2, 515, 770, 1))
     path.lengths(lambda _: x, far, jnp.zeros((1, 2)), jnp.ones((1, 2)), space="w")
+    assert path._small(jnp.zeros((600, 4, 5, 600))).shape == (600, 4, 5, 600)  # sides count, nothing else does
     np.testing.assert_allclose(seen[0], x[:1, :513, :768].reshape(1, 171, 3, 256, 3, 1).mean((2, 4)), atol=1e-6)
 
 
@@ -111,6 +112,7 @@ def test_what_is_refused():
         (("fid",), plain, {}, "fid50k_full is not measured on a generator but on images"),
         (("lpips",), plain, {}, "lpips is not measured on a generator but on pairs"),
         (("eqt",), plain, {"n": 1}, "n is 1; give at least 2"),
+        (("eqt",), plain, {"n": -1}, "n is -1; give at least 2"),
         (("ppl",), plain, {}, "need LPIPS's weights"),
         (("ppl2_zend",), plain, {}, "has styles w; take ppl2_wend"),
         (("eqr",), restore.Trained(Classes(), {}, {}, 0), {}, "cannot move what it draws"),

@@ -1,5 +1,6 @@
 """LPIPS against its own code, on a narrow VGG16 (golden/lpips_rule.py)."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,12 @@ def narrow():
 def test_distances_are_those_of_the_authors(size):
     got = jax.jit(lpips.distance)(narrow(), *lpips_rule.images(size))
     np.testing.assert_allclose(got, GOLD[str(size[0])], rtol=1e-5)
+
+
+def test_products_are_exact_where_accelerators_round_them():
+    program = str(jax.make_jaxpr(lambda x, y: lpips.distance(narrow(), x, y))(*lpips_rule.images((16, 16, 3))))
+    exact = re.findall(r"conv_general_dilated\[.*?precision=\((\w+\.HIGHEST), \1\)", program, re.DOTALL)
+    assert len(exact) == program.count("conv_general_dilated[") > 0
 
 
 def test_equal_images_have_no_distance_and_a_gradient():

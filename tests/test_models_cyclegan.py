@@ -74,6 +74,17 @@ def test_the_step_plays_the_papers_objective(played):
         assert min(m for path, m in jax.tree_util.tree_leaves_with_path(moved) if path[-1].key == "kernel") > 0
 
 
+def test_the_logits_of_a_are_on_the_left(played):
+    (_, d), x, (first, _), _ = played
+    judged = [
+        paired.discriminator(first.d.params[of], y[..., :0], y, 0, (1, 2))
+        for of, y in zip(("of_a", "of_b"), (x[..., :2], x[..., 2:]))
+    ]
+    logits = jit(d.apply)({"params": first.d.params}, x)
+    assert logits.shape == (2, 9, 14) and logits.dtype == jnp.float32
+    np.testing.assert_allclose(logits, np.concatenate(judged, 2), atol=1e-4 * np.abs(judged).max())
+
+
 def test_one_way_is_half_of_both(played):
     (g, _), x, (first, _), _ = played
     v = {"params": first.g.params}

@@ -45,8 +45,23 @@ def test_sizes_of_the_mnist_networks():
     g, d = (sum(math.prod(a.shape) for a in jax.tree.leaves(s)) for s in shapes)
     assert Generator((28, 28, 1)).z_dim == 62 + 10 + 2
     assert g == (74 + 2) * 1024 + (1024 + 2) * 7 * 7 * 128 + (16 * 128 + 2) * 64 + (16 * 64 + 1)
+    wide = [weights.shapes(module((28, 28, 1), width=600))["params"] for module in (Generator, Discriminator)]
+    assert [max(a.shape[-1] for a in jax.tree.leaves(s) if a.ndim == 4) for s in wide] == [600, 1024]
     body = (16 + 1) * 64 + (16 * 64 + 2) * 128 + (7 * 7 * 128 + 2) * 1024
     assert d == body + (1024 + 1) + (1024 + 2) * 128 + (128 + 1) * (10 + 2)
+
+
+def test_weights_begin_as_the_authors():
+    """Normal of deviation 0.02, about 1 for batch norm's gains; no biases."""
+    for module, given in ((Generator(SHAPE, width=16), jnp.zeros((1, 74))), (Discriminator(SHAPE, width=16), X[:1])):
+        params = jax.jit(lambda module=module, given=given: module.init(jax.random.key(0), given)["params"])()
+        for path, a in jax.tree_util.tree_leaves_with_path(params):
+            mean, spread = {"kernel": (0, 0.02), "scale": (1, 0.02), "bias": (0, 0)}[path[-1].key]
+            error = 4.5 * spread / a.size**0.5
+            assert abs(a.mean() - mean) <= error and abs(a.std() - spread) <= error, path
+    for module, name, wrong in ((G, "z", Z[:, 1:]), (D, "x", X[:, 1:])):
+        with pytest.raises(ValueError, match=rf"{name} must be \[B, "):
+            jax.eval_shape(module.init, jax.random.key(0), wrong)
 
 
 def test_codes_are_uniform_and_belong_to_the_noise():
