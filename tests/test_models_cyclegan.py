@@ -76,10 +76,8 @@ def test_the_step_plays_the_papers_objective(played):
 
 def test_the_logits_of_a_are_on_the_left(played):
     (_, d), x, (first, _), _ = played
-    judged = [
-        paired.discriminator(first.d.params[of], y[..., :0], y, 0, (1, 2))
-        for of, y in zip(("of_a", "of_b"), (x[..., :2], x[..., 2:]))
-    ]
+    judge = lambda of, y: paired.discriminator(first.d.params[of], y[..., :0], y, 0, (1, 2))
+    judged = [judge("of_a", x[..., :2]), judge("of_b", x[..., 2:])]
     logits = jit(d.apply)({"params": first.d.params}, x)
     assert logits.shape == (2, 9, 14) and logits.dtype == jnp.float32
     np.testing.assert_allclose(logits, np.concatenate(judged, 2), atol=1e-4 * np.abs(judged).max())
