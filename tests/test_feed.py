@@ -90,12 +90,23 @@ def test_the_streamed_feed_is_the_same_images(devices, monkeypatch):
     f.close()
 
 
+def test_streamed_pairs_are_cut_by_images(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 2)
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:2])
+    f = feed.open_feed(pairs(), feed.Layout(seed=7, n=10, slots=1, accum=1, micro=6), resident=False)
+    x, c = jax.device_get(f.at(3))
+    f.close()
+    assert x.shape == c.shape == (2, 1, 1, 3, 4, 3, 1) and (c == 255 - x).all() and not f.resident
+    np.testing.assert_array_equal(np.concatenate(x, 2)[0, 0], pairs().read(stream.indices(7, 3, 6, 10)))
+
+
 def test_an_unlabelled_source_has_no_labels(monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     layout = feed.Layout(seed=0, n=10, slots=1, accum=1, micro=4)
     for resident in (True, False):
         f = feed.open_feed(source(labels=False), layout, resident=resident)
-        assert f.take(f.at(0), jnp.int32(0), None)[1] is None
+        assert f.take(f.at(0), jnp.int32(0), None)[1] is None and f.resident == resident
         f.close()
 
 
@@ -118,6 +129,8 @@ def test_held_out_images_are_never_trained_on(resident, monkeypatch):
 def test_held_out_images_are_drawn_in_an_order_of_their_own():
     """As many as are trained on: with one seed for both, each would always meet the same partner."""
     layout = feed.Layout(seed=1, n=32, slots=2, accum=1, micro=16, held=16, held_slots=(1,))
+    assert layout.parts == [feed.Part((0,), 0, 16, 1), feed.Part((1,), 16, 16, 2)]
+    assert layout._replace(seed=2**32 - 1).parts[1].seed == 0
     drawn = lambda step: lambda seed, n, per_step, offsets: stream.indices(seed, step, per_step, n)[offsets]
     for step in range(2):
         index, _ = feed.chosen(layout, 16, 0, drawn(step), np)

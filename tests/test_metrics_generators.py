@@ -12,7 +12,7 @@ from scipy.stats import mstats
 from jaxgan import latents, restore, walk, weights
 from jaxgan.errors import UserError
 from jaxgan.metrics import equivariance, generators, path
-from jaxgan.models import stylegan3
+from jaxgan.models import mlp, stylegan3
 from tests.test_metrics_lpips import narrow
 
 SMALL = {"z_dim": 4, "w_dim": 4, "mapping_layers": 1, "channel_base": 256, "channel_max": 8, "depth": 2, "critical": 1}
@@ -116,6 +116,7 @@ def test_what_is_refused():
         (("ppl",), plain, {}, "need LPIPS's weights"),
         (("ppl2_zend",), plain, {}, "has styles w; take ppl2_wend"),
         (("eqr",), restore.Trained(Classes(), {}, {}, 0), {}, "cannot move what it draws"),
+        (("eqt",), restore.Trained(mlp.Generator((16, 16, 1)), {}, {}, 0), {}, "cannot move what it draws"),
     ):
         with pytest.raises(UserError, match=says):
             generators.measure(names, trained, **more)
