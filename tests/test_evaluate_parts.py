@@ -1,0 +1,133 @@
+"""What the evaluate command compares with what, in this process: which reals, which fakes, what is written where."""
+
+import json
+import math
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import jaxgan.data
+from experiments import evaluate
+from experiments.evaluate import Arguments
+from jaxgan.data import of_arrays, shuffled
+from jaxgan.errors import UserError
+from jaxgan.metrics import protocols
+from jaxgan.metrics.contract import Estimate
+from jaxgan.metrics.measure import Result
+
+IMAGES = np.arange(3000, dtype=np.uint16).view(np.uint8).reshape(3000, 2, 1, 1)  # all different
+SETTINGS = {"data": "own", "data_dir": "there", "split": "test", "background": "black", "skip_broken": True}
+CONFIG = {"settings": SETTINGS | {"seed": 3, "hold_out": 0}, "data": {"shape": [8, 6, 3], "fingerprint": "x"}}
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """What `open_source` was called with; it returns `IMAGES`."""
+    seen = []
+    monkeypatch.setattr(jaxgan.data, "open_source", lambda data, **how: seen.append((data, how)) or of_arrays(IMAGES))
+    return seen
+
+
+def test_the_reals_are_the_runs_or_others_made_like_them(opened):
+    like = {"size": (8, 6), "channels": 3, "background": "black", "skip_broken": True, "progress": "bar"}
+    for fields, config, data, how in (
+        ({}, CONFIG, "own", {"data_dir": "there", "split": "test"}),
+        ({"data_dir": "here", "split": "train"}, CONFIG, "own", {"data_dir": "here", "split": "train"}),
+        ({"size": (4, 5)}, CONFIG, "own", {"data_dir": "there", "split": "test", "size": (4, 5)}),
+        ({"against": "other"}, CONFIG, "other", {"data_dir": "", "split": "train"}),  # where the run's lie says nothing of others
+        ({"against": "other", "data_dir": "here", "split": "test"}, CONFIG, "other", {"data_dir": "here", "split": "test"}),
+    ):
+        evaluate.real_images(Arguments("run", **fields), config, "bar")
+        assert opened.pop() == (data, like | how)
+    plain = {"size": None, "channels": None, "background": "white", "skip_broken": False, "progress": None}
+    evaluate.real_images(Arguments("folder", against="other"), None, None)
+    assert opened.pop() == ("other", plain | {"data_dir": "", "split": "train"})
+    with pytest.raises(UserError, match="folder: what should it be compared with"):
+        evaluate.real_images(Arguments("folder"), None, None)
+
+
+def test_what_is_measured_by_default_exists_for_the_data():
+    images = np.zeros((4, 8, 8, 4), np.uint8)
+    sets = [of_arrays(images, np.arange(4)), of_arrays(images[..., :3], np.arange(4)), of_arrays(images[..., :1])]
+    sets.append(of_arrays(images[..., :3], np.eye(4, dtype=np.float32)))
+    found = [evaluate.default_metrics(one) for one in sets]
+    assert found == [("swd10k",), ("fd10k", "pr10k", "swd10k"), ("random10k", "swd10k"), ("random10k", "swd10k")]
+
+
+def test_data_have_changed_where_their_fingerprint_has():
+    source = of_arrays(IMAGES)
+    config = lambda fingerprint, held: {"settings": {"seed": 3, "hold_out": held}, "data": {"fingerprint": fingerprint}}
+    laid = shuffled(source, 3).fingerprint
+    assert laid != source.fingerprint
+    assert not evaluate.changed(config(source.fingerprint, 0), source) and not evaluate.changed(config(laid, 5), source)
+    assert evaluate.changed(config(laid, 0), source) and evaluate.changed(config(source.fingerprint, 5), source)
+
+
+def test_images_of_a_folder_are_taken_in_an_order_of_their_own_and_all_of_them(opened):
+    source = of_arrays(IMAGES)
+    for n, limit in ((0, 3000), (7, 7), (9999, 3000)):
+        pieces, found, of = evaluate.generated(Arguments("folder", size=(2, 1), n=n), None, source, 0, "bar")
+        assert (found, of) == (limit, {"images": "folder"})
+        assert opened.pop() == ("folder", {"size": (2, 1), "channels": 1, "progress": "bar"})
+        pieces = list(pieces)
+        assert [len(piece) for piece in pieces] == [1024, 1024, 952]
+        seen = np.concatenate(pieces)
+        assert (seen[:7] != IMAGES[:7]).any()  # the first of a folder may all be of its first class
+        np.testing.assert_array_equal(np.sort(seen.reshape(3000, 2).view(np.uint16), None), np.arange(3000))
+    evaluate.check_size("x", (2, 1, 3), source)
+    for shape in ((2, 2, 1), (1, 1, 1)):
+        with pytest.raises(UserError, match="x: its images are {0}x{1}, the real ones 2x1; give --size {0} {1}".format(*shape)):
+            evaluate.check_size("x", shape, source)
+
+
+def test_images_of_a_run_are_those_of_sample_with_the_classes_of_the_data(monkeypatch):
+    from jaxgan import label_vectors, restore
+
+    calls = []
+    source = of_arrays(IMAGES, np.arange(3000) % 3)
+    trained = SimpleNamespace(generator=SimpleNamespace(classes=3, shape=(2, 1, 1)), vectors=None, step=9)
+    trained.stream = lambda n, **options: calls.append((n, options)) or "pieces"
+    monkeypatch.setattr(restore, "load", lambda run, **which: calls.append((run, which)) or trained)
+    args = Arguments("run", seed=4, psi=0.5, average=0.1, checkpoint="best", n=6)
+    images, limit, of = evaluate.generated(args, CONFIG, source, 50, None)
+    assert (images, limit) == ("pieces", 6) and of == {"run": "run", "step": 9, "psi": 0.5, "average": 0.1}
+    (run, which), (n, options) = calls
+    assert (run, which, n) == ("run", {"checkpoint_step": "best", "average": 0.1}, 50)
+    np.testing.assert_array_equal(options.pop("label"), label_vectors.drawn(source.labels, 4, 50))
+    assert options == {"seed": 4, "psi": 0.5}
+    trained.vectors = np.ones((5, 3), np.float32)  # of which the run itself draws
+    evaluate.generated(args, CONFIG, source, 50, None)
+    assert calls[-1][1]["label"] is None
+
+
+RESULTS = [
+    Result("swd10k", {"": Estimate(1.25, math.nan)}, 6, 7, ("few",)),
+    Result("pr10k", {"precision": Estimate(0.5, 0.0123), "recall": Estimate(0.25, 0.01)}, 8, 9, ("few", "fewer")),
+]
+
+
+def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text("{}")
+    write = lambda what, out="": evaluate.write(Arguments(str(tmp_path / what), out=out), RESULTS, protocols.PROTOCOLS, {"of": 1})
+    own, asked = tmp_path / "run" / "metrics.jsonl", tmp_path / "made" / "a.jsonl"
+    assert write("folder") is None and not list(tmp_path.rglob("*.jsonl"))
+    assert write("run") == own and write("run") == own and write("run", str(asked)) == asked == write("folder", str(asked))
+    for path in (own, asked):
+        lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+        assert [line["metric"] for line in lines] == ["swd10k", "pr10k"] * 2 and all(line["of"] == 1 for line in lines)
+        assert lines[0]["value"] == [1.25, None] and lines[1]["recall"] == [0.25, 0.01]
+    with pytest.raises(UserError, match="--out .*: it cannot be written"):
+        write("folder", str(own / "below"))
+
+
+def test_the_table_has_every_number_and_each_note_once(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    evaluate.show(RESULTS, protocols.PROTOCOLS, "the title")
+    said = capsys.readouterr().out
+    rows = (r"swd10k +│ 1\.25 +│ +│ 6 ", r"pr10k precision +│ 0\.5 +│ 0\.0123 +│ 8 ", r"pr10k recall +│ 0\.25 +│ 0\.01 +│ 8 ")
+    assert all(re.search(row, said) for row in rows), said
+    assert said.count("note: few\n") == said.count("note: fewer\n") == 1 and "the title" in said
