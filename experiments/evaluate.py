@@ -186,8 +186,8 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     if config is not None and not (args.against or args.data_dir or args.split or args.size) and changed(config, source):
         print(f"note: {source.name} has changed since the run was trained on it")
     names = names or default_metrics(source)
-    most = max(p.fakes for p in protocols.named(names).values())
-    need = min(args.n, most) if args.n else most
+    fakes = [p.fakes for p in protocols.named(names).values()]  # 0: of as many as there are
+    need = args.n if args.n and 0 in fakes else min(args.n or max(fakes), max(fakes))
     if config is not None and not need:
         raise UserError(f"--metrics {' '.join(names)}: they use all images there are, and a run has no limit; give --n 10000")
     update, close = watch.counter("reading images", True)

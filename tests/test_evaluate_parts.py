@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 import jaxgan.data
-from experiments import evaluate
+from experiments import evaluate, evaluate_pairs
 from experiments.evaluate import Arguments
+from jaxgan import parallel
 from jaxgan.data import of_arrays, shuffled
 from jaxgan.errors import UserError
-from jaxgan.metrics import protocols
+from jaxgan.metrics import measure
 from jaxgan.metrics.contract import Estimate
 from jaxgan.metrics.measure import Result
+from jaxgan.metrics.protocols import PROTOCOLS
 
 IMAGES = np.arange(3000, dtype=np.uint16).view(np.uint8).reshape(3000, 2, 1, 1)  # all different
 SETTINGS = {"data": "own", "data_dir": "there", "split": "test", "background": "black", "skip_broken": True}
@@ -103,6 +105,103 @@ def test_images_of_a_run_are_those_of_sample_with_the_classes_of_the_data(monkey
     assert calls[-1][1]["label"] is None
 
 
+@pytest.mark.parametrize(
+    "names, n, need",
+    [
+        (("fd10k", "swd2k"), 0, 10_000),
+        (("fd10k", "swd2k"), 300, 300),
+        (("fd10k", "swd2k"), 20_000, 10_000),
+        ((), 0, 10_000),
+        (("fid_pytorch",), 300, 300),  # a run has no end
+        (("fid_pytorch", "fd2k"), 5000, 5000),
+        (("fid_pytorch", "fd2k"), 0, 2000),
+        (("fid_pytorch",), 0, None),
+    ],
+)
+def test_as_many_images_are_made_as_the_metrics_take(names, n, need, monkeypatch, capsys):
+    source, given = of_arrays(IMAGES), []
+    monkeypatch.setattr(evaluate, "real_images", lambda args, config, update: source)
+    monkeypatch.setattr(evaluate, "generated", lambda args, config, of, n, update: given.append(n) or ("pieces", n, "it"))
+    monkeypatch.setattr(
+        measure, "ready", lambda *which, weights: given.append((which, weights)) or SimpleNamespace(protocols=PROTOCOLS)
+    )
+    monkeypatch.setattr(measure, "measure", lambda meter, images, limit, progress: given.append((images, limit)) or RESULTS)
+    monkeypatch.setattr(evaluate, "write", lambda args, results, of, more: given.append((results, of, more)))
+    go = lambda **fields: evaluate.of_images(Arguments("run", n=n, dinov2="a.pth", **fields), CONFIG, names)
+    if need is None:
+        with pytest.raises(
+            UserError, match="--metrics fid_pytorch: they use all images there are, and a run has no limit; give --n"
+        ):
+            go()
+        return
+    go()
+    written = (RESULTS, PROTOCOLS, {"of": "it", "against": "arrays"})
+    assert given == [need, ((names or ("random10k", "swd10k"), source), {"dinov2": "a.pth"}), ("pieces", need), written]
+    assert "note: arrays has changed since the run was trained on it" in capsys.readouterr().out
+    go(against="other")
+    assert "has changed" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """`main` in a folder with a run, two files of weights and a folder of images: what it hands on for its arguments."""
+    seen = []
+    for name, config in (("run", {}), ("pairs", {"inputs": [2, 2, 1]})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"jaxgan": "0", "generator": {}, "data": config}))
+    for name in ("g.safetensors", "g.pkl"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(parallel, "share_cores", lambda *_: None)
+    monkeypatch.setattr(evaluate, "of_generator", lambda args, own: seen.append(list(own)))
+    monkeypatch.setattr(evaluate, "of_images", lambda args, config, names: seen.append((config is not None, names)))
+    monkeypatch.setattr(evaluate_pairs, "evaluate", lambda args, config: seen.append((args.reverse, config["data"])))
+
+    def main(*args):
+        monkeypatch.setattr("sys.argv", ["evaluate", *args])
+        evaluate.main()
+        return [seen.pop(0) for _ in range(len(seen))]
+
+    return main
+
+
+def test_generators_and_images_are_measured_each_by_its_metrics(measured):
+    for args, wanted in (
+        (("run",), [(True, ())]),
+        (("run", "--metrics", "fd10k", "eqt"), [["eqt50k_int"], (True, ("fd10k",))]),
+        (("run", "--metrics", "eqt", "ppl", "--psi", "0.5", "--checkpoint", "best"), [["eqt50k_int", "ppl2_wend"]]),
+        (("folder", "--n", "5"), [(False, ())]),
+        (("g.safetensors", "--metrics", "eqr", "--seed", "3", "--psi", "0.5"), [["eqr50k"]]),
+        (("g.pkl", "--metrics", "eqr"), [["eqr50k"]]),
+        (("pairs", "--reverse"), [(True, {"inputs": [2, 2, 1]})]),
+    ):
+        assert measured(*args) == wanted, args
+
+
+@pytest.mark.parametrize(
+    "args, says",
+    [
+        ("run --reverse", "--reverse only applies to runs that translate both ways"),
+        ("run --checkpoint newest", "newest"),
+        ("run --n -1", "--n -1"),
+        ("run --metrics lpips", "lpips is not measured on images but on pairs"),
+        ("nowhere", "nowhere: there is no such run, folder"),
+        ("folder --metrics eqt", "eqt50k_int is not measured on images but on a generator"),
+        ("folder --seed 3", "--seed 3: it only applies to a run, and folder holds images"),
+        ("folder --average 0.1", "--average 0.1: it only applies to a run, and folder holds images"),
+        ("g.pkl", "g.pkl: holds one generator; give --metrics, of eqt50k_int"),
+        ("g.pkl --metrics fd10k", "g.pkl: holds one generator; give --metrics"),
+        ("g.pkl --metrics fd10k eqt", "fd10k is not measured on a generator but on images"),
+        ("g.pkl --metrics eqt --checkpoint 3", "--checkpoint 3: it only applies to a run, and g.pkl holds one generator"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_first(measured, args, says):
+    with pytest.raises(UserError, match=says) as e:
+        measured(*args.split())
+    assert "\n" not in str(e.value)
+
+
 RESULTS = [
     Result("swd10k", {"": Estimate(1.25, math.nan)}, 6, 7, ("few",)),
     Result("pr10k", {"precision": Estimate(0.5, 0.0123), "recall": Estimate(0.25, 0.01)}, 8, 9, ("few", "fewer")),
@@ -112,7 +211,7 @@ RESULTS = [
 def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
-    write = lambda what, out="": evaluate.write(Arguments(str(tmp_path / what), out=out), RESULTS, protocols.PROTOCOLS, {"of": 1})
+    write = lambda what, out="": evaluate.write(Arguments(str(tmp_path / what), out=out), RESULTS, PROTOCOLS, {"of": 1})
     own, asked = tmp_path / "run" / "metrics.jsonl", tmp_path / "made" / "a.jsonl"
     assert write("folder") is None and not list(tmp_path.rglob("*.jsonl"))
     assert write("run") == own and write("run") == own and write("run", str(asked)) == asked == write("folder", str(asked))
@@ -126,7 +225,7 @@ def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path):
 
 def test_the_table_has_every_number_and_each_note_once(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    evaluate.show(RESULTS, protocols.PROTOCOLS, "the title")
+    evaluate.show(RESULTS, PROTOCOLS, "the title")
     said = capsys.readouterr().out
     rows = (r"swd10k +│ 1\.25 +│ +│ 6 ", r"pr10k precision +│ 0\.5 +│ 0\.0123 +│ 8 ", r"pr10k recall +│ 0\.25 +│ 0\.01 +│ 8 ")
     assert all(re.search(row, said) for row in rows), said
