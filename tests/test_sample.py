@@ -3,6 +3,7 @@
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -215,6 +216,14 @@ def test_what_a_file_of_images_says():
         (found,) = array(2, (3,), what).items()
         assert found[0] == name and found[1].tolist() == [2] * 3 and found[1].dtype == np.int32
     assert array(np.array([0, 1]), (2,))["labels"].tolist() == [0, 1] and array(4, (2, 3))["labels"].shape == (2, 3)
+    written, images = [], np.zeros((3, 4, 2, 2, 1), np.uint8)
+    files = SimpleNamespace(write_arrays=lambda *given, **arrays: written.append((given, arrays)))
+    trained = SimpleNamespace(mix=lambda *given, **options: written.append((given, options)) or images)
+    args = experiments.sample.Arguments("run", label=1, mix=(2, 3), mix_layers=(0, 1), out="a.npz")
+    assert experiments.sample.table(args, trained, files, {"seed": 4}, Path("a.npz")) == "a table of 2 x 3"
+    (asked, options), ((out, facts, kept), arrays) = written
+    assert asked == ((2, 3), (0, 1)) and options == {"label": 1, "seed": 4} and out == Path("a.npz") and kept is images
+    assert facts == {"label": 1, "mix": (2, 3), "mix_layers": (0, 1)} and arrays["labels"].tolist() == [[1] * 4] * 3
     assert experiments.sample.summary(3, 2, None) == "3 images"
     assert experiments.sample.summary(3, 0, len) == "3 images (0 others refused)"
 
