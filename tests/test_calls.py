@@ -33,11 +33,29 @@ def test_calls_cover_all_steps_stop_at_ends_and_are_few_programs(every, n):
     assert sum(len(p) > 1 for p in programs) <= max(1, period // n)
 
 
+@pytest.mark.parametrize(
+    "at, n, end, every, steps",
+    [
+        (8, 4, 20, 4, 4),
+        (9, 4, 20, 4, 1),
+        (8, 4, 12, 4, 4),
+        (8, 4, 11, 4, 1),
+        (3, 8, 11, 1, 8),
+        (2, 4, 9, 2, 4),
+        (8, 8, 99, 16, 8),
+    ],
+)
+def test_a_call_has_all_its_steps_where_it_may(at, n, end, every, steps):
+    assert calls.length(at, n, end, every) == steps
+
+
 def test_a_number_that_the_recipe_cannot_have_is_one_line():
     for n, r, streamed, says in (
         (-1, recipe(), False, "0 to have it measured"),
         (6, recipe(4), False, "give 4 or 8"),
         (7, recipe(16), False, "give 4 or 16"),
+        (10, recipe(4), False, "give 8 or 12"),
+        (2, recipe(3), False, "give 1 or 3"),
         (24, recipe(4), False, "there are 20 steps from tick to tick"),
         (8, recipe(4), True, "--resident yes"),
     ):
@@ -45,7 +63,7 @@ def test_a_number_that_the_recipe_cannot_have_is_one_line():
             calls.check(n, r, streamed, 20)
     with pytest.raises(UserError, match="growing networks take one step per call"):
         calls.check(2, recipe(), False, 20, stages=3)
-    for n in (0, 1, 2, 4, 12):
+    for n in (0, 1, 2, 4, 12, 20):
         calls.check(n, recipe(4), False, 20)
     calls.check(0, recipe(), True, 20, stages=3)
 

@@ -39,6 +39,17 @@ def test_the_smaller_set_repeats_and_what_is_held_out_does_not(sizes, held):
     assert f"{sizes[0]} and {sizes[1]} images of 5x6x1, unpaired" == summary(pairs) and pairs.truth is None
 
 
+def test_who_meets_whom_is_of_the_seed_and_nothing_is_known_of_other_sides():
+    a, b = numbered(9, 10), numbered(9, 100)
+    met = lambda seed: {tuple(pair) for pair in read_all(stacked(a, b, 0, seed))[:, 0, 0]}
+    assert met(4) == met(4) != met(5)
+    plain = stacked(a, b)
+    assert plain.fingerprint == stacked(a, b, 0, 0).fingerprint and (plain.classes, plain.class_names) == (0, ())
+    for known in ((a._replace(inputs=a), b), (a, b._replace(inputs=b))):
+        assert stacked(*known).truth is None
+    assert stacked(a._replace(inputs=a), b._replace(inputs=b)).truth.n == 9
+
+
 def test_a_set_and_its_other_style_share_no_image_and_the_truth_is_what_they_would_be():
     source, how = open_source("digits", size=(12, 10)), ("edges", "invert")
     pairs = open_unpaired("digits", degrade=how, hold_out=5, seed=2, size=(12, 10))
@@ -50,6 +61,11 @@ def test_a_set_and_its_other_style_share_no_image_and_the_truth_is_what_they_wou
     images = {image.tobytes() for image in read_all(source)}
     both = [{image.tobytes() for image in side} for side in (a, of_b)]
     assert both[0] | both[1] == images and not both[0] & both[1] and len(both[0]) == len(images) // 2
+    assert {side.class_names for side in pairs.sides} == {source.class_names}
+    default = [
+        open_unpaired("digits", degrade=how, size=(12, 10), **more).fingerprint for more in ({}, {"hold_out": 0, "seed": 0})
+    ]
+    assert default[0] == default[1] != pairs.fingerprint
     assert pairs.labels is None and [side.n for side in pairs.sides] == [898, 899]
     assert all(side.inputs is None for side in pairs.sides)  # each is a set of images
     label = dict(zip((image.tobytes() for image in read_all(source)), source.labels, strict=True))
@@ -64,7 +80,9 @@ def test_a_set_and_its_other_style_share_no_image_and_the_truth_is_what_they_wou
 def test_lost_colour_is_grey_in_as_many_channels():
     rng = np.random.default_rng(0)
     colour = of_arrays(rng.integers(0, 256, (9, 5, 6, 3), np.uint8))
-    pairs = stacked(*halves(colour, ("grey",), 0))
+    both = halves(colour, ("grey",), 0)
+    assert {one.shape for side in both for one in (side, side.inputs)} == {(5, 6, 3)}
+    pairs = stacked(*both)
     a, b = np.split(read_all(pairs), 2, -1)
     assert (b == b[..., :1]).all() and (a != a[..., :1]).any() and a.shape == b.shape
 
