@@ -69,7 +69,7 @@ def dues(recipe: Recipe, at: int, n: int) -> tuple[Due, ...]:
 def repeats(sequence: tuple) -> tuple[tuple, int]:
     """The shortest sequence that, so many times after itself, is the given one."""
     n = len(sequence)
-    p = next(p for p in range(1, n + 1) if n % p == 0 and sequence[:p] * (n // p) == sequence)
+    p = next(p for p in range(1, n + 1) if sequence[:p] * (n // p) == sequence)
     return sequence[:p], n // p
 
 
