@@ -36,6 +36,23 @@ def test_the_length_of_a_linear_generators_path():
         path.lengths(draw, far, start, end, space="W")
 
 
+def test_latents_of_one_direction_or_none():
+    """Without an angle the path is straight; psi 0 makes all latents 0."""
+    start = jax.random.normal(jax.random.key(0), (32, 5))
+    far = lambda x, y: jnp.square(x - y).sum((1, 2, 3))
+    length = lambda a, b: path.lengths(lambda z: z[:, :, None, None], far, a, b, space="z", epsilon=0.1)
+    np.testing.assert_allclose(length(start, 3 * start), np.square(2 * start).sum(1), rtol=1e-3)
+    assert (length(0 * start, 0 * start) == 0).all()
+    one = start[:, :1]
+    np.testing.assert_allclose(length(one, 3 * one), np.square(2 * one[:, 0]), rtol=1e-3)
+
+
+def test_the_piece_is_short():
+    bent = lambda code: jnp.square(code)[:, :, None, None]
+    found = path.lengths(bent, lambda x, y: jnp.square(x - y).sum((1, 2, 3)), jnp.ones((1, 1)), 3 * jnp.ones((1, 1)), space="w")
+    np.testing.assert_allclose(found, 16, rtol=0.01)  # of (1 + 2 t)^2 at t = 0
+
+
 def test_large_images_are_averaged_down_to_256():
     seen = []
     far = lambda x, y: seen.append(x) or jnp.zeros(len(x))

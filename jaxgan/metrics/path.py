@@ -50,13 +50,15 @@ def trimmed(lengths) -> Estimate:
 
 
 def _great_circle(a, b, t):
-    """[B, Z]: the direction turns towards b by the share t of the angle, the length changes linearly."""
-    norms = [jnp.linalg.norm(v, axis=1, keepdims=True) for v in (a, b)]
-    a, b = a / norms[0], b / norms[1]
+    """[B, Z]: the direction turns towards b by the share t of the angle, the length changes linearly. Where there is no
+    direction to turn to (psi 0, one latent), the length alone changes."""
+    norm = lambda v: jnp.linalg.norm(v, axis=1, keepdims=True)
+    unit = lambda v: v / jnp.where(norm(v) == 0, 1, norm(v))
+    norms = norm(a), norm(b)
+    a, b = unit(a), unit(b)
     cosine = (a * b).sum(1, keepdims=True)
-    across = b - cosine * a
     angle = t * jnp.arccos(jnp.clip(cosine, -1, 1))
-    turned = jnp.cos(angle) * a + jnp.sin(angle) * across / jnp.linalg.norm(across, axis=1, keepdims=True)
+    turned = jnp.cos(angle) * a + jnp.sin(angle) * unit(b - cosine * a)
     return turned * ((1 - t) * norms[0] + t * norms[1])
 
 
