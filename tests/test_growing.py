@@ -61,7 +61,7 @@ def train(directory, monkeypatch, stop=None):
 @pytest.mark.slow
 def test_stopping_where_it_grows_and_in_a_fade_is_the_run_that_never_stopped(tmp_path, monkeypatch, capsys, compiled_once):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert train(whole, monkeypatch) == 0
+    assert train(whole, monkeypatch) == 0 and not (whole / "profile").exists()
     assert train(stopped, monkeypatch, stop=9) == 143  # after 10 steps: the next begins with growing
     small = restore.load(stopped)
     assert (small.step, small.generator.stage) == (10, 0) and "fade" not in small.variables
