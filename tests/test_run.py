@@ -1,5 +1,6 @@
 """The training command as a user runs it: what it leaves, how it stops, resumes and refuses."""
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from PIL import Image
 from experiments import sample
 from experiments.configs import CONFIGS
 from jaxgan import calls, parallel
+from jaxgan import run as loop
 from jaxgan.errors import UserError
 from jaxgan.method import Phase, Recipe, Term, Turn
 from jaxgan.plan import LOCK
@@ -256,6 +258,17 @@ def test_memory_that_ends_is_one_line_and_what_we_do_not_know_stays_itself(monke
     assert str(explained(jax.errors.JaxRuntimeError("Out of memory"), CONFIGS["gan"])).startswith(
         "out of memory (Out of memory);"
     )
+
+
+def test_a_run_ends_with_the_line_where_there_is_one(monkeypatch):
+    monkeypatch.setattr(loop, "start_directory", lambda run: contextlib.nullcontext())
+    for said, kind, says in (
+        ("RESOURCE_EXHAUSTED: no more", UserError, "^out of memory"),
+        ("INTERNAL: an assertion", jax.errors.JaxRuntimeError, "^INTERNAL: an assertion"),
+    ):
+        monkeypatch.setattr(loop, "_train", lambda run, said=said: (_ for _ in ()).throw(jax.errors.JaxRuntimeError(said)))
+        with pytest.raises(kind, match=says):
+            loop.train(SimpleNamespace(settings=CONFIGS["gan"]))
 
 
 def test_a_second_signal_ends_at_once(monkeypatch, capfd):
