@@ -73,5 +73,6 @@ def test_weights_that_are_missing_or_others(tmp_path):
         assert "\n" not in str(e.value)
     with pytest.raises(UserError, match="not the weights of VGG16"):
         lpips.weights(vgg, linear | {"lin0.model.1.weight": -linear["lin0.model.1.weight"]})
-    with pytest.raises(UserError, match="not the weights of VGG16"):
-        lpips.weights(linear, vgg)
+    for other in (linear, []):
+        with pytest.raises(UserError, match="not the weights of VGG16"):
+            lpips.weights(other, linear)
