@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import CONFIGS
-from jaxgan import checkpoint, disk, label_vectors, restore, sample
+from jaxgan import checkpoint, disk, label_vectors, latents, restore, sample, translate
 from jaxgan.errors import UserError
 from jaxgan.models import mlp
 from tests import commands
@@ -70,6 +71,7 @@ def test_a_run_on_label_vectors_is_sampled_with_its_own(monkeypatch):
     np.testing.assert_array_equal(run.sample(8, seed=6), sample.sample(g, v, 8, seed=6, label=drawn))
     np.testing.assert_array_equal(run.sample(1, seed=6), run.sample(8, seed=6)[:1])
     np.testing.assert_array_equal(run.latents(5, seed=6, first=3).c, drawn[3:])
+    np.testing.assert_array_equal(run.latents(5, seed=6, first=3).code, run.latents(8, seed=6).code[3:])
     np.testing.assert_array_equal(run.latents(1, seed=6).c, drawn[:1])
     seeds = [run.latents(8, seed=seed).c for seed in (0, 1)]
     np.testing.assert_array_equal(run.latents(8).c, seeds[0])
@@ -102,6 +104,22 @@ def test_batch_norms_statistics_are_of_the_runs_vectors_and_truncation(run, tmp_
     assert [given for _, given in seen] == [{}, {"psi": 0.5, "threshold": None}, {"psi": 1.0, "threshold": 2.0}]
     (tmp_path / "run" / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "settings"}))
     assert restore.load(tmp_path / "run").standing == 0 == seen[-1][0]  # of before there were such
+
+
+def test_options_are_handed_on(monkeypatch):
+    run, handed = restore.Trained("g", "v", {}, 0), lambda *given, **options: (given, options)
+    monkeypatch.setattr(latents, "images", handed)
+    assert run.images("codes", noise="const") == (("g", "v", "codes"), {"noise": "const"})
+    monkeypatch.setattr(translate, "one_way", lambda g, v, reverse: (f"{g}{reverse}", v))
+    monkeypatch.setattr(translate, "translate", handed)
+    assert run.translate("x", reverse=True, seed=3, first=2) == (("gTrue", "v", "x"), {"seed": 3, "first": 2})
+    assert run.translate("x") == (("gFalse", "v", "x"), {"seed": 0, "first": 0})
+    judge = lambda out: restore.Critic(
+        SimpleNamespace(apply=lambda *given, train: (seen.append((given, train)), out)[1]), "v", {}, 0
+    )
+    seen = []
+    assert judge("logits").judge("x", "c").logits == "logits" and judge(("logits", "classes")).judge("x").classes == "classes"
+    assert seen == [(("v", "x", "c"), False), (("v", "x", None), False)]
 
 
 def test_a_stage_lasts_until_the_next_one_begins():
