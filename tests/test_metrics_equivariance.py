@@ -89,6 +89,16 @@ def test_generators_that_are_known(kind, perfect):
     assert (counts % 2 == 0).all() and counts.max() < math.prod(SHAPE)
 
 
+def test_movements_reach_an_eighth_of_the_longer_side():
+    seen = []
+    draw = lambda transform: seen.append(np.asarray(transform)) or jnp.zeros((len(transform), 4, 6, 1))
+    equivariance.errors("fractional", draw, jax.random.split(jax.random.key(1), 500), (4, 6, 1))
+    still, moved = seen
+    assert (still == np.eye(3)).all() and (moved[:, :2, :2] == np.eye(2)).all()
+    for along in moved[:, :2, 2].T:  # in longer sides
+        assert 0.12 < along.max() <= 0.125 and -0.125 <= along.min() < -0.12 and abs(along.mean()) < 4.5 * 0.0722 / 500**0.5
+
+
 def test_the_uncertainty_is_that_of_a_ratio():
     """Against the jackknife; with equal counts also the mean's standard error, in dB."""
     rng = np.random.default_rng(0)

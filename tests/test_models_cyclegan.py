@@ -37,6 +37,19 @@ def test_parameters_are_as_many_as_the_authors():
         assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == theirs - normed + 2 * normed
 
 
+def test_both_directions_are_the_papers_network_and_begin_as_it():
+    assert (
+        Generator((256, 256, 6)).one_way() == (Translator((256, 256, 3), 3), "a_to_b")
+        and Translator.classes == Generator.classes == 0
+    )
+    g = Translator((8, 8, 3), width=12, blocks=1)
+    params = jax.jit(lambda: g.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))["params"])()
+    kernels = [a for path, a in jax.tree_util.tree_leaves_with_path(params) if path[-1].key == "kernel"]
+    assert len(kernels) == 8
+    for a in kernels:  # normal of deviation 0.02
+        assert abs(a.mean()) < 4.5 * 0.02 / a.size**0.5 and abs(a.std() - 0.02) < 4.5 * 0.02 / (2 * a.size) ** 0.5
+
+
 @pytest.fixture(scope="module")
 def played():
     """One step of a tiny game on images of 9x7, whose weights the next step and NumPy share: fields, pair, states, log."""
