@@ -271,6 +271,19 @@ def test_a_run_ends_with_the_line_where_there_is_one(monkeypatch):
             loop.train(SimpleNamespace(settings=CONFIGS["gan"]))
 
 
+def test_a_directory_says_what_it_is_from_the_start_and_only_a_run_that_goes_on_says_it_anew(tmp_path):
+    source, config = SimpleNamespace(labels=None), tmp_path / "run" / "config.json"
+    started = SimpleNamespace(directory=config.parent, config={"a": 1}, source=source, settings=SimpleNamespace(seed=0))
+    loop.start_directory(started).close()
+    assert json.loads(config.read_text()) == {"a": 1}  # before there are checkpoints, which without it are nobody's
+    started.config = {"a": 2}
+    loop.start_directory(started).close()
+    assert json.loads(config.read_text()) == {"a": 1}
+    started.directory = config / "below"
+    with pytest.raises(UserError, match="--run-dir .*below: it cannot be written"):
+        loop.start_directory(started)
+
+
 def test_a_second_signal_ends_at_once(monkeypatch, capfd):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     monkeypatch.setattr(os, "_exit", sys.exit)
