@@ -68,9 +68,9 @@ def prepared(tmp_path, **fields):
         ({"tensorboard": True}, "--tensorboard needs tensorboardX: pip install"),
         ({"posthoc": (0.1, 0.1)}, "--posthoc 0.1: averages are made from two widths"),
         ({"hold_out": 5}, "--hold-out 5: this recipe uses none"),
-        ({"hold_out": 64}, "--hold-out 64: digits has 64 images; leave some to train on"),
+        ({"hold_out": 64}, "--hold-out 64: arrays has 64 images; leave some to train on"),
         ({"jitter": 9}, "--jitter 9: the images are 8x8; give 8 or less"),
-        ({"batch": 68}, "--batch 68 is larger than the data: digits has 64 images; give --batch 64 or less"),
+        ({"batch": 68}, "--batch 68 is larger than the data: arrays has 64 images; give --batch 64 or less"),
         ({"conditional": "yes"}, "--conditional yes: arrays has no labels"),
         ({"batch": 9, "held": None}, "--batch 9 does not divide by 4 devices"),  # before the data are read
         ({"held": SOURCE._replace(n=1)}, "arrays: 1 image.s.; a set needs at least two"),

@@ -84,7 +84,7 @@ def test_a_run_on_label_vectors_is_sampled_with_its_own(monkeypatch):
         grid, layers, given = run.mix((1, 2), (0, 3), **options)
         np.testing.assert_array_equal(given.pop("label"), label)
         assert (grid, layers, given) == ((1, 2), (0, 3), {k: v for k, v in options.items() if k != "label"})
-    assert restore.Trained(g, v, {}, 0).mix((1, 2)) == ((1, 2), None, {})
+    assert restore.Trained(g, v, {}, 0).mix((1, 2)) == ((1, 2), None, {"label": None})
     for draw in (run.sample, run.latents):
         with pytest.raises(UserError, match="n is -1; ask for at least one image"):
             draw(-1)
@@ -118,8 +118,9 @@ def test_options_are_handed_on(monkeypatch):
         SimpleNamespace(apply=lambda *given, train: (seen.append((given, train)), out)[1]), "v", {}, 0
     )
     seen = []
-    assert judge("logits").judge("x", "c").logits == "logits" and judge(("logits", "classes")).judge("x").classes == "classes"
-    assert seen == [(("v", "x", "c"), False), (("v", "x", None), False)]
+    x = np.zeros((1, 2), np.float32)
+    assert judge("logits").judge(x, "c").logits == "logits" and judge(("logits", "classes")).judge(x).classes == "classes"
+    assert seen == [(("v", x, "c"), False), (("v", x, None), False)]
 
 
 def test_a_stage_lasts_until_the_next_one_begins():
