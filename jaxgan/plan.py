@@ -112,7 +112,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
                 "--resume force to resume with the changed config"
             )
         for change in changes if parallel.is_main() else ():
-            late = ", which changes nothing: the weights are in the checkpoint" if change.startswith("init was ") else ""
+            late = ", not read: the weights are in the checkpoint" if change.startswith("init was ") else ""
             print(f"resuming with a changed config: {change}{late}")
         config["init"], config["settings"]["init"] = found.get("init"), found["settings"].get("init")
     return Run(directory, settings, config, stages, source, meter, names, start, frozen)

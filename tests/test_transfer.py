@@ -366,7 +366,7 @@ def test_a_forced_init_changes_nothing_and_an_old_config_has_none(trained, tmp_p
     shutil.copytree(trained[0] / "tuned", tmp_path / "tuned")
     path = tmp_path / "tuned" / "config.json"
     ready = prepared(trained[0], run_dir=str(tmp_path / "tuned"), init="elsewhere", resume="force", freeze=FROZEN)
-    assert "is elsewhere, which changes nothing: the weights are in the checkpoint" in capsys.readouterr().out
+    assert "is elsewhere, not read: the weights are in the checkpoint" in capsys.readouterr().out
     assert ready.start is None and ready.config["init"] == json.loads(path.read_text())["init"]
     assert ready.config["settings"]["init"] == str(trained[0] / "source")
     config = json.loads(path.read_text())
