@@ -3,7 +3,6 @@
 import signal
 import sys
 
-if (
-    sys.argv[0] == "-m"
-):  # a command that is still being imported: Ctrl-C ends it without a trace, until `cli.run_command` takes over
+# A command is being imported: Ctrl-C ends it without a trace, until `cli.run_command` takes over.
+if sys.argv[0] == "-m":
     signal.signal(signal.SIGINT, signal.SIG_DFL)

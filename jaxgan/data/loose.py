@@ -36,7 +36,7 @@ def open_loose(
     """
     items = _items(os.path.expanduser(path), path, split)
     look = images.Look(shape[:2], shape[2], images.colour(background))
-    mend = "fix it, remove it or pass --skip-broken" if len(items.names) > 1 else "give another"
+    mend = "mend or remove it, or pass --skip-broken" if len(items.names) > 1 else "give another"
 
     def opened(i, use):
         try:
@@ -54,23 +54,21 @@ def open_loose(
             images.pixels(im, look)
         return size
 
-    kept = []
-    for i in range(len(items.names)):
+    kept, skipped = [], []
+    for i, name in enumerate(items.names):
         try:
             h, w = opened(i, checked)
         except Broken:
             if not skip_broken:
                 raise
+            skipped.append(name)
             continue
         kept.append(i)
         if (h, w) != tuple(shape[:2]) and not resize:
-            raise UserError(
-                f"{items.where}: {items.names[i]} has {h}x{w}, the generator takes {shape[0]}x{shape[1]}; "
-                "pass --resize to resize and crop such images"
-            )
+            said = f"{items.where}: {name} has {h}x{w}, the generator takes {shape[0]}x{shape[1]}"
+            raise UserError(f"{said}; pass --resize to resize and crop such images")
     if not kept:
         raise UserError(f"{items.where}: none of its {len(items.names)} images can be read")
-    skipped = [items.names[i] for i in sorted({*range(len(items.names))} - {*kept})]
     return [items.names[i] for i in kept], lambda i: opened(kept[i], lambda im: images.pixels(im, look)), skipped
 
 
