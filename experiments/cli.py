@@ -112,13 +112,24 @@ def writing(out) -> Iterator[None]:
         raise UserError(f"--out {out}: it cannot be written ({e.strerror or e})") from e
 
 
+def _interrupted(number, frame) -> None:
+    """Ctrl-C: a KeyboardInterrupt; but the end while anything is imported, since jaxlib's modules crash of an exception then."""
+    at = frame
+    while at:
+        if at.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"stopped\n")
+            os._exit(130)
+        at = at.f_back
+    raise KeyboardInterrupt
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
 
     Nobody waits at the exit for programs that are still being compiled, nor, after an error, for the run's other processes. A
     reader that has seen enough (`--help | head`) is no error.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupted)
     try:
         code = main() or 0
         sys.stdout.flush()

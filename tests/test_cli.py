@@ -91,6 +91,22 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     assert made.returncode == 128 + signal.SIGPIPE and made.stderr == ""
 
 
+IMPORTS = """
+from experiments.cli import run_command
+def main():
+    import interrupted
+run_command(main)
+"""
+
+
+def test_ctrl_c_during_an_import_of_a_command_raises_nothing_in_it(tmp_path):
+    source = "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\nexcept BaseException:\n    print('raised')\n"
+    (tmp_path / "interrupted.py").write_text(source)
+    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    made = subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, env=env, capture_output=True, text=True, timeout=100)
+    assert (made.returncode, made.stdout, made.stderr) == (130, "", "stopped\n")
+
+
 def test_ctrl_c_while_a_command_is_imported_leaves_no_trace(tmp_path):
     (tmp_path / "tyro.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     command, env = [sys.executable, "-m", "experiments.verify"], os.environ | {"PYTHONPATH": str(tmp_path)}
