@@ -178,7 +178,7 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     """Compare a run's images, or others, with real ones: print the numbers and write them."""
     from jaxgan import watch
     from jaxgan.metrics import protocols
-    from jaxgan.metrics.measure import measure, ready
+    from jaxgan.metrics.measure import as_json, measure, ready
 
     update, close = watch.counter("reading images", True)
     source = real_images(args, config, update)
@@ -199,7 +199,7 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     results = measure(meter, images, limit=limit, progress=lambda what, done, total: update(done, total))
     close()
     show(results, meter.protocols, f"against {source.n} images of {source.name}")
-    out = write(args, results, meter.protocols, {"of": of, "against": source.name})
+    out = write(args, [as_json(r, meter.protocols[r.name]) | {"of": of, "against": source.name} for r in results])
     with writing(out):
         for r in results:
             if r.pictures is not None:
@@ -213,6 +213,7 @@ def of_generator(args: Arguments, chosen) -> None:
     """Measure the generator of a run or of a weight file itself: print the numbers and write them."""
     from jaxgan import restore, watch
     from jaxgan.metrics import generators, lpips
+    from jaxgan.metrics.measure import as_json
 
     trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
     generators.check(chosen, trained.generator)
@@ -223,20 +224,18 @@ def of_generator(args: Arguments, chosen) -> None:
     close()
     show(results, chosen, f"the generator of {args.what}")
     of = {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
-    write(args, results, chosen, {"of": of})
+    write(args, [as_json(r, chosen[r.name]) | {"of": of} for r in results])
 
 
-def write(args: Arguments, results, protocols, more: dict) -> Path | None:
+def write(args: Arguments, lines: list[dict]) -> Path | None:
     """Append the numbers to --out, or to metrics.jsonl of a run; the file's path, None where there is none."""
-    from jaxgan.metrics.measure import as_json
-
     is_run = (Path(args.what) / "config.json").is_file()
     out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl" if is_run else None
     with writing(out):
         if out:
             out.parent.mkdir(parents=True, exist_ok=True)
             with out.open("a") as f:
-                f.writelines(json.dumps(as_json(r, protocols[r.name]) | more) + "\n" for r in results)
+                f.writelines(json.dumps(line) + "\n" for line in lines)
     return out
 
 

@@ -4,12 +4,8 @@ Of unpaired images (CycleGAN): how far what either direction makes is, as a set,
 from where it came from; and, where that is known, from what it should be.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 
-from experiments.cli import writing
 from jaxgan import restore, translate, watch
 from jaxgan.data import Source, open_pairs, open_unpaired, shuffled
 from jaxgan.errors import UserError
@@ -25,7 +21,7 @@ def evaluate(args, config: dict) -> None:
     Raises:
       UserError: pairs that are not there or not the run's, an unknown metric.
     """
-    from experiments.evaluate import show
+    from experiments.evaluate import show, write
     from jaxgan.metrics import generators, lpips, protocols
     from jaxgan.metrics.contract import mean_estimate
     from jaxgan.metrics.measure import Result, as_json, measure, ready
@@ -73,12 +69,8 @@ def evaluate(args, config: dict) -> None:
         which = "images" if names else which
         show(results, chosen, f"against {real.n if names else len(index)} {which} of {real.name}")
     lines += [as_json(r, chosen[r.name]) | way for r in results]
-    out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl"
     of = {"of": {"run": args.what, "step": trained.step, "average": args.average}, "against": source.name}
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("a") as f:
-            f.writelines(json.dumps(line | of) + "\n" for line in lines)
+    write(args, [line | of for line in lines])
 
 
 def lpips_weights(args, source: Source):

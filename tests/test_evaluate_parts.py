@@ -126,7 +126,7 @@ def test_as_many_images_are_made_as_the_metrics_take(names, n, need, monkeypatch
         measure, "ready", lambda *which, weights: given.append((which, weights)) or SimpleNamespace(protocols=PROTOCOLS)
     )
     monkeypatch.setattr(measure, "measure", lambda meter, images, limit, progress: given.append((images, limit)) or RESULTS)
-    monkeypatch.setattr(evaluate, "write", lambda args, results, of, more: given.append((results, of, more)))
+    monkeypatch.setattr(evaluate, "write", lambda args, lines: given.append(lines))
     go = lambda **fields: evaluate.of_images(Arguments("run", n=n, dinov2="a.pth", **fields), CONFIG, names)
     if need is None:
         with pytest.raises(
@@ -135,7 +135,7 @@ def test_as_many_images_are_made_as_the_metrics_take(names, n, need, monkeypatch
             go()
         return
     go()
-    written = (RESULTS, PROTOCOLS, {"of": "it", "against": "arrays"})
+    written = [measure.as_json(r, PROTOCOLS[r.name]) | {"of": "it", "against": "arrays"} for r in RESULTS]
     assert given == [need, ((names or ("random10k", "swd10k"), source), {"dinov2": "a.pth"}), ("pieces", need), written]
     assert "note: arrays has changed since the run was trained on it" in capsys.readouterr().out
     go(against="other")
@@ -211,7 +211,8 @@ RESULTS = [
 def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
-    write = lambda what, out="": evaluate.write(Arguments(str(tmp_path / what), out=out), RESULTS, PROTOCOLS, {"of": 1})
+    rows = [measure.as_json(r, PROTOCOLS[r.name]) | {"of": 1} for r in RESULTS]
+    write = lambda what, out="": evaluate.write(Arguments(str(tmp_path / what), out=out), rows)
     own, asked = tmp_path / "run" / "metrics.jsonl", tmp_path / "made" / "a.jsonl"
     assert write("folder") is None and not list(tmp_path.rglob("*.jsonl"))
     assert write("run") == own and write("run") == own and write("run", str(asked)) == asked == write("folder", str(asked))
