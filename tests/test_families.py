@@ -122,6 +122,17 @@ def test_trained_networks_keep_their_average_where_a_ramp_would_drop_it():
             assert config.design(*sizes(config)).recipe.ema_kimg(jnp.float32(0)) == first
 
 
+def test_ada_adapts_five_times_as_fast_to_trained_networks():
+    """As the authors' code; four steps of 64 images on which D is sure of every real one."""
+    for init, kimg in ((None, 500.0), ("ffhq.pkl", 100.0)):
+        config = dataclasses.replace(families.configs()["stylegan2-cifar10"], init=init)
+        recipe = config.design(*sizes(config)).recipe
+        carry = recipe.carry
+        for _ in range(4):
+            carry = recipe.adapt(carry, {"d/overfitting": jnp.float32(1.0)})
+        np.testing.assert_allclose(carry["p"], 4 * 0.064 / kimg, rtol=1e-6)
+
+
 def test_the_stacked_pair_differs_in_the_objective_alone():
     tutorial, r3gan = (stacked.CONFIGS[name] for name in ("stacked-tutorial", "stacked-r3gan"))
     assert dataclasses.replace(tutorial, loss=r3gan.loss, penalty=r3gan.penalty) == r3gan

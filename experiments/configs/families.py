@@ -277,7 +277,8 @@ class Config(Settings):
     augment_p: float = 1.0
     """Probability of each. With --augment-target it starts at 0; ada_r3gan with r3gan follows the paper's schedule."""
     augment_target: float = 0.0
-    """ADA: adapt p so that the mean sign of D's real logits approaches this (0.6); 0: constant p."""
+    """ADA: adapt p so that the mean sign of D's real logits approaches this (0.6); 0: constant p. It can go from 0 to 1 in
+    500 kimg, with --init in 100, as in the authors' code."""
 
     def design(self, shape: tuple[int, int, int], classes: int) -> Design:
         family = FAMILIES[self.family]
@@ -295,7 +296,7 @@ class Config(Settings):
         if scheduled:
             p = recipes_r3gan.augment_p(recipes_r3gan.PRESETS[self.preset or "digits"])
         if self.augment_target:
-            recipe = recipes.adaptive(recipe, start=0.0, target=self.augment_target)
+            recipe = recipes.adaptive(recipe, target=self.augment_target, kimg=100.0 if self.init else 500.0)
             p = lambda carry, kimg: carry["p"]
         if self.family == "stylegan3" and self.preset == "r" and not self.init:  # trained networks need no blur to begin
             augmented, p = blurred_first(augmented, p, recipes_stylegan.preset3("r", max(shape[:2]), self.batch)["blur"])
