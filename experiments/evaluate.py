@@ -102,7 +102,8 @@ def changed(config: dict, source) -> bool:
 
 
 def generated(args: Arguments, config: dict | None, source, n: int, update):
-    """Generated images, a piece at a time, and how many there are (0: any number); and what it is of."""
+    """Generated images, a piece at a time, with the real ones' classes that they were made for, or None; how many there are
+    (0: any number); and what it is of."""
     from jaxgan import label_vectors, restore
     from jaxgan.data import open_source
 
@@ -112,14 +113,17 @@ def generated(args: Arguments, config: dict | None, source, n: int, update):
         label = label_vectors.to_measure(source, classes, args.seed, n)
         check_size(args.what, trained.generator.shape, source)
         images = trained.stream(n, seed=args.seed, psi=args.psi, label=label)
-        return images, args.n, {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
+        return images, label, args.n, {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
     fakes = open_source(args.what, size=args.size, channels=source.shape[2], progress=update)
     check_size(args.what, fakes.shape, source)
     import numpy as np
 
     order = np.random.RandomState(0).permutation(fakes.n)  # the first of a folder may all be of its first class
     pieces = (fakes.read(order[i : i + 1024]) for i in range(0, fakes.n, 1024))
-    return pieces, min(args.n or fakes.n, fakes.n), {"images": args.what}
+    label = None
+    if fakes.classes and fakes.labels.ndim == 1 and set(fakes.class_names) <= set(source.class_names):
+        label = np.array([source.class_names.index(name) for name in fakes.class_names])[fakes.labels[order]]
+    return pieces, label, min(args.n or fakes.n, fakes.n), {"images": args.what}
 
 
 def check_size(what: str, shape, source) -> None:
@@ -178,7 +182,7 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     """Compare a run's images, or others, with real ones: print the numbers and write them."""
     from jaxgan import watch
     from jaxgan.metrics import protocols
-    from jaxgan.metrics.measure import as_json, measure, ready
+    from jaxgan.metrics.measure import as_json, check_labels, measure, ready
 
     update, close = watch.counter("reading images", True)
     source = real_images(args, config, update)
@@ -191,12 +195,15 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     if config is not None and not need:
         raise UserError(f"--metrics {' '.join(names)}: they use all images there are, and a run has no limit; give --n 10000")
     update, close = watch.counter("reading images", True)
-    images, limit, of = generated(args, config, source, need, update)  # before a classifier takes its minute to be trained
+    images, labels, limit, of = generated(
+        args, config, source, need, update
+    )  # before a classifier takes its minute to be trained
     close()
+    check_labels(protocols.named(names), labels is not None, args.what)
     weights = {"inception": args.inception, "dinov2": args.dinov2}
     meter = ready(names, source, weights={k: v for k, v in weights.items() if v})
     update, close = watch.counter("measuring", True)
-    results = measure(meter, images, limit=limit, progress=lambda what, done, total: update(done, total))
+    results = measure(meter, images, labels=labels, limit=limit, progress=lambda what, done, total: update(done, total))
     close()
     show(results, meter.protocols, f"against {source.n} images of {source.name}")
     out = write(args, [as_json(r, meter.protocols[r.name]) | {"of": of, "against": source.name} for r in results])

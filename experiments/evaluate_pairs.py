@@ -24,10 +24,11 @@ def evaluate(args, config: dict) -> None:
     from experiments.evaluate import show, write
     from jaxgan.metrics import generators, lpips, protocols
     from jaxgan.metrics.contract import mean_estimate
-    from jaxgan.metrics.measure import Result, as_json, measure, ready
+    from jaxgan.metrics.measure import Result, as_json, check_labels, measure, ready
 
     chosen = protocols.named(args.metrics)
     names = tuple(name for name, p in chosen.items() if p.needs != "pairs")
+    check_labels(chosen, False, args.what)
     if args.psi != 1:
         raise UserError(f"--psi {args.psi:g}: this run makes images from images; leave it out")
     trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)

@@ -14,12 +14,26 @@ import jax
 import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 
-from jaxgan import average, calls, description, feed, game, method, parallel, provenance, restore, step, transfer, watch
+from jaxgan import (
+    average,
+    calls,
+    description,
+    feed,
+    game,
+    label_vectors,
+    method,
+    parallel,
+    provenance,
+    restore,
+    step,
+    transfer,
+    watch,
+)
 from jaxgan.data import Source, check_source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.method import Recipe
 from jaxgan.metrics import protocols
-from jaxgan.metrics.measure import Meter, ready
+from jaxgan.metrics.measure import Meter, check_labels, ready
 from jaxgan.settings import WHERE, Design, Settings, check_numbers, steps_a_tick
 from jaxgan.state import TrainState, create
 from jaxgan.whole import write_whole
@@ -92,6 +106,8 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     calls.check(settings.steps_per_call, stages[-1].recipe, streamed, steps_a_tick(settings), len(stages))
     names = tuple(sorted({name for s in stages for name in trace(s, source)}))
     real = whole.sides[1] if whole.sides else whole  # of two sets, the one that is translated to
+    fits = label_vectors.to_measure(real, stages[-1].generator.classes, 0, 1) is not None
+    check_labels(protocols.named(settings.metrics), fits, "the run")
     meter = ready(settings.metrics, real, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
     trained = any(path.name.isdigit() for path in directory.glob("checkpoints/*"))
     if not trained:

@@ -164,12 +164,13 @@ class Report:
             labels = self._labels(generator, meter.source, n)  # in its order, as `evaluate` draws, also where some are held out
             images = sample.stream(generator, variables, n, seed=settings.seed, label=labels)
         else:
+            labels = None
             index, inputs = translate.held_out(self.run.source, settings.hold_out, n, settings.seed), self.run.source.inputs
             if self.run.source.sides:
                 (generator, variables), inputs = translate.one_way(generator, variables), translate.half(inputs)
             images = translate.of_source(generator, variables, inputs, index, seed=settings.seed)
             limit = len(index) if len(index) < n else limit
-        results = measure.measure(meter, images, limit=limit)
+        results = measure.measure(meter, images, labels=labels, limit=limit)
         if not self.said:
             for note in dict.fromkeys(note for r in results for note in r.notes):
                 self.bar.say(f"note: {note}")

@@ -92,7 +92,7 @@ def test_folders_are_made_alike_and_what_does_not_fit_is_said_before_a_classifie
             Image.new("RGB", (side, side), (side, i, 0)).save(tmp_path / folder / f"{i}.png")
     real, config = str(tmp_path / "real"), None
     args = evaluate.Arguments(str(tmp_path / "mixed"), against=real, size=(16, 16))  # --size was of the real ones alone
-    pieces, n, _ = evaluate.generated(args, config, evaluate.real_images(args, config, None), 0, None)
+    pieces, _, n, _ = evaluate.generated(args, config, evaluate.real_images(args, config, None), 0, None)
     assert n == 3 and next(pieces).shape == (3, 16, 16, 3)
     monkeypatch.setattr(measure, "ready", lambda *_, **__: pytest.fail("it was made ready first"))
     monkeypatch.setattr("sys.argv", ["evaluate", str(tmp_path / "small"), "--against", real, "--metrics", "swd2k"])

@@ -71,7 +71,7 @@ def test_data_have_changed_where_their_fingerprint_has():
 def test_images_of_a_folder_are_taken_in_an_order_of_their_own_and_all_of_them(opened):
     source = of_arrays(IMAGES)
     for n, limit in ((0, 3000), (7, 7), (9999, 3000)):
-        pieces, found, of = evaluate.generated(Arguments("folder", size=(2, 1), n=n), None, source, 0, "bar")
+        pieces, labels, found, of = evaluate.generated(Arguments("folder", size=(2, 1), n=n), None, source, 0, "bar")
         assert (found, of) == (limit, {"images": "folder"})
         assert opened.pop() == ("folder", {"size": (2, 1), "channels": 1, "progress": "bar"})
         pieces = list(pieces)
@@ -94,11 +94,12 @@ def test_images_of_a_run_are_those_of_sample_with_the_classes_of_the_data(monkey
     trained.stream = lambda n, **options: calls.append((n, options)) or "pieces"
     monkeypatch.setattr(restore, "load", lambda run, **which: calls.append((run, which)) or trained)
     args = Arguments("run", seed=4, psi=0.5, average=0.1, checkpoint="best", n=6)
-    images, limit, of = evaluate.generated(args, CONFIG, source, 50, None)
+    images, labels, limit, of = evaluate.generated(args, CONFIG, source, 50, None)
     assert (images, limit) == ("pieces", 6) and of == {"run": "run", "step": 9, "psi": 0.5, "average": 0.1}
     (run, which), (n, options) = calls
     assert (run, which, n) == ("run", {"checkpoint_step": "best", "average": 0.1}, 50)
     np.testing.assert_array_equal(options.pop("label"), label_vectors.drawn(source.labels, 4, 50))
+    np.testing.assert_array_equal(labels, label_vectors.drawn(source.labels, 4, 50))
     assert options == {"seed": 4, "psi": 0.5}
     trained.vectors = np.ones((5, 3), np.float32)  # of which the run itself draws
     evaluate.generated(args, CONFIG, source, 50, None)
@@ -121,11 +122,15 @@ def test_images_of_a_run_are_those_of_sample_with_the_classes_of_the_data(monkey
 def test_as_many_images_are_made_as_the_metrics_take(names, n, need, monkeypatch, capsys):
     source, given = of_arrays(IMAGES), []
     monkeypatch.setattr(evaluate, "real_images", lambda args, config, update: source)
-    monkeypatch.setattr(evaluate, "generated", lambda args, config, of, n, update: given.append(n) or ("pieces", n, "it"))
+    monkeypatch.setattr(
+        evaluate, "generated", lambda args, config, of, n, update: given.append(n) or ("pieces", "labels", n, "it")
+    )
     monkeypatch.setattr(
         measure, "ready", lambda *which, weights: given.append((which, weights)) or SimpleNamespace(protocols=PROTOCOLS)
     )
-    monkeypatch.setattr(measure, "measure", lambda meter, images, limit, progress: given.append((images, limit)) or RESULTS)
+    monkeypatch.setattr(
+        measure, "measure", lambda meter, images, labels, limit, progress: given.append((images, labels, limit)) or RESULTS
+    )
     monkeypatch.setattr(evaluate, "write", lambda args, lines: given.append(lines))
     go = lambda **fields: evaluate.of_images(Arguments("run", n=n, dinov2="a.pth", **fields), CONFIG, names)
     if need is None:
@@ -136,7 +141,7 @@ def test_as_many_images_are_made_as_the_metrics_take(names, n, need, monkeypatch
         return
     go()
     written = [measure.as_json(r, PROTOCOLS[r.name]) | {"of": "it", "against": "arrays"} for r in RESULTS]
-    assert given == [need, ((names or ("random10k", "swd10k"), source), {"dinov2": "a.pth"}), ("pieces", need), written]
+    assert given == [need, ((names or ("random10k", "swd10k"), source), {"dinov2": "a.pth"}), ("pieces", "labels", need), written]
     assert "note: arrays has changed since the run was trained on it" in capsys.readouterr().out
     go(against="other")
     assert "has changed" not in capsys.readouterr().out

@@ -44,7 +44,7 @@ def test_it_learns_and_comes_from_the_cache_the_second_time(tmp_path, monkeypatc
     assert (np.argmax(out.logits, 1) == fresh.labels[:100]).mean() >= 0.95
     assert out.features.shape == (100, 64) and out.features.dtype == np.float32
 
-    again = classifier.train(source, show=False)  # the same seed: the same bits
+    again = classifier.train(source)  # the same seed: the same bits
     for a, b in zip(*(jax.tree.leaves(p) for p in (again.params, e.params)), strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -93,17 +93,22 @@ def test_recall_is_of_as_many_generated_images_as_real_ones(digits):
 @pytest.mark.parametrize("name", protocols.of("images"))
 def test_a_better_generator_has_the_lower_score(name):
     """Whichever way the metric goes, and whatever else it says."""
-    high = {"is": "", "manifold": "coverage"}
-    low = {"fid": "", "kid": "", "swd": "", "modes": "kl"}
+    high = {"is": "", "manifold": "coverage", "gan_train": ""}
+    low = {"fid": "", "kid": "", "swd": "", "modes": "kl", "intra_fid": ""}
     metric = protocols.PROTOCOLS[name].metric
 
     def score(value, other):
-        names = {"manifold": ("precision", "recall", "density", "coverage"), "modes": ("count", "kl")}.get(metric, ("",))
+        more = {
+            "manifold": ("precision", "recall", "density", "coverage"),
+            "modes": ("count", "kl"),
+            "intra_fid": ("", "largest"),
+        }
+        names = more.get(metric, ("",))
         telling = {**high, **low}.get(metric)
         values = {n: Estimate(value if n == telling else other, 0.0) for n in names}
         return measure.score([measure.Result(name, values, 1, 1)], protocols.PROTOCOLS)
 
-    if metric == "authenticity":  # of which noise has most
+    if metric in ("authenticity", "accuracy"):  # of which noise has most, and one image of each class
         assert score(0.5, 0.5) is None
         after = measure.Result("fd2k", {"": Estimate(3.0, 0.0)}, 1, 1)
         first = measure.Result(name, {"": Estimate(0.5, 0.0)}, 1, 1)
@@ -126,7 +131,7 @@ def test_of_many_images_those_measured_are_no_class_of_their_own(digits, tmp_pat
     order = np.argsort(digits.labels, kind="stable")
     np.savez(tmp_path / "sorted.npz", images=digits.read(order), labels=digits.labels[order])
     args = evaluate.Arguments(str(tmp_path / "sorted.npz"), against="digits", n=200)
-    pieces, limit, _ = evaluate.generated(args, None, digits, 200, lambda *_: None)
+    pieces, labels, limit, _ = evaluate.generated(args, None, digits, 200, lambda *_: None)
     taken = np.concatenate(list(pieces))
     assert limit == 200 and len(taken) == digits.n and set(map(bytes, taken)) == set(map(bytes, digits.read(order)))
     classes = {bytes(image): label for image, label in zip(digits.read(order), digits.labels[order], strict=True)}
@@ -229,9 +234,9 @@ def test_modes_are_compared_with_the_classes_of_the_data():
     labels = np.repeat(np.int32([0, 2]), (72, 24))
     seen = measure.Rows(np.zeros((8, 1)), np.eye(3)[[0, 0, 0, 0, 0, 0, 2, 2]])
     found = measure.METRICS["modes"](None, SimpleNamespace(classes=3), source(labels, 3), seen, None)
-    assert found["count"].value == 2 and abs(found["kl"].value) < 1e-12
+    assert found.values["count"].value == 2 and abs(found.values["kl"].value) < 1e-12
     even = source(np.repeat(np.int32([0, 1, 2]), 32), 3)
-    assert measure.METRICS["modes"](None, SimpleNamespace(classes=3), even, seen, None)["kl"].value > 0.3
+    assert measure.METRICS["modes"](None, SimpleNamespace(classes=3), even, seen, None).values["kl"].value > 0.3
 
 
 def test_the_picture_of_authenticity_shows_the_likest_first(digits):

@@ -15,6 +15,7 @@ from jaxgan.settings import Settings, check_numbers
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
 SOURCE = data.of_arrays(IMAGES)
+LABELLED = data.of_arrays(IMAGES, np.arange(64) % 4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +62,17 @@ def prepared(tmp_path, **fields):
     return plan.prepare("own", own, dataclasses.replace(CONFIGS["gan"], **of_recipe).design)
 
 
+def test_a_run_with_the_datas_classes_is_measured_by_them(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(plan, "ready", lambda names, source, show: given.append((names, source)))
+    config = dataclasses.replace(CONFIGS["objective"], batch=8, width=4, patch=2, penalty=(), augment=())
+    own = Own(run_dir=str(tmp_path / "run"), batch=8, metrics=("acc",), held=LABELLED)
+    plan.prepare("own", own, config.design)
+    assert given == [(("acc",), LABELLED)]
+    with pytest.raises(UserError, match="acc10k is of images .* and the run has none such"):
+        plan.prepare("own", dataclasses.replace(own, conditional="no"), config.design)
+
+
 @pytest.mark.parametrize(
     "fields, says",
     [
@@ -78,6 +90,7 @@ def prepared(tmp_path, **fields):
             {"held": SOURCE._replace(inputs=SOURCE._replace(shape=(8, 8, 3)))},
             r"read as uint8 \(8, 8, 1\), not as uint8 \(8, 8, 3",
         ),
+        ({"metrics": ("fd2k", "acc"), "held": LABELLED}, "acc10k is of images that were made for .* and the run has none such"),
         ({"steps_per_call": 2, "resident": "no"}, "--steps-per-call 2: images are streamed"),
         ({"steps_per_call": 3, "tick_kimg": 0.016}, "--steps-per-call 3: there are 2 steps from tick to tick"),
     ],

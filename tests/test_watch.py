@@ -89,13 +89,13 @@ def test_a_run_that_holds_images_out_is_measured_as_evaluate_does(tmp_path, monk
     meter = SimpleNamespace(fakes=50, source=whole, protocols={})
     drawn = []
     monkeypatch.setattr(sample, "stream", lambda *_, label, **__: drawn.append(label))
-    monkeypatch.setattr(measure, "measure", lambda *_, **__: [])
+    monkeypatch.setattr(measure, "measure", lambda *_, labels, **__: drawn.append(labels) or [])
     report = Report.__new__(Report)
     report.run = SimpleNamespace(settings=settings, meter=meter, source=shuffled(whole, 3))
     report.directory, report.batch, report.every, report.bar = tmp_path, 8, 1, SimpleNamespace(say=lambda _: None)
     report.inputs, report.vectors, report.said = None, None, True
     report._measured(1, SimpleNamespace(classes=3), {}, 0.0)
-    np.testing.assert_array_equal(drawn[0], label_vectors.to_measure(whole, 3, 3, 50))
+    np.testing.assert_array_equal(drawn, [label_vectors.to_measure(whole, 3, 3, 50)] * 2)
 
 
 def test_the_losses_of_terms_of_other_names_are_shown_not_zero():

@@ -10,6 +10,7 @@ import json
 import math
 import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +67,9 @@ def trained(source: Source, *, seed: int = 0, show: bool = True) -> Trained:
     path = cache_directory() / "classifiers" / f"{source.fingerprint}-v{VERSION}-seed{seed}.npz"
     found = load(path)
     if found is None:
-        found = train(source, seed=seed, show=show)
+        update, close = counter(f"classifier of {source.name}", show)
+        found = train(source, seed=seed, progress=update)
+        close()
         save(path, found)
     return found
 
@@ -95,11 +98,12 @@ def load(path: Path) -> Trained | None:
     return Trained(params, facts)
 
 
-def train(source: Source, *, seed: int = 0, show: bool = True) -> Trained:
+def train(source: Source, *, seed: int = 0, progress: Callable[[int, int], None] = lambda done, total: None) -> Trained:
     """Train it: AdamW, one cycle of the learning rate, batches of 128.
 
     Args:
-      source, seed, show: as for `trained`, which has checked them.
+      source, seed: as for `trained`, which has checked them.
+      progress: (images seen, images to see) -> None.
     Returns:
       Trained.
     """
@@ -113,7 +117,6 @@ def train(source: Source, *, seed: int = 0, show: bool = True) -> Trained:
     rates = np.asarray(jax.vmap(optax.cosine_onecycle_schedule(steps, LEARNING_RATE, 0.1))(np.arange(steps)))
     params = initial(rng, source.shape, source.classes)
     state = OPTIMIZER.init(params)
-    update, close = counter(f"classifier of {source.name}", show)
     waiting = np.zeros(0, np.int64)
     for i in range(steps):
         while len(waiting) < BATCH:
@@ -122,8 +125,7 @@ def train(source: Source, *, seed: int = 0, show: bool = True) -> Trained:
         params, state = _step(params, state, source.read(batch), source.labels[batch], rates[i])
         if i % 20 == 0:
             jax.block_until_ready(params)  # so that the bar tells the truth, and no queue builds up
-            update(i * BATCH, steps * BATCH)
-    close()
+            progress(i * BATCH, steps * BATCH)
     params = jax.device_get(params)
     facts = {"data": source.name, "fingerprint": source.fingerprint, "version": VERSION, "seed": seed}
     facts |= {"accuracy": accuracy(params, source, held_out), "held_out": len(held_out)}

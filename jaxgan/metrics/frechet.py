@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.contract import rows
+from jaxgan.metrics.contract import Estimate, rows
+
+BLOCKS = 10  # parts of the generated images, for the jackknife of `estimate`
 
 
 class Moments(NamedTuple):
@@ -148,6 +150,21 @@ def jackknife(real: Moments, blocks: Sequence[Moments], *, ddof: int = 1) -> Jac
     value, *left_out = (_distance(mean, cov, root, *mean_cov(m, ddof=ddof)) for m in unions)
     spread = np.std(left_out) * np.sqrt(count - 1)
     return Jackknife(value, float(spread), float(count * value - (count - 1) * np.mean(left_out)))
+
+
+def estimate(real: Moments, fake, *, ddof: int = 1) -> Estimate:
+    """The Frechet distance of generated images from real ones, with the `jackknife`'s error where there are images enough for it.
+
+    Args:
+      real: moments of the real images.
+      fake: features [n, F] of the generated ones, n >= 2. Up to F of them, or up to 100, the error is NaN.
+      ddof: as in `mean_cov`.
+    """
+    n, size = np.shape(fake)
+    if n > max(size, 10 * BLOCKS):
+        found = jackknife(real, [moments_of(part) for part in np.array_split(fake, BLOCKS)], ddof=ddof)
+        return Estimate(found.value, found.error)
+    return Estimate(frechet(real, moments_of(fake), ddof=ddof), float("nan"))
 
 
 def warning(n: int, features: int) -> str | None:

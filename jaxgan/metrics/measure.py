@@ -1,6 +1,7 @@
 """All metrics in one pass over generated images: features once per extractor, cached statistics of the real images."""
 
 import contextlib
+import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -10,14 +11,14 @@ import numpy as np
 from jaxgan import parallel
 from jaxgan.data import Source
 from jaxgan.errors import UserError
-from jaxgan.metrics import features, frechet, inception_score, kernel, manifold, memorization, modes, sliced
+from jaxgan.metrics import conditional, features, frechet, inception_score, kernel, manifold, memorization, modes, sliced
 from jaxgan.metrics.cache import cache_directory
 from jaxgan.metrics.contract import Estimate
 from jaxgan.metrics.protocols import Protocol, named, only
 from jaxgan.whole import write_whole
 
 CHUNK = 64  # images a device and call
-BLOCKS = 10  # parts of the generated images, for the jackknife
+SHOWN = 256  # generated images, among which `_authenticity` looks for those nearest to training images
 
 
 class Result(NamedTuple):
@@ -62,12 +63,25 @@ def extractor(kind: str, source: Source, weights: dict[str, str] | None = None, 
 
 
 class Rows(NamedTuple):
-    """Features of a set of images."""
+    """Features of a set of images, and what some metrics need besides."""
 
     features: np.ndarray
     """float32 [n, F]"""
     logits: np.ndarray | None
     """float32 [n, K]"""
+    labels: np.ndarray | None = None
+    """int [n], the classes that they were made for"""
+    images: np.ndarray | None = None
+    """uint8 [m, H, W, C], the first of the images themselves"""
+
+
+class Found(NamedTuple):
+    """What one of `METRICS` finds."""
+
+    values: dict[str, Estimate]
+    """by name, '' if there is only one"""
+    notes: tuple[str, ...] = ()
+    pictures: np.ndarray | None = None
 
 
 def _forward(forward, channels, params, images):
@@ -143,45 +157,80 @@ def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, ro
     return kept if rows else moments
 
 
-def _fid(p: Protocol, e, source, fake: Rows, progress) -> dict[str, Estimate]:
+def _fid(p: Protocol, e, source, fake: Rows, progress) -> Found:
     real = reals(source, e, p.reals, p.mirror, rows=False, progress=progress)
     n = len(fake.features)
     if n < 2:
         raise UserError(f"{n} generated images are too few for a Frechet distance; give at least 2, better {e.size + 1} or more")
-    if n > max(e.size, 10 * BLOCKS):
-        blocks = [frechet.moments_of(part) for part in np.array_split(fake.features, BLOCKS)]
-        found = frechet.jackknife(real, blocks, **p.options)
-        return {"": Estimate(found.value, found.error)}
-    return {"": Estimate(frechet.frechet(real, frechet.moments_of(fake.features), **p.options), float("nan"))}
+    return Found({"": frechet.estimate(real, fake.features, **p.options)})
 
 
 def _rows_of(p: Protocol, e, source, progress):
     return reals(source, e, p.reals, p.mirror, rows=True, progress=progress)
 
 
-def _modes(p: Protocol, e, source, fake: Rows, progress) -> dict[str, Estimate]:
+def _modes(p: Protocol, e, source, fake: Rows, progress) -> Found:
     found = modes.modes(fake.logits.argmax(1), e.classes, reference=np.bincount(source.labels, minlength=e.classes))
-    return {"count": Estimate(found.count, float("nan")), "kl": Estimate(found.kl, found.kl_error)}
+    return Found({"count": Estimate(found.count, float("nan")), "kl": Estimate(found.kl, found.kl_error)})
 
 
-def _manifold(p: Protocol, e, source, fake: Rows, progress) -> dict[str, Estimate]:
-    return manifold.manifold(_rows_of(p, e, source, progress), fake.features, **p.options)._asdict()
+def _manifold(p: Protocol, e, source, fake: Rows, progress) -> Found:
+    return Found(manifold.manifold(_rows_of(p, e, source, progress), fake.features, **p.options)._asdict())
 
 
-METRICS: dict[str, Callable[..., dict[str, Estimate]]] = {
+def _authenticity(p: Protocol, e, source: Source, fake: Rows, progress) -> Found:
+    """The share, and a picture of the generated images nearest to a training image, among the first ones."""
+    found = memorization.authenticity(_rows_of(p, e, source, progress), fake.features, k=5)
+    order = np.argsort(found.ratios[: len(fake.images)])[:16]
+    pictures = memorization.neighbour_rows(fake.images[order], source.read, found.indices[order])
+    return Found({"": found.share}, pictures=pictures)
+
+
+def _accuracy(p: Protocol, e, source: Source, fake: Rows, progress) -> Found:
+    found = conditional.accuracy(fake.logits.argmax(1), fake.labels, source.classes)
+    return Found({"": found.value, "lowest": found.worst}, (f"label accuracy is lowest for {_name(source, found.which)}",))
+
+
+def _intra_fid(p: Protocol, e, source: Source, fake: Rows, progress) -> Found:
+    real = _rows_of(p, e, source, progress)
+    found = conditional.intra_frechet(real, source.labels, fake.features, fake.labels, source.classes, **p.options)
+    few = frechet.warning(int(np.bincount(fake.labels).min()), e.size)
+    said = f"the intra-class distance is largest for {_name(source, found.which)}"
+    return Found({"": found.value, "largest": found.worst}, (said, *([f"of the rarest class: {few}"] if few else [])))
+
+
+def _gan_train(p: Protocol, e, source: Source, fake: Rows, progress) -> Found:
+    return Found({"": conditional.gan_train(fake.images, fake.labels, source, progress=progress)})
+
+
+def _name(source: Source, which: int) -> str:
+    return f"class {source.class_names[which] if source.class_names else which}"
+
+
+METRICS: dict[str, Callable[..., Found]] = {
     "fid": _fid,
-    "kid": lambda p, e, s, fake, say: {"": kernel.kid(_rows_of(p, e, s, say), fake.features, **p.options)},
-    "is": lambda p, e, s, fake, say: {"": inception_score.inception_score(fake.logits, **p.options)},
+    "kid": lambda p, e, s, fake, say: Found({"": kernel.kid(_rows_of(p, e, s, say), fake.features, **p.options)}),
+    "is": lambda p, e, s, fake, say: Found({"": inception_score.inception_score(fake.logits, **p.options)}),
     "manifold": _manifold,
-    "swd": lambda p, e, s, fake, say: {"": sliced.sliced(_rows_of(p, e, s, say), fake.features, **p.options)},
+    "swd": lambda p, e, s, fake, say: Found({"": sliced.sliced(_rows_of(p, e, s, say), fake.features, **p.options)}),
     "modes": _modes,
+    "authenticity": _authenticity,
+    "accuracy": _accuracy,
+    "intra_fid": _intra_fid,
+    "gan_train": _gan_train,
 }
-"""(protocol, extractor, source, features of the fakes, progress) -> the numbers by name, '' if there is only one."""
+"""(protocol, extractor, source, the generated images, progress) -> what is found."""
+
+LABELLED = ("accuracy", "intra_fid", "gan_train")
+"""Those that need the classes that the images were made for."""
 
 
-QUALITY = {"fid": ("", 1), "kid": ("", 1), "swd": ("", 1), "modes": ("kl", 1), "is": ("", -1), "manifold": ("coverage", -1)}
+QUALITY = {
+    **{"fid": ("", 1), "kid": ("", 1), "swd": ("", 1), "modes": ("kl", 1), "is": ("", -1), "manifold": ("coverage", -1)},
+    **{"intra_fid": ("", 1), "gan_train": ("", -1)},
+}
 """metric -> which of its numbers measures quality, and 1 if lower is better, -1 if higher is. Authenticity is not listed:
-pure noise is perfectly authentic. Nor are precision and recall: a single good image has perfect precision."""
+pure noise is perfectly authentic. Nor are precision, recall and label accuracy: one good image (of each class) is perfect."""
 
 
 def score(results: list[Result], protocols: dict[str, Protocol]) -> float | None:
@@ -227,44 +276,54 @@ def ready(names, source: Source, *, weights: dict[str, str] | None = None, show:
     return Meter(protocols, extractors, source)
 
 
+def check_labels(protocols: dict[str, Protocol], known: bool, what: str) -> None:
+    """UserError where a metric needs the classes of generated images and these have none; `what` says whose they are."""
+    for name, p in protocols.items():
+        if p.metric in LABELLED and not known:
+            raise UserError(
+                f"{name} is of images that were made for the classes of the real ones, and {what} has none such; it takes a "
+                "conditional run, or images in a sub-folder for each class, named as the real ones'"
+            )
+
+
 def measure(
-    meter: Meter, batches: Iterable[np.ndarray], *, limit: int = 0, progress=lambda what, done, total: None
+    meter: Meter, batches: Iterable[np.ndarray], *, labels=None, limit: int = 0, progress=lambda what, done, total: None
 ) -> list[Result]:
     """Compute all metrics in one pass over generated images.
 
     Args:
       meter: from `ready`.
       batches: yields uint8 [k, H, W, C]; consumed until there are enough.
+      labels: int [n] or more, the real images' classes that these were made for, in their order; None where they have none.
       limit: use at most this many images if a protocol asks for more (such as a folder's size); 0 for no limit.
       progress: (what, done, total) -> None.
     Raises:
-      UserError: too few images, NaN features.
+      UserError: too few images, NaN features, a metric that needs labels without them.
     """
+    check_labels(meter.protocols, labels is not None, "what is measured")
     protocols = {name: _fitted(p, limit, meter.source.n) for name, p in meter.protocols.items()}
     kinds = list(meter.extractors)
     need = max((p.fakes for p in protocols.values()), default=0)
     need = 0 if any(p.fakes == 0 for p in protocols.values()) else need
     kept: list[np.ndarray] = []
-    batches = _remembered(batches, kept, 256) if any(p.metric == "authenticity" for p in protocols.values()) else batches
+    batches = _remembered(batches, kept, max(map(_images, protocols.values()), default=0))
     found = _in_memory(batches, [meter.extractors[k] for k in kinds], need, lambda *n: progress("generated images", *n))
     rows, results = dict(zip(kinds, found, strict=True)), []
+    images = np.concatenate(kept) if kept else None
     for name, p in protocols.items():
         e, all_rows = meter.extractors[p.features], rows[p.features]
         n = p.fakes or len(all_rows.features)
-        fake = Rows(all_rows.features[:n], None if all_rows.logits is None else all_rows.logits[:n])
+        fake = Rows(*(None if part is None else part[:n] for part in (*all_rows[:2], labels, images)))
         say = lambda *at: progress("real images", *at)
         real = min(p.reals or meter.source.n, meter.source.n) * (2 if p.mirror else 1)
-        pictures, notes = None, features.notes(e, meter.source.shape)
-        if p.metric == "authenticity":
-            values, pictures = _authenticity(p, e, meter.source, fake, np.concatenate(kept), say)
-        else:
-            values = METRICS[p.metric](p, e, meter.source, fake, say)
+        found = METRICS[p.metric](p, e, meter.source, fake, say)
+        notes = (*features.notes(e, meter.source.shape), *found.notes)
         few = frechet.warning(n, e.size) if p.metric == "fid" else None
         if p.fakes != meter.protocols[name].fakes and meter.protocols[name].fakes:
             notes = (*notes, f"of {n} images: not comparable with {name} of {meter.protocols[name].fakes}")
         elif p.options != meter.protocols[name].options:
             notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: only comparable with the same")
-        results.append(Result(name, values, n, real, (*notes, *([few] if few else [])), pictures))
+        results.append(Result(name, found.values, n, real, (*notes, *([few] if few else [])), found.pictures))
     return results
 
 
@@ -279,18 +338,16 @@ def _fitted(p: Protocol, limit: int, n: int) -> Protocol:
     return p._replace(fakes=fakes, options=p.options | {"size": max(few, 2)} if small else p.options)
 
 
-def _remembered(batches, kept: list, n: int):
+def _images(p: Protocol) -> float:
+    """How many of the generated images themselves a metric needs."""
+    return {"authenticity": SHOWN, "gan_train": p.fakes or math.inf}.get(p.metric, 0)
+
+
+def _remembered(batches, kept: list, n: float):
     for x in batches:
         if sum(map(len, kept)) < n:
             kept.append(x)
         yield x
-
-
-def _authenticity(p: Protocol, e, source: Source, fake: Rows, images, progress):
-    """The share, and a picture of the generated images nearest to a training image, among the first ones."""
-    found = memorization.authenticity(_rows_of(p, e, source, progress), fake.features, k=5)
-    order = np.argsort(found.ratios[: len(images)])[:16]
-    return {"": found.share}, memorization.neighbour_rows(images[order], source.read, found.indices[order])
 
 
 def as_json(result: Result, protocol: Protocol) -> dict[str, Any]:

@@ -9,7 +9,7 @@ class Protocol(NamedTuple):
     """How one metric is measured."""
 
     metric: str
-    """fid, kid, is, manifold, swd, modes, authenticity: a key of `measure.METRICS`; of a generator equivariance, path; lpips."""
+    """A key of `measure.METRICS` (fid, kid, is, ...); of a generator equivariance, path; lpips."""
     features: str
     """inception (-pytorch-fid, -clean-fid), classifier, stacked, random, pixels or dinov2: see `measure.extractor`; lpips."""
     fakes: int
@@ -58,6 +58,10 @@ PROTOCOLS = {
     "modes10k": Protocol("modes", "classifier", 10_000, 0, "classes reached and KL to the data's, by the classifier"),
     "modes26k": Protocol("modes", "stacked", 26_000, 0, "StackedMNIST: modes of 1,000 and KL, as VEEGAN and PacGAN count"),
     "auth10k": Protocol("authenticity", "classifier", 10_000, 0, "share not closer to a training image than its neighbour is"),
+    "acc10k": Protocol("accuracy", "classifier", 10_000, 0, "label accuracy (GAN-test) by the classifier of the data set"),
+    "cas10k": Protocol("gan_train", "classifier", 10_000, 0, "GAN-train (CAS): a classifier of generated images on real ones"),
+    "ifd10k": Protocol("intra_fid", "classifier", 10_000, 0, "the mean of fd10k over the classes, each on its own"),
+    "ifid50k": _stylegan("intra_fid", 50_000, "intra FID: the mean of the FID over the classes, each on its own"),
     "random10k": Protocol("fid", "random", 10_000, 0, "Frechet distance of random convolutional features, for any data"),
     "swd10k": Protocol("swd", "pixels", 10_000, 10_000, "sliced Wasserstein distance of the pixels in 0..1, +- over directions"),
     "swd2k": Protocol("swd", "pixels", 2_000, 2_000, "sliced Wasserstein distance of the pixels in 0..1, of 2,000 images"),
@@ -72,6 +76,7 @@ PROTOCOLS = {
 SHORT = {
     **{"fid": "fid50k_full", "kid": "kid50k", "is": "is50k", "pr": "pr50k3"},
     **{"fd": "fd10k", "kd": "kd10k", "modes": "modes10k", "swd": "swd10k", "auth": "auth10k", "random": "random10k"},
+    **{"acc": "acc10k", "cas": "cas10k", "ifd": "ifd10k", "ifid": "ifid50k"},
     **{"eqt": "eqt50k_int", "eqt_frac": "eqt50k_frac", "eqr": "eqr50k", "ppl": "ppl2_wend"},
 }
 """Short names."""
