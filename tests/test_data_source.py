@@ -513,6 +513,10 @@ def test_a_path_wins_over_a_name(tmp_path, monkeypatch):
         save(f"{tmp_path}/digits/{i}.png", picture(i))
     monkeypatch.chdir(tmp_path)
     assert open_source("digits").shape == (6, 8, 3)
+    (tmp_path / "digits/checkpoints").mkdir()
+    (tmp_path / "digits/config.json").write_text("{}")  # in runs/, where runs are called as what they were trained on
+    assert open_source("digits").shape == (28, 28, 1)
+    refused("digits is a run, no set of images; python -m experiments.sample .*digits --n", f"{tmp_path}/digits")
 
 
 def test_encrypted_zip(tmp_path):

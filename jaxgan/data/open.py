@@ -25,9 +25,9 @@ def open_source(
     the headers are read here; damage behind them is a `UserError` from `read` that names the file.
 
     Args:
-      data: "digits"; a TFDS name such as "mnist" or "cifar10:3.0.2"; or a path (an existing one wins over a name): a
-        prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz. "stacked:" before any of them puts three
-        grey images into the colour planes (StackedMNIST: "stacked:mnist").
+      data: "digits"; a TFDS name such as "mnist" or "cifar10:3.0.2"; or a path (an existing one wins over a name,
+        but for a run's): a prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz. "stacked:" before any of
+        them puts three grey images into the colour planes (StackedMNIST: "stacked:mnist").
       data_dir: where TFDS sets lie; '' is TFDS's default.
       split: "train", "test"; of TFDS also slices. Of a folder or archive: its sub-folder of that name.
       size: (H, W) in pixels: scale to cover, cut the centre. None keeps the images' own, which must then agree.
@@ -57,7 +57,12 @@ def open_source(
         progress=progress or (lambda done, total: None),
     )
     path = os.path.expanduser(data)
-    if not os.path.exists(path):
+    run = os.path.isfile(os.path.join(path, "config.json")) and os.path.isdir(os.path.join(path, "checkpoints"))
+    if run and os.path.basename(data) != data:
+        raise UserError(
+            f"{data} is a run, no set of images; python -m experiments.sample {data} --n 10000 --out images.npz makes one"
+        )
+    if run or not os.path.exists(path):  # among runs, "digits" and "mnist" are what they were trained on
         if data == "digits":
             return _digits(split, how)
         return prepare(prepared.items(prepared.locate(data, data_dir), split, how["progress"]), **how)
