@@ -208,26 +208,23 @@ def main() -> int:
     options = dataclasses.replace(options, metric=judge(options.metric))
     contenders = options.only or tuple(known)
     Path(options.out).mkdir(parents=True, exist_ok=True)
-    done, complaints = 0, {}
-    update, close = watch.counter(f"comparing {len(contenders)} {options.of}", True)
-    children = []
+    complaints, children = {}, []
     for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda number, frame: sys.exit(128 + number))
-    with ThreadPoolExecutor(max(options.jobs, 1)) as pool:
+    counter = watch.counter(f"comparing {len(contenders)} {options.of}")
+    with counter as update, ThreadPoolExecutor(max(options.jobs, 1)) as pool:
         try:
-            for name, complaint in zip(
-                contenders, pool.map(lambda name: train(options, name, children), contenders), strict=True
-            ):
-                done, complaints = done + 1, complaints | {name: complaint}
-                update(done, len(contenders))
+            done = pool.map(lambda name: train(options, name, children), contenders)
+            for name, complaint in zip(contenders, done, strict=True):
+                complaints[name] = complaint
+                update(len(complaints), len(contenders))
         except BaseException:
             print("stopping: the runs in progress are saved; the same command resumes", file=sys.stderr)
             pool.shutdown(wait=False, cancel_futures=True)
             for child in children:
                 child.terminate()
             raise
-    close()
     at = [f"{options.metric} at {options.kimg * k / 3:g} kimg" for k in (1, 2, 3)]
     head = f"| | with | {' | '.join(at)} | swd | minutes | |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
     table = Path(options.out) / "table.md"

@@ -184,9 +184,8 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     from jaxgan.metrics import protocols
     from jaxgan.metrics.measure import as_json, check_labels, measure, ready
 
-    update, close = watch.counter("reading images", True)
-    source = real_images(args, config, update)
-    close()
+    with watch.counter("reading images") as update:
+        source = real_images(args, config, update)
     if config is not None and not (args.against or args.data_dir or args.split or args.size) and changed(config, source):
         print(f"note: {source.name} has changed since the run was trained on it")
     names = names or default_metrics(source)
@@ -194,17 +193,13 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     need = args.n if args.n and 0 in fakes else min(args.n or max(fakes), max(fakes))
     if config is not None and not need:
         raise UserError(f"--metrics {' '.join(names)}: they use all images there are, and a run has no limit; give --n 10000")
-    update, close = watch.counter("reading images", True)
-    images, labels, limit, of = generated(
-        args, config, source, need, update
-    )  # before a classifier takes its minute to be trained
-    close()
+    with watch.counter("reading images") as update:  # before a classifier takes its minute to be trained
+        images, labels, limit, of = generated(args, config, source, need, update)
     check_labels(protocols.named(names), labels is not None, args.what)
     weights = {"inception": args.inception, "dinov2": args.dinov2}
     meter = ready(names, source, weights={k: v for k, v in weights.items() if v})
-    update, close = watch.counter("measuring", True)
-    results = measure(meter, images, labels=labels, limit=limit, progress=lambda what, done, total: update(done, total))
-    close()
+    with watch.counter("measuring") as update:
+        results = measure(meter, images, labels=labels, limit=limit, progress=lambda what, done, total: update(done, total))
     show(results, meter.protocols, f"against {source.n} images of {source.name}")
     out = write(args, [as_json(r, meter.protocols[r.name]) | {"of": of, "against": source.name} for r in results])
     with writing(out):
@@ -225,10 +220,9 @@ def of_generator(args: Arguments, chosen) -> None:
     trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
     generators.check(chosen, trained.generator)
     perceptual = lpips.load(args.lpips or None) if any(p.features == "lpips" for p in chosen.values()) else None
-    update, close = watch.counter("measuring", True)
     how = {"n": args.n, "seed": args.seed, "psi": args.psi, "perceptual": perceptual}
-    results = generators.measure(tuple(chosen), trained, **how, progress=lambda what, done, total: update(done, total))
-    close()
+    with watch.counter("measuring") as update:
+        results = generators.measure(tuple(chosen), trained, **how, progress=lambda what, done, total: update(done, total))
     show(results, chosen, f"the generator of {args.what}")
     of = {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
     write(args, [as_json(r, chosen[r.name]) | {"of": of} for r in results])

@@ -36,9 +36,8 @@ def evaluate(args, config: dict) -> None:
     unpaired = translate.two_way(trained.generator)
     if args.reverse and not unpaired:
         raise UserError("--reverse: this run translates one way only; leave it out")
-    update, close = watch.counter("reading images", True)
-    source, index, which = pairs(args, config, update, open_unpaired if unpaired else open_pairs)
-    close()
+    with watch.counter("reading images") as update:
+        source, index, which = pairs(args, config, update, open_unpaired if unpaired else open_pairs)
     index = index[: args.n] if args.n else index
     inputs = source.inputs
     wanted = (*trained.generator.shape, trained.generator.source_channels)

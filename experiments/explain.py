@@ -134,11 +134,8 @@ def exhibits(args: Arguments, trained, critic) -> dict:
     from jaxgan import watch
 
     wanted = evaluate.Arguments(what=args.run, against=args.data, data_dir=args.data_dir)
-    update, close = watch.counter("reading the images", True)
-    try:
+    with watch.counter("reading the images") as update:
         source = evaluate.real_images(wanted, critic.config, update)
-    finally:
-        close()
     classes = getattr(critic.discriminator, "classes", 0) or trained.generator.classes
     if classes and source.classes != classes:
         raise UserError(f"{source.name} has {source.classes} classes, the run {classes}; give --data with the run's labels")

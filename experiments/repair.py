@@ -41,13 +41,9 @@ def write(trained: restore.Trained, args, out: Path) -> str:
     if args.lpips:
         lpips.check(trained.generator.shape)
         search = search._replace(features=partial(lpips.layers, jax.device_put(lpips.load(args.lpips))))
-    update, close = watch.counter("inverting", True)
-    try:
-        options = {"label": args.label, "vectors": trained.vectors, "search": search, "progress": update}
-        how = {"damage": view.damage, "missing": view.missing}
-        found = invert.invert(trained.generator, trained.variables, view.shown, **how, **options)
-    finally:
-        close()
+    options = {"label": args.label, "vectors": trained.vectors, "search": search, "damage": view.damage, "missing": view.missing}
+    with watch.counter("inverting") as update:
+        found = invert.invert(trained.generator, trained.variables, view.shown, **options, progress=update)
     missing = None if view.missing is None else view.missing[..., None]
     repaired = found.images if missing is None else np.where(missing, found.images, sources)
     said = ("damage", "label", "space", "steps", "starts", "draws", "prior", "noise", "seed", "average")
@@ -84,13 +80,10 @@ def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray, Sequenc
         names, one, skipped = loose.open_loose(args.source, shape, resize=resize, **how)
         names = names[: args.n]
         return names, np.stack([one(i) for i in range(len(names))]), skipped
-    update, close = watch.counter("reading images", True)
     how = {"data_dir": args.data_dir or settings.get("data_dir", ""), "split": args.split}
     how |= {"channels": shape[2], "background": background, "skip_broken": args.skip_broken or settings.get("skip_broken", False)}
-    try:
+    with watch.counter("reading images") as update:
         source = open_source(args.source, size=shape[:2] if resize else None, progress=update, **how)
-    finally:
-        close()
     if source.shape != shape:
         has, takes = ("x".join(map(str, size[:2])) for size in (source.shape, shape))
         raise UserError(f"{args.source}: its images have {has}, the generator makes {takes}; --resize would scale and crop them")

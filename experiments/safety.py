@@ -82,20 +82,19 @@ def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share
     if name == "own" and "data" not in settings:
         raise UserError("--refuse-copies own: this is not a run directory, so its training data is unknown; name the data")
     own = name in ("own", settings.get("data"))
-    update, close = watch.counter("training images", True)
-    source = open_source(
-        own_data(trained.config, "--refuse-copies DATA") if name == "own" else name,
-        data_dir=data_dir or settings.get("data_dir", ""),
-        split=settings.get("split", "train") if own else "train",
-        size=trained.generator.shape[:2],
-        channels=trained.generator.shape[2],
-        background=settings.get("background", "white"),
-        skip_broken=settings.get("skip_broken", False),
-        progress=update,
-    )
-    extractor = measure.extractor(kind, source)
-    found = copies.copies(source, extractor, share=share, mirror=settings.get("mirror", False), progress=update)
-    close()
+    with watch.counter("training images") as update:
+        source = open_source(
+            own_data(trained.config, "--refuse-copies DATA") if name == "own" else name,
+            data_dir=data_dir or settings.get("data_dir", ""),
+            split=settings.get("split", "train") if own else "train",
+            size=trained.generator.shape[:2],
+            channels=trained.generator.shape[2],
+            background=settings.get("background", "white"),
+            skip_broken=settings.get("skip_broken", False),
+            progress=update,
+        )
+        extractor = measure.extractor(kind, source)
+        found = copies.copies(source, extractor, share=share, mirror=settings.get("mirror", False), progress=update)
     print(
         f"refused is what lies within {found.threshold:.4g} of an image of {source.name}, in {extractor.name}, "
         f"as {found.share.value:.2%} of its own images do to another (± {found.share.error:.2%})"

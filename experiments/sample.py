@@ -166,14 +166,14 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     accept = safety.refuser(trained, *how) if args.refuse_copies else None
     pieces, refused = filters.filtered(stream, accept, n, groups=groups), 0
     if out.suffix.lower() not in (".png", ".npz"):
-        done, (update, close) = 0, watch.counter("writing images", n > 1000)
-        for piece in pieces:
-            for i, image in zip(piece.index, piece.images, strict=True):
-                path = out / f"seed{args.seed}_{i:06d}.png"
-                files.write_picture(watch.grid(image[None], pad=0, least=1), path, index=int(i), **{what: label_of(int(i))})
-            done, refused = done + len(piece.index), refused + len(piece.refused)
-            update(done, n)
-        close()
+        done = 0
+        with watch.counter("writing images", n > 1000) as update:
+            for piece in pieces:
+                for i, image in zip(piece.index, piece.images, strict=True):
+                    path = out / f"seed{args.seed}_{i:06d}.png"
+                    files.write_picture(watch.grid(image[None], pad=0, least=1), path, index=int(i), **{what: label_of(int(i))})
+                done, refused = done + len(piece.index), refused + len(piece.refused)
+                update(done, n)
         return summary(n, refused, accept)
     found = list(pieces)
     index, images = (np.concatenate([getattr(piece, name) for piece in found]) for name in ("index", "images"))

@@ -86,6 +86,14 @@ def shortened(facts: dict) -> dict:
     return {name: v[:12] if name in ("weights", "source") and isinstance(v, str) else short(v) for name, v in facts.items()}
 
 
+def of_all(path: Path, images: np.ndarray) -> np.ndarray:
+    """`watermark.evidence` of a file's images together. UserError where they are none that can be marked."""
+    try:
+        return sum(watermark.evidence(images[i : i + 64]).sum(0, keepdims=True) for i in range(0, len(images), 64))
+    except ValueError as e:
+        raise UserError(f"{path}: {e}") from None
+
+
 def main() -> int:
     args = parse(Arguments, prog="python -m experiments.verify")
     if args.watermark == "":
@@ -95,22 +103,18 @@ def main() -> int:
     if args.size and min(args.size) < 1:
         raise UserError(f"--size {args.size[0]} {args.size[1]}: both must be at least 1")
     files, said, least, total = found(args.files), [], np.inf, 0.0
-    update, close = watch.counter("reading", len(files) > 100)
-    for i, path in enumerate(files):
-        says, images = look(path, args.size)
-        said.append(says)
-        line = f"{path}: {words(says)}"
-        if args.watermark:
-            try:
-                evidence = sum(watermark.evidence(images[j : j + 64]).sum(0, keepdims=True) for j in range(0, len(images), 64))
-            except ValueError as e:
-                raise UserError(f"{path}: {e}") from None
-            score = float(watermark.score(evidence, args.watermark, cropped=args.cropped)[0])
-            least, total = min(least, score), total + evidence
-            line += f"; watermark score {score:.1f}"
-        print(line)
-        update(i + 1, len(files))
-    close()
+    with watch.counter("reading", len(files) > 100) as update:
+        for path in files:
+            says, images = look(path, args.size)
+            said.append(says)
+            line = f"{path}: {words(says)}"
+            if args.watermark:
+                evidence = of_all(path, images)
+                score = float(watermark.score(evidence, args.watermark, cropped=args.cropped)[0])
+                least, total = min(least, score), total + evidence
+                line += f"; watermark score {score:.1f}"
+            print(line)
+            update(len(said), len(files))
     if not args.watermark:
         return 0 if all(s.kind in (marks.GENERATED, marks.COMPOSITE) for s in said) else 1
     score = least if args.cropped else float(watermark.score(total, args.watermark)[0])

@@ -81,12 +81,11 @@ def rendered(args: Arguments, trained, latents) -> Iterator[np.ndarray]:
 
     walks, n = args.grid[0] * args.grid[1], len(latents.code)
     rows = max(CHUNK * jax.local_device_count() // walks, 1) * walks
-    update, close = watch.counter("drawing frames", n > rows)
-    for i in range(0, n, rows):
-        images = trained.images(latents.take(slice(i, i + rows)), noise=args.noise)
-        yield from images.reshape(-1, walks, *images.shape[1:])
-        update(min(i + rows, n) // walks, n // walks)
-    close()
+    with watch.counter("drawing frames", n > rows) as update:
+        for i in range(0, n, rows):
+            images = trained.images(latents.take(slice(i, i + rows)), noise=args.noise)
+            yield from images.reshape(-1, walks, *images.shape[1:])
+            update(min(i + rows, n) // walks, n // walks)
 
 
 def write(args: Arguments, out: Path, trained, latents) -> int:

@@ -236,11 +236,8 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
 
 def _open(settings: Settings) -> Source:
     """The data as the settings ask for it. UserError where it is not so."""
-    update, close = watch.counter(f"reading {settings.data}", parallel.is_main())
-    try:
+    with watch.counter(f"reading {settings.data}", parallel.is_main()) as update:
         source = settings.open_data(update)
-    finally:
-        close()
     if not isinstance(source, Source):
         raise UserError(f"open_data returned a {type(source).__name__}; give a Source, such as data.of_arrays(images)")
     for one in (source, source.inputs):

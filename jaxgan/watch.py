@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -197,8 +197,9 @@ class Progress:
             self.say(text)
 
 
-def counter(description: str, show: bool) -> tuple[Callable[[int, int], None], Callable[[], None]]:
-    """A passing bar for something that counts: (update(done, total), close)."""
+@contextlib.contextmanager
+def counter(description: str, show: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A passing bar for something that counts, a context: gives update(done, total)."""
     from rich import progress
 
     bar = progress.Progress(
@@ -216,7 +217,11 @@ def counter(description: str, show: bool) -> tuple[Callable[[int, int], None], C
             bar.start()
         bar.update(task, completed=done, total=total)
 
-    return update, lambda: bar.stop() if bar.live.is_started else None
+    try:
+        yield update
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def open_tensorboard(directory: Path) -> Callable[[dict[str, Any]], None]:

@@ -60,10 +60,10 @@ def fetch(url: str, sha256: str, *, show: bool = True) -> Path:
     if path.exists():
         return path
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    update, close = counter(f"downloading {path.name}", show)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=30) as response, part.open("wb") as f:
+        bar = counter(f"downloading {path.name}", show)
+        with bar as update, urllib.request.urlopen(url, timeout=30) as response, part.open("wb") as f:
             total, done = int(response.headers.get("Content-Length") or 0), 0
             while piece := response.read(PIECE):
                 f.write(piece)
@@ -76,6 +76,5 @@ def fetch(url: str, sha256: str, *, show: bool = True) -> Path:
         reason = getattr(e, "reason", None) or e.strerror or e
         raise UserError(f"{path}: missing, and it cannot be downloaded ({reason}); put the file from {url} there") from None
     finally:
-        close()
         part.unlink(missing_ok=True)
     return path

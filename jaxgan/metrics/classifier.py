@@ -67,9 +67,8 @@ def trained(source: Source, *, seed: int = 0, show: bool = True) -> Trained:
     path = cache_directory() / "classifiers" / f"{source.fingerprint}-v{VERSION}-seed{seed}.npz"
     found = load(path)
     if found is None:
-        update, close = counter(f"classifier of {source.name}", show)
-        found = train(source, seed=seed, progress=update)
-        close()
+        with counter(f"classifier of {source.name}", show) as update:
+            found = train(source, seed=seed, progress=update)
         save(path, found)
     return found
 
