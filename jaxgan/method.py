@@ -1,6 +1,6 @@
 """A training method as data: the parts of a step, their inputs and what they must return."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -137,6 +137,11 @@ class Recipe(NamedTuple):
     @property
     def slots(self) -> int:
         return 1 + max(s for turn in self.turns for s in (*turn.slots, *turn.extra))
+
+
+def alternating(d: Sequence[Term], g: Sequence[Term], n_critic: int = 1, own: int = 0) -> tuple[Turn, Turn]:
+    """The turns of most methods: D's terms on each of the real batches 0 to n_critic - 1, then G's on the batch `own`."""
+    return Turn((Phase("d", tuple(d)),), tuple(range(n_critic))), Turn((Phase("g", tuple(g)),), (own,))
 
 
 def check(recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ from jaxgan import optim, schedules, terms
 from jaxgan.augment import ada_update
 from jaxgan.errors import UserError
 from jaxgan.heads import proxies
-from jaxgan.method import Phase, Recipe, Turn
+from jaxgan.method import Phase, Recipe, Turn, alternating
 from jaxgan.terms import adversarial, gradient_penalty
 
 
@@ -32,10 +32,7 @@ def tutorial(*, batch: int, loss: str = "non_saturating", lr: float = 1e-4, accu
 def dcgan(*, batch: int, lr: float = 2e-4, b1: float = 0.5, accum: int = 1, ema_kimg=0.0) -> Recipe:
     """Radford et al. 2016: alternating updates, non-saturating loss, Adam 2e-4 with beta1 0.5."""
     return Recipe(
-        turns=(
-            Turn((Phase("d", (adversarial("d", "non_saturating"),)),)),
-            Turn((Phase("g", (adversarial("g", "non_saturating"),)),)),
-        ),
+        turns=alternating([adversarial("d", "non_saturating")], [adversarial("g", "non_saturating")]),
         tx={name: optim.adam(lr, b1=b1) for name in ("g", "d")},
         batch=batch,
         accum=accum,
@@ -71,10 +68,7 @@ def r3gan(
         gradient_penalty("r2", "fake", half, **lazy),
     )
     return Recipe(
-        turns=(
-            Turn((Phase("d", critic),), slots=(0,)),
-            Turn((Phase("g", (adversarial("g", "relativistic"),)),), slots=(1,)),
-        ),
+        turns=alternating(critic, [adversarial("g", "relativistic")], own=1),
         tx={name: optim.adam(lr, b1=0.0, b2=b2) for name in ("g", "d")},
         batch=batch,
         accum=accum,
@@ -142,11 +136,10 @@ def objective(
         player, term = penalty_term(name, weight, lazy, consistency, attacked)
         sets[player].append(term)
         carry |= terms.CARRY.get(name, {})
-    d, g = (Phase(player, tuple(sets[player])) for player in "dg")
+    both = Turn(tuple(Phase(player, tuple(sets[player])) for player in "dg"))
     own = n_critic if loss in terms.SEES_REALS else 0
-    apart = (Turn((d,), tuple(range(n_critic))), Turn((g,), (own,)))
     return Recipe(
-        turns=(Turn((d, g)),) if simultaneous else apart,
+        turns=(both,) if simultaneous else alternating(sets["d"], sets["g"], n_critic, own),
         tx=tx,
         batch=batch,
         accum=accum,

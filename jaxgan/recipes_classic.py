@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxgan import heads, optim, schedules, terms
-from jaxgan.method import Phase, Recipe, Turn
+from jaxgan.method import Phase, Recipe, Turn, alternating
 from jaxgan.terms import adversarial
 
 
@@ -37,9 +37,8 @@ def wgan(*, batch: int = 64, lr: float = 5e-5, limit: float = 0.01, n_critic: in
       steps and in every 500th.
     """
     tx = {"g": optim.rmsprop(lr), "d": optim.clip_weights(optim.rmsprop(lr), limit=limit)}
-    return _alternating(
-        [adversarial("d", "wasserstein")], [adversarial("g", "wasserstein")], tx, n_critic, batch, accum, ema_kimg
-    )
+    turns = alternating([adversarial("d", "wasserstein")], [adversarial("g", "wasserstein")], n_critic)
+    return Recipe(turns, tx, batch, accum, ema_kimg)
 
 
 def wgan_gp(
@@ -60,7 +59,7 @@ def wgan_gp(
     """
     tx = _adams(lr, lr, 0.0, 0.9, kimg)
     d = [adversarial("d", "wasserstein"), terms.mixed_gradient_penalty("wgan_gp", weight)]
-    return _alternating(d, [adversarial("g", "wasserstein")], tx, n_critic, batch, accum, ema_kimg)
+    return Recipe(alternating(d, [adversarial("g", "wasserstein")], n_critic), tx, batch, accum, ema_kimg)
 
 
 def ac_gan(*, batch: int = 100, lr: float = 2e-4, weight: float = 1.0, accum: int = 1, ema_kimg=0.0) -> Recipe:
@@ -72,7 +71,7 @@ def ac_gan(*, batch: int = 100, lr: float = 2e-4, weight: float = 1.0, accum: in
     """
     d = [adversarial("d", "non_saturating"), terms.ac_gan("d", weight)]
     g = [adversarial("g", "non_saturating"), terms.ac_gan("g", weight)]
-    return _alternating(d, g, _adams(lr, lr, 0.5, 0.999, None), 1, batch, accum, ema_kimg)
+    return Recipe(alternating(d, g), _adams(lr, lr, 0.5, 0.999, None), batch, accum, ema_kimg)
 
 
 def infogan(
@@ -96,7 +95,7 @@ def infogan(
     """
     of_codes = [terms.categorical_code(codes, weight), terms.continuous_code(codes, continuous_weight)]
     d, g = ([adversarial(player, "non_saturating"), *of_codes] for player in "dg")
-    return _alternating(d, g, _adams(lr_g, lr_d, 0.5, 0.999, None), 1, batch, accum, ema_kimg)
+    return Recipe(alternating(d, g), _adams(lr_g, lr_d, 0.5, 0.999, None), batch, accum, ema_kimg)
 
 
 def sngan(
@@ -114,7 +113,8 @@ def sngan(
       falling to 0). Deviation: there the generator's batch is twice the discriminator's.
     """
     tx = _adams(lr, lr, 0.0, 0.9, kimg)
-    return _alternating([adversarial("d", "hinge")], [adversarial("g", "hinge")], tx, n_critic, batch, accum, ema_kimg)
+    turns = alternating([adversarial("d", "hinge")], [adversarial("g", "hinge")], n_critic)
+    return Recipe(turns, tx, batch, accum, ema_kimg)
 
 
 def sagan(*, batch: int = 256, lr_g: float = 1e-4, lr_d: float = 4e-4, n_critic: int = 1, accum: int = 1, ema_kimg=0.0) -> Recipe:
@@ -123,7 +123,8 @@ def sagan(*, batch: int = 256, lr_g: float = 1e-4, lr_d: float = 4e-4, n_critic:
     Source: Zhang et al. 2019, section 4 (Adam, betas 0, 0.9).
     """
     tx = _adams(lr_g, lr_d, 0.0, 0.9, None)
-    return _alternating([adversarial("d", "hinge")], [adversarial("g", "hinge")], tx, n_critic, batch, accum, ema_kimg)
+    turns = alternating([adversarial("d", "hinge")], [adversarial("g", "hinge")], n_critic)
+    return Recipe(turns, tx, batch, accum, ema_kimg)
 
 
 def biggan(
@@ -144,10 +145,9 @@ def biggan(
     Source: Brock et al. 2019, section 3 and appendix C (Adam, betas 0, 0.999). Deviation: the batch is that of one forward
       pass over all devices; `accum` > 1 gives batch norm a micro-batch's statistics.
     """
-    half_life = _half_life(batch) if ema_kimg is None else ema_kimg
     g = [adversarial("g", "hinge")] + ([terms.orthogonal("g", orthogonal)] if orthogonal else [])
     tx = _adams(lr_g, lr_d, 0.0, 0.999, None)
-    return _alternating([adversarial("d", "hinge")], g, tx, n_critic, batch, accum, half_life)
+    return Recipe(alternating([adversarial("d", "hinge")], g, n_critic), tx, batch, accum, _half_life(batch, ema_kimg))
 
 
 def reacgan(
@@ -157,13 +157,12 @@ def reacgan(
 
     Source: Kang et al. 2021, its CIFAR-10 configuration on BigGAN's pair (Adam, betas 0.5, 0.999; average of 0.9999 per step).
     """
-    half_life = _half_life(batch) if ema_kimg is None else ema_kimg
     with_classes = lambda player: [
         adversarial(player, "hinge"),
         terms.d2d_ce(player, weight, proxies=heads.proxies, temperature=0.5, m_p=0.98),
     ]
     tx = _adams(lr, lr, 0.5, 0.999, None)
-    return _alternating(with_classes("d"), with_classes("g"), tx, n_critic, batch, accum, half_life)
+    return Recipe(alternating(with_classes("d"), with_classes("g"), n_critic), tx, batch, accum, _half_life(batch, ema_kimg))
 
 
 def multi_hinge(
@@ -174,24 +173,17 @@ def multi_hinge(
     Source: Kavalerov et al. 2021; weights of StudioGAN's CIFAR-10 configuration (feature matching 1, hinge of G 0.05; average of
       0.9999 per step).
     """
-    half_life = _half_life(batch) if ema_kimg is None else ema_kimg
     g = [terms.multi_hinge("g", weight_g), terms.feature_matching(norm="l1")]
     tx = _adams(lr, lr, 0.5, 0.999, None)
-    return _alternating([terms.multi_hinge("d")], g, tx, n_critic, batch, accum, half_life)
+    return Recipe(alternating([terms.multi_hinge("d")], g, n_critic), tx, batch, accum, _half_life(batch, ema_kimg))
 
 
-def _half_life(batch):
-    """In kimg, of an average of 0.9999 per step."""
-    return batch / 1000 * math.log(0.5) / math.log(0.9999)
+def _half_life(batch, asked):
+    """In kimg: as asked, or for None of an average of 0.9999 per step."""
+    return batch / 1000 * math.log(0.5) / math.log(0.9999) if asked is None else asked
 
 
 def _adams(lr_g, lr_d, b1, b2, kimg):
     """Adam for both, the rates falling to 0 over kimg, or constant for None."""
     rate = lambda lr: lr if kimg is None else schedules.linear(lr, 0.0, kimg)
     return {"g": optim.adam(rate(lr_g), b1=b1, b2=b2), "d": optim.adam(rate(lr_d), b1=b1, b2=b2)}
-
-
-def _alternating(d, g, tx, n_critic, batch, accum, ema_kimg):
-    """D on each of n_critic batches, then G on the labels of the first."""
-    turns = Turn((Phase("d", tuple(d)),), tuple(range(n_critic))), Turn((Phase("g", tuple(g)),))
-    return Recipe(turns, tx, batch, accum, ema_kimg)

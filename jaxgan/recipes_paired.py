@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxgan import feature_losses, optim, terms
 from jaxgan.errors import UserError, nearest
-from jaxgan.method import Phase, Recipe, Round, Term, Turn
+from jaxgan.method import Recipe, Round, Term, alternating
 from jaxgan.terms import adversarial
 
 WEIGHTS = {"non_saturating": (0.5, 1.0), "least_squares": (1.0, 2.0)}
@@ -105,7 +105,7 @@ def _weights(loss: str, recipe: str) -> tuple[float, float]:
 def _in_turns(of_d: Term, of_g: Term, more: tuple[Term, ...], *, lr, b1: float, **rest) -> Recipe:
     """An update of D, then one of G with more terms, both by Adam."""
     return Recipe(
-        turns=(Turn((Phase("d", (of_d,)),)), Turn((Phase("g", (of_g, *more)),))),
+        turns=alternating([of_d], [of_g, *more]),
         tx={name: optim.adam(lr, b1=b1, b2=0.999) for name in ("g", "d")},
         **rest,
     )

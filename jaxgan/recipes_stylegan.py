@@ -2,7 +2,7 @@
 
 from jaxgan import optim, schedules
 from jaxgan.errors import UserError
-from jaxgan.method import Phase, Recipe, Turn
+from jaxgan.method import Phase, Recipe, Turn, alternating
 from jaxgan.terms import CARRY, ac_gan, adversarial, drift, gradient_penalty, mixed_gradient_penalty, path_length
 
 
@@ -163,10 +163,7 @@ def stylegan(*, batch: int, lr=0.001, gamma=10.0, accum: int = 1, ema_kimg=10.0)
     gamma = schedules.as_schedule(gamma)
     r1 = gradient_penalty("r1", "real", lambda kimg: gamma(kimg) / 2)
     return Recipe(
-        turns=(
-            Turn((Phase("d", (adversarial("d", "non_saturating"), r1)),)),
-            Turn((Phase("g", (adversarial("g", "non_saturating"),)),)),
-        ),
+        turns=alternating([adversarial("d", "non_saturating"), r1], [adversarial("g", "non_saturating")]),
         tx={name: optim.adam(lr, b1=0.0, b2=0.99) for name in "gd"},
         batch=batch,
         accum=accum,
@@ -185,13 +182,10 @@ def progan(*, batch: int, lr=0.001, gp=10.0, drift_weight=0.001, class_weight=0.
       accum: micro-batches; the minibatch stddev sees one of them.
     Source: Karras et al. 2018, appendix A. Deviation: with labels their class term is on D and G as here, its weight 1.
     """
-    classes = lambda player: (ac_gan(player, class_weight),) if class_weight else ()
-    critic = (adversarial("d", "wasserstein"), mixed_gradient_penalty("wgan_gp", gp), drift(drift_weight))
+    classes = lambda player: [ac_gan(player, class_weight)] if class_weight else []
+    critic = [adversarial("d", "wasserstein"), mixed_gradient_penalty("wgan_gp", gp), drift(drift_weight)]
     return Recipe(
-        turns=(
-            Turn((Phase("d", critic + classes("d")),)),
-            Turn((Phase("g", (adversarial("g", "wasserstein"), *classes("g"))),)),
-        ),
+        turns=alternating(critic + classes("d"), [adversarial("g", "wasserstein"), *classes("g")]),
         tx={name: optim.adam(lr, b1=0.0, b2=0.99) for name in "gd"},
         batch=batch,
         accum=accum,
