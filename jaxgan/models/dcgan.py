@@ -115,7 +115,7 @@ class Generator(nn.Module):
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         (h, w), doublings = base_size(self.shape)
-        widths = _widths(self, doublings)[::-1]
+        widths = doubled(self, doublings)[::-1]
         norm = lambda x: nn.relu(BatchNorm(0.9, 1e-5, axis, near_one)(x, train))
         deconv = partial(ConvTranspose, size=self.kernel, kernel_init=small, dtype=self.dtype)
         if self.classes:
@@ -159,7 +159,7 @@ class Discriminator(nn.Module):
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
         """x [B, H, W, C] in [-1, 1] -> logits [B], float32, or what `heads.Head` returns for that kind."""
         check_input("x", x, self.shape)
-        for i, features in enumerate(_widths(self, base_size(self.shape)[1])):
+        for i, features in enumerate(doubled(self, base_size(self.shape)[1])):
             norm = self.norm and i > 0
             conv = partial(SpectralConv, features, (self.kernel,) * 2, (2, 2), use_bias=not norm)
             if not self.spectral:
@@ -171,9 +171,9 @@ class Discriminator(nn.Module):
         return head(x.reshape(x.shape[0], -1), c)
 
 
-def _widths(model, doublings):
-    """Channels of the grids from half the image's size down to the base."""
-    return [min(model.width * 2**i, model.max_width) for i in range(doublings)]
+def doubled(model, grids):
+    """Channels of so many grids, the largest first: width, and twice as many in every next one, up to max_width."""
+    return [min(model.width * 2**i, model.max_width) for i in range(grids)]
 
 
 def _check_seed_shape(shape):

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from jaxgan.heads import Head
 from jaxgan.layers import BatchNorm, Conv, ConvTranspose, base_size, check_input, near_one, small
+from jaxgan.models.dcgan import doubled
 
 
 class Generator(nn.Module):
@@ -67,7 +68,7 @@ class Generator(nn.Module):
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         (h, w), doublings = base_size(self.shape)
-        widths = _widths(self, doublings)[::-1]
+        widths = doubled(self, doublings)[::-1]
         norm = lambda x: nn.relu(BatchNorm(0.9, 1e-5, axis, near_one)(x, train))
         dense = lambda n, x: norm(nn.Dense(n, use_bias=False, kernel_init=small, dtype=self.dtype)(x))
         deconv = lambda n, bias, x: ConvTranspose(n, 4, bias=bias, kernel_init=small, dtype=self.dtype)(x)
@@ -107,7 +108,7 @@ class Discriminator(nn.Module):
         norm = lambda x: BatchNorm(0.9, 1e-5, axis, near_one)(x, train)
         leaky = lambda x: nn.leaky_relu(x, 0.1)
         dense = lambda n, x: nn.Dense(n, use_bias=False, kernel_init=small, dtype=self.dtype)(x)
-        for i, features in enumerate(_widths(self, base_size(self.shape)[1])):
+        for i, features in enumerate(doubled(self, base_size(self.shape)[1])):
             x = Conv(features, 4, 2, bias=i == 0, kernel_init=small, dtype=self.dtype)(x)
             x = leaky(norm(x) if i else x)
         x = leaky(norm(dense(16 * self.width, x.reshape(len(x), -1))))
@@ -115,8 +116,3 @@ class Discriminator(nn.Module):
         q = leaky(norm(dense(2 * self.width, x))).astype(jnp.float32)
         read = nn.Dense(self.categories + self.continuous, kernel_init=small, name="codes")(q)
         return logits, read[:, : self.categories], read[:, self.categories :]
-
-
-def _widths(model, doublings):
-    """Channels of the grids from half the image's size down to the base."""
-    return [min(model.width * 2**i, model.max_width) for i in range(doublings)]

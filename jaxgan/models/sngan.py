@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxgan.conditional_norm import ConditionalBatchNorm
 from jaxgan.heads import Head
 from jaxgan.layers import Conv, ConvTranspose, base_size, check_input, small
+from jaxgan.models.dcgan import doubled
 from jaxgan.spectral import SpectralConv
 
 
@@ -38,7 +39,7 @@ class Generator(nn.Module):
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         grid, doublings = base_size(self.shape)
-        widths = [min(self.width * 2**i, self.max_width) for i in reversed(range(doublings + 1))]
+        widths = doubled(self, doublings + 1)[::-1]
         norm = lambda x: nn.relu(ConditionalBatchNorm(self.classes, axis=axis)(x, c, train))
         x = nn.Dense(grid[0] * grid[1] * widths[0], use_bias=False, kernel_init=small, dtype=self.dtype)(z)
         x = norm(x.reshape(-1, *grid, widths[0]))
@@ -66,7 +67,7 @@ class Discriminator(nn.Module):
         check_input("x", x, self.shape)
         conv = partial(SpectralConv, kernel_init=small, dtype=self.dtype)
         leaky = partial(nn.leaky_relu, negative_slope=0.1)
-        *widths, last = (min(self.width * 2**i, self.max_width) for i in range(base_size(self.shape)[1] + 1))
+        *widths, last = doubled(self, base_size(self.shape)[1] + 1)
         for features in widths:
             x = leaky(conv(features)(x))
             x = leaky(conv(features, (4, 4), (2, 2))(x))
