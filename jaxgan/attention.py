@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgan.layers import glorot_uniform
+from jaxgan.resample import in_squares
 from jaxgan.spectral import SpectralDense
 
 
@@ -44,16 +45,10 @@ class SelfAttention(nn.Module):
         few, half = max(channels // 8, 1), max(channels // 2, 1)
         flat = lambda t: t.reshape(b, -1, t.shape[-1])
         theta = flat(linear(few, name="theta")(x))
-        phi = flat(_largest_of_2x2(linear(few, name="phi")(x)))
-        g = flat(_largest_of_2x2(linear(half, name="g")(x)))
+        phi = flat(in_squares(linear(few, name="phi")(x), 2).max((2, 4)))
+        g = flat(in_squares(linear(half, name="g")(x), 2).max((2, 4)))
         scores = jnp.einsum("bic,bjc->bij", theta, phi, preferred_element_type=jnp.float32)
         weights = jax.nn.softmax(scores, axis=-1).astype(self.dtype)
         seen = jnp.einsum("bij,bjc->bic", weights, g).reshape(b, h, w, half)
         gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32)
         return x + (gamma.astype(self.dtype) * linear(channels, name="o")(seen)).astype(x.dtype)
-
-
-def _largest_of_2x2(x):
-    """Largest of each 2x2 square; an odd last row or column is left out."""
-    b, h, w, c = x.shape
-    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))

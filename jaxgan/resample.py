@@ -99,6 +99,12 @@ def blur(x, taps=(1, 2, 1)):
     return upfirdn(x, taps, pad=(len(taps) // 2, len(taps) // 2))
 
 
+def in_squares(x, n):
+    """Its squares of n x n pixels: [B, H, W, C] -> [B, H // n, n, W // n, n, C]; what fills none at the end is left out."""
+    b, h, w, c = x.shape
+    return x[:, : h // n * n, : w // n * n].reshape(b, h // n, n, w // n, n, c)
+
+
 def conv_up(x, kernel, taps=TAPS):
     """Doubling and convolution in one: a transposed convolution with stride 2 and then the filter.
 

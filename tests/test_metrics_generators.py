@@ -58,8 +58,9 @@ def test_large_images_are_averaged_down_to_256():
     far = lambda x, y: seen.append(x) or jnp.zeros(len(x))
     x = jax.random.normal(jax.random.key(0), (2, 515, 770, 1))
     path.lengths(lambda _: x, far, jnp.zeros((1, 2)), jnp.ones((1, 2)), space="w")
-    assert path._small(jnp.zeros((600, 4, 5, 600))).shape == (600, 4, 5, 600)  # sides count, nothing else does
     np.testing.assert_allclose(seen[0], x[:1, :513, :768].reshape(1, 171, 3, 256, 3, 1).mean((2, 4)), atol=1e-6)
+    path.lengths(lambda _: jnp.zeros((600, 4, 5, 600)), far, jnp.zeros((300, 2)), jnp.ones((300, 2)), space="w")
+    assert seen[1].shape == (300, 4, 5, 600)  # sides count, nothing else does
 
 
 def test_the_trimmed_mean_and_its_error():

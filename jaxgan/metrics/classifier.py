@@ -23,6 +23,7 @@ from jax import lax
 from jaxgan.data.source import Source
 from jaxgan.errors import UserError
 from jaxgan.metrics.cache import cache_directory
+from jaxgan.resample import in_squares
 from jaxgan.watch import counter
 from jaxgan.whole import write_whole
 
@@ -189,9 +190,7 @@ def _factor(shape):
 
 def _average(x, k):
     """Means of k x k blocks; rows and columns that fill no block are left out."""
-    b, h, w, c = x.shape
-    x = x[:, : h // k * k, : w // k * k]
-    return x.reshape(b, h // k, k, w // k, k, c).mean((2, 4)) if k > 1 else x
+    return in_squares(x, k).mean((2, 4)) if k > 1 else x
 
 
 def _conv(x, p, stride=1):

@@ -21,6 +21,7 @@ from jaxgan.metrics import cache
 from jaxgan.metrics import classifier as classifiers
 from jaxgan.metrics import dinov2 as vit
 from jaxgan.metrics import inception as inception_v3
+from jaxgan.resample import in_squares
 
 RANDOM_WIDTHS = (32, 64, 96, 128)  # channels of random_conv's stages; its features are twice their sum
 
@@ -251,11 +252,10 @@ def pixels(shape: tuple[int, int, int], *, side: int = 16) -> Extractor:
 
 
 def _pixels(shape, k, params, images):
-    h, w, c = shape
     if images.shape[1:] != shape:
         raise ValueError(f"features: the images are {images.shape[1:]}, the extractor takes {shape}")
-    x = images[:, : h // k * k, : w // k * k].astype(jnp.float32) * (1 / 255)
-    return Output(x.reshape(len(x), h // k, k, w // k, k, c).mean((2, 4)).reshape(len(x), -1), None)
+    x = in_squares(images, k).astype(jnp.float32) * (1 / 255)
+    return Output(x.mean((2, 4)).reshape(len(x), -1), None)
 
 
 def dinov2(weights: str | Path) -> Extractor:

@@ -10,6 +10,7 @@ from jax import lax
 from jaxgan import feature_losses, parallel, tensors
 from jaxgan.errors import UserError
 from jaxgan.metrics import cache
+from jaxgan.resample import in_squares
 
 VGG = "https://download.pytorch.org/models/vgg16-397923af.pth"
 LINEAR = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/vgg.pth"
@@ -92,7 +93,7 @@ def layers(params, x):
     x = (x.astype(jnp.float32) - _wide(SHIFT)) / _wide(SCALE)
     found = []
     for i, (convolutions, learned) in enumerate(params):
-        x = _halved(x) if i else x
+        x = in_squares(x, 2).max((2, 4)) if i else x
         for p in convolutions:
             x = _conv(x, p)
         length = jnp.sqrt(jnp.square(x).sum(3, keepdims=True))  # its gradient at 0 is infinite, but that of the ReLUs there 0
@@ -140,9 +141,3 @@ def _conv(x, p):
     layout = ("NHWC", "HWIO", "NHWC")
     y = lax.conv_general_dilated(x, p["kernel"], (1, 1), "SAME", dimension_numbers=layout, precision=lax.Precision.HIGHEST)
     return jax.nn.relu(y + _wide(p["bias"]))
-
-
-def _halved(x):
-    """Maxima of 2x2; an odd side loses its last row."""
-    b, h, w, c = x.shape
-    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(b, h // 2, 2, w // 2, 2, c).max((2, 4))

@@ -7,11 +7,12 @@ import numpy as np
 
 from jaxgan.errors import UserError
 from jaxgan.metrics.contract import Estimate, mean_estimate
+from jaxgan.resample import in_squares
 
 EPSILON = 1e-4
 """The length of the piece, as a part of the path."""
 SIZE = 256
-"""Larger images are averaged down to it."""
+"""Larger images are averaged over squares, so that the longer side comes near it from above."""
 TRIM = 1
 """Per cent of the lengths left out at either end."""
 
@@ -34,7 +35,8 @@ def lengths(draw: Callable, far: Callable, start, end, *, space: str, epsilon: f
     if space not in ("w", "z"):
         raise UserError(f"space is {space!r}; give 'w' or 'z'")
     beside = (start + epsilon * (end - start)) if space == "w" else _great_circle(start, end, epsilon)
-    images = _small(draw(jnp.concatenate([start, beside])))
+    images = draw(jnp.concatenate([start, beside]))
+    images = in_squares(images, max(1, max(images.shape[1:3]) // SIZE)).mean((2, 4))
     return far(images[: len(start)], images[len(start) :]) / epsilon**2
 
 
@@ -60,10 +62,3 @@ def _great_circle(a, b, t):
     angle = t * jnp.arccos(jnp.clip(cosine, -1, 1))
     turned = jnp.cos(angle) * a + jnp.sin(angle) * unit(b - cosine * a)
     return turned * ((1 - t) * norms[0] + t * norms[1])
-
-
-def _small(x):
-    """Means over squares, so many that the longer side comes near `SIZE` from above."""
-    k = max(1, max(x.shape[1:3]) // SIZE)
-    b, h, w, c = x.shape
-    return x[:, : h // k * k, : w // k * k].reshape(b, h // k, k, w // k, k, c).mean((2, 4))
