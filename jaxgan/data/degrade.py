@@ -4,12 +4,11 @@ the negative. NumPy, seeded by the image.
 What is drawn for an image depends on its number in the set alone, so a held-out image is always damaged alike.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
-from jaxgan.data.source import Source
+from jaxgan.data.source import Source, fingerprint
 from jaxgan.errors import UserError, nearest
 
 FILL = 128
@@ -193,5 +192,4 @@ def degraded(source: Source, names: Sequence[str]) -> Source:
         planes=None,
     )
     rules = 2 if c == 4 else 1  # their version, of images with alpha and without
-    digest = hashlib.sha256(f"{rules} {said} {source.fingerprint}".encode()).hexdigest()
-    return source._replace(inputs=inputs, fingerprint=digest[: len(source.fingerprint)])
+    return source._replace(inputs=inputs, fingerprint=fingerprint(f"{rules} {said} {source.fingerprint}"))

@@ -1,6 +1,5 @@
 """Sets of pairs: each target image with the source image that it is to be made from."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ import numpy as np
 from jaxgan.data import files, images
 from jaxgan.data.degrade import degraded
 from jaxgan.data.open import open_source
-from jaxgan.data.source import Items, Source, prepare
+from jaxgan.data.source import Items, Source, fingerprint, prepare
 from jaxgan.errors import UserError
 
 
@@ -150,5 +149,4 @@ def _both(
             **{"size": size, "channels": channels, "background": background, "progress": progress},
         )
         return left._replace(skipped=skipped)
-    digest = hashlib.sha256(f"pairs {inputs.fingerprint} {targets.fingerprint}".encode()).hexdigest()
-    return targets._replace(inputs=inputs, fingerprint=digest[: len(targets.fingerprint)])
+    return targets._replace(inputs=inputs, fingerprint=fingerprint(f"pairs {inputs.fingerprint} {targets.fingerprint}"))

@@ -207,9 +207,14 @@ def shuffled(source: Source, seed: int) -> Source:
     chosen = order(source.n, seed)
     labels = None if source.labels is None else source.labels[chosen]
     inputs, truth = (None if of is None else shuffled(of, seed) for of in (source.inputs, source.truth))
-    digest = hashlib.sha256(f"shuffled {seed} {source.fingerprint}".encode()).hexdigest()[:16]
     read = lambda indices: source.read(chosen[indices])
-    return source._replace(read=read, labels=labels, inputs=inputs, truth=truth, fingerprint=digest)
+    mark = fingerprint(f"shuffled {seed} {source.fingerprint}")
+    return source._replace(read=read, labels=labels, inputs=inputs, truth=truth, fingerprint=mark)
+
+
+def fingerprint(text: str) -> str:
+    """Of a set that is made of others, by a text that has theirs and how."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def order(n: int, seed: int) -> np.ndarray:

@@ -1,10 +1,8 @@
 """StackedMNIST: three grey images in the three colour planes, so that 10 classes make 1,000 modes to be counted."""
 
-import hashlib
-
 import numpy as np
 
-from jaxgan.data.source import Source
+from jaxgan.data.source import Source, fingerprint
 from jaxgan.errors import UserError
 
 IMAGES = 128_000  # so many triples, as PacGAN and PresGAN draw
@@ -39,7 +37,7 @@ def stacked(inner: Source) -> Source:
         labels=digits @ np.array([base**2, base, 1], np.int32),
         classes=base**3,
         class_names=tuple(f"{a}{b}{c}" for a in names for b in names for c in names),
-        fingerprint=hashlib.sha256(f"stacked {inner.fingerprint}".encode()).hexdigest()[: len(inner.fingerprint)],
+        fingerprint=fingerprint(f"stacked {inner.fingerprint}"),
         skipped=inner.skipped,
         planes=inner,
     )

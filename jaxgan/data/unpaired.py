@@ -8,7 +8,7 @@ import numpy as np
 from jaxgan.data import images
 from jaxgan.data.degrade import degraded
 from jaxgan.data.open import open_source
-from jaxgan.data.source import Source, order
+from jaxgan.data.source import Source, fingerprint, order
 from jaxgan.errors import UserError
 
 
@@ -81,7 +81,6 @@ def stacked(a: Source, b: Source, hold_out: int = 0, seed: int = 0) -> Source:
         at = np.concatenate([np.resize(trained, n - hold_out), held])
         rows.append(np.empty_like(at))
         rows[-1][order(n, seed)] = at
-    digest = hashlib.sha256(f"unpaired {seed} {hold_out} {a.fingerprint} {b.fingerprint}".encode()).hexdigest()
     made = Source(
         name=f"{a.name} and {b.name}",
         shape=(*a.shape[:2], 2 * a.shape[2]),
@@ -90,7 +89,7 @@ def stacked(a: Source, b: Source, hold_out: int = 0, seed: int = 0) -> Source:
         labels=None,
         classes=0,
         class_names=(),
-        fingerprint=digest[: len(a.fingerprint)],
+        fingerprint=fingerprint(f"unpaired {seed} {hold_out} {a.fingerprint} {b.fingerprint}"),
         skipped=(*a.skipped, *b.skipped),
     )
     known = a.inputs is not None and b.inputs is not None
