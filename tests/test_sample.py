@@ -275,6 +275,7 @@ def test_psi_scales_z_and_the_threshold_bounds_it():
     np.testing.assert_allclose(shown(300, psi=0.0)[0], 0, atol=step)
     bounded = shown(300, threshold=0.5)[0]
     assert 0.45 < np.abs(bounded).max() <= 0.5 + step
+    assert abs(bounded.var() - (1 - 0.3520653 / 0.3829249)) < 0.02  # resampled, not clipped: 1 - 2 t phi(t) / (2 Phi(t) - 1)
 
 
 def test_a_label_is_that_of_the_image():

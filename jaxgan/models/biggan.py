@@ -1,8 +1,8 @@
 """SAGAN and BigGAN: the residual networks of `resnet` with spectral norm in both, self-attention and, in BigGAN, a
 latent that enters every block.
 
-Called like every network here: `(z or x, c, keys=, train=, axis=)`. BigGAN-deep is in `biggan_deep`. For truncated z see
-`truncated_normal`; for batch statistics for sampling `conditional_norm.standing_statistics`.
+Called like every network here: `(z or x, c, keys=, train=, axis=)`. BigGAN-deep is in `biggan_deep`. The truncation trick is
+`sample.sample`'s threshold; batch statistics for sampling come from `conditional_norm.standing_statistics`.
 
 Source: Zhang et al. 2019 (SAGAN); Brock et al. 2019 (BigGAN), appendix B. `PRESETS` has the papers' networks.
 """
@@ -10,7 +10,6 @@ Source: Zhang et al. 2019 (SAGAN); Brock et al. 2019 (BigGAN), appendix B. `PRES
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
@@ -114,24 +113,6 @@ def multiples(doublings):
 def linear_norm(v, axis):
     """The batch norms of a block under the vectors v [B, V]: () -> a layer called (x, v, train)."""
     return partial(ConditionalBatchNorm, v.shape[1], axis=axis, spectral=True, kernel_init=ORTHOGONAL[0])
-
-
-def truncated_normal(keys, size, threshold):
-    """The truncation trick of BigGAN: standard normal values, resampled until they are within +-threshold.
-
-    Args:
-      keys: typed keys [B], one per image.
-      size: length of z.
-      threshold: > 0; smaller values give more typical and less varied images. The paper shows 2, 1, 0.5 and 0.04.
-    Returns:
-      z [B, size], float32. Row i depends only on keys[i]. The network's batch statistics should be computed with this z.
-    Raises:
-      UserError: a threshold that is not positive.
-    Source: Brock et al. 2019, section 3.1.
-    """
-    if threshold <= 0:
-        raise UserError(f"threshold: z cannot be truncated to +-{threshold}; give a positive number such as 0.5")
-    return jax.vmap(lambda key: jax.random.truncated_normal(key, -threshold, threshold, (size,)))(keys)
 
 
 def _parts(z_dim, parts):
