@@ -115,21 +115,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     start = _start(settings.init, stages) if settings.init and not trained else None
     config = _described(name, settings, stages, source, start)
     if found and trained:
-        changes = _changes(found, config)
-        if (was := found["settings"].get("batch", settings.batch)) != settings.batch:
-            raise UserError(
-                f"--batch {settings.batch}: {directory} counts its progress in steps of {was} images; give --batch {was}, or "
-                "another --run-dir"
-            )
-        if changes and settings.resume != "force":
-            said = "; ".join(changes[:8]) + f"; and {len(changes) - 8} more" * (len(changes) > 8)
-            raise UserError(
-                f"{directory} holds a run of another config: {said}. Give another --run-dir, or "
-                "--resume force to resume with the changed config"
-            )
-        for change in changes if parallel.is_main() else ():
-            late = ", not read: the weights are in the checkpoint" if change.startswith("init was ") else ""
-            print(f"resuming with a changed config: {change}{late}")
+        _check_changes(directory, found, config, settings)
         config["init"], config["settings"]["init"] = found.get("init"), found["settings"].get("init")
     return Run(directory, settings, config, stages, source, meter, names, start, frozen)
 
@@ -145,6 +131,7 @@ def _start(init: str, stages: tuple[Design, ...]) -> transfer.Start:
 
 def _described(name: str, settings: Settings, stages: tuple[Design, ...], source: Source, start: transfer.Start | None) -> dict:
     """What `config.json` says, as JSON gives it back."""
+    networks = lambda s: {who: description.describe(getattr(s, who)) for who in ("generator", "discriminator")}
     config = {
         "jaxgan": provenance.versions()["jaxgan"],
         "config": name,
@@ -160,16 +147,8 @@ def _described(name: str, settings: Settings, stages: tuple[Design, ...], source
             "skipped": list(source.skipped),
         },
         "init": start and {"path": settings.init, "said": start.said, "digest": start.digest},
-        "generator": description.describe(stages[-1].generator),
-        "discriminator": description.describe(stages[-1].discriminator),
-        "stages": [
-            {
-                "start_kimg": s.start_kimg,
-                "generator": description.describe(s.generator),
-                "discriminator": description.describe(s.discriminator),
-            }
-            for s in stages
-        ],
+        **networks(stages[-1]),
+        "stages": [{"start_kimg": s.start_kimg, **networks(s)} for s in stages],
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
@@ -288,6 +267,25 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
     if resume == "never":
         raise UserError(f"--run-dir {directory} holds a run already, and --resume is never; give another --run-dir")
     return found
+
+
+def _check_changes(directory: Path, found: dict, config: dict, settings: Settings) -> None:
+    """UserError where a run cannot go on with another config; where it is told to, what differs is said."""
+    changes = _changes(found, config)
+    if (was := found["settings"].get("batch", settings.batch)) != settings.batch:
+        raise UserError(
+            f"--batch {settings.batch}: {directory} counts its progress in steps of {was} images; give --batch {was}, or "
+            "another --run-dir"
+        )
+    if changes and settings.resume != "force":
+        said = "; ".join(changes[:8]) + f"; and {len(changes) - 8} more" * (len(changes) > 8)
+        raise UserError(
+            f"{directory} holds a run of another config: {said}. Give another --run-dir, or "
+            "--resume force to resume with the changed config"
+        )
+    for change in changes if parallel.is_main() else ():
+        late = ", not read: the weights are in the checkpoint" if change.startswith("init was ") else ""
+        print(f"resuming with a changed config: {change}{late}")
 
 
 def _changes(old: dict, new: dict) -> list[str]:
