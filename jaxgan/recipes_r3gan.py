@@ -150,17 +150,5 @@ PRESETS: dict[str, Preset] = {
         lr=(2e-3, 2e-4),
         mirror=False,
     ),
-    "mnist": Preset(
-        shape=(28, 28, 1),
-        classes=10,
-        network={"channels": (64, 32, 8), "blocks": (1, 1, 1)},
-        gamma=(1, 0.1),
-        ema_kimg=(0, 20),
-        augment_p=(0, 0),
-        decay_kimg=300,
-        kimg=300,
-        batch=32,
-        lr=(2e-3, 2e-4),
-        mirror=False,
-    ),
 }
+PRESETS["mnist"] = PRESETS["digits"]._replace(ema_kimg=(0, 20), decay_kimg=300, kimg=300)
