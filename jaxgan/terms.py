@@ -63,13 +63,11 @@ def pseudo_augmented(loss: str, weight=1.0, **options) -> Term:
     """D's `adversarial` under APA (`augment.apa`): with probability carry['p'] a fake replaces the real image at its position."""
     fn = partial(_loss(loss, "d"), **options)
 
-    def term(r: Round):
+    def values(r: Round):
         real, fake = r.D(apa(r.keys, r.real, r.fake, r.carry["p"])).logits, r.fake_out.logits
-        if loss in COMPARES:
-            real, fake = r.gather(real), r.gather(fake)
-        return jnp.mean(fn(real, fake)), {}, {}
+        return fn(*map(r.gather, (real, fake))) if loss in COMPARES else fn(real, fake)
 
-    return Term("adv", weight, term)
+    return _mean_of("adv", weight, values)
 
 
 def adversarial_examples(loss: str, weight=1.0, *, eps=0.03, steps=3, norm="linf", every: int = 1, share: int = 1) -> Term:
@@ -88,16 +86,14 @@ def adversarial_examples(loss: str, weight=1.0, *, eps=0.03, steps=3, norm="linf
     """
     fn = _loss(loss, "d")
 
-    def term(r: Round):
+    def values(r: Round):
         real_looks = lambda x: r.D(x).logits.reshape(len(x), -1).mean(1)
         step = 2.5 * eps / steps
         x = attacks.pgd(r.keys[::share], lambda x: -real_looks(x), r.real[::share], eps=eps, step=step, steps=steps, norm=norm)
         real, fake = r.D(x).logits, r.fake_out.logits[::share]
-        if loss in COMPARES:
-            real, fake = r.gather(real), r.gather(fake)
-        return jnp.mean(fn(real, fake)), {}, {}
+        return fn(*map(r.gather, (real, fake))) if loss in COMPARES else fn(real, fake)
 
-    return Term("adversarial_examples", weight, term, every, share)
+    return _mean_of("adversarial_examples", weight, values, every, share)
 
 
 def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int = 1, **options) -> Term:
@@ -118,28 +114,25 @@ def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int =
     fn = partial(getattr(penalties, name), **options)
     drawn = name not in ("r1", "r2")
 
-    def term(r: Round):
+    def values(r: Round):
         images = {"real": r.real, "fake": r.fake}[of][::share]
         key = (r.keys[::share],) if drawn else ()
-        return jnp.mean(fn(*key, _critic(r, of), images)), {}, {}
+        return fn(*key, _critic(r, of), images)
 
-    return Term(name, weight, term, every, share)
+    return _mean_of(name, weight, values, every, share)
 
 
 def mixed_gradient_penalty(name: str, weight, *, every: int = 1, share: int = 1) -> Term:
     """'wgan_gp' or 'wgan_lp': a penalty on points between real and fake images. Arguments as `gradient_penalty`."""
     _one_of("mixed_gradient_penalty", name, ("wgan_gp", "wgan_lp"))
     fn = getattr(penalties, name)
-
-    def term(r: Round):
-        return jnp.mean(fn(r.keys[::share], _critic(r), r.real[::share], r.fake[::share])), {}, {}
-
-    return Term(name, weight, term, every, share)
+    values = lambda r: fn(r.keys[::share], _critic(r), r.real[::share], r.fake[::share])
+    return _mean_of(name, weight, values, every, share)
 
 
 def drift(weight) -> Term:
     """Epsilon drift (`penalties.drift`) of the real logits; the paper's weight is 0.001."""
-    return Term("drift", weight, lambda r: (jnp.mean(penalties.drift(r.real_out.logits)), {}, {}))
+    return _mean_of("drift", weight, lambda r: penalties.drift(r.real_out.logits))
 
 
 def lecam(weight, **options) -> Term:
@@ -167,41 +160,27 @@ def path_length(weight, *, every: int = 1, share: int = 1, **options) -> Term:
 
 def cr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
     """Consistency (`regularizers.cr`) of real images. augment: (keys, x, p) -> x of `jaxgan.augment`, used at p = 1."""
-
-    def term(r: Round):
-        value = regularizers.cr(r.keys[::share], _critic(r), r.real[::share], augment=lambda key, x: augment(key, x, 1.0))
-        return jnp.mean(value), {}, {}
-
-    return Term("cr", weight, term, every, share)
+    fn = partial(regularizers.cr, augment=lambda key, x: augment(key, x, 1.0))
+    return _mean_of("cr", weight, lambda r: fn(r.keys[::share], _critic(r), r.real[::share]), every, share)
 
 
 def bcr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
     """Balanced consistency (`regularizers.bcr`), real and fake images weighted equally. augment: as `cr`."""
-
-    def term(r: Round):
-        fn = partial(regularizers.bcr, augment=lambda key, x: augment(key, x, 1.0), real_weight=1.0, fake_weight=1.0)
-        return jnp.mean(fn(r.keys[::share], _critic(r), r.real[::share], r.fake[::share])), {}, {}
-
-    return Term("bcr", weight, term, every, share)
+    fn = partial(regularizers.bcr, augment=lambda key, x: augment(key, x, 1.0), real_weight=1.0, fake_weight=1.0)
+    values = lambda r: fn(r.keys[::share], _critic(r), r.real[::share], r.fake[::share])
+    return _mean_of("bcr", weight, values, every, share)
 
 
 def zcr_d(weight, *, every: int = 1, share: int = 1, **options) -> Term:
     """Latent consistency for D (`regularizers.zcr_d`); z is the game's latent."""
-
-    def term(r: Round):
-        value = regularizers.zcr_d(r.keys[::share], _critic(r, "fake"), r.S, r.w[::share], **options)
-        return jnp.mean(value), {}, {}
-
-    return Term("zcr_d", weight, term, every, share)
+    fn = partial(regularizers.zcr_d, **options)
+    return _mean_of("zcr_d", weight, lambda r: fn(r.keys[::share], _critic(r, "fake"), r.S, r.w[::share]), every, share)
 
 
 def zcr_g(weight, *, every: int = 1, share: int = 1, **options) -> Term:
     """Latent consistency for G (`regularizers.zcr_g`); z is the game's latent."""
-
-    def term(r: Round):
-        return jnp.mean(regularizers.zcr_g(r.keys[::share], r.S, r.w[::share], **options)), {}, {}
-
-    return Term("zcr_g", weight, term, every, share)
+    fn = partial(regularizers.zcr_g, **options)
+    return _mean_of("zcr_g", weight, lambda r: fn(r.keys[::share], r.S, r.w[::share]), every, share)
 
 
 def orthogonal(player: str, weight, **options) -> Term:
@@ -219,14 +198,14 @@ def ac_gan(player: str, weight=1.0) -> Term:
     """AC-GAN's class term, for a discriminator that returns `Verdict.classes`; the labels are integers."""
     _one_of("ac_gan", player, ("g", "d"))
     fn = getattr(class_losses, f"ac_gan_{player}")
-    return Term("classes", weight, lambda r: (jnp.mean(fn(*_said("ac_gan", "classes", r.real_out, r.fake_out), r.c)), {}, {}))
+    return _mean_of("classes", weight, lambda r: fn(*_said("ac_gan", "classes", r.real_out, r.fake_out), r.c))
 
 
 def multi_hinge(player: str, weight=1.0) -> Term:
     """Multi-class hinge on `Verdict.classes` [B, K + 1]: a complete adversarial loss."""
     _one_of("multi_hinge", player, ("g", "d"))
     fn = getattr(class_losses, f"multi_hinge_{player}")
-    return Term("adv", weight, lambda r: (jnp.mean(fn(*_said("multi_hinge", "classes", r.real_out, r.fake_out), r.c)), {}, {}))
+    return _mean_of("adv", weight, lambda r: fn(*_said("multi_hinge", "classes", r.real_out, r.fake_out), r.c))
 
 
 def categorical_code(codes, weight=1.0) -> Term:
@@ -237,23 +216,15 @@ def categorical_code(codes, weight=1.0) -> Term:
         `Generator.codes`.
       weight: number or schedule; the paper's lambda is 1.
     """
-
-    def term(r: Round):
-        (read,) = _said("categorical_code", "classes", r.fake_out)
-        return jnp.mean(class_losses.class_cross_entropy(read, codes(r.w)[0])), {}, {}
-
-    return Term("categorical_code", weight, term)
+    fn, name = class_losses.class_cross_entropy, "categorical_code"
+    return _mean_of(name, weight, lambda r: fn(*_said(name, "classes", r.fake_out), codes(r.w)[0]))
 
 
 def continuous_code(codes, weight=1.0) -> Term:
     """InfoGAN's continuous codes, for either player: `class_losses.gaussian_code` of `Verdict.features` [B, m], the means that
     Q reads from the fakes. Arguments as `categorical_code`."""
-
-    def term(r: Round):
-        (read,) = _said("continuous_code", "features", r.fake_out)
-        return jnp.mean(class_losses.gaussian_code(read, codes(r.w)[1])), {}, {}
-
-    return Term("continuous_code", weight, term)
+    fn, name = class_losses.gaussian_code, "continuous_code"
+    return _mean_of(name, weight, lambda r: fn(*_said(name, "features", r.fake_out), codes(r.w)[1]))
 
 
 def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
@@ -265,11 +236,11 @@ def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
       **options: keyword arguments of `class_losses.d2d_ce`.
     """
 
-    def term(r: Round):
+    def values(r: Round):
         (features,) = _said("d2d_ce", "features", {"d": r.real_out, "g": r.fake_out}[player])
-        return jnp.mean(class_losses.d2d_ce(r.gather(features), proxies(r.params["d"]), r.gather(r.c), **options)), {}, {}
+        return class_losses.d2d_ce(r.gather(features), proxies(r.params["d"]), r.gather(r.c), **options)
 
-    return Term("d2d_ce", weight, term)
+    return _mean_of("d2d_ce", weight, values)
 
 
 def feature_matching(weight=1.0, *, norm: str = "l2") -> Term:
@@ -285,7 +256,7 @@ def feature_matching(weight=1.0, *, norm: str = "l2") -> Term:
 def paired(name: str, distance, weight=1.0) -> Term:
     """G's distance to the real image at the same position: `distance(real, fake) -> [B]`, such as `feature_losses.l1`, or
     `partial(feature_losses.perceptual, features)`."""
-    return Term(name, weight, lambda r: (jnp.mean(distance(r.real, r.fake)), {}, {}))
+    return _mean_of(name, weight, lambda r: distance(r.real, r.fake))
 
 
 def overfitting(heuristic: str = "r_t") -> Term:
@@ -303,6 +274,11 @@ def overfitting(heuristic: str = "r_t") -> Term:
         return r_v(*(r.gather(a) for a in logits)), {}, {"augment/p": r.carry["p"]}
 
     return Term("overfitting", 0.0, term)
+
+
+def _mean_of(name: str, weight, values, every: int = 1, share: int = 1) -> Term:
+    """The term whose value is the mean of what `values(round)` gives, and which keeps and logs nothing else."""
+    return Term(name, weight, lambda r: (jnp.mean(values(r)), {}, {}), every, share)
 
 
 def _critic(r: Round, of: str = "real"):
