@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import itertools
 
 from jaxgan.augment.ada_pipe import ada
 from jaxgan.augment.attention import attentive_crop, attentive_cutout
@@ -43,19 +44,14 @@ def pipeline(names, *, fill="reflect", **options):
         raise UserError(f'augmentations are a tuple of names, such as ("flip",), not the text "{names}"')
     names = tuple(names)
     _check(names, options)
-    runs = []  # [(is affine, [(name, options), ...])], neighbouring affine ones together
-    for name in names:
-        step = (name, dict(options.get(name) or {}))
-        if name in DRAWS and runs and runs[-1][0]:
-            runs[-1][1].append(step)
-        else:
-            runs.append((name in DRAWS, [step]))
+    together = lambda name: name in DRAWS or name  # neighbouring affine ones, and each other by itself
+    runs = [[(name, dict(options.get(name) or {})) for name in run] for _, run in itertools.groupby(names, together)]
 
     def augment(key, x, p, saliency=None):
         keys, _, p = prepare(key, x, p)
-        for is_affine, steps in runs:
+        for steps in runs:
             name, kwargs = steps[0]
-            if is_affine:
+            if name in DRAWS:
                 x = apply_affine(keys, x, p, steps, fill)
             elif name in PLAIN:
                 x = PLAIN[name](keys, x, p, **kwargs)
