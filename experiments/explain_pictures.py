@@ -27,7 +27,7 @@ def scorer(critic, x, c):
     Where D mixes the images of a batch, each one is judged among the others as they are in x. UserError where D judges groups of
     images that do not divide these.
     """
-    judge = partial(logits_of, critic, c)
+    judge = partial(logits_of, critic.discriminator, critic.variables, c)
     try:
         judge(x)
     except ValueError as e:
@@ -48,13 +48,9 @@ def alone(judge, x):
     return judge
 
 
-def logits_of(critic, c, x):
-    """D's logits [B] of images; compiled once for all of one shape."""
-    return _logits(critic.discriminator, critic.variables, c, x)
-
-
 @partial(jax.jit, static_argnums=0)
-def _logits(discriminator, variables, c, x):
+def logits_of(discriminator, variables, c, x):
+    """D's logits [B] of images; compiled once for all of one shape."""
     return restore.Critic(discriminator, variables, {}, 0).judge(x, c).logits.reshape(len(x), -1).mean(1)
 
 
@@ -179,7 +175,7 @@ def wrong_class(critic, c, y):
 
 def medians(critic, x, c, wanted):
     """The median logit of images x [m, ...], of the class of each of `wanted`, [n] or None; of all where that has none."""
-    logits = np.asarray(logits_of(critic, c, jnp.asarray(x)))
+    logits = np.asarray(logits_of(critic.discriminator, critic.variables, c, jnp.asarray(x)))
     every = np.median(logits)
     if np.ndim(wanted) != 1:
         return every
