@@ -93,9 +93,7 @@ def extract(which: features.Extractor, images: np.ndarray) -> Rows:
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.ndim != 4 or not images.size:
         raise ValueError(f"features: images are {images.dtype} {images.shape}; give uint8 [n, H, W, C], at least one")
-    pieces = list(parallel.in_chunks(_forward, (which.forward, which.channels), which.params, (images,), CHUNK))
-    joined = [np.concatenate(part) if part[0] is not None else None for part in zip(*pieces, strict=True)]
-    return Rows(*joined)
+    return _joined(parallel.in_chunks(_forward, (which.forward, which.channels), which.params, (images,), CHUNK))
 
 
 def _in_memory(batches: Iterable[np.ndarray], which: list[features.Extractor], n: int, progress) -> list[Rows]:
@@ -114,9 +112,8 @@ def _in_memory(batches: Iterable[np.ndarray], which: list[features.Extractor], n
     return [_joined(rows) for rows in found]
 
 
-def _joined(rows: list[Rows]) -> Rows:
-    logits = None if rows[0].logits is None else np.concatenate([r.logits for r in rows])
-    return Rows(np.concatenate([r.features for r in rows]), logits)
+def _joined(rows: Iterable[tuple]) -> Rows:
+    return Rows(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*rows, strict=True)))
 
 
 def _pieces(source: Source, n: int, mirror: bool, piece: int) -> Iterator[np.ndarray]:
@@ -318,12 +315,13 @@ def measure(
         real = min(p.reals or meter.source.n, meter.source.n) * (2 if p.mirror else 1)
         found = METRICS[p.metric](p, e, meter.source, fake, say)
         notes = (*features.notes(e, meter.source.shape), *found.notes)
-        few = frechet.warning(n, e.size) if p.metric == "fid" else None
         if p.fakes != meter.protocols[name].fakes and meter.protocols[name].fakes:
             notes = (*notes, f"of {n} images: not comparable with {name} of {meter.protocols[name].fakes}")
         elif p.options != meter.protocols[name].options:
             notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: only comparable with the same")
-        results.append(Result(name, found.values, n, real, (*notes, *([few] if few else [])), found.pictures))
+        if p.metric == "fid" and (few := frechet.warning(n, e.size)):
+            notes = (*notes, few)
+        results.append(Result(name, found.values, n, real, notes, found.pictures))
     return results
 
 
