@@ -54,7 +54,7 @@ def folder(path: str, split: str = "train") -> Items:
         with opened:
             return io.BytesIO(opened.read())
 
-    return _items(path, shown, labels, class_names, file, stamp)
+    return items(path, shown, labels, class_names, file, stamp)
 
 
 def _opened(path):
@@ -84,7 +84,7 @@ def _zip(path, split):
     def stamp(i, whole):
         return f"{members[names[i]].file_size}:{members[names[i]].CRC}"
 
-    return _items(path, shown, labels, class_names, lambda i: _member(path, members[names[i]]), stamp)
+    return items(path, shown, labels, class_names, lambda i: _member(path, members[names[i]]), stamp)
 
 
 def _member(path, info):
@@ -132,7 +132,7 @@ def _tar(path, split):
     def stamp(i, whole):
         return _stamp(io.BytesIO(read(names[i])), members[names[i]][1], whole)
 
-    return _items(path, shown, labels, class_names, lambda i: io.BytesIO(read(names[i])), stamp)
+    return items(path, shown, labels, class_names, lambda i: io.BytesIO(read(names[i])), stamp)
 
 
 def _linked(name, links, path):
@@ -144,7 +144,9 @@ def _linked(name, links, path):
     return name
 
 
-def _items(path, shown, labels, class_names, open_file, stamp):
+def items(path, shown, labels, class_names, open_file, stamp):
+    """Images in files: `open_file(number)` opens one, as bytes. The rest is `Items`'."""
+
     @contextmanager
     def image(i):
         with open_file(i) as file, open_image(file) as im:

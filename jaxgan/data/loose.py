@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from contextlib import contextmanager
 
 import numpy as np
 
@@ -85,10 +84,4 @@ def _items(path, said, split) -> Items:
         raise UserError(f"{said}: arrays are not read here; give an image, or a folder or archive of images")
     if path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
         return files.archive(path, split)
-
-    @contextmanager
-    def image(_):
-        with open(path, "rb") as file, images.open_image(file) as im:
-            yield im
-
-    return Items(said, [os.path.basename(path)], image, lambda i: "", None, ())
+    return files.items(said, [os.path.basename(path)], None, (), lambda _: open(path, "rb"), lambda *_: "")
