@@ -51,6 +51,11 @@ def tapered(config, shape) -> tuple[int, ...]:
     return tuple(config.width * min(2**i, 4) for i in reversed(range(base_size(shape)[1] + 1)))
 
 
+def residual_pair(config, shape, classes, **d):
+    """`pair_of` SNGAN's residual networks, D with these fields."""
+    return pair_of(resnet, config, shape, classes, g={"channels": tapered(config, shape)}, d=d, width=config.width)
+
+
 def with_classes(config, classes: int) -> None:
     if not classes:
         raise UserError(f"{config.family} needs labels; give data with classes and --conditional auto")
@@ -77,8 +82,7 @@ def wgan(config, shape, classes):
 
 def wgan_gp(config, shape, classes):
     """Gulrajani et al. 2017: residual pair, no norm in the critic, gradient penalty, five critics."""
-    g, d = {"channels": tapered(config, shape)}, {"norm": "none", "pool": "mean"}
-    pair = pair_of(resnet, config, shape, classes, g=g, d=d, width=config.width)
+    pair = residual_pair(config, shape, classes, norm="none", pool="mean")
     return pair, recipes_classic.wgan_gp(**given(config, lr="lr", n_critic="n_critic"), kimg=config.kimg)
 
 
@@ -86,8 +90,7 @@ def ac_gan(config, shape, classes):
     """Odena et al. 2017: a class head on D, labels in G; on SNGAN's residual pair, since their convolutions, small, drew one
     image a class whatever z was."""
     with_classes(config, classes)
-    g = {"channels": tapered(config, shape)}
-    pair = pair_of(resnet, config, shape, classes, g=g, d={"head": "classes"}, width=config.width)
+    pair = residual_pair(config, shape, classes, head="classes")
     return pair, recipes_classic.ac_gan(**given(config, lr="lr", weight="class_weight"))
 
 
@@ -106,7 +109,7 @@ def info(config, shape, classes):
 
 def sngan_resnet(config, shape, classes):
     """Miyato et al. 2018, Miyato and Koyama 2018: spectral norm, hinge, projection, conditional batch norm."""
-    pair = pair_of(resnet, config, shape, classes, g={"channels": tapered(config, shape)}, width=config.width)
+    pair = residual_pair(config, shape, classes)
     return pair, recipes_classic.sngan(**given(config, lr="lr", n_critic="n_critic"), kimg=config.kimg)
 
 
@@ -138,16 +141,14 @@ def big(module):
 def reacgan(config, shape, classes):
     """Kang et al. 2021: SNGAN's pair, embedding head, data-to-data cross-entropy."""
     with_classes(config, classes)
-    g = {"channels": tapered(config, shape)}
-    pair = pair_of(resnet, config, shape, classes, g=g, d={"head": "embedding"}, width=config.width)
+    pair = residual_pair(config, shape, classes, head="embedding")
     return pair, recipes_classic.reacgan(**given(config, lr="lr", n_critic="n_critic", weight="class_weight"))
 
 
 def multi_hinge(config, shape, classes):
     """Kavalerov et al. 2021: SNGAN's pair, a hinge over K + 1 classes, feature matching."""
     with_classes(config, classes)
-    g = {"channels": tapered(config, shape)}
-    pair = pair_of(resnet, config, shape, classes, g=g, d={"head": "multi_hinge"}, width=config.width)
+    pair = residual_pair(config, shape, classes, head="multi_hinge")
     return pair, recipes_classic.multi_hinge(**given(config, lr="lr", n_critic="n_critic", weight_g="class_weight"))
 
 
@@ -156,15 +157,12 @@ def style2(config, shape, classes):
     made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(config.dtype)}
     if config.preset:
         of = recipes_stylegan.preset(config.preset, max(shape[:2]), batch=config.batch, trained=bool(config.init))
-        recipe = of["recipe"] | given(config, lr="lr", gamma="gamma") | {"batch": config.batch}
-        return (stylegan2.Generator(**made, **of["g"]), stylegan2.Discriminator(**made, **of["d"])), recipes_stylegan.stylegan2(
-            **recipe
-        )
-    small = {"channel_base": config.width * max(shape[:2]), "channel_max": 4 * config.width}
-    g = stylegan2.Generator(**made, **small, z_dim=64, w_dim=64, mapping_layers=2, mixing=0.0)
-    d = stylegan2.Discriminator(**made, **small, mapping_layers=2)
-    recipe = given(config, lr="lr", gamma="gamma")
-    return (g, d), recipes_stylegan.stylegan2(**({"gamma": 0.3} | recipe), path_weight=0.0)
+        of_g, of_d, recipe = of["g"], of["d"], of["recipe"]
+    else:
+        of_d = {"channel_base": config.width * max(shape[:2]), "channel_max": 4 * config.width, "mapping_layers": 2}
+        of_g, recipe = of_d | {"z_dim": 64, "w_dim": 64, "mixing": 0.0}, {"gamma": 0.3, "path_weight": 0.0}
+    recipe = recipes_stylegan.stylegan2(**recipe | given(config, lr="lr", gamma="gamma"))
+    return (stylegan2.Generator(**made, **of_g), stylegan2.Discriminator(**made, **of_d)), recipe
 
 
 def style3(config, shape, classes):
