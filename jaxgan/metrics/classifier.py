@@ -18,11 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import lax
 
 from jaxgan.data.source import Source
 from jaxgan.errors import UserError
 from jaxgan.metrics.cache import cache_directory
+from jaxgan.metrics.exact import conv, dense
 from jaxgan.resample import in_squares
 from jaxgan.watch import counter
 from jaxgan.whole import write_whole
@@ -175,13 +175,13 @@ def network(params, images):
       (features [B, 64], logits [B, classes]).
     """
     x = _average(images.astype(jnp.float32) * (2 / 255) - 1, _factor(images.shape[1:]))
-    x = _conv(jax.nn.silu(_conv(x, params["stem"], 2)), params["wide"])
+    x = conv(jax.nn.silu(conv(x, params["stem"], 2)), params["wide"])
     for i in range(2):
         x = _average(x, 2)
-        x = x + _conv(jax.nn.silu(_conv(jax.nn.silu(x), params[f"block{i}a"])), params[f"block{i}b"])
+        x = x + conv(jax.nn.silu(conv(jax.nn.silu(x), params[f"block{i}a"])), params[f"block{i}b"])
     x = jax.nn.silu(x).reshape(len(x), -1)
-    features = jax.nn.silu(_dense(x, params["features"]))
-    return features, _dense(features, params["logits"])
+    features = jax.nn.silu(dense(x, params["features"]))
+    return features, dense(features, params["logits"])
 
 
 def _factor(shape):
@@ -191,14 +191,3 @@ def _factor(shape):
 def _average(x, k):
     """Means of k x k blocks; rows and columns that fill no block are left out."""
     return in_squares(x, k).mean((2, 4)) if k > 1 else x
-
-
-def _conv(x, p, stride=1):
-    layout = ("NHWC", "HWIO", "NHWC")
-    highest = lax.Precision.HIGHEST
-    y = lax.conv_general_dilated(x, p["kernel"], (stride, stride), "SAME", dimension_numbers=layout, precision=highest)
-    return y + p["bias"].reshape(1, 1, 1, -1)
-
-
-def _dense(x, p):
-    return jnp.dot(x, p["kernel"], precision=lax.Precision.HIGHEST) + p["bias"].reshape(1, -1)

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from jaxgan.errors import UserError
+from jaxgan.metrics.exact import dense
 from jaxgan.metrics.resize import pil_bicubic_uint8
 
 SIZE, PATCH, HEAD = 224, 14, 64  # pixels; pixels; numbers in one attention head, in all of DINOv2's sizes
@@ -30,7 +31,7 @@ def weights(state):
     """
     state = {re.sub(r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.", name): a for name, a in state.items()}
     get = lambda name: np.asarray(state[name], np.float32)
-    dense = lambda name: {"kernel": get(f"{name}.weight").T, "bias": get(f"{name}.bias")}
+    linear = lambda name: {"kernel": get(f"{name}.weight").T, "bias": get(f"{name}.bias")}
     norm = lambda name: {"scale": get(f"{name}.weight"), "bias": get(f"{name}.bias")}
     try:
         positions = get("pos_embed")[0]
@@ -42,8 +43,8 @@ def weights(state):
         params["blocks"] = []
         for i in range(1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))):
             at = f"blocks.{i}."
-            block = {"norm1": norm(at + "norm1"), "norm2": norm(at + "norm2"), "qkv": dense(at + "attn.qkv")}
-            block |= {"out": dense(at + "attn.proj"), "up": dense(at + "mlp.fc1"), "down": dense(at + "mlp.fc2")}
+            block = {"norm1": norm(at + "norm1"), "norm2": norm(at + "norm2"), "qkv": linear(at + "attn.qkv")}
+            block |= {"out": linear(at + "attn.proj"), "up": linear(at + "mlp.fc1"), "down": linear(at + "mlp.fc2")}
             params["blocks"].append(block | {"scale1": get(at + "ls1.gamma"), "scale2": get(at + "ls2.gamma")})
         params = jax.tree.map(lambda a: np.ascontiguousarray(a, np.float32), params)
         jax.eval_shape(network, params, jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32))
@@ -100,26 +101,22 @@ def network(params, x):
     """
     b, side = len(x), SIZE // PATCH
     x = x.reshape(b, side, PATCH, side, PATCH, 3).transpose(0, 1, 3, 2, 4, 5).reshape(b, side * side, -1)
-    x = _dense(x, params["patch"]) + params["positions"][None]
+    x = dense(x, params["patch"]) + params["positions"][None]
     first = jnp.concatenate([params["cls"], params["registers"]])[None]
     x = jnp.concatenate([jnp.broadcast_to(first, (b, *first.shape[1:])), x], 1)
     for p in params["blocks"]:
         x = x + _attention(_norm(x, p["norm1"]), p) * p["scale1"].reshape(1, 1, -1)
-        y = jax.nn.gelu(_dense(_norm(x, p["norm2"]), p["up"]), approximate=False)
-        x = x + _dense(y, p["down"]) * p["scale2"].reshape(1, 1, -1)
+        y = jax.nn.gelu(dense(_norm(x, p["norm2"]), p["up"]), approximate=False)
+        x = x + dense(y, p["down"]) * p["scale2"].reshape(1, 1, -1)
     return _norm(x[:, :1], params["norm"])[:, 0]
 
 
 def _attention(x, p):
     b, n, d = x.shape
-    q, k, v = jnp.moveaxis(_dense(x, p["qkv"]).reshape(b, n, 3, d // HEAD, HEAD), 2, 0)
+    q, k, v = jnp.moveaxis(dense(x, p["qkv"]).reshape(b, n, 3, d // HEAD, HEAD), 2, 0)
     scores = jnp.einsum("bnhc,bmhc->bhnm", q * HEAD**-0.5, k, precision=lax.Precision.HIGHEST)
     y = jnp.einsum("bhnm,bmhc->bnhc", jax.nn.softmax(scores, -1), v, precision=lax.Precision.HIGHEST)
-    return _dense(y.reshape(b, n, d), p["out"])
-
-
-def _dense(x, p):
-    return jnp.dot(x, p["kernel"], precision=lax.Precision.HIGHEST) + p["bias"].reshape(1, 1, -1)
+    return dense(y.reshape(b, n, d), p["out"])
 
 
 def _norm(x, p):

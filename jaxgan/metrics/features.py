@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxgan import tensors
 from jaxgan.data.source import Source
 from jaxgan.errors import UserError
-from jaxgan.metrics import cache
+from jaxgan.metrics import cache, exact
 from jaxgan.metrics import classifier as classifiers
 from jaxgan.metrics import dinov2 as vit
 from jaxgan.metrics import inception as inception_v3
@@ -227,10 +226,7 @@ def random_conv(*, seed: int = 0) -> Extractor:
 def _random_conv(params, images):
     x, pooled = images.astype(jnp.float32) * (2 / 255) - 1, []
     for i, (kernel, bias) in enumerate(params):
-        stride = (2, 2) if i else (1, 1)
-        layout = ("NHWC", "HWIO", "NHWC")
-        x = lax.conv_general_dilated(x, kernel, stride, "SAME", dimension_numbers=layout, precision=lax.Precision.HIGHEST)
-        x = jax.nn.leaky_relu(x + bias.reshape(1, 1, 1, -1), 0.2)
+        x = jax.nn.leaky_relu(exact.conv(x, {"kernel": kernel, "bias": bias}, 2 if i else 1), 0.2)
         pooled += [x.mean((1, 2)), x.max((1, 2))]
     return Output(jnp.concatenate(pooled, 1), None)
 

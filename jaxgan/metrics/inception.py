@@ -6,7 +6,7 @@ import numpy as np
 from jax import lax
 
 from jaxgan.errors import UserError
-from jaxgan.metrics import resize
+from jaxgan.metrics import exact, resize
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -117,12 +117,8 @@ def _reduction(params, x, name, *branches):
     return jnp.concatenate([*outputs, _max_pool(x, 2, "VALID")], -1)
 
 
-def _conv(x, p, stride=1, padding="SAME"):
-    layout = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(
-        x, p["kernel"], (stride, stride), padding, dimension_numbers=layout, precision=lax.Precision.HIGHEST
-    )
-    return jax.nn.relu(y + p["bias"].reshape(1, 1, 1, -1))
+def _conv(x, p, *strided):
+    return jax.nn.relu(exact.conv(x, p, *strided))
 
 
 def _max_pool(x, stride=1, padding="SAME"):

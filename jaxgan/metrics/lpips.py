@@ -5,11 +5,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxgan import feature_losses, parallel, tensors
 from jaxgan.errors import UserError
-from jaxgan.metrics import cache
+from jaxgan.metrics import cache, exact
 from jaxgan.resample import in_squares
 
 VGG = "https://download.pytorch.org/models/vgg16-397923af.pth"
@@ -95,7 +94,7 @@ def layers(params, x):
     for i, (convolutions, learned) in enumerate(params):
         x = in_squares(x, 2).max((2, 4)) if i else x
         for p in convolutions:
-            x = _conv(x, p)
+            x = jax.nn.relu(exact.conv(x, p))
         length = jnp.sqrt(jnp.square(x).sum(3, keepdims=True))  # its gradient at 0 is infinite, but that of the ReLUs there 0
         found.append(x / (length + 1e-10) * jnp.sqrt(_wide(learned) * x.shape[3]))
     return found
@@ -135,9 +134,3 @@ def _of_bytes(params, x, y):
 
 def _wide(v):
     return jnp.asarray(v, jnp.float32).reshape(1, 1, 1, -1)
-
-
-def _conv(x, p):
-    layout = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(x, p["kernel"], (1, 1), "SAME", dimension_numbers=layout, precision=lax.Precision.HIGHEST)
-    return jax.nn.relu(y + _wide(p["bias"]))
