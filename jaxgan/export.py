@@ -1,7 +1,6 @@
 """A trained generator as one file that needs JAX alone: StableHLO with the weights inside, by `jax.export`."""
 
 import importlib.util
-import inspect
 
 import jax
 import jax.numpy as jnp
@@ -59,7 +58,7 @@ def _serialised(fn, arguments, platforms) -> bytes:
 
 def _drawn(generator, variables, z, *rest):
     c, psi = (rest[0] if generator.classes else None), (rest[-1] if latents.has_styles(generator) else None)
-    noise = "const" if "noise" in inspect.signature(generator.__call__).parameters else None
+    noise = "const" if latents.has_noise(generator) else None
     code = z if psi is None else generator.apply(variables, z, c, psi=psi, method="mapping")
     return latents.as_bytes(latents.render(generator, variables, code, c, None, noise))
 
