@@ -4,7 +4,6 @@
 """
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -230,13 +229,14 @@ def of_generator(args: Arguments, chosen) -> None:
 
 def write(args: Arguments, lines: list[dict]) -> Path | None:
     """Append the numbers to --out, or to metrics.jsonl of a run; the file's path, None where there is none."""
+    from jaxgan import watch
+
     is_run = (Path(args.what) / "config.json").is_file()
     out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl" if is_run else None
     with writing(out):
         if out:
             out.parent.mkdir(parents=True, exist_ok=True)
-            with out.open("a") as f:
-                f.writelines(json.dumps(line) + "\n" for line in lines)
+            watch.add_lines(out, lines)
     return out
 
 

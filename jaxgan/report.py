@@ -1,6 +1,5 @@
 """What a run tells: at each tick its log, curves, pictures, a score, and a checkpoint."""
 
-import json
 import time
 from pathlib import Path
 
@@ -96,7 +95,7 @@ class Report:
                 row |= measured
         if self.main:  # before the checkpoint: a run that resumes leaves out what was said after it, but makes up for nothing
             self.rows.append(row)
-            watch.add_to_log(self.directory / "log.jsonl", row)
+            watch.add_lines(self.directory / "log.jsonl", [row])
         if snapshot and one.averages:
             checkpoint.save_averages(self.averages, one)
             disk.wait(self.averages)  # for the same reason
@@ -175,10 +174,8 @@ class Report:
             for note in dict.fromkeys(note for r in results for note in r.notes):
                 self.bar.say(f"note: {note}")
             self.said = True
-        with (self.directory / "metrics.jsonl").open("a") as f:
-            for r in results:
-                line = measure.as_json(r, meter.protocols[r.name]) | {"of": {"kimg": kimg}}
-                f.write(json.dumps(line) + "\n")
+        lines = (measure.as_json(r, meter.protocols[r.name]) | {"of": {"kimg": kimg}} for r in results)
+        watch.add_lines(self.directory / "metrics.jsonl", lines)
         found = {f"{r.name}{name and '/'}{name}": round(e.value, 6) for r in results for name, e in r.values.items()}
         self.bar.say(f"{kimg:g} kimg  " + "  ".join(f"{name} {value:.4g}" for name, value in found.items()))
         by_them = measure.score(results, meter.protocols)

@@ -80,9 +80,10 @@ def cut_lines(path: Path, keep: Callable[[dict], bool]) -> list[dict[str, Any]]:
     return rows
 
 
-def add_to_log(path: Path, row: dict[str, Any]) -> None:
+def add_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Add lines to a .jsonl."""
     with path.open("a") as f:
-        f.write(json.dumps(row) + "\n")
+        f.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def losses(row: dict[str, Any]) -> str:
