@@ -16,14 +16,10 @@ from jaxgan.augment.draws import as_normal, image_keys, uniforms
 from jaxgan.augment.resample import compose, rotation
 from jaxgan.errors import UserError
 from tests.reference import augment as reference
+from tests.shared import quick
 
 KEY, MANY = jax.random.key(5), 20_000
 EVERYTHING, PAPER = ADA_PRESETS["bgcfnc"], AdaStrengths()
-
-
-def quick(function):
-    """jit whose compilation, not whose code, is fast."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def images(shape=(4, 12, 10, 3), seed=1):

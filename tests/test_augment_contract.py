@@ -10,6 +10,7 @@ import pytest
 from jaxgan import augment
 from jaxgan.augment.draws import SALTS, image_keys, salted, uniforms
 from jaxgan.errors import UserError
+from tests.shared import quick
 
 KEY = jax.random.key(3)
 SHAPE = (4, 10, 8, 3)
@@ -60,11 +61,6 @@ every = pytest.mark.parametrize("name", EVERY)
 # Compositions of others of the list add little but compilation.
 COMPOSED = ("geometric", "color", "diffaugment", "pipeline")
 simple = pytest.mark.parametrize("name", [n for n in EVERY if n not in COMPOSED])
-
-
-def quick(function):
-    """jit whose compilation, not whose code, is fast."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @functools.cache

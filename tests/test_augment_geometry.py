@@ -15,13 +15,9 @@ from jaxgan.augment.geometry import draw_crop, draw_rotate, draw_scale
 from jaxgan.augment.resample import compose, rotation, scaling, translation_by
 from jaxgan.errors import UserError
 from tests.reference import augment as reference
+from tests.shared import quick
 
 KEY = jax.random.key(0)
-
-
-def quick(function):
-    """jit whose compilation, not whose code, is fast."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def images(shape=(5, 12, 9, 3), seed=1):

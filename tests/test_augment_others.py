@@ -10,13 +10,9 @@ import pytest
 from jaxgan import augment
 from jaxgan.augment.draws import draw, image_keys
 from jaxgan.errors import UserError
+from tests.shared import quick
 
 KEY = jax.random.key(7)
-
-
-def quick(function):
-    """jit whose compilation, not whose code, is fast."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def images(shape=(6, 10, 8, 3), seed=1):

@@ -8,10 +8,7 @@ import pytest
 from jaxgan import ops
 from jaxgan.equalized import Conv, Dense, leaky, minibatch_stddev, modulated_conv, pixel_norm, resampled_conv
 from jaxgan.errors import UserError
-
-
-def draw(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+from tests.shared import draw
 
 
 def test_leaky_keeps_the_second_moment_nearly_and_clamps():

@@ -10,15 +10,10 @@ import pytest
 from jax import export as jax_export
 
 import experiments.export
-from jaxgan import backend, convert, export, latents, ops, restore, translate, weights
+from jaxgan import backend, convert, export, latents, ops, restore, translate
 from jaxgan.errors import UserError
 from jaxgan.models import pix2pix, residual, stylegan2
-
-
-def variables(g):
-    key = jax.random.key(0)
-    return jax.jit(lambda: dict(g.init(key, *weights.example(g), keys=jax.random.split(key, 1))))()
-
+from tests.shared import initial
 
 ELSEWHERE = """
 import sys
@@ -32,7 +27,7 @@ np.save("made.npy", np.concatenate([call(z, c), jax.jit(call)(z[:1], c[:1])]))
 
 def test_the_command_writes_a_file_that_runs_without_jaxgan(tmp_path, monkeypatch, capsys):
     g = residual.Generator((8, 8, 1), 3, z_dim=6, width=4)
-    v = variables(g)
+    v = initial(g)
     codes = latents.draw(g, v, 2, label=[2, 0])
     np.save(tmp_path / "z.npy", codes.code)
     np.save(tmp_path / "c.npy", np.eye(3, dtype=np.float32)[codes.c])
@@ -67,7 +62,7 @@ def test_the_command_writes_a_file_that_runs_without_jaxgan(tmp_path, monkeypatc
 
 def test_truncation_and_noise_of_styles():
     g = stylegan2.Generator((8, 8, 3), z_dim=6, w_dim=5, channel_base=48, channel_max=4)
-    v = variables(g)
+    v = initial(g)
     v["w_avg"] = jax.tree.map(lambda a: a + 0.3, v["w_avg"])
     call = jax_export.deserialize(bytearray(export.export_generator(g, v, platforms=("cpu",)))).call
     index, threshold = np.arange(3), np.float32(np.inf)
@@ -79,7 +74,7 @@ def test_truncation_and_noise_of_styles():
 
 def test_a_generator_of_source_images(tmp_path, monkeypatch, capsys):
     g = pix2pix.Generator((8, 8, 1), width=4)
-    v, x = variables(g), np.random.default_rng(0).integers(0, 256, (3, 8, 8, g.source_channels), np.uint8)
+    v, x = initial(g), np.random.default_rng(0).integers(0, 256, (3, 8, 8, g.source_channels), np.uint8)
     call = jax_export.deserialize(bytearray(export.export_generator(g, v, platforms=("cpu",)))).call
     ours = translate.translate(g, v, x, seed=None).astype(int)
     assert ours.std() > 1
@@ -94,7 +89,7 @@ def test_a_generator_of_source_images(tmp_path, monkeypatch, capsys):
 def test_a_run_on_label_vectors_is_told_to_give_some(tmp_path, monkeypatch, capsys):
     """A file draws classes by itself, one 1 among zeros, which the run may never have seen."""
     g = residual.Generator((8, 8, 1), 3, z_dim=6, width=4)
-    trained = restore.Trained(g, variables(g), {}, 0, vectors=np.ones((5, 3), np.float32))
+    trained = restore.Trained(g, initial(g), {}, 0, vectors=np.ones((5, 3), np.float32))
     monkeypatch.setattr(restore, "load", lambda *_, **__: trained)
     monkeypatch.chdir(tmp_path)
     for out, says in (("g.safetensors", "sample(64, label=vectors)"), ("g.stablehlo", "(64, 6)), vectors: float32 [64, 3])")):

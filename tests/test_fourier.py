@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxgan import backend, conv_rules, fourier, ops
+from tests.shared import draw
 
 CASES = [
     ((7, 7), (5, 5), 1, ((2, 2), (2, 2)), 121),
@@ -17,10 +18,6 @@ CASES = [
     ((5, 4), (2, 3), 1, ((1, 0), (2, 1)), None),
     ((4, 4), (3, 3), 1, ((1, 1), (1, 1)), 37),
 ]
-
-
-def draw(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
 
 
 def close(ours, exact):

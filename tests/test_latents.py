@@ -1,14 +1,14 @@
 """Codes of images and images of codes: the same as `sample` makes, for every kind of generator."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import latents, sample, weights
+from jaxgan import latents, sample
 from jaxgan.errors import UserError
 from jaxgan.models import dcgan, residual, stylegan2
 from jaxgan.restore import Trained
+from tests.shared import initial
 
 STYLES = {"z_dim": 6, "w_dim": 5, "channel_base": 48, "channel_max": 4}
 MADE = {
@@ -18,15 +18,10 @@ MADE = {
 }
 
 
-def variables(g):
-    key = jax.random.key(0)
-    return jax.jit(lambda: dict(g.init(key, *weights.example(g), keys=jax.random.split(key, 1))))()
-
-
 @pytest.fixture(scope="module", params=MADE)
 def made(request):
     g = MADE[request.param]()
-    return g, variables(g)
+    return g, initial(g)
 
 
 def test_images_of_drawn_codes_are_the_samples(made):
@@ -107,7 +102,7 @@ def test_labels_that_are_asked_for():
 
 def test_a_run_on_label_vectors_draws_from_them():
     g = MADE["z and labels"]()
-    v = variables(g)
+    v = initial(g)
     vectors = np.float32([[0.2, 0.3, 0.5], [0.9, 0.1, 0]])
     run = Trained(g, v, {}, 0, vectors=vectors)
     codes = run.latents(6, seed=1)

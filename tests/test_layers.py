@@ -9,10 +9,7 @@ from flax import linen as nn
 from jaxgan import ops
 from jaxgan.errors import UserError
 from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size, check_input, one_hot_labels
-
-
-def draw(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+from tests.shared import draw
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from flax import linen as nn
 
 from jaxgan.errors import UserError
 from jaxgan.models import biggan, biggan_deep
-from tests.golden.classic_rule import rule, variables
+from tests.golden.classic_rule import inputs, variables
+from tests.shared import close, count
 
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
 GOLDEN = np.load(Path(__file__).parent / "golden" / "classic_models.npz")
@@ -31,22 +32,6 @@ PAIRS = {
         biggan_deep.Discriminator(SHAPE, 5, width=8, attention=(32,)),
     ),
 }
-
-
-def inputs(shape, z_dim):
-    """Noise and images of the golden arrays' rule: the second image is fainter."""
-    x = 0.5 * rule((2, *shape), 902) * np.array([1, 0.4]).reshape(2, 1, 1, 1)
-    return jnp.asarray(rule((2, z_dim), 901), jnp.float32), jnp.asarray(x, jnp.float32)
-
-
-def close(ours, want):
-    assert ours.shape == want.shape
-    assert np.abs(np.asarray(ours, np.float64) - want).max() <= 1e-4 * np.abs(want).max()
-
-
-def count(module, *given):
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *given)["params"]
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 @pytest.mark.parametrize("name", PAIRS)

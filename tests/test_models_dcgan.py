@@ -12,23 +12,17 @@ from flax import linen as nn
 from jaxgan.errors import UserError
 from jaxgan.layers import Dropout
 from jaxgan.models.dcgan import Discriminator, Generator, TutorialDiscriminator, TutorialGenerator
+from tests import shared
 from tests.golden import classic_rule, tutorial_rule
 from tests.reference import classic
+from tests.shared import filled
 
 GOLDEN = np.load(Path(__file__).parent / "golden" / "tutorial_models.npz")
+close = partial(shared.close, tolerance=1e-5)
 
 
-def close(ours, golden, tolerance=1e-5):
-    ours = np.asarray(ours, np.float64)
-    assert ours.shape == golden.shape
-    assert np.abs(ours - golden).max() <= tolerance * np.abs(golden).max()
-
-
-def filled(model, *inputs):
-    """Variables of `model` drawn by NumPy: compiling its own `init` costs seconds."""
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-    return jax.tree.map(lambda a: jnp.asarray(0.1 * np.abs(rng.normal(size=a.shape)), a.dtype), shapes)
+def positive(model, *inputs):
+    return jax.tree.map(jnp.abs, filled(model, *inputs, scale=0.1))
 
 
 def test_seed_generator_inference_is_keras():
@@ -80,12 +74,12 @@ def test_seed_initialisation_is_keras_defaults():
 def test_any_size(shape, base, grids):
     g, d = Generator(shape, width=4, max_width=8, classes=3), Discriminator(shape, width=4, max_width=8, classes=3)
     z, c = jax.random.normal(jax.random.key(0), (2, 100)), jnp.array([0, 2])
-    variables = filled(g, z, c)
+    variables = positive(g, z, c)
     x = jax.jit(g.apply)(variables, z, c)
     widest = min(4 * 2 ** (grids - 1), 8)
     assert variables["params"]["Dense_0"]["kernel"].shape == (200, base[0] * base[1] * widest)
     assert x.shape == (2, *shape) and x.dtype == jnp.float32 and np.abs(x).max() <= 1
-    logits = jax.jit(d.apply)(filled(d, x, c), x, c)
+    logits = jax.jit(d.apply)(positive(d, x, c), x, c)
     assert logits.shape == (2,) and logits.dtype == jnp.float32
 
 
@@ -110,7 +104,7 @@ def test_radfords_pair_is_numpys():
         v = classic_rule.variables(module, given)
         want = reference(v["params"], given)
         run = jax.jit(partial(module.apply, train=True, mutable=["batch_stats"]))
-        close(run(v, given)[0], want, 2e-5)
+        close(run(v, given)[0], want, tolerance=2e-5)
 
 
 def test_radfords_weights_start_at_002_and_gains_around_one():
@@ -145,7 +139,7 @@ def test_labels_matter_and_are_asked_for(pair):
     g, d = pair[0](**kw), pair[1](**kw)
     z, c = jnp.ones((2, 100)), jnp.array([1, 3])
     x = jax.random.normal(jax.random.key(1), (1, 28, 28, 1)).repeat(2, 0)
-    v, w = filled(g, z, c), filled(d, x, c)
+    v, w = positive(g, z, c), positive(d, x, c)
     v["params"] = jax.tree.map(lambda a: 0.1 * a, v["params"])  # away from tanh's flat ends
     images, logits = jax.jit(g.apply)(v, z, c), jax.jit(d.apply)(w, x, c)
     assert np.abs(images[0] - images[1]).max() > 1e-7
@@ -158,7 +152,7 @@ def test_labels_matter_and_are_asked_for(pair):
 def test_no_norm_discriminator_judges_images_one_by_one():
     x = jax.random.normal(jax.random.key(0), (3, 16, 16, 1))
     d = Discriminator((16, 16, 1), width=4, norm=False)
-    v = filled(d, x)
+    v = positive(d, x)
     assert "batch_stats" not in v
     judge = jax.jit(lambda x: d.apply(v, x, train=True))
     np.testing.assert_allclose(judge(x)[1:2], judge(x[1:2]), rtol=1e-5)
@@ -167,7 +161,7 @@ def test_no_norm_discriminator_judges_images_one_by_one():
 def test_bfloat16_arithmetic_keeps_float32_parameters_and_output():
     z = jax.random.normal(jax.random.key(0), (2, 100))
     wide, narrow = (Generator((16, 16, 1), width=8, dtype=t) for t in (jnp.float32, jnp.bfloat16))
-    v = filled(narrow, z)
+    v = positive(narrow, z)
     assert {leaf.dtype for leaf in jax.tree.leaves(v)} == {jnp.dtype("float32")}
     x, exact = (jax.jit(lambda v, g=g: g.apply(v, z, train=True))(v) for g in (narrow, wide))
     assert x.dtype == jnp.float32

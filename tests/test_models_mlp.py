@@ -9,16 +9,12 @@ from jaxgan.errors import UserError
 from jaxgan.models.mlp import Discriminator, Generator
 from tests.golden.classic_rule import rule, variables
 from tests.reference import classic
+from tests.shared import count
 
 SHAPE = (5, 6, 2)
 Z = jnp.asarray(rule((3, 7), 901), jnp.float32)
 X = jnp.asarray(np.tanh(rule((3, *SHAPE), 902)), jnp.float32)
 G, D = Generator(SHAPE, z_dim=7, widths=(11, 8)), Discriminator(SHAPE, widths=(6, 4), pieces=3)
-
-
-def count(module, *inputs):
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)["params"]
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def test_forward_is_the_papers():

@@ -18,6 +18,7 @@ from jaxgan.models.pix2pix import Discriminator, Generator
 from tests.golden import pix2pix_rule
 from tests.golden.classic_rule import rule, variables
 from tests.reference import pix2pix as reference
+from tests.shared import count
 
 GOLDEN = Path(__file__).parent / "golden" / "pix2pix.npz"
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
@@ -63,11 +64,6 @@ def test_both_networks_are_the_authors(name):
                 want = golden[f"{name}.{who}_{how}"]
                 assert want.std() > 0.05
                 assert np.abs(out[:, ::cut, ::cut] - want).max() < 2e-5 * np.abs(want).max()
-
-
-def count(module, *given):
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *given)["params"]
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])

@@ -11,6 +11,7 @@ from jaxgan import game, grow, method, recipes_stylegan, state
 from jaxgan.errors import UserError
 from jaxgan.models.progan import Discriminator, Generator, mean, repeat
 from tests.reference import progan as reference
+from tests.shared import off
 
 SHAPE, BASE, LAST = (16, 24, 2), (4, 6), 2
 FIELDS = {"channel_base": 96, "channel_max": 8}
@@ -30,10 +31,6 @@ def pair(stage, classes=0):
     z, x = jax.random.normal(jax.random.key(0), (8, 5)), jax.random.uniform(jax.random.key(1), (8, *SHAPE), minval=-1)
     c = jnp.arange(8) % 3 if classes else None
     return g, filled(g, z, c), z, d, filled(d, x, c), x, c
-
-
-def off(a, b):
-    return np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])

@@ -11,24 +11,18 @@ from jaxgan.errors import UserError
 from jaxgan.models.residual import Block, Discriminator, Generator
 from jaxgan.ops import downsample2, upsample2
 from tests.reference import classic
+from tests.shared import filled
 
 SMALL = {"shape": (16, 24, 3), "width": 8}
-
-
-def filled(model, *inputs):
-    """Variables of `model` drawn by NumPy: compiling its own `init` costs seconds."""
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), *inputs)
-    return jax.tree.map(lambda a: jnp.asarray(0.3 * rng.normal(size=a.shape), a.dtype), shapes)
 
 
 @cache
 def pair(**kw):
     g, d = Generator(**SMALL, z_dim=5, **kw), Discriminator(**SMALL, **kw)
     z, c = jax.random.normal(jax.random.key(0), (3, 5)), jnp.array([0, 2, 1]) if kw.get("classes") else None
-    v = filled(g, z, c)
+    v = filled(g, z, c, scale=0.3)
     x = jax.jit(g.apply)(v, z, c)
-    return g, v, z, c, d, filled(d, x, c), x
+    return g, v, z, c, d, filled(d, x, c, scale=0.3), x
 
 
 def count(tree):
@@ -73,7 +67,7 @@ def test_both_networks_are_numpys():
     g, d = Generator(**fields, z_dim=4), Discriminator(**fields)
     rng, c = np.random.default_rng(1), np.array([2, 0, 2])
     z, x = rng.normal(size=(3, 4)).astype(np.float32), rng.normal(size=(3, 8, 12, 2)).astype(np.float32)
-    v, w = filled(g, z, c), filled(d, x, c)
+    v, w = filled(g, z, c, scale=0.3), filled(d, x, c, scale=0.3)
 
     p = classic.f64(v["params"])
     scale = np.concatenate([z, p["Embed_0"]["embedding"][c]], 1) @ p["Dense_0"]["kernel"]

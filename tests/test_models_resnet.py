@@ -13,28 +13,13 @@ from jaxgan.conditional_norm import ConditionalBatchNorm
 from jaxgan.errors import UserError
 from jaxgan.models import resnet
 from jaxgan.models.resnet import Discriminator, Generator
-from tests.golden.classic_rule import rule, variables
+from tests.golden.classic_rule import inputs, rule, variables
 from tests.reference import classic
+from tests.shared import close, count
 
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
 GOLDEN = np.load(Path(__file__).parent / "golden" / "classic_models.npz")
 C = jnp.array([3, 1])
-
-
-def inputs(shape, z_dim):
-    """Noise and images of the golden arrays' rule: the second image is fainter."""
-    x = 0.5 * rule((2, *shape), 902) * np.array([1, 0.4]).reshape(2, 1, 1, 1)
-    return jnp.asarray(rule((2, z_dim), 901), jnp.float32), jnp.asarray(x, jnp.float32)
-
-
-def close(ours, want, tolerance=1e-4):
-    assert ours.shape == want.shape
-    assert np.abs(np.asarray(ours, np.float64) - want).max() <= tolerance * np.abs(want).max()
-
-
-def count(module, *given):
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *given)["params"]
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def test_projection_pair_is_mimicrys():

@@ -10,13 +10,9 @@ import pytest
 from jaxgan.models.sngan import Discriminator, Generator
 from tests.golden.classic_rule import rule, variables
 from tests.reference import classic
+from tests.shared import count
 
 jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
-
-
-def count(module, *given):
-    shapes = jax.eval_shape(module.init, jax.random.key(0), *given)["params"]
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def test_critic_is_numpys():

@@ -10,15 +10,10 @@ import pytest
 from jaxgan import game, method, recipes_stylegan
 from jaxgan.models.stylegan import Discriminator, Epilogue, Generator
 from tests.reference import progan as reference
+from tests.shared import filled, off
 
 SHAPE, BASE = (12, 20, 3), (6, 10)
 FIELDS = {"channel_base": 120, "channel_max": 8}
-
-
-def filled(model, *inputs, **options):
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(partial(model.init, **options), jax.random.key(0), *inputs)
-    return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), shapes)
 
 
 @cache
@@ -29,10 +24,6 @@ def generator(**fields):
     v = filled(g, z, c, keys=keys)
     v["params"]["mapping_network"] = jax.tree.map(lambda a: 100 * a, v["params"]["mapping_network"])
     return g, v, z, c, keys
-
-
-def off(a, b):
-    return np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()
 
 
 def test_mapping_and_synthesis_are_the_papers():

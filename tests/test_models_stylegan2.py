@@ -15,6 +15,7 @@ from jaxgan.errors import UserError
 from jaxgan.models.stylegan2 import Discriminator, DiscriminatorBlock, Generator, StyledConv
 from jaxgan.style import Mapping
 from tests.golden import stylegan2_rule
+from tests.shared import filled, off
 
 GOLD = np.load(Path(__file__).parent / "golden" / "stylegan2.npz")
 TINY = {"z_dim": 5, "w_dim": 4, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
@@ -27,11 +28,6 @@ def authors(case):
     g, d = stylegan2_rule.states(GOLD, case)
     made = convert_stylegan2.generator(g, stylegan2_rule.kwargs(case, "g"))
     return *made, *convert_stylegan2.discriminator(d, stylegan2_rule.kwargs(case, "d"))
-
-
-def off(a, b):
-    """Largest error as a share of the largest value."""
-    return np.abs(np.asarray(a, np.float64) - b).max() / np.abs(b).max()
 
 
 @pytest.mark.parametrize("case", stylegan2_rule.CASES)
@@ -216,12 +212,6 @@ def test_presets_have_the_authors_numbers(name, numbers):
     found = (recipe["batch"], chosen["d"]["group"], recipe["lr"], recipe["gamma"], float(ema(1e6)), float(ema(100.0)))
     assert found == pytest.approx(numbers)
     assert (chosen["g"]["mixing"], recipe["path_weight"]) == ((0, 0) if name == "cifar" else (0.9, 2))
-
-
-def filled(model, *inputs, **options):
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(partial(model.init, **options), jax.random.key(0), *inputs)
-    return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), shapes)
 
 
 @cache

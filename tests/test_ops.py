@@ -10,10 +10,7 @@ from jax import lax
 from scipy import stats
 
 from jaxgan import conv_rules, ops, resample
-
-
-def draw(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+from tests.shared import draw
 
 
 def conv_reference(x, k, stride, pads):

@@ -9,10 +9,7 @@ from scipy import signal, special
 
 from jaxgan import lowpass, ops, resample
 from jaxgan.resample import BOX, TAPS
-
-
-def draw(seed, *shape):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+from tests.shared import draw
 
 
 def reference(x, taps, up, down, pad, gain):

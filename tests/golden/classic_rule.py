@@ -3,6 +3,7 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -13,6 +14,12 @@ def rule(shape, leaf):
     """
     t = 43758.5453 * np.sin(12.9898 * np.arange(math.prod(shape), dtype=np.float64) + 78.233 * leaf)
     return (math.sqrt(3) * (2 * (t - np.floor(t)) - 1)).reshape(shape)
+
+
+def inputs(shape, z_dim):
+    """Noise and images: the second image is fainter."""
+    x = 0.5 * rule((2, *shape), 902) * np.array([1, 0.4]).reshape(2, 1, 1, 1)
+    return jnp.asarray(rule((2, z_dim), 901), jnp.float32), jnp.asarray(x, jnp.float32)
 
 
 def variables(module, *inputs):
