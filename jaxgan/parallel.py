@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxgan.errors import UserError
@@ -219,8 +220,6 @@ def anywhere(flag: bool) -> bool:
     """Whether any process says so (SIGTERM reaches them at different steps)."""
     if jax.process_count() == 1:
         return flag
-    from jax.experimental import multihost_utils
-
     return bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
@@ -228,14 +227,10 @@ def from_main(value: int) -> int:
     """The first process's value, in all of them."""
     if jax.process_count() == 1:
         return value
-    from jax.experimental import multihost_utils
-
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
 def barrier() -> None:
     """Wait for all processes."""
     if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
         multihost_utils.sync_global_devices("jaxgan")
