@@ -222,24 +222,14 @@ def order(n: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n)
 
 
-def read_all(source: Source, progress: Progress | None = None) -> np.ndarray:
-    """Every image of a source.
-
-    Args:
-      source: from `open_source`.
-      progress: called with (images done, images in all).
-    Returns:
-      uint8 [n, H, W, C]; read-only where the source holds it already.
-    """
+def read_all(source: Source) -> np.ndarray:
+    """Every image of a source, uint8 [n, H, W, C]; read-only where the source holds it already."""
     if isinstance(source.read, Stored):
         return source.read.images
     out = np.empty((source.n, *source.shape), np.uint8)
     step = CHUNK * (os.cpu_count() or 1)
     for start in range(0, source.n, step):
-        stop = min(start + step, source.n)
-        out[start:stop] = source.read(np.arange(start, stop))
-        if progress:
-            progress(stop, source.n)
+        out[start : start + step] = source.read(np.arange(start, min(start + step, source.n)))
     return out
 
 
