@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.peers import Worker
+from benchmarks.result import write
 
 SIDES = {"jaxgan": ("peer_inception.py", "", []), "torch-fidelity": ("peer_fidelity.py", "torch-fidelity", [])}
 
@@ -64,10 +65,7 @@ def main() -> None:
     for n in args.features:
         rows += statistics_of(n, pythons)
     for row in rows:
-        print(json.dumps(row), flush=True)
-        if args.out:
-            with open(args.out, "a") as f:
-                f.write(json.dumps(row) + "\n")
+        write(row, args.out)
 
 
 if __name__ == "__main__":

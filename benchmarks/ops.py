@@ -9,7 +9,6 @@ channels, once for each: to choose `ops.BLOCK` for a backend. `--dtype bfloat16`
 
 import argparse
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.result import write
 from jaxgan import equalized, ops, provenance, resample
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -169,11 +169,7 @@ def main() -> None:
     for name, batch, block in itertools.product(names, args.batch, args.block or (ops.BLOCK.get(backend),)):
         ops.BLOCK[backend] = block
         about = {"block": block} if name.startswith("grouped") else {}
-        line = json.dumps(row(name, CASES[name], batch, args.turns, args.dtype) | about)
-        print(line, flush=True)
-        if args.out:
-            with open(args.out, "a") as f:
-                f.write(line + "\n")
+        write(row(name, CASES[name], batch, args.turns, args.dtype) | about, args.out)
 
 
 def row(name: str, case: Case, batch: int, turns: int, dtype: str) -> dict:

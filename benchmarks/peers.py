@@ -12,13 +12,14 @@ installed, it is skipped with a message. `--out FILE` appends the JSON lines to 
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from benchmarks.result import write
 
 SIDES = {
     "jaxgan": ("peer_jaxgan.py", "", "tutorial"),
@@ -133,10 +134,7 @@ def main() -> None:
             period = PERIOD[game]
             steps = -(-max(2, args.images // batch) // period) * period
             for row in compare(game, workers, batch, steps, args.turns):
-                print(json.dumps(row), flush=True)
-                if args.out:
-                    with open(args.out, "a") as f:
-                        f.write(json.dumps(row) + "\n")
+                write(row, args.out)
         for w in workers:
             w.process.stdin.close()
             w.process.wait()

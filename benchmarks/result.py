@@ -18,9 +18,14 @@ def processor() -> str:
 
 
 def say(row: dict, out: str | None) -> None:
-    """Print a row as a line, and append it to the file `out` where there is one."""
+    """Write a row with the host and the versions."""
     host = {"host": f"{os.cpu_count()} cores, {processor()}, {platform.machine()}"}
-    line = json.dumps(row | host | provenance.versions())
+    write(row | host | provenance.versions(), out)
+
+
+def write(row: dict, out: str | None) -> None:
+    """Print a row as a line, and append it to the file `out` where there is one."""
+    line = json.dumps(row)
     print(line, flush=True)
     if out:
         with open(out, "a") as f:

@@ -10,7 +10,6 @@ product measured here. `step_mb` is the memory of the compiled step (state, batc
 
 import argparse
 import dataclasses
-import json
 import platform
 import resource
 import tempfile
@@ -21,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.result import write
 from experiments.configs import CONFIGS, paired, unpaired
 from experiments.flags import set_flags
 from jaxgan import calls, memory, parallel, plan, provenance, run, step
@@ -184,11 +184,7 @@ def main() -> None:
         for case in cases:
             case.round(steps, keep)
     for case in cases:
-        line = json.dumps(case.row(max(peak, matmul_peak())))
-        print(line)
-        if args.out:
-            with open(args.out, "a") as f:
-                f.write(line + "\n")
+        write(case.row(max(peak, matmul_peak())), args.out)
 
 
 if __name__ == "__main__":
