@@ -71,7 +71,7 @@ def looks(args, critic, shown):
             heat = np.asarray(explain.integrated_gradients(f, x, nothing, steps=args.steps)).sum(-1)
             shares = heat.sum((1, 2))
         else:
-            regions = explain.grid_regions(*source.shape[:2], *(min(args.regions, side) for side in source.shape[:2]))
+            regions = explain.grid_regions(*source.shape[:2], args.regions, args.regions)
             values, errors = explain.shapley(jax.random.key(args.seed), f, x, nothing, regions, samples=args.samples)
             shares, heat = np.asarray(values).sum(1), np.asarray(values)[:, regions]
             found |= {"values": np.asarray(values).tolist(), "standard_errors": np.asarray(errors).tolist()}
