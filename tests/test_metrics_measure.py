@@ -72,7 +72,7 @@ def test_a_shuffled_set_has_statistics_of_its_own(digits):
 def test_kid_of_few_images_has_smaller_subsets_and_says_so(digits):
     few = digits._replace(n=400, labels=digits.labels[:400], fingerprint="few")
     meter = measure.Meter(*measure.ready(["random10k"], few))
-    protocol = meter.protocols["random10k"]._replace(metric="kid", fakes=500, options={})
+    protocol = meter.protocols["random10k"]._replace(metric="kid", fakes=500, options={"subsets": 3})
     meter = meter._replace(protocols={"kid": protocol})
     images = digits.read(np.arange(1000, 1500))
     (found,) = measure.measure(meter, batches(images))
