@@ -15,7 +15,7 @@ from PIL import Image
 
 from experiments.cli import parse, run_command
 from jaxgan import marks, watch, watermark
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 
 SUFFIXES = (".png", ".npz", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 """What is taken of a folder."""
@@ -69,7 +69,7 @@ def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarr
     except UserError:
         raise
     except (KeyError, zipfile.BadZipFile, Image.DecompressionBombError, SyntaxError, EOFError, OSError, ValueError) as e:
-        why = e.strerror if isinstance(e, OSError) and e.strerror else " ".join(str(e).split()) or type(e).__name__
+        why = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
         raise UserError(f"{path}: it cannot be read as images ({why})") from None
 
 

@@ -1,4 +1,4 @@
-"""The one exception that is a user's mistake rather than ours, and the hint that goes with misspelt names."""
+"""The one exception that is a user's mistake rather than ours, and words for messages."""
 
 import difflib
 
@@ -8,6 +8,11 @@ class UserError(ValueError):
 
     The commands of `experiments/` print that line and exit with code 2; no stack trace.
     """
+
+
+def one_line(error: Exception, most: int | None = None) -> str:
+    """What an error says in one line, of at most so many characters; its type where it says nothing."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 def nearest(name: str, names) -> str:

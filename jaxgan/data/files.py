@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxgan.data.images import SUFFIXES, open_image
 from jaxgan.data.source import MOST_CLASSES, Items, finite
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 SPLITS = ("train", "test", "val", "valid", "validation")
@@ -70,8 +70,7 @@ def archive(path: str, split: str = "train") -> Items:
     try:
         return (_tar if path.lower().endswith(TAR_SUFFIXES) else _zip)(path, split)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError, NotImplementedError) as e:
-        why = " ".join(str(e).split())[:200]
-        raise UserError(f"{path}: not an archive that can be read ({why}); copy or pack it again") from None
+        raise UserError(f"{path}: not an archive that can be read ({one_line(e, 200)}); copy or pack it again") from None
 
 
 def _zip(path, split):

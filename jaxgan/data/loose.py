@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxgan.data import files, images
 from jaxgan.data.source import Items
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 
 
 def open_loose(
@@ -44,8 +44,7 @@ def open_loose(
         except UserError as e:
             raise Broken(f"{items.where}: {items.names[i]}: {e}") from None
         except Exception as e:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
-            why = " ".join(str(e).split()) or type(e).__name__
-            raise Broken(f"{items.where}: {items.names[i]} is broken ({why}); {mend}") from None
+            raise Broken(f"{items.where}: {items.names[i]} is broken ({one_line(e)}); {mend}") from None
 
     def checked(im):
         size = images.header(im).size

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jaxgan.data.images import open_image
 from jaxgan.data.source import IN_MEMORY, MOST_CLASSES, Items, Progress, finite
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 
 NAME = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(/(?P<config>[\w.\-+]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -94,7 +94,7 @@ def locate(data: str, data_dir: str = "") -> str:
         builder = tfds.builder(data, data_dir=root, file_format="array_record")
         builder.download_and_prepare()
     except Exception as e:  # downloads, checksums, missing extras: TFDS has no common exception
-        raise UserError(f"{data}: TFDS could not prepare it: {' '.join(str(e).split())[:300]}") from e
+        raise UserError(f"{data}: TFDS could not prepare it: {one_line(e, 300)}") from e
     return str(builder.data_dir)
 
 
@@ -121,7 +121,7 @@ def items(path: str, split: str, progress: Progress) -> Items:
     try:
         builder = tfds.builder_from_directory(path)
     except Exception as e:  # an unreadable JSON, a feature of a newer TFDS
-        raise UserError(f"{path}: TFDS cannot open it: {' '.join(str(e).split())[:300]}") from None
+        raise UserError(f"{path}: TFDS cannot open it: {one_line(e, 300)}") from None
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         kind = builder.info.file_format.value
         raise UserError(f"{path}: prepared as {kind}, which only TensorFlow reads; prepare it as array_record instead")
@@ -134,7 +134,7 @@ def items(path: str, split: str, progress: Progress) -> Items:
     try:
         records = builder.as_data_source(split, decoders=decoders)
     except Exception as e:
-        raise UserError(f"{path}: no split {split!r}: {' '.join(str(e).split())[:200]}") from None
+        raise UserError(f"{path}: no split {split!r}: {one_line(e, 200)}") from None
     files = sorted({f.filename for f in builder.info.splits[split].file_instructions})
     held, labels = _read(records, image, label, sum(os.path.getsize(f) for f in files) <= IN_MEMORY, progress, path)
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgan.data.images import Header, Look, header, pixels
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 
 IN_MEMORY = 2 * 1024**3  # bytes of uint8 pixels; a set up to this size is decoded once, when it is opened
 MOST_CLASSES = 2**20  # larger numbers are no classes: names and weights for each would fill the memory
@@ -246,7 +246,7 @@ def _examine(items, i, look):
     except UserError as e:
         raise UserError(f"{items.where}: {items.names[i]}: {e}") from None
     except Exception as e:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
-        return _Broken(" ".join(str(e).split()) or type(e).__name__), None
+        return _Broken(one_line(e)), None
 
 
 def _first(items: Items, skip_broken: bool) -> Header:

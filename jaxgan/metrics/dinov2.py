@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 from jaxgan.metrics.exact import dense
 from jaxgan.metrics.resize import pil_bicubic_uint8
 
@@ -49,8 +49,7 @@ def weights(state):
         params = jax.tree.map(lambda a: np.ascontiguousarray(a, np.float32), params)
         jax.eval_shape(network, params, jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32))
     except (KeyError, TypeError, ValueError, IndexError) as e:
-        reason = " ".join(str(e).split())[:80]
-        raise UserError(f"dinov2: not the weights of a DINOv2 ViT-S, B or L with patches of 14 ({reason})") from None
+        raise UserError(f"dinov2: not the weights of a DINOv2 ViT-S, B or L with patches of 14 ({one_line(e, 80)})") from None
     return params
 
 

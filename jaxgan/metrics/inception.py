@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 from jaxgan.metrics import exact, resize
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
@@ -38,8 +38,9 @@ def weights(state):
         params["fc"] = {"kernel": np.asarray(state["fc.weight"], np.float32).T}
         jax.eval_shape(network, params, jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32))
     except (KeyError, TypeError, ValueError) as e:
-        reason = " ".join(str(e).split())[:80]
-        raise UserError(f"inception: not the weights of the FID Inception-v3 ({reason}); give {URL.rsplit('/', 1)[1]}") from None
+        raise UserError(
+            f"inception: not the weights of the FID Inception-v3 ({one_line(e, 80)}); give {URL.rsplit('/', 1)[1]}"
+        ) from None
     return params
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import feature_losses, parallel, tensors
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 from jaxgan.metrics import cache, exact
 from jaxgan.resample import in_squares
 
@@ -72,8 +72,7 @@ def weights(vgg, linear):
             params.append((convolutions, learned.ravel()))
         jax.eval_shape(layers, params, jax.ShapeDtypeStruct((1, LEAST, LEAST, 3), jnp.float32))
     except (KeyError, TypeError, ValueError) as e:
-        reason = " ".join(str(e).split())[:80]
-        raise UserError(f"lpips: not the weights of VGG16 and LPIPS v0.1 ({reason})") from None
+        raise UserError(f"lpips: not the weights of VGG16 and LPIPS v0.1 ({one_line(e, 80)})") from None
     return params
 
 
