@@ -1,12 +1,13 @@
 """What several tests make and compare: arrays, variables, compiled functions, errors."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import weights
+from jaxgan import plan, step, weights
 
 
 def draw(seed, *shape):
@@ -31,6 +32,23 @@ def count(module, *given):
     """Its parameters."""
     shapes = jax.eval_shape(module.init, jax.random.key(0), *given)["params"]
     return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def first_log(design, shape, classes):
+    """The names that a design's first step logs on images of a shape, with labels if there are classes; it is only traced."""
+    return set(plan.trace(design, SimpleNamespace(shape=shape, inputs=None, labels=np.zeros(1, np.int32) if classes else None)))
+
+
+def updater(recipe, game, k=0, **options):
+    """Step k as a function of state, images and labels."""
+    return partial(step.update, game=game, recipe=recipe, due=step.due(recipe, k), **options)
+
+
+def changes(before, after):
+    """{path: how far at most} of each parameter of both players, from one state to another."""
+    params = [{"g": s.g.params, "d": s.d.params} for s in (before, after)]
+    far = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), *params)
+    return {tuple(entry.key for entry in path): m for path, m in jax.tree_util.tree_leaves_with_path(far)}
 
 
 def quick(function):

@@ -1,7 +1,6 @@
 """Every family's config: both networks, recipe and game trace at the small size and at the paper's; parameters are counted."""
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +8,11 @@ import numpy as np
 import pytest
 
 from experiments.configs import families, objective, paired, stacked
-from jaxgan import description, game, method, state, step
+from jaxgan import description, game, method, plan
 from jaxgan.errors import UserError
 from jaxgan.models import stylegan2
 from jaxgan.settings import check_numbers
+from tests.shared import first_log
 from tests.test_loop import SAME_RECIPE
 
 pytestmark = pytest.mark.slow
@@ -46,17 +46,14 @@ def test_the_config_traces(name):
     shape, classes = sizes(config)
     design = config.design(shape, classes)
     method.check(design.recipe)
-    first = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
+    first = jax.eval_shape(lambda: plan.first_state(0, design))
     counts = tuple(sum(int(np.prod(a.shape)) for a in jax.tree.leaves(p.params)) for p in (first.g, first.d))
     assert counts == PAPERS.get(name, counts)
     for module in (design.generator, design.discriminator):  # config.json can rebuild it
         again = description.build(description.describe(module))
         assert description.describe(again) == description.describe(module)
     if name in SAME_RECIPE:  # the steps of the others run in tests/test_loop.py
-        x = jax.ShapeDtypeStruct((design.recipe.slots, 1, design.recipe.batch, *shape), jnp.uint8)
-        c = jax.ShapeDtypeStruct(x.shape[:3], jnp.int32) if classes else None
-        update = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))
-        assert {"d/adv", "g/adv"} <= jax.eval_shape(update, first, x, c)[1].keys()
+        assert {"d/adv", "g/adv"} <= first_log(design, shape, classes)
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)

@@ -1,7 +1,5 @@
 """What the game makes of modules: halves, spectral norm once a turn, the discriminator's own saliency, kimg's keywords."""
 
-from functools import partial
-
 import flax
 import jax
 import jax.numpy as jnp
@@ -9,10 +7,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxgan import augment, game, optim, spectral, state, step
+from jaxgan import augment, game, optim, spectral, state
 from jaxgan.layers import BatchNorm
 from jaxgan.method import Phase, Recipe, Turn
 from jaxgan.terms import adversarial, gradient_penalty
+from tests.shared import updater
 
 SHAPE, B = (8, 8, 1), 4
 
@@ -57,7 +56,7 @@ def one_step(n_critic=1, **options):
     first = jax.jit(lambda: state.create(0, *game.init(G(), D(), 0), recipe))()
     x = np.random.default_rng(0).integers(0, 256, (recipe.slots, 1, B, *SHAPE), np.uint8)
     played = game.game(G(), D(), **options)
-    return first, jax.jit(partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0)))(first, x, None)
+    return first, jax.jit(updater(recipe, played))(first, x, None)
 
 
 def test_spectral_vectors_move_once_an_update_of_the_discriminator():

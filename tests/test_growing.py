@@ -3,7 +3,6 @@
 import functools
 import os
 import signal
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +11,10 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from experiments.configs import growing
-from jaxgan import calls, checkpoint, description, disk, game, grow, method, plan, restore, run, sample, state, step
+from jaxgan import calls, checkpoint, description, disk, grow, method, plan, restore, run, sample, state, step
 from jaxgan.errors import UserError
 from tests.commands import assert_equal, final_state
+from tests.shared import first_log, updater
 
 TINY = {"size": (8, 8), "batch": 8, "kimg": 0.24, "stable_kimg": 0.08, "fade_kimg": 0.08, "width": 2, "width_max": 4}
 TINY |= {"z_dim": 4, "tick_kimg": 0.12, "snapshot_kimg": 9.0, "conditional": "no"}
@@ -81,7 +81,7 @@ def test_stopping_where_it_grows_and_in_a_fade_is_the_run_that_never_stopped(tmp
 
 def stages(**fields):
     made = config(**fields).design((8, 8, 1), 0)
-    return [(m, jax.jit(lambda m=m: state.create(0, *game.init(m.generator, m.discriminator, 0), m.recipe))()) for m in made]
+    return [(m, jax.jit(lambda m=m: plan.first_state(0, m))()) for m in made]
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +102,7 @@ def test_the_discriminator_gets_faded_reals_and_the_fade_is_kept(grown):
     design, begun = grown
     x = jax.random.uniform(jax.random.key(0), (1, 1, 8, 8, 8, 1), minval=-1)
     begun = begun.replace(step=jnp.int32(14))
-    update = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 14))
-    after, log = jax.jit(update)(begun, x, None)
+    after, log = jax.jit(updater(design.recipe, design.game, 14))(begun, x, None)
     assert {"d/adv", "d/wgan_gp", "d/drift", "g/adv"} <= log.keys() and all(np.isfinite(v) for v in log.values())
     variables = {"params": begun.d.params, **begun.d.stats}
     judge = jax.jit(lambda x: design.discriminator.apply(variables, x, alpha=0.4).mean())
@@ -163,13 +162,11 @@ def test_the_config_traces(name):
     designs = made.design(shape, classes)
     design = designs[-1] if name.startswith("progan") else designs
     method.check(design.recipe)
-    first = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
+    first = jax.eval_shape(lambda: plan.first_state(0, design))
     counts = tuple(round(sum(a.size for a in jax.tree.leaves(p.params)) / 1e6, 1) for p in (first.g, first.d))
     assert counts == PAPERS.get(name, counts)
     said = description.describe(design.generator)
     assert description.describe(description.build(said)) == said
     if name in growing.SMALL:
-        x = jax.ShapeDtypeStruct((1, 1, made.batch, *shape), jnp.uint8)
-        update = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))
-        log = jax.eval_shape(update, first, x, jax.ShapeDtypeStruct(x.shape[:3], jnp.int32))[1]
-        assert {"d/adv", "g/adv"} <= log.keys() and ("d/classes" in log) == name.startswith("progan")
+        logged = first_log(design, shape, classes)
+        assert {"d/adv", "g/adv"} <= logged and ("d/classes" in logged) == name.startswith("progan")

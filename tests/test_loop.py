@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import CONFIGS, families, growing, objective, paired, residual, unpaired
-from jaxgan import calls, game, parallel, plan, run, state, step
+from jaxgan import calls, parallel, plan, run, step
 from jaxgan.data import Source
 from jaxgan.profiling import Tracer
 from jaxgan.settings import Settings
@@ -46,7 +46,7 @@ def machine(config, fill=None):
     made = config.design(shape, shape if pairs else classes)
     made = made[-1] if isinstance(made[0], tuple) else made
     source = source._replace(inputs=source) if pairs else source
-    start = lambda: state.create(0, *game.init(made.generator, made.discriminator, 0), made.recipe)
+    start = lambda: plan.first_state(0, made)
     if fill is None:
         first = jax.jit(start)()
     else:  # nothing to compile

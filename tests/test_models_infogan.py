@@ -13,12 +13,13 @@ from PIL import Image
 import experiments.directions
 import experiments.sample
 from experiments.configs import families
-from jaxgan import convert, directions, game, latents, method, recipes_classic, sample, state, step, terms, weights
+from jaxgan import convert, directions, game, latents, method, recipes_classic, sample, state, terms, weights
 from jaxgan.errors import UserError
 from jaxgan.models import mlp
 from jaxgan.models.infogan import Discriminator, Generator
 from tests.golden.classic_rule import rule, variables
 from tests.reference import classic
+from tests.shared import changes, quick, updater
 
 SHAPE = (8, 12, 2)
 G = Generator(SHAPE, z_dim=9, categories=3, width=2)
@@ -119,13 +120,10 @@ def test_a_step_moves_both_and_the_codes_are_those_of_the_fakes():
     method.check(recipe)
     first = state.create(0, variables(G, Z), variables(D, X), recipe)
     x = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 1, 6, *SHAPE), np.uint8))
-    update = partial(step.update, game=game.game(G, D), recipe=recipe, due=step.due(recipe, 0))
-    now, log = jax.jit(update, compiler_options={"xla_backend_optimization_level": 0})(first, x, None)
+    now, log = quick(updater(recipe, game.game(G, D)))(first, x, None)
     assert {f"{who}/{term}" for who in "gd" for term in ("adv", "categorical_code", "continuous_code")} <= log.keys()
-    for who in "gd":
-        before, after = getattr(first, who).params, getattr(now, who).params
-        for path, moved in jax.tree_util.tree_leaves_with_path(jax.tree.map(lambda a, b: np.abs(a - b).max(), before, after)):
-            assert moved > 0, path
+    for path, far in changes(first, now).items():
+        assert far > 0, path
 
 
 @pytest.fixture(scope="module")

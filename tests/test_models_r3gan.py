@@ -10,11 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgan import convert_r3gan, method, recipes, recipes_r3gan, schedules, state, step, weights
+from jaxgan import convert_r3gan, method, recipes, recipes_r3gan, schedules, state, weights
 from jaxgan.errors import UserError
 from jaxgan.models.r3gan import Block, Discriminator, Generator, plan
 from jaxgan.recipes_r3gan import PRESETS
 from tests.golden import r3gan_rule
+from tests.shared import updater
 
 GOLDEN = Path(__file__).parent / "golden" / "r3gan.npz"
 SMALL = {"shape": (16, 24, 3), "channels": (16, 8, 8), "blocks": (1, 1, 1)}
@@ -78,7 +79,7 @@ def test_gradients_of_a_full_update_are_the_official_training_codes(case):
     )
     recipe = recipes.r3gan(batch=4, lr=1e-3, b2=0.95, gamma=20.0)
     recipe = recipe._replace(tx={name: keeping_gradients(tx) for name, tx in recipe.tx.items()})
-    update = jax.jit(lambda s, x, c: step.update(s, x, c, game=game, recipe=recipe, due=step.due(recipe, 0)))
+    update = jax.jit(updater(recipe, game))
     after, log = update(state.create(0, gv, dv, recipe), real, {"z": z, "c": c})
     for name, ours in (("d/adv", "loss_d"), ("d/r1", "r1"), ("d/r2", "r2"), ("g/adv", "loss_g")):
         np.testing.assert_allclose(log[name], golden()[f"{case}.{ours}"], rtol=1e-5)

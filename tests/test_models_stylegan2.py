@@ -10,12 +10,12 @@ import numpy as np
 import optax
 import pytest
 
-from jaxgan import convert_stylegan2, game, method, recipes, recipes_stylegan, regularizers, state, step, style, terms
+from jaxgan import convert_stylegan2, game, method, recipes, recipes_stylegan, regularizers, state, style, terms
 from jaxgan.errors import UserError
 from jaxgan.models.stylegan2 import Discriminator, DiscriminatorBlock, Generator, StyledConv
 from jaxgan.style import Mapping
 from tests.golden import stylegan2_rule
-from tests.shared import filled, off
+from tests.shared import filled, off, updater
 
 GOLD = np.load(Path(__file__).parent / "golden" / "stylegan2.npz")
 TINY = {"z_dim": 5, "w_dim": 4, "mapping_layers": 2, "channel_base": 64, "channel_max": 8}
@@ -76,8 +76,7 @@ def drawn(monkeypatch):
     def gradient(turn):
         recipe = recipes_stylegan.stylegan2(batch=4)._replace(turns=(turn,), tx={"g": record, "d": record})
         before = state.create(0, vg, vd, recipe).replace(carry={"pl_mean": jnp.float32(0.7)})
-        fn = jax.jit(partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0)))
-        after, _ = fn(before, jnp.asarray(x.transpose(NHWC))[None, None], None)
+        after, _ = jax.jit(updater(recipe, played))(before, jnp.asarray(x.transpose(NHWC))[None, None], None)
         return getattr(after, turn.phases[0].player).opt, after
 
     return gradient
@@ -134,7 +133,7 @@ def test_one_and_four_devices_train_the_same_pair():
     recipe = recipe._replace(turns=recipe.turns[:1])
     first = jax.jit(lambda: state.create(0, *game.init(g, d, 0), recipe))()
     x, c = jax.random.uniform(jax.random.key(1), (1, 1, 8, 8, 8, 1), minval=-1), jnp.arange(8).reshape(1, 1, 8) % 3
-    update = partial(step.update, game=game.game(g, d), recipe=recipe, due=step.due(recipe, 0))
+    update = updater(recipe, game.game(g, d))
     one, _ = jax.jit(update)(first, x, c)
     spread = lambda a: a.reshape(4, 1, 1, 2, *a.shape[3:])  # one slot, one micro-batch: devices first
     four, _ = jax.pmap(partial(update, axis="i"), axis_name="i", in_axes=(None, 0, 0))(first, spread(x), spread(c))

@@ -1,6 +1,5 @@
 """The update step against hand-computed updates, against Keras's own, and for what must never change."""
 
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -16,6 +15,7 @@ from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Game, Phase, Recipe, Term, Turn, Verdict
 from jaxgan.models import dcgan
 from tests.golden import tutorial_rule
+from tests.shared import updater
 
 SHAPE = (4, 4, 1)
 sgd = lambda lr: {name: optim.scheduled(optax.sgd, learning_rate=lr) for name in "gd"}
@@ -312,7 +312,7 @@ def test_the_number_of_devices_does_not_change_the_run(monkeypatch):
     start = jax.jit(lambda: state.create(3, *game.init(*pair, 3), recipe))()
     for n in (4, 1):
         monkeypatch.setattr(jax, "device_count", lambda n=n: n)
-        fn = partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0))
+        fn = updater(recipe, played)
         mapped, s = parallel.map_devices(lambda s, x, axis, fn=fn: fn(s, x, None, axis=axis)[0]), parallel.replicate(start)
         for x in images:
             s = mapped(s, parallel.shard(x, 2))
@@ -509,7 +509,7 @@ def test_the_tutorials_step_is_keras_own():
     s = state.create(0, g, d, recipe)
     played = game.game(generator, discriminator)
     played = played._replace(latent=lambda v, keys, c, kimg, axis, refresh: (c, {k: t for k, t in v.items() if k != "params"}))
-    fn = jax.jit(partial(step.update, game=played, recipe=recipe, due=step.due(recipe, 0)))
+    fn = jax.jit(updater(recipe, played))
     for t in (1, 2, 3):
         s, log = fn(s, jnp.asarray(tutorial_rule.images(t))[None, None], jnp.asarray(tutorial_rule.noise(t))[None, None])
         for who in "gd":

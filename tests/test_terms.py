@@ -25,6 +25,7 @@ from jaxgan import (
     method,
     optim,
     penalties,
+    plan,
     recipes,
     state,
     step,
@@ -32,6 +33,7 @@ from jaxgan import (
 )
 from jaxgan.errors import UserError
 from jaxgan.method import Game, Phase, Recipe, Round, Turn, Verdict
+from tests.shared import first_log, updater
 
 SHAPE, B = (8, 8, 3), 8
 PIXELS = 8 * 8 * 3
@@ -84,8 +86,7 @@ def traced(recipe, programs):
 def ran(recipe, played=None, c=None, s=None, jit=lambda fn: fn):
     """A step by single operations, most of which are those of the other choices: each is compiled once, not in every step."""
     s = s or start(recipe)
-    fn = partial(step.update, game=played or tiny_game(), recipe=recipe, due=step.due(recipe, 0))
-    new, log = jit(fn)(s, images(recipe.slots), c)
+    new, log = jit(updater(recipe, played or tiny_game()))(s, images(recipe.slots), c)
     leaves = [a for a in jax.tree.leaves((new.replace(key=None), log)) if jnp.issubdtype(a.dtype, jnp.floating)]
     assert all(bool(jnp.isfinite(a).all()) for a in leaves)
     moved = jax.tree.map(lambda a, b: bool((a != b).any()), (s.g.params, s.d.params), (new.g.params, new.d.params))
@@ -182,11 +183,7 @@ def test_every_augmentation_runs(name):
 def config_step(config, shape, classes=0):
     design = config.design(shape, classes)
     method.check(design.recipe)
-    s = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
-    x = jax.ShapeDtypeStruct((design.recipe.slots, 1, config.batch, *shape), jnp.uint8)
-    c = jax.ShapeDtypeStruct(x.shape[:3], jnp.int32) if classes else None
-    fn = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))
-    return jax.eval_shape(fn, s, x, c)[1].keys()
+    return first_log(design, shape, classes)
 
 
 CONFIG = objective.Config(batch=4, width=4)
@@ -250,11 +247,10 @@ def test_class_losses_and_spectral_norm_of_the_config_run(class_loss):
     if class_loss == "ac_gan":
         config = dataclasses.replace(config, penalty=("feature_matching",))
     design = config.design((8, 8, 1), 3)
-    first = jax.jit(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))()
+    first = jax.jit(lambda: plan.first_state(0, design))()
     x, c = images(design.recipe.slots, 4, (8, 8, 1)), jnp.arange(4).reshape(1, 1, 4) % 3
     c = jnp.concatenate([c] * design.recipe.slots)
-    fn = partial(step.update, game=design.game, recipe=design.recipe, due=step.due(design.recipe, 0))
-    new, log = jax.jit(fn)(first, x, c)
+    new, log = jax.jit(updater(design.recipe, design.game))(first, x, c)
     assert all(np.isfinite(value) for value in log.values()) and ("d/classes" in log) == (class_loss == "ac_gan")
     for a, b in ((first.g.params, new.g.params), (first.d.params, new.d.params), (first.d.stats, new.d.stats)):
         assert any((p != q).any() for p, q in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
@@ -264,7 +260,7 @@ def test_r_v_compares_with_images_that_are_held_out():
     recipe = recipes.adaptive(make(loss="hinge"), heuristic="r_v", target=0.5)
     assert recipe.held_slots == (recipe.slots - 1,) and recipe.turns[0].extra == recipe.held_slots
     method.check(recipe)
-    fn = jax.jit(partial(step.update, game=tiny_game(), recipe=recipe, due=step.due(recipe, 0)))
+    fn = jax.jit(updater(recipe, tiny_game()))
     x = images(recipe.slots)
     _, log = fn(start(recipe), x, None)
     outs = [tiny_game().judge({"params": start(recipe).d.params}, None, a[0] / 127.5 - 1, None, 0, None, False)[0] for a in x]
@@ -504,7 +500,7 @@ def test_class_and_feature_terms_run():
 def test_ada_moves_p_every_four_steps_by_the_mean_sign():
     recipe = recipes.adaptive(make(loss="hinge"), start=0.5, target=0.6, kimg=1.0)
     s, seen, p = start(recipe), [], []
-    fn = jax.jit(partial(step.update, game=tiny_game(), recipe=recipe, due=step.due(recipe, 0)))
+    fn = jax.jit(updater(recipe, tiny_game()))
     for _ in range(8):
         s, log = fn(s, images(), None)
         seen.append(float(log["d/overfitting"]))
@@ -516,7 +512,7 @@ def test_ada_moves_p_every_four_steps_by_the_mean_sign():
 
 def on_devices(recipe, n):
     """Parameters, carry and log after a step on n devices."""
-    fn = partial(step.update, game=tiny_game(), recipe=recipe, due=step.due(recipe, 0), axis="i")
+    fn = updater(recipe, tiny_game(), axis="i")
     stacked = jax.tree.map(lambda a: jnp.stack([a] * n), start(recipe))
     x = images(recipe.slots)
     c = np.broadcast_to(np.arange(B, dtype=np.int32) % 3, x.shape[:3])
