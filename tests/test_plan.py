@@ -66,7 +66,7 @@ def test_a_run_with_the_datas_classes_is_measured_by_them(tmp_path, monkeypatch)
     given = []
     monkeypatch.setattr(plan, "ready", lambda names, source, show: given.append((names, source)))
     config = dataclasses.replace(CONFIGS["objective"], batch=8, width=4, patch=2, penalty=(), augment=())
-    own = Own(run_dir=str(tmp_path / "run"), batch=8, metrics=("acc",), held=LABELLED)
+    own = Own(run_dir=str(tmp_path / "run"), batch=8, metrics=("acc",), held=LABELLED, conditional="yes")
     plan.prepare("own", own, config.design)
     assert given == [(("acc",), LABELLED)]
     with pytest.raises(UserError, match="acc10k is of images .* and the run has none such"):
