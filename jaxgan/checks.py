@@ -27,7 +27,7 @@ def floats(name, x):
     x = array(name, x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"{name}: dtype is {x.dtype}; give floats (logits are D's raw output, images are in [-1, 1])")
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
 def pair(real, fake, name="logits"):
@@ -46,13 +46,13 @@ def fake_alone(real, fake):
 
 
 def labels_of(labels, batch, classes):
-    """Integer labels [B] as an array; an error for floats (one-hot rows too) or another length."""
+    """Integer labels [B] as int32, whatever their type; an error for floats (one-hot rows too) or another length."""
     labels = array("labels", labels)
     if not jnp.issubdtype(labels.dtype, jnp.integer) or labels.shape != (batch,):
         raise ValueError(
             f"labels: {labels.dtype} {labels.shape}; give integers [{batch}] in [0, {classes}), one per row of the logits"
         )
-    return labels
+    return labels.astype(jnp.int32)  # in a narrow type, comparing them with a larger number of classes is an error
 
 
 def images(name, x):

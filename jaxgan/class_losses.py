@@ -116,7 +116,7 @@ def d2d_ce(embeddings, proxies, labels, *, temperature=0.5, m_p=0.98, m_n=0.02):
     near = jnp.minimum(0.0, jnp.sum(f * own, axis=1) - m_p) / temperature
     cosine = jnp.einsum("ie,je->ij", f, f, precision="highest")
     away = jnp.maximum(0.0, cosine - m_n) / temperature
-    away = jnp.where(labels[:, None] != labels[None], away, -jnp.inf)
+    away = jnp.where(labels[:, None] != labels[None], away, jnp.finfo(away.dtype).min)  # -inf would stop jax_debug_infs
     return jax.nn.logsumexp(jnp.concatenate([near[:, None], away], axis=1), axis=1) - near
 
 
@@ -163,9 +163,10 @@ def _lead(logits, labels, classes):
     """Hinge [B] of how far each image's own output leads the others; NaN for labels outside [0, classes)."""
     if _matrix("logits", logits).shape[1] < 2:
         raise ValueError(f"logits: shape {logits.shape}; the multi-class hinge needs [B, K + 1], the last for fakes")
+    labels = labels_of(labels, logits.shape[0], classes)
     own = _pick(logits, labels, classes)
-    mine = jnp.arange(logits.shape[1])[None] == jnp.asarray(labels)[:, None]
-    return jax.nn.relu(1 - own + jnp.max(jnp.where(mine, -jnp.inf, logits), axis=1))
+    mine = jnp.arange(logits.shape[1], dtype=labels.dtype)[None] == labels[:, None]
+    return jax.nn.relu(1 - own + jnp.max(jnp.where(mine, jnp.finfo(logits.dtype).min, logits), axis=1))
 
 
 def _pick(logits, labels, classes):

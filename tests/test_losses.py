@@ -264,6 +264,16 @@ def test_a_label_out_of_range_is_nan():
         losses.multi_hinge_d(x[:, :1], x[:, :1], jnp.zeros(2, int))
 
 
+def test_labels_may_be_integers_of_any_width():
+    """One byte holds labels that are fewer than the classes, whose number it does not hold."""
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 300)), jnp.float32)
+    of_labels = (losses.class_cross_entropy, partial(losses.ac_gan_d, x), partial(losses.multi_hinge_g, None), losses.d2d_ce)
+    for fn in (of_labels[0], of_labels[1], of_labels[2], lambda x, labels: losses.d2d_ce(x, jnp.tile(x, (75, 1)), labels)):
+        want = fn(x, jnp.array([0, 1, 7, 127]))
+        for dtype in (np.uint8, np.int8, np.uint16, np.int64):
+            np.testing.assert_array_equal(fn(x, np.array([0, 1, 7, 127], dtype)), want)
+
+
 def test_feature_distances():
     r, f = (x.astype(np.float32) for x in arrays((5, 2, 2, 3), (5, 2, 2, 3)))
     layers = lambda x: [x, jnp.tanh(x.reshape(5, -1))]
