@@ -99,7 +99,7 @@ def _start(key, x, norm):
         if norm == "linf":
             return jax.random.uniform(k, x.shape[1:], jnp.float32, -1.0, 1.0)
         direction, radius = jax.random.split(k)
-        point = _direction(jax.random.normal(direction, (1, *x.shape[1:])))[0]
-        return point * jax.random.uniform(radius) ** (1 / point.size)
+        point = _direction(jax.random.normal(direction, (1, *x.shape[1:]), jnp.float32))[0]
+        return point * jax.random.uniform(radius, (), jnp.float32) ** (1 / point.size)
 
     return jax.vmap(draw)(image_keys(key, x.shape[0])).astype(x.dtype)

@@ -48,7 +48,7 @@ class ConditionalBatchNorm(nn.Module):
 
     def _normalised(self, x, train):
         """`layers.BatchNorm` with its scale fixed at 1 and its bias at 0, its statistics kept by this layer."""
-        ones, zeros = jnp.ones(x.shape[-1:]), jnp.zeros(x.shape[-1:])
+        ones, zeros = jnp.ones(x.shape[-1:], jnp.float32), jnp.zeros(x.shape[-1:], jnp.float32)
         stats = self.variable("batch_stats", "norm", lambda: {"mean": zeros, "var": ones})
         norm = BatchNorm(self.momentum, self.epsilon, None if self.is_initializing() else self.axis, parent=None)
         variables = {"params": {"scale": ones, "bias": zeros}, "batch_stats": stats.value}

@@ -141,7 +141,7 @@ def jittered(layout: Layout, batch, step: jax.Array, axis: str | None):
     places = positions(layout, layout.slots, local, jax.lax.axis_index(axis) * local if axis else 0)
 
     def cut(place, x):
-        offset = jax.random.randint(jax.random.fold_in(key, place), (2,), 0, spare + 1)
+        offset = jax.random.randint(jax.random.fold_in(key, place), (2,), 0, spare + 1, jnp.int32)
         to = jnp.full(2, scale, jnp.float32), -offset.astype(jnp.float32)
         y = jax.image.scale_and_translate(x.astype(jnp.float32), x.shape, (0, 1), *to, "cubic", antialias=False)
         return jnp.clip(jnp.round(y), 0, 255).astype(jnp.uint8)

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgan import weights
@@ -116,7 +117,7 @@ def _explained(module: nn.Module, x, c):
 
 def normal(keys: Array, size: int) -> Array:
     """Standard normal noise [B, size], row i from keys[i] alone."""
-    return jax.vmap(lambda key: jax.random.normal(key, (size,)))(keys)
+    return jax.vmap(lambda key: jax.random.normal(key, (size,), jnp.float32))(keys)
 
 
 def init(generator: nn.Module, discriminator: nn.Module, seed: int) -> tuple[dict, dict]:

@@ -65,9 +65,10 @@ def kind(generator: nn.Module) -> str:
 def drawn(generator: nn.Module, key, index, threshold):
     """z [B, z_dim], classes [B] (None without) and the generator's keys [B] of the images of these indices."""
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 3))(index)
-    bound = jax.vmap(lambda k: jax.random.truncated_normal(k, -threshold, threshold, (generator.z_dim,)))
+    bound = jax.vmap(lambda k: jax.random.truncated_normal(k, -threshold, threshold, (generator.z_dim,), jnp.float32))
     z = jnp.where(jnp.isinf(threshold), normal(keys[:, 0], generator.z_dim), bound(keys[:, 0]))
-    c = jax.vmap(lambda k: jax.random.randint(k, (), 0, generator.classes))(keys[:, 1]) if generator.classes else None
+    label = jax.vmap(lambda k: jax.random.randint(k, (), 0, generator.classes, jnp.int32))
+    c = label(keys[:, 1]) if generator.classes else None
     return z, c, keys[:, 2]
 
 

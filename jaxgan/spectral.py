@@ -92,8 +92,8 @@ class SpectralDense(nn.Module):
           [..., features].
         Source: Miyato et al. 2018.
         """
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
         kernel = SpectralNorm(name="norm")(kernel)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())))
@@ -124,7 +124,7 @@ class SpectralEmbed(nn.Module):
         Returns:
           [B, features].
         """
-        kernel = self.param("kernel", self.kernel_init, (self.classes, self.features))
+        kernel = self.param("kernel", self.kernel_init, (self.classes, self.features), jnp.float32)
         table = SpectralNorm(name="norm")(kernel)
         read = Embed(self.classes, self.features, dtype=self.dtype, parent=None)
         return read.apply({"params": {"embedding": table}}, c)
@@ -160,8 +160,8 @@ class SpectralConv(nn.Module):
           [B, H', W', features].
         Source: Miyato et al. 2018.
         """
-        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
         kernel = SpectralNorm(name="norm")(kernel)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = jax.lax.conv_general_dilated(x, kernel, tuple(self.strides), self.padding, dimension_numbers=LAYOUT)

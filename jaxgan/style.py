@@ -73,7 +73,7 @@ class Mapping(nn.Module):
         mean = None if self.average is None else self._mean(w, train, axis)
         if self.count is None:
             return w
-        w, style = jnp.repeat(w[:, None, :], self.count, 1), jnp.arange(self.count)[None, :, None]
+        w, style = jnp.repeat(w[:, None, :], self.count, 1), jnp.arange(self.count, dtype=jnp.int32)[None, :, None]
         if train and self.mixing:
             other, first = mixing_draws(keys, z.shape, self.count, self.mixing)
             w = jnp.where(style < first[:, None, None], w, network(other)[:, None, :])
@@ -116,8 +116,9 @@ def mixing_draws(keys, shape, count, probability):
 
     def draw(key):
         kz, kl, kp = jax.random.split(jax.random.fold_in(key, 0x6D6978), 3)
-        first = jax.random.randint(kl, (), 1, count)
-        return jax.random.normal(kz, shape[1:]), jnp.where(jax.random.uniform(kp) < probability, first, count)
+        first = jax.random.randint(kl, (), 1, count, jnp.int32)
+        mixed = jax.random.uniform(kp, (), jnp.float32) < probability
+        return jax.random.normal(kz, shape[1:], jnp.float32), jnp.where(mixed, first, count)
 
     return jax.vmap(draw)(keys)
 

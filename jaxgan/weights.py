@@ -13,10 +13,10 @@ def example(module: nn.Module) -> tuple[jax.Array, jax.Array | None]:
     """What a model is called with for one image, all zero: a latent, source or image; and labels, a source or None."""
     c = jnp.zeros(1, jnp.int32) if getattr(module, "classes", 0) else None
     if channels := getattr(module, "source_channels", 0):
-        c = jnp.zeros((1, *module.shape[:2], channels))
+        c = jnp.zeros((1, *module.shape[:2], channels), jnp.float32)
     if hasattr(module, "z_dim"):
-        return (jnp.zeros((1, module.z_dim)), c) if module.z_dim else (c, None)
-    return jnp.zeros((1, *module.shape)), c
+        return (jnp.zeros((1, module.z_dim), jnp.float32), c) if module.z_dim else (c, None)
+    return jnp.zeros((1, *module.shape), jnp.float32), c
 
 
 def shapes(module: nn.Module) -> dict[str, Any]:

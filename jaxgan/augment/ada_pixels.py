@@ -24,7 +24,7 @@ def color_matrices(u, p, strengths, odds):
     normal to the grey axis, for half of the drawn), hue (a turn about the grey axis, uniform), saturation (scales what
     is normal to the grey axis by 2^N(0, 1)).
     """
-    eye, grey = jnp.eye(4), jnp.zeros((4, 4)).at[:3, :3].set(1 / 3)
+    eye, grey = jnp.eye(4, dtype=jnp.float32), jnp.zeros((4, 4), jnp.float32).at[:3, :3].set(1 / 3)
     product, drawn = eye[None], []
 
     def draw(name):
@@ -41,11 +41,12 @@ def color_matrices(u, p, strengths, odds):
     if "brightness" in odds:
         b = draw("brightness")
         b = jnp.where(drawn[-1], as_normal(b) * strengths.brightness_std, 0.0)
-        product = then(eye[None] + full(b) * jnp.zeros((1, 4, 4)).at[:, :3, 3].set(1.0))
+        product = then(eye[None] + full(b) * jnp.zeros((1, 4, 4), jnp.float32).at[:, :3, 3].set(1.0))
     if "contrast" in odds:
         c = draw("contrast")
         c = jnp.where(drawn[-1], jnp.exp2(as_normal(c) * strengths.contrast_std), 1.0)
-        product = then(full(c) * jnp.diag(jnp.array([1.0, 1, 1, 0]))[None] + jnp.diag(jnp.array([0.0, 0, 0, 1]))[None])
+        rest = jnp.zeros((4, 4), jnp.float32).at[3, 3].set(1)
+        product = then(full(c) * (eye - rest)[None] + rest[None])
     if "lumaflip" in odds:
         i = draw("lumaflip")
         product = then(eye[None] - full(jnp.where(drawn[-1] & (i < 0.5), 2.0, 0.0)) * grey[None])
@@ -53,7 +54,8 @@ def color_matrices(u, p, strengths, odds):
         angle = draw("hue")
         angle = jnp.where(drawn[-1], (2 * angle - 1) * math.pi * strengths.hue_max, 0.0)
         # Rodrigues: grey axis kept, the plane normal to it turned; `cross` is v -> axis x v.
-        cross = jnp.zeros((4, 4)).at[:3, :3].set(jnp.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3))
+        axis = jnp.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], jnp.float32) / math.sqrt(3)
+        cross = jnp.zeros((4, 4), jnp.float32).at[:3, :3].set(axis)
         normal = eye.at[3, 3].set(0) - grey
         turned = full(jnp.cos(angle)) * normal[None] + full(jnp.sin(angle)) * cross[None]
         product = then(turned + (eye - normal)[None])
@@ -122,12 +124,12 @@ def filter_gains(u, p, strengths, odds):
     root of the expected power, so that a natural image keeps its contrast.
     """
     draws = u["ada_imgfilter"]
-    gains, drawn = jnp.ones((draws.shape[1], 4)), []
+    gains, drawn = jnp.ones((draws.shape[1], 4), jnp.float32), []
     for band in range(4):
         drawn.append(draws[band] < p * odds["imgfilter"])
         t = jnp.where(drawn[-1], jnp.exp2(as_normal(draws[4 + band]) * strengths.imgfilter_std), 1.0)
         gains = gains.at[:, band].multiply(t)
-        gains = gains / jnp.sqrt(1 + BAND_POWER[band] * (t**2 - 1))[:, None]
+        gains = gains / jnp.sqrt(1 + float(BAND_POWER[band]) * (t**2 - 1))[:, None]
     return gains, drawn
 
 
@@ -143,9 +145,9 @@ def add_noise(keys, u, x, p, strengths, odds):
     """Adds white noise whose deviation is |N(0, 0.1^2)|."""
     gate, amount = u["ada_noise"][:2]
     shape = x.shape[1:]
-    noise = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), shape))(salted(keys, "ada_noise"))
+    noise = jax.vmap(lambda k: jax.random.normal(jax.random.fold_in(k, 1), shape, jnp.float32))(salted(keys, "ada_noise"))
     sigma = jnp.abs(as_normal(amount)) * strengths.noise_std
-    return select(gate < p * odds["noise"], x + per_image(sigma) * noise, x)
+    return select(gate < p * odds["noise"], x.astype(jnp.float32) + per_image(sigma) * noise, x)
 
 
 def cut_rectangle(u, x, p, strengths, odds):
@@ -153,7 +155,8 @@ def cut_rectangle(u, x, p, strengths, odds):
     gate, across, down = u["ada_cutout"][:3]
 
     def near(centre, side):
-        return jnp.abs(((jnp.arange(side) + 0.5) / side)[None, :] - centre[:, None]) < strengths.cutout_size / 2
+        at = (jnp.arange(side, dtype=jnp.float32) + 0.5) / side
+        return jnp.abs(at[None, :] - centre[:, None]) < strengths.cutout_size / 2
 
     hidden = near(down, x.shape[1])[:, :, None] & near(across, x.shape[2])[:, None, :]
     return jnp.where(((gate < p * odds["cutout"])[:, None, None] & hidden)[..., None], jnp.zeros((), x.dtype), x)

@@ -73,8 +73,9 @@ def attentive_crop(key, x, saliency, p, *, size=0.75, telling="keep", quantile=0
     seek = _seek(telling, hide="low", keep="high")
     _, (top, left, rows, cols) = _place(keys, "attentive_crop", saliency, size, seek, quantile)
     h, w = x.shape[1:3]
+    top, left = top.astype(jnp.float32), left.astype(jnp.float32)
     shift = translation_by(left + (cols - 1) / 2 - (w - 1) / 2, top + (rows - 1) / 2 - (h - 1) / 2)
-    zoom = scaling(jnp.full(x.shape[:1], (cols - 1) / (w - 1)), (rows - 1) / (h - 1))
+    zoom = scaling(jnp.full(x.shape[:1], (cols - 1) / (w - 1), jnp.float32), (rows - 1) / (h - 1))
     return select(gate < p, affine(x, compose([shift, zoom]), fill="edge"), x)
 
 
@@ -146,7 +147,7 @@ def _place(keys, name, saliency, size, seek, quantile):
     method = "lower" if seek == "high" else "higher"
     bound = jnp.quantile(flat, quantile, axis=1, method=method, keepdims=True)
     allowed = flat >= bound if seek == "high" else flat <= bound
-    u = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), flat.shape[1:]))(salted(keys, name))
+    u = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 1), flat.shape[1:], jnp.float32))(salted(keys, name))
     chosen = jnp.argmax(jnp.where(allowed, u, -1.0), axis=1)
     top, left = chosen // scores.shape[2], chosen % scores.shape[2]
     down, across = jnp.arange(h)[None, :] - top[:, None], jnp.arange(w)[None, :] - left[:, None]

@@ -58,9 +58,9 @@ def translation(key, x, p, *, ratio=0.125):
     h, w, c = x.shape[1:]
     ry, rx = int(h * ratio + 0.5), int(w * ratio + 0.5)
     gate, u, v = draw(keys, "translation", 3)
-    corner = jnp.stack([u * (2 * ry + 1), v * (2 * rx + 1)], -1).astype(jnp.int32)
+    corner = jnp.stack([u * (2 * ry + 1), v * (2 * rx + 1), jnp.zeros_like(u)], -1).astype(jnp.int32)
     padded = jnp.pad(x, ((0, 0), (ry, ry), (rx, rx), (0, 0)))
-    moved = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), (h, w, c)))(padded, corner)
+    moved = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, at, (h, w, c)))(padded, corner)
     return select(gate < p, moved, x)
 
 
@@ -80,7 +80,7 @@ def cutout(key, x, p, *, ratio=0.5):
 def _covered(u, side, size):
     """Which of the pixels of an axis a hole of `size` covers: [B, side]."""
     centre = jnp.floor(u * (side + 1 - size % 2)).astype(jnp.int32)
-    offset = jnp.arange(side)[None, :] - (centre - size // 2)[:, None]
+    offset = jnp.arange(side, dtype=jnp.int32)[None, :] - (centre - size // 2)[:, None]
     return (offset >= 0) & (offset < size)
 
 

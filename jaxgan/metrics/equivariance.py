@@ -54,12 +54,12 @@ def errors(kind: str, draw: Callable, keys, shape: tuple[int, int, int]):
         raise UserError(f"EQ-R: images of {shape[0]}x{shape[1]}: too little is left within its filters; sides of {LEAST} or more")
     still = draw(jnp.broadcast_to(jnp.eye(3), (len(keys), 3, 3)))
     if kind == "rotation":
-        angle = jax.vmap(lambda k: jax.random.uniform(k, (), minval=-math.pi, maxval=math.pi))(keys)
+        angle = jax.vmap(lambda k: jax.random.uniform(k, (), jnp.float32, -math.pi, math.pi))(keys)
         want, valid = rotate(still, angle)
         have, also = filtered(draw(_transform(angle=angle)), angle)
         valid = valid & also
     else:
-        shift = jax.vmap(lambda k: jax.random.uniform(k, (2,), minval=-SHIFT * side, maxval=SHIFT * side))(keys)
+        shift = jax.vmap(lambda k: jax.random.uniform(k, (2,), jnp.float32, -SHIFT * side, SHIFT * side))(keys)
         shift = jnp.round(shift) if kind == "integer" else shift
         right, down = shift[:, 0], shift[:, 1]
         want, valid = (translate if kind == "integer" else translate_fractional)(still, right, down)

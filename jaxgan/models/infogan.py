@@ -74,7 +74,7 @@ class Generator(nn.Module):
         deconv = lambda n, bias, x: ConvTranspose(n, 4, bias=bias, kernel_init=small, dtype=self.dtype)(x)
         category, continuous = self.codes(z)
         noise = z[:, : -self.categories - self.continuous]
-        x = jnp.concatenate([noise, jax.nn.one_hot(category, self.categories), continuous], 1)
+        x = jnp.concatenate([noise, jax.nn.one_hot(category, self.categories, dtype=noise.dtype), continuous], 1)
         x = dense(h * w * widths[0], dense(16 * self.width, x)).reshape(-1, h, w, widths[0])
         for features in widths[1:]:
             x = norm(deconv(features, False, x))

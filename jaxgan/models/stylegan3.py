@@ -51,7 +51,7 @@ class FourierFeatures(nn.Module):
         """w [B, w_dim], transform [3, 3] or [B, 3, 3] or None -> [B, h, w, features], float32."""
         count, band = self.grid.features, self.grid.cutoff
         frequencies = self.variable("fourier", "frequencies", lambda: _in_disc(self.make_rng("params"), count) * band).value
-        draw = lambda: jax.random.uniform(self.make_rng("params"), (count,), minval=-0.5, maxval=0.5)
+        draw = lambda: jax.random.uniform(self.make_rng("params"), (count,), jnp.float32, -0.5, 0.5)
         phases = self.variable("fourier", "phases", draw).value[None]
         t = Dense(4, kernel_std=0.0, bias_init=(1.0, 0.0, 0.0, 0.0), name="affine")(w)
         cos, sin, right, down = jnp.split(t / jnp.linalg.norm(t[:, :2], axis=1, keepdims=True), 4, 1)
@@ -279,7 +279,7 @@ def moved(right=0.0, down=0.0, angle=0.0):
 
 def _in_disc(key, count):
     """[count, 2], uniform in the unit disc."""
-    angle, square = jax.random.uniform(key, (2, count))
+    angle, square = jax.random.uniform(key, (2, count), jnp.float32)
     return jnp.sqrt(square)[:, None] * jnp.stack([jnp.cos(2 * math.pi * angle), jnp.sin(2 * math.pi * angle)], 1)
 
 
