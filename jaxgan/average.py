@@ -34,7 +34,7 @@ def ema(average, params, beta):
             raise ValueError(f"ema: an average of shape {jnp.shape(a)} for parameters {jnp.shape(p)}; give equal trees")
         if not _is_float(a):
             return p
-        rate = 1 - jnp.asarray(beta, jnp.promote_types(a.dtype, jnp.float32))
+        rate = 1 - jnp.asarray(beta, jnp.float64 if a.dtype == jnp.float64 else jnp.float32)
         return jnp.where(rate < 1, a + rate * (p.astype(a.dtype) - a), p.astype(a.dtype)).astype(a.dtype)
 
     return jax.tree.map(step, average, params)

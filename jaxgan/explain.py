@@ -131,7 +131,7 @@ def shapley_exact(f, x, baseline, regions):
     before = np.array([math.factorial(s) * math.factorial(max(count - s - 1, 0)) / math.factorial(count) for s in size])
     after = np.array([math.factorial(max(s - 1, 0)) * math.factorial(count - s) / math.factorial(count) for s in size])
     weights = np.where(shown, after[:, None], -before[:, None])
-    return jnp.einsum("sr,sb->br", weights.astype(np.float32), worths, precision="highest")
+    return jnp.einsum("sr,sb->br", jnp.asarray(weights, worths.dtype), worths, precision="highest")
 
 
 def _game(f, x, baseline, regions):

@@ -75,7 +75,7 @@ def pyramid(real, fake, *, known=None, least=4):
     Source: our own; 2x2 means of the difference instead of the Laplacian pyramid of Bojanowski et al. 2018 (GLO), eq. 4.
     """
     real, fake = pair(real, fake, "images")
-    known = jnp.ones_like(real[..., :1]) if known is None else known
+    known = jnp.ones_like(real[..., :1]) if known is None else jnp.asarray(known, real.dtype)
     r = (real - fake) * known
     total = jnp.square(r).mean((1, 2, 3))
     while min(r.shape[1:3]) >= 2 * least:

@@ -61,6 +61,7 @@ def fade_reals(x, from_full, alpha):
       [..., H, W, C]. (D averages the detail finer than its stage away by itself.)
     Source: Karras et al. 2018, appendix A.1; the first stage, which does not fade, needs none of this.
     """
+    alpha = jnp.asarray(alpha, x.dtype)
     return alpha * x + (1 - alpha) * repeat(mean(x, from_full + 1), from_full + 1)
 
 

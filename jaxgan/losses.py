@@ -356,5 +356,5 @@ def top_k(sample_losses, fake_logits, share):
         raise ValueError(f"share: {share}; give a part of the batch, above 0 and at most 1")
     values, scores = (x.reshape(len(x), -1).mean(1) for x in (values, scores))
     best = jnp.argsort(-scores, stable=True)
-    taken = jnp.arange(len(values)) < jnp.maximum(share * len(values), 1)
-    return jnp.sum(jnp.where(taken, values[best], 0)) / jnp.sum(taken)
+    taken = jnp.arange(len(values), dtype=values.dtype) < jnp.maximum(jnp.asarray(share * len(values), values.dtype), 1)
+    return jnp.sum(jnp.where(taken, values[best], 0)) / jnp.sum(taken, dtype=values.dtype)

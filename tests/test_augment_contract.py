@@ -22,7 +22,8 @@ def images(shape=SHAPE, seed=1):
 
 def with_saliency(function):
     def apply(key, x, p):
-        bumps = jnp.exp(jnp.sin(jnp.arange(x.shape[1])[:, None] * 1.3 + jnp.arange(x.shape[2])[None, :]))
+        rows, columns = (jnp.arange(n, dtype=jnp.float32) for n in x.shape[1:3])
+        bumps = jnp.exp(jnp.sin(rows[:, None] * 1.3 + columns[None, :]))
         return function(key, x, jnp.broadcast_to(bumps, x.shape[:3]), p)
 
     return apply

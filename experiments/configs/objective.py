@@ -186,7 +186,7 @@ def augmentation(names):
 def weight(config: Config, name: str):
     """A penalty's weight: a number, or a schedule."""
     if name == "lecam":
-        return lambda kimg: config.lecam_weight * (kimg >= config.lecam_kimg)
+        return lambda kimg: jnp.where(kimg >= config.lecam_kimg, config.lecam_weight, 0.0)
     if name.endswith(("r1", "r2")):
         return config.gamma / 2
     shared = {"wgan_gp": "gp", "wgan_lp": "gp", "dragan": "gp", "bcr": "cr"}

@@ -101,7 +101,8 @@ def blit_maps(u, p, size, strengths, odds):
         gate, turns = u["ada_rotate90"][:2]
         drawn.append(gate < p * odds["rotate90"])
         turns = jnp.where(drawn[-1], jnp.floor(4 * turns), 0.0)
-        cos, sin = (turns == 0) * 1.0 - (turns == 2) * 1.0, (turns == 1) * 1.0 - (turns == 3) * 1.0  # exact
+        is_turn = lambda n: (turns == n).astype(jnp.float32)
+        cos, sin = is_turn(0) - is_turn(2), is_turn(1) - is_turn(3)  # exact
         maps.append(matrix(((cos, -sin, 0), (sin, cos, 0))))
     if "xint" in odds:
         gate, *both = u["ada_xint"][:3]

@@ -1,0 +1,90 @@
+"""What a user's settings of JAX must not change: 64-bit mode, strict promotion of dtypes, the search for infinities."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments.configs import families, objective
+from jaxgan import attacks, augment, game, latents, losses, state, step, style
+from jaxgan.models import biggan
+from tests import test_augment_contract, test_losses, test_penalties
+
+TINY = {"batch": 4, "width": 4, "size": (8, 8)}
+CALLS = {f"losses {name}": (fn, args) for name, (fn, _, args, _) in test_losses.CASES.items()}
+CALLS |= {f"penalties {name}": (fn, args) for name, (fn, _, args, _) in test_penalties.CASES.items()}
+for name, fn in test_augment_contract.EVERY.items():
+    CALLS[f"augment {name}"] = (lambda x, fn=fn: fn(test_augment_contract.KEY, x, 0.5)), (np.zeros((4, 10, 8, 3)),)
+LARGE = {f"augment {name}" for name in test_augment_contract.COMPOSED}
+
+
+def of(dtype, args):
+    return [jnp.asarray(a, dtype) for a in args]
+
+
+def floats(tree):
+    return {str(leaf.dtype) for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_strict_promotion_and_64_bits(name):
+    fn, args = CALLS[name]
+    for dtype in (jnp.bfloat16,) if name in LARGE else (jnp.float32, jnp.bfloat16):
+        with jax.numpy_dtype_promotion("strict"):
+            jax.eval_shape(fn, *of(dtype, args))
+    with jax.enable_x64(True):
+        assert floats(jax.eval_shape(fn, *of(jnp.float32, args))) == {"float32"}
+
+
+@pytest.mark.parametrize("family", ["biggan", "stylegan3"])
+def test_networks_have_float32_weights_and_statistics_in_64_bits(family):
+    design = families.Config(family=family, **TINY).design((8, 8, 1), 10)
+    with jax.enable_x64(True):
+        assert floats(jax.eval_shape(lambda: game.init(design.generator, design.discriminator, 0))) == {"float32"}
+
+
+def test_a_step_keeps_its_states_dtypes_in_64_bits():
+    config = objective.Config(loss="hinge", penalty=("path_length", "lecam"), **TINY)
+    design = config.design((8, 8, 1), 0)
+    with jax.enable_x64(True):
+        first = jax.eval_shape(lambda: state.create(0, *game.init(design.generator, design.discriminator, 0), design.recipe))
+        x = jax.ShapeDtypeStruct((design.recipe.slots, 1, 4, 8, 8, 1), jnp.uint8)
+        options = {"game": design.game, "recipe": design.recipe, "due": step.due(design.recipe, 0)}
+        new, log = jax.eval_shape(lambda s, x: step.update(s, x, None, **options), first, x)
+    assert jax.tree.map(lambda a: a.dtype, first) == jax.tree.map(lambda a: a.dtype, new) and floats(log) == {"float32"}
+
+
+def test_draws_do_not_depend_on_the_64_bit_mode():
+    """JAX's draws of float64 and int64 are other numbers than those of float32 and int32, not the same with more digits."""
+    keys = jax.random.split(jax.random.key(1), 4)
+    x = jax.random.uniform(keys[0], (4, 8, 8, 1), minval=-1.0)
+    saliency = jnp.abs(x[..., 0])
+    labelled, mean = SimpleNamespace(z_dim=3, classes=10), lambda x: x.mean((1, 2, 3))
+
+    def draws():
+        return [
+            game.normal(keys, 3),
+            *(latents.drawn(labelled, keys[0], jnp.arange(4), jnp.float32(bound))[:2] for bound in (0.5, np.inf)),
+            biggan.truncated_normal(keys, 3, 0.5),
+            style.mixing_draws(keys, (4, 3), 6, 0.5),
+            attacks.pgd(keys, mean, x, eps=0.5, step=0.0, steps=1, norm="l2"),
+            augment.attentive_cutout(keys, x, saliency, 1.0),
+            augment.attentive_crop(keys, x, saliency, 1.0),
+            augment.translation(keys, x, 1.0),
+            augment.ada(keys, x, 1.0, transforms="noise"),
+        ]
+
+    want = jax.tree.map(np.asarray, jax.jit(draws)())
+    with jax.enable_x64(True):
+        got = jax.tree.map(np.asarray, jax.jit(draws)())
+    for a, b in zip(*map(jax.tree.leaves, (want, got)), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_what_is_masked_is_no_infinity():
+    x, labels = jnp.eye(3), jnp.array([0, 1, 1])
+    with jax.debug_infs(True):
+        jax.block_until_ready([losses.d2d_ce(x, x, labels), losses.multi_hinge_d(x, x, labels)])
