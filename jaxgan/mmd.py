@@ -2,7 +2,7 @@
 
 They have the signature of the other losses, but the "logits" are feature vectors [B, F] (or [B], meaning F = 1). The
 squared discrepancy MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y) is a property of the whole batch; it is returned as
-per-row contributions, [B], whose mean is MMD^2. Memory is B^2 F floats (differences are taken before squares, because
+per-row contributions, [B], whose mean is MMD^2. Memory is a few times B^2 F floats (differences are taken before squares, because
 |x|^2 + |y|^2 - 2 xy loses close pairs of large features to rounding).
 """
 
@@ -145,14 +145,20 @@ def _within(gram, unbiased):
 
 def _gaussian(sigmas):
     above_0("sigmas", *sigmas)
-    return lambda x, y: sum(jnp.exp(-_distance(x, y) / (2 * s**2)) for s in sigmas)
+
+    def kernel(x, y):
+        distance = _distance(x, y)  # once: for each width its gradient would take B^2 F numbers more
+        return sum(jnp.exp(-distance / (2 * s**2)) for s in sigmas)
+
+    return kernel
 
 
 def _rational_quadratic(alphas, linear):
     above_0("alphas", *alphas)
 
     def kernel(x, y):
-        value = sum((1 + _distance(x, y) / (2 * a)) ** -a for a in alphas)
+        distance = _distance(x, y)
+        value = sum((1 + distance / (2 * a)) ** -a for a in alphas)
         return value + jnp.sum(x[:, None] * y[None], axis=-1) if linear else value
 
     return kernel

@@ -236,6 +236,14 @@ def test_kernel_losses_take_one_logit_an_image():
     np.testing.assert_array_equal(losses.mmd_gaussian_g(r, f), losses.mmd_gaussian_g(r[:, None], f[:, None]))
 
 
+@pytest.mark.parametrize("name", ["mmd_gaussian_g", "mmd_rational_quadratic_g"])
+def test_kernel_losses_take_each_difference_once_for_all_widths(name):
+    """Each is [B, B, F]: with one for each width, memory and time of the gradient are several times as much."""
+    x = jnp.zeros((5, 3))
+    traced = jax.make_jaxpr(jax.grad(lambda x: getattr(losses, name)(x, x).sum()))(x)
+    assert sum(eqn.primitive.name == "square" and eqn.outvars[0].aval.shape == (5, 5, 3) for eqn in traced.eqns) == 3
+
+
 def test_ac_gan_with_labels_of_the_fakes():
     r, f = (x.astype(np.float32) for x in arrays((5, 4), (5, 4)))
     other = np.array([3, 3, 0, 1, 2])
