@@ -83,8 +83,12 @@ def one_logit_an_image(logits, x):
 
 
 def image_keys(key, batch):
-    """Keys [B], one an image: `key` is either that, or one key [], from which image i gets fold_in(key, i)."""
-    if not jax.dtypes.issubdtype(jnp.asarray(key).dtype, jax.dtypes.prng_key):
+    """Keys [B], one an image: `key` is either that, or one key [], from which image i gets fold_in(key, i).
+
+    With JAX's default, threefry, an image's draws are a function of its own key. Keys of the kind rbg draw a whole batch from the
+    first of them, under `jax.vmap`: then they depend on the batch too, and a run on the number of devices.
+    """
+    if not (hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         raise ValueError("key: not a typed key; make it with jax.random.key(seed)")
     if key.ndim == 0:
         return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(batch))

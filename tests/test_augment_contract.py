@@ -141,8 +141,9 @@ def test_bad_input_is_refused_with_one_line(name):
         apply(KEY, (x * 100).astype(jnp.int32), 1.0)
     with pytest.raises(ValueError, match=r"one per image \[4\]"):
         apply(jax.random.split(KEY, 3), x, 1.0)
-    with pytest.raises(ValueError, match="typed key"):
-        apply(jax.random.PRNGKey(0), x, 1.0)
+    for key in (jax.random.PRNGKey(0), 0, None):
+        with pytest.raises(ValueError, match="key: not a typed key; make it with"):
+            apply(key, x, 1.0)
 
 
 def test_one_key_is_folded_with_the_index_of_the_image():
