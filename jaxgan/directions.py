@@ -63,8 +63,8 @@ def closed_form(generator: nn.Module, variables, k: int, *, layers: tuple[int, i
 
 def _styles(generator, layers, variables):
     """[1 + w_dim, styles]: all styles, of w = 0 and of each unit vector in the layers. What they modulate is not computed."""
-    v = jnp.concatenate([jnp.zeros((1, generator.w_dim)), jnp.eye(generator.w_dim)])
-    w = jnp.zeros((len(v), generator.layers, generator.w_dim)).at[:, layers[0] : layers[1]].set(v[:, None])
+    v = jnp.eye(1 + generator.w_dim, generator.w_dim, -1, jnp.float32)
+    w = jnp.zeros((len(v), generator.layers, generator.w_dim), jnp.float32).at[:, layers[0] : layers[1]].set(v[:, None])
     caught = lambda module, _: module.name == "affine"
     still = {"noise": "none"} if codes.has_noise(generator) else {}
     _, new = generator.apply(variables, w, **still, method="synthesis", capture_intermediates=caught)

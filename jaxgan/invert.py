@@ -234,12 +234,12 @@ def _begin(generator, how, held, u, *_):
 def _step(generator, how, held, state, _, c, centre, scale, observed, known):
     """One step of Adam on u [B, S, L, D]."""
     (u, adam), (_, key, numbers) = state, held
-    t = adam.count / numbers["steps"]
+    t = adam.count.astype(jnp.float32) / numbers["steps"]
     noise = jax.random.normal(jax.random.fold_in(key, adam.count), u.shape[1:], jnp.float32)[None]
     noise *= numbers["shake"] * jnp.square(jnp.maximum(0, 1 - t / SHAKEN))
     loss = lambda u: _objective(generator, how, held, u + noise, c, centre, scale, observed, known)[0].sum()
     update, adam = optax.scale_by_adam(*BETAS).update(jax.grad(loss)(u), adam)
-    return u - numbers["lr"] * rate((adam.count - 0.5) / numbers["steps"]) * update, adam
+    return u - numbers["lr"] * rate((adam.count.astype(jnp.float32) - 0.5) / numbers["steps"]) * update, adam
 
 
 def rate(t):

@@ -9,6 +9,7 @@ import pytest
 
 from experiments.configs import families, objective
 from jaxgan import attacks, augment, game, latents, losses, state, step, style
+from jaxgan.metrics import equivariance
 from jaxgan.models import biggan
 from tests import test_augment_contract, test_losses, test_penalties
 
@@ -82,6 +83,19 @@ def test_draws_do_not_depend_on_the_64_bit_mode():
     for a, b in zip(*map(jax.tree.leaves, (want, got)), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", equivariance.KINDS)
+def test_equivariance_is_float32_throughout(kind):
+    keys = jax.random.split(jax.random.key(1), 2)
+
+    def errors():
+        return equivariance.errors(kind, lambda transform: jnp.zeros((2, 20, 16, 1), transform.dtype), keys, (20, 16, 1))
+
+    with jax.numpy_dtype_promotion("strict"):
+        jax.eval_shape(errors)
+    with jax.enable_x64(True):
+        assert floats(jax.eval_shape(errors)) == {"float32"}
 
 
 def test_what_is_masked_is_no_infinity():

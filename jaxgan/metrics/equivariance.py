@@ -52,7 +52,7 @@ def errors(kind: str, draw: Callable, keys, shape: tuple[int, int, int]):
     side = max(shape[:2])
     if kind == "rotation" and min(shape[:2]) < LEAST:
         raise UserError(f"EQ-R: images of {shape[0]}x{shape[1]}: too little is left within its filters; sides of {LEAST} or more")
-    still = draw(jnp.broadcast_to(jnp.eye(3), (len(keys), 3, 3)))
+    still = draw(jnp.broadcast_to(jnp.eye(3, dtype=jnp.float32), (len(keys), 3, 3)))
     if kind == "rotation":
         angle = jax.vmap(lambda k: jax.random.uniform(k, (), jnp.float32, -math.pi, math.pi))(keys)
         want, valid = rotate(still, angle)
@@ -65,7 +65,7 @@ def errors(kind: str, draw: Callable, keys, shape: tuple[int, int, int]):
         want, valid = (translate if kind == "integer" else translate_fractional)(still, right, down)
         have = draw(_transform(right / side, down / side))
     square = jnp.square(have - want).sum(3)
-    return jnp.where(valid, square, 0).sum((1, 2)), valid.sum((1, 2)) * jnp.float32(shape[2])
+    return jnp.where(valid, square, 0).sum((1, 2)), valid.sum((1, 2), dtype=jnp.float32) * shape[2]
 
 
 def decibels(squares, counts) -> Estimate:
@@ -152,7 +152,8 @@ def _rotate(x, angle, up=4):
     height, width, _ = x.shape
     fine = _filter(x, bandlimit(angle, up))
     c, s = jnp.cos(angle), jnp.sin(angle)
-    down, right = jnp.arange(height)[:, None] - (height - 1) / 2, jnp.arange(width)[None] - (width - 1) / 2
+    down, right = (jnp.arange(n, dtype=jnp.float32) - (n - 1) / 2 for n in (height, width))
+    down, right = down[:, None], right[None]
     right, down = c * right - s * down, s * right + c * down  # of the place it comes from
     at = [up * (down + (height - 1) / 2), up * (right + (width - 1) / 2)]
     y = jax.vmap(lambda plane: ndimage.map_coordinates(plane, at, 1), 2, 2)(fine)
@@ -203,7 +204,7 @@ def bandlimit(angle, up):
     Source: appendix E.3.
     """
     reach = 2 * LOBES
-    line = (np.arange(2 * reach * up) - reach * up) / np.float32(up)
+    line = (np.arange(2 * reach * up, dtype=np.float32) - reach * up) / up
     x, y = jnp.meshgrid(line, line)
     c, s = jnp.cos(angle), jnp.sin(angle)
     f = octagon(x, y, angle) if up > 1 else jnp.sinc(c * x + s * y) * jnp.sinc(c * y - s * x)
@@ -215,7 +216,7 @@ def bandlimit(angle, up):
 def _windows(line, angle, up):
     """(l * l_R)(x, y) at the places of `line`, x and y. The first is separable: a matrix for either axis."""
     far = math.ceil(math.sqrt(2) * LOBES * up)
-    inner = np.arange(-far, far + 1) / np.float32(up)
+    inner = np.arange(-far, far + 1, dtype=np.float32) / up
     lanczos = lambda u: jnp.where(jnp.abs(u) < LOBES, jnp.sinc(u / LOBES), 0)
     x, y = jnp.meshgrid(inner, inner)
     c, s = jnp.cos(angle), jnp.sin(angle)

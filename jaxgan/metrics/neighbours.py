@@ -76,7 +76,7 @@ def squared(a: Centred, b: Centred):
     The norms are passed in: if computed here, XLA on a CPU fuses them into the product and takes twice the time.
     """
     norms = a.norms[:, None] + b.norms[None, :]
-    bound = np.finfo(np.float32).eps * (8 + 2 * np.sqrt(a.rows.shape[1])) * norms
+    bound = float(np.finfo(np.float32).eps * (8 + 2 * np.sqrt(a.rows.shape[1]))) * norms
     return norms - 2 * jnp.matmul(a.rows, b.rows.T, precision="highest"), bound
 
 
