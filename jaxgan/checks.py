@@ -56,19 +56,20 @@ def labels_of(labels, batch, classes):
 
 
 def images(name, x):
-    """An error unless `x` is a float array [B, ...]; it keeps its dtype, in which the critic runs."""
+    """`x` as a JAX array; an error unless it is of floats [B, ...]. It keeps its dtype, in which the critic runs."""
     if not hasattr(x, "dtype"):
         raise ValueError(f"{name}: a {type(x).__name__}; give an array of floats [B, ...]")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"{name}: images are {x.dtype}; convert them to floats in [-1, 1] first")
     if x.ndim < 2:
         raise ValueError(f"{name}: shape {x.shape} has no image axes; give [B, ...]")
-    return x
+    return jnp.asarray(x)  # float64 of NumPy is float32 here, outside 64-bit mode, and its dtype could not be asked for
 
 
 def same_images(real, fake):
     """Both by `images`; an error unless they are of one shape."""
-    if images("real", real).shape != images("fake", fake).shape:
+    real, fake = images("real", real), images("fake", fake)
+    if real.shape != fake.shape:
         raise ValueError(f"images: real {real.shape} and fake {fake.shape} differ in shape; give equal batches")
     return real, fake
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan.checks import image_keys, one_logit_an_image, same_images
+from jaxgan.checks import image_keys, images, one_logit_an_image
 
 MOST = 12
 """Maximum number of regions for `shapley_exact`, which calls f on 2^R versions of an image."""
@@ -55,7 +55,8 @@ def integrated_gradients(f, x, baseline, *, steps=32):
     """
     if steps < 1:
         raise ValueError(f"steps: {steps}; give at least 1")
-    x, baseline = same_images(x, jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape))
+    x = images("x", x)
+    baseline = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
     gradient = jax.grad(lambda y: one_logit_an_image(f(y), y).sum())
     total = jnp.zeros(x.shape, jnp.float32)
     for k in range(steps):
@@ -136,7 +137,8 @@ def shapley_exact(f, x, baseline, regions):
 
 def _game(f, x, baseline, regions):
     """How many players, and shown [S, B, R] -> worth [S, B]."""
-    x, baseline = same_images(x, jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape))
+    x = images("x", x)
+    baseline = jnp.broadcast_to(jnp.asarray(baseline, x.dtype), x.shape)
     regions = np.asarray(regions)
     regions = regions.astype(np.int32) if regions.dtype == bool else regions  # a mask has two
     numbers = np.unique(regions)

@@ -84,7 +84,7 @@ def finite_difference_r1(key, critic, real, *, sigma=0.01):
     Source: GAT (2025, arXiv 2509.24935), its approximated R1; sigma of the official code. As there, the noise is added before
       the augmentation if that is inside `critic`.
     """
-    images("real", real)
+    real = images("real", real)
     above_0("sigma", sigma)
     near = real + sigma * normal_like(key, real)
     change = one_logit_an_image(critic(real), real) - one_logit_an_image(critic(near), real)
@@ -163,7 +163,7 @@ def dragan(key, critic, real, *, std=0.25, target=1.0):
     Source: Kodali et al. 2017, section 2.3. The official code draws u1 u2 std(batch) / 2 with two uniform numbers
       instead of the paper's normal noise; the batch statistic would couple the images of a batch.
     """
-    images("real", real)
+    real = images("real", real)
     near = real + std * normal_like(key, real)
     return jnp.square(_length(input_gradient(critic, near)) - target)
 

@@ -85,7 +85,8 @@ def cr(key, critic, x, *, augment):
       ValueError: integer images; a critic that does not return [B]; an augmentation that changes the shape.
     Source: Zhang et al. 2020 (CR-GAN), on D's last layer.
     """
-    moved = augment(key, images("x", x))
+    x = images("x", x)
+    moved = augment(key, x)
     if jnp.shape(moved) != x.shape:
         raise ValueError(f"augment: it changed the images' shape from {x.shape} to {jnp.shape(moved)}")
     return jnp.square(one_logit_an_image(critic(x), x) - one_logit_an_image(critic(moved), x))
@@ -179,4 +180,5 @@ def _gram_error(w, diagonal):
 def _two_images(key, synthesis, z, sigma):
     if not jnp.issubdtype(jnp.result_type(z), jnp.floating) or jnp.ndim(z) < 2:
         raise ValueError(f"z: {jnp.result_type(z)} {jnp.shape(z)}; give floats [B, Z]")
+    z = jnp.asarray(z)
     return synthesis(z), synthesis(z + sigma * normal_like(key, z))

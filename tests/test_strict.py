@@ -8,16 +8,24 @@ import numpy as np
 import pytest
 
 from experiments.configs import families, objective
-from jaxgan import attacks, augment, game, latents, losses, state, step, style
+from jaxgan import attacks, augment, explain, game, latents, losses, state, step, style
 from jaxgan.metrics import equivariance
 from jaxgan.models import biggan
 from tests import test_augment_contract, test_losses, test_penalties
 
+BUMPS = (np.cos(np.arange(32.0)).reshape(2, 4, 4, 1),)
 TINY = {"batch": 4, "width": 4, "size": (8, 8)}
 CALLS = {f"losses {name}": (fn, args) for name, (fn, _, args, _) in test_losses.CASES.items()}
 CALLS |= {f"penalties {name}": (fn, args) for name, (fn, _, args, _) in test_penalties.CASES.items()}
 for name, fn in test_augment_contract.EVERY.items():
     CALLS[f"augment {name}"] = (lambda x, fn=fn: fn(test_augment_contract.KEY, x, 0.5)), (np.zeros((4, 10, 8, 3)),)
+CALLS |= {
+    "attacks pgd": (lambda x: attacks.pgd(test_penalties.KEY, lambda x: x.mean((1, 2, 3)), x, eps=0.1, step=0.1, steps=1), BUMPS),
+    "explain shapley_exact": (lambda x: explain.shapley_exact(lambda x: x.mean((1, 2, 3)), x, 0.0, np.eye(4, dtype=int)), BUMPS),
+    "augment affine": (lambda x: augment.affine(x, np.ones((2, 1, 1)) * np.eye(3)), BUMPS),
+    "augment early_blur": (lambda x: augment.early_blur(x, jnp.float32(1), sigma=1, kimg_end=2), BUMPS),
+    "augment r_t": (augment.r_t, BUMPS),
+}
 LARGE = {f"augment {name}" for name in test_augment_contract.COMPOSED}
 
 
@@ -37,6 +45,12 @@ def test_strict_promotion_and_64_bits(name):
             jax.eval_shape(fn, *of(dtype, args))
     with jax.enable_x64(True):
         assert floats(jax.eval_shape(fn, *of(jnp.float32, args))) == {"float32"}
+
+
+@pytest.mark.parametrize("name", [name for name in CALLS if name not in LARGE])
+def test_float64_of_numpy_is_float32_without_a_warning(name):
+    fn, args = CALLS[name]
+    assert floats(jax.eval_shape(lambda: fn(*args))) == {"float32"}
 
 
 @pytest.mark.parametrize("family", ["biggan", "stylegan3"])

@@ -40,7 +40,7 @@ def wavelet_affine(x, matrices):
       puts it (its first moment, 5.10 taps), theirs at the middle tap (5.5), which is 0.2 pixel aside: here a linear
       ramp stays exactly where the map says.
     """
-    check_images(x)
+    x = check_images(x)
     h, w = x.shape[1:3]
     up_y, up_x, down_y, down_x = _upsampler(h), _upsampler(w), _downsampler(h), _downsampler(w)
     fine = jnp.einsum("nh,bhwc->bnwc", up_y, x.astype(jnp.float32), precision=HIGHEST)

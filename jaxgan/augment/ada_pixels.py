@@ -159,4 +159,4 @@ def cut_rectangle(u, x, p, strengths, odds):
         return jnp.abs(at[None, :] - centre[:, None]) < strengths.cutout_size / 2
 
     hidden = near(down, x.shape[1])[:, :, None] & near(across, x.shape[2])[:, None, :]
-    return jnp.where(((gate < p * odds["cutout"])[:, None, None] & hidden)[..., None], jnp.zeros((), x.dtype), x)
+    return jnp.where(((gate < p * odds["cutout"])[:, None, None] & hidden)[..., None], 0.0, x)

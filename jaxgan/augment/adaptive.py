@@ -12,7 +12,7 @@ def r_t(real_logits):
 
     Source: Karras et al. 2020 (ADA), eq. 1.
     """
-    return jnp.mean(jnp.sign(real_logits.astype(jnp.float32)))
+    return jnp.mean(jnp.sign(jnp.asarray(real_logits, jnp.float32)))
 
 
 def r_v(train_logits, validation_logits, fake_logits):
@@ -22,7 +22,7 @@ def r_v(train_logits, validation_logits, fake_logits):
     images from the fakes.
     Source: Karras et al. 2020 (ADA), eq. 1.
     """
-    train, validation, fake = (jnp.mean(v.astype(jnp.float32)) for v in (train_logits, validation_logits, fake_logits))
+    train, validation, fake = (jnp.mean(jnp.asarray(v, jnp.float32)) for v in (train_logits, validation_logits, fake_logits))
     gap = train - fake
     return jnp.where(gap == 0, 0.0, (train - validation) / jnp.where(gap == 0, 1.0, gap))
 

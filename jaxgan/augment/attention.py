@@ -58,7 +58,7 @@ def attentive_cutout(key, x, saliency, p, *, size=0.5, telling="hide", quantile=
     _check_saliency(x, saliency)
     (gate,) = draw(keys, "attentive_cutout", 1)
     inside, _ = _place(keys, "attentive_cutout", saliency, size, _seek(telling, hide="high", keep="low"), quantile)
-    return jnp.where(((gate < p)[:, None, None] & inside)[..., None], jnp.zeros((), x.dtype), x)
+    return jnp.where(((gate < p)[:, None, None] & inside)[..., None], 0.0, x)
 
 
 def attentive_crop(key, x, saliency, p, *, size=0.75, telling="keep", quantile=0.6):

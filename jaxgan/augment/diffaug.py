@@ -74,7 +74,7 @@ def cutout(key, x, p, *, ratio=0.5):
     gate, u, v = draw(keys, "cutout", 3)
     rows, cols = (_covered(a, side, int(side * ratio + 0.5)) for a, side in ((u, x.shape[1]), (v, x.shape[2])))
     hidden = rows[:, :, None] & cols[:, None, :]
-    return jnp.where(((gate < p)[:, None, None] & hidden)[..., None], jnp.zeros((), x.dtype), x)
+    return jnp.where(((gate < p)[:, None, None] & hidden)[..., None], 0.0, x)
 
 
 def _covered(u, side, size):

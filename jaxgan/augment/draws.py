@@ -29,11 +29,12 @@ def prepare(key, x, p):
 
 
 def check_images(x):
-    """Raises ValueError unless x is a floating [B, H, W, C]."""
+    """x as a JAX array; ValueError unless it is a floating [B, H, W, C]."""
     if getattr(x, "ndim", None) != 4:
         raise ValueError(f"images must be [B, H, W, C], got shape {getattr(x, 'shape', None)}")
     if not jnp.issubdtype(x.dtype, jnp.floating):
         raise ValueError(f"images must be floating, in [-1, 1], got {x.dtype}: divide uint8 by 127.5 and subtract 1")
+    return jnp.asarray(x)
 
 
 def check_probability(p):
@@ -78,6 +79,7 @@ def per_image(values):
 
 def select(drawn, changed, x):
     """Images of `changed` where `drawn` [B] is true, the untouched bits of x elsewhere; in x's dtype."""
+    x = jnp.asarray(x)
     return jnp.where(per_image(drawn), changed.astype(x.dtype), x)
 
 

@@ -20,6 +20,7 @@ def early_blur(x, kimg, *, sigma, kimg_end):
       x's shape and dtype.
     Source: Karras et al. 2021 (StyleGAN3), appendix D.3; `run_D` of the authors' code.
     """
+    x = jnp.asarray(x)
     now = sigma * jnp.maximum(1 - kimg / kimg_end, 0).astype(jnp.float32)
     reach = jnp.floor(3 * now)
 

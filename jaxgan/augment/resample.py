@@ -26,7 +26,7 @@ def affine(x, matrices, *, fill="reflect"):
     Returns:
       [B, H, W, C] in x's dtype; linear in x but for that median, so that every order of derivative is right.
     """
-    check_images(x)
+    x = check_images(x)
     b, h, w, _ = x.shape
     if min(h, w) < 2:
         raise ValueError(f"images must be at least 2 by 2 pixels to be resampled, got {h} by {w}")
