@@ -125,6 +125,7 @@ def one_hot_labels(c, classes, dtype=jnp.float32):
     """
     if c is None:
         raise ValueError(f"this network is conditional: give labels c, int [B] below {classes}, or vectors [B, {classes}]")
+    c = jnp.asarray(c)
     if c.ndim == 1 and jnp.issubdtype(c.dtype, jnp.integer):
         return jax.nn.one_hot(c.astype(jnp.int32), classes, dtype=dtype)  # it counts in c's dtype, which may wrap
     if c.ndim != 2 or c.shape[1] != classes:

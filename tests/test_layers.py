@@ -87,6 +87,7 @@ def test_embed_reads_rows_and_mixes_them():
 
 def test_labels():
     np.testing.assert_array_equal(one_hot_labels(jnp.array([2, 0]), 3), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(one_hot_labels([2, 0], 3), [[0, 0, 1], [1, 0, 0]])
     v = jax.random.normal(jax.random.key(0), (2, 3))
     np.testing.assert_array_equal(one_hot_labels(v, 3), v)
     assert list(np.flatnonzero(one_hot_labels(jnp.array([5], jnp.uint8), 600))) == [5]  # 261 is 5 in 8 bits
