@@ -3,6 +3,8 @@
 The same conventions as in `penalties`, which re-exports them: unreduced [B], no weight included, `key` first.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -32,7 +34,7 @@ def path_length(key, synthesis, w, pl_mean, *, decay=0.01, mean=jnp.mean):
     if w.ndim not in (2, 3) or not jnp.issubdtype(w.dtype, jnp.floating):
         raise ValueError(f"w: {w.dtype} {w.shape}; give floats [B, W] or [B, L, W]")
     x, pull = jax.vjp(synthesis, w)
-    pixels = x[0, ..., 0].size
+    pixels = math.prod(x.shape[1:-1])
     (gradient,) = pull(normal_like(key, images("synthesis", x)) / jnp.asarray(pixels**0.5, x.dtype))
     square = jnp.sum(jnp.square(floats("gradient", gradient)), axis=-1)
     square = square.mean(1) if w.ndim == 3 else square

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from experiments.configs import families, objective
-from jaxgan import attacks, augment, explain, game, latents, losses, state, step, style
+from jaxgan import attacks, augment, explain, game, latents, losses, penalties, state, step, style
 from jaxgan.metrics import equivariance
 from jaxgan.models import biggan
 from tests import test_augment_contract, test_losses, test_penalties
@@ -110,6 +111,19 @@ def test_equivariance_is_float32_throughout(kind):
         jax.eval_shape(errors)
     with jax.enable_x64(True):
         assert floats(jax.eval_shape(errors)) == {"float32"}
+
+
+def test_explicitly_sharded_images():
+    """What looks at each image by itself takes them; losses that compare images need Auto axes (docs/own.md)."""
+    devices = jax.make_mesh((4,), ("devices",), axis_types=(AxisType.Explicit,))
+    x = jax.device_put(jnp.ones((8, 4, 4, 3)), NamedSharding(devices, PartitionSpec("devices")))
+    key, synthesis = jax.random.key(1), lambda w: jnp.tanh(w)[:, None, :, None]
+    for fn in (
+        lambda x: augment.ada(key, x, 0.5, transforms="bgcfnc"),
+        lambda x: penalties.path_length(key, synthesis, x[:, 0, :, 0], 0.0),
+        lambda x: penalties.wgan_gp(key, lambda x: x.mean((1, 2, 3)), x, -x),
+    ):
+        jax.jit(fn).trace(x)
 
 
 def test_what_is_masked_is_no_infinity():
