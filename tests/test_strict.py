@@ -11,7 +11,6 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from experiments.configs import families, objective
 from jaxgan import attacks, augment, explain, game, latents, losses, penalties, state, step, style
 from jaxgan.metrics import equivariance
-from jaxgan.models import biggan
 from tests import test_augment_contract, test_losses, test_penalties
 
 BUMPS = (np.cos(np.arange(32.0)).reshape(2, 4, 4, 1),)
@@ -83,7 +82,6 @@ def test_draws_do_not_depend_on_the_64_bit_mode():
         return [
             game.normal(keys, 3),
             *(latents.drawn(labelled, keys[0], jnp.arange(4), jnp.float32(bound))[:2] for bound in (0.5, np.inf)),
-            biggan.truncated_normal(keys, 3, 0.5),
             style.mixing_draws(keys, (4, 3), 6, 0.5),
             attacks.pgd(keys, mean, x, eps=0.5, step=0.0, steps=1, norm="l2"),
             augment.attentive_cutout(keys, x, saliency, 1.0),
