@@ -130,6 +130,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     reader that has seen enough (`--help | head`) is no error.
     """
     signal.signal(signal.SIGINT, _interrupted)
+    if getattr(sys.stdout, "errors", "") == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the output's encoding lacks ends no run
     try:
         code = main() or 0
         sys.stdout.flush()

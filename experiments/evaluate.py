@@ -243,9 +243,11 @@ def write(args: Arguments, lines: list[dict]) -> Path | None:
 def show(results, protocols, title: str) -> None:
     """A table of the numbers."""
     from rich import print as say
-    from rich.table import Table
+    from rich.table import Column, Table
+    from rich.text import Text
 
-    table = Table("metric", "value", "±", "of", "what it is", title=title)
+    numbers = (Column(name, no_wrap=True) for name in ("metric", "value", "±", "of"))  # whole also where there is little room
+    table = Table(*numbers, "what it is", title=Text(title))
     notes = []
     for r in results:
         for name, e in r.values.items():

@@ -190,7 +190,7 @@ class Progress:
     def say(self, text: str) -> None:
         """A line above the bar."""
         if not self.bar.disable:
-            self.bar.console.print(text, highlight=False, soft_wrap=True)
+            self.bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)  # [old], :fire: are names
 
     def tick(self, text: str) -> None:
         """A line where there is no bar to look at."""
@@ -204,7 +204,7 @@ def counter(description: str, show: bool = True) -> Iterator[Callable[[int, int]
     from rich import progress
 
     bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(bar_width=24),
         progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),

@@ -91,6 +91,14 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     assert made.returncode == 128 + signal.SIGPIPE and made.stderr == ""
 
 
+def test_a_name_that_the_outputs_encoding_lacks_is_escaped():
+    says = "from experiments.cli import run_command\nrun_command(lambda: print('日.png ± caf\\udce9'))"
+    for encoding, said in (("latin-1", b"\\u65e5.png \xb1 caf\\udce9\n"), ("utf-8", "日.png ± caf\\udce9\n".encode())):
+        env = os.environ | {"PYTHONIOENCODING": f"{encoding}:strict"}
+        made = subprocess.run([sys.executable, "-c", says], cwd=ROOT, env=env, capture_output=True, timeout=100)
+        assert (made.returncode, made.stdout, made.stderr) == (0, said, b"")
+
+
 IMPORTS = """
 from experiments.cli import run_command
 def main():

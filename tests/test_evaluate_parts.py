@@ -231,8 +231,12 @@ def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path):
 
 def test_the_table_has_every_number_and_each_note_once(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    evaluate.show(RESULTS, PROTOCOLS, "the title")
+    evaluate.show(RESULTS, PROTOCOLS, "the title of photos [old]")
     said = capsys.readouterr().out
     rows = (r"swd10k +│ 1\.25 +│ +│ 6 ", r"pr10k precision +│ 0\.5 +│ 0\.0123 +│ 8 ", r"pr10k recall +│ 0\.25 +│ 0\.01 +│ 8 ")
     assert all(re.search(row, said) for row in rows), said
-    assert said.count("note: few\n") == said.count("note: fewer\n") == 1 and "the title" in said
+    assert said.count("note: few\n") == said.count("note: fewer\n") == 1 and "the title of photos [old]" in said
+    monkeypatch.setenv("COLUMNS", "45")
+    evaluate.show(RESULTS, PROTOCOLS, "the title")
+    said = capsys.readouterr().out
+    assert "1.25" in said and "0.0123" in said and "pr10k precision" in said, said

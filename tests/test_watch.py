@@ -102,3 +102,16 @@ def test_the_losses_of_terms_of_other_names_are_shown_not_zero():
     row = {"kimg": 1.0, "d/adv": 1.25, "d/r1": 0.5, "g/adv": 0.75, "logits/real": 2.0, "swd": 43.21, "img_per_s": 9.0}
     assert watch.losses(row) == "d 1.250  g 0.750  swd 43.2"
     assert watch.losses({"d/pairs": 0.7, "d/r1": 0.5, "g/adv": 2.0, "std": 1.0}) == "d/pairs 0.700  d/r1 0.500  g 2.000"
+
+
+def test_names_are_said_as_they_are(capsys, monkeypatch):
+    name = "photos [old]/:fire:/a[/b] é"
+    watch.Progress(1.0, 0.0, True).say(name)
+    assert capsys.readouterr().out == f"{name}\n"
+    for variable, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("rich._console", None)  # made anew, with these
+    update, close = watch.counter(f"reading {name}", True)
+    update(1, 2)
+    close()
+    assert f"reading {name}" in capsys.readouterr().out
