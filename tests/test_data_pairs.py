@@ -37,6 +37,8 @@ def test_two_folders_are_paired_by_name(folders):
     np.testing.assert_array_equal(read_all(mixed), b[again])
     other = open_pairs(str(at / "b"), target=str(at / "a"), source_channels=1, channels=3)
     assert other.shape == (6, 4, 3) and other.inputs.shape == (6, 4, 1) and other.fingerprint != pairs.fingerprint
+    sized = [open_pairs(str(at / "a"), target=str(at / "b"), size=size) for size in ((3, 2), [3, 2])]  # a list: of config.json
+    assert sized[0].shape == (3, 2, 3) and sized[0].fingerprint == sized[1].fingerprint
 
 
 def test_a_broken_image_takes_its_partner_along(folders):
@@ -73,11 +75,12 @@ def test_halves_side_by_side(tmp_path):
     "change, options, says",
     [
         (lambda at: (at / "a" / "z.png").unlink(), {}, "z.png has no partner of that name in"),
-        (lambda at: [(at / "b" / n).unlink() for n in ("x.bmp", "z.png")], {}, r"x.png has no partner .*\(2 of 3 have none\)"),
+        (lambda at: [(at / "b" / n).unlink() for n in ("x.bmp", "z.png")], {}, r"\(2 of 3 have none\); rename or remove them"),
         (lambda at: draw(at / "b" / "z.png", 6, 5), {}, "z.png has 6x4, its partner in .* 6x5; scale or cut"),
         (lambda at: draw(at / "b" / "z.png", 12, 8), {}, "z.png has 6x4, its partner in .* 12x8; pass --size"),
         (lambda at: draw(at / "b" / "z.png", 6, 5), {"size": (3, 2)}, "z.png has 6x4, its partner in .* 6x5; scale"),
         (lambda at: draw(at / "b" / "z.bmp", 6, 4), {}, "two suffixes"),
+        (lambda at: None, {"size": (0, 2)}, "give height and width, both at least 1"),
         (lambda at: None, {"target": "nowhere"}, "nowhere: no such folder"),
         (lambda at: None, {"side_by_side": "left"}, "give one of them"),
         (lambda at: None, {"target": "", "source_channels": 1}, "--degrade grey"),

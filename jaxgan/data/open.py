@@ -44,13 +44,11 @@ def open_source(
     if data.startswith(PREFIX):
         how = {"data_dir": data_dir, "split": split, "size": size, "skip_broken": skip_broken, "progress": progress}
         return stacked(open_source(data.removeprefix(PREFIX), channels=1, background=background, **how))
-    if size is not None and (len(size) != 2 or min(size) < 1):
-        raise UserError(f"size is {size}; give height and width, both at least 1")
     if channels not in (None, 1, 3, 4):
         raise UserError(f"channels is {channels}; give 1 (grey), 3 (RGB) or 4 (RGBA)")
     how = dict(
         name=data,
-        size=None if size is None else (int(size[0]), int(size[1])),
+        size=height_and_width(size),
         channels=channels,
         background=images.colour(background),
         skip_broken=skip_broken,
@@ -75,6 +73,13 @@ def open_source(
     if path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
         return prepare(files.archive(path, split), **how)
     raise UserError(f"{data}: neither a folder nor a .zip, .tar, .tar.gz, .tar.xz, .tgz or .npz; give one of these")
+
+
+def height_and_width(size) -> tuple[int, int] | None:
+    """The same as two ints, also where they come as a list from a run's config.json; None stays None. UserError for no size."""
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise UserError(f"size is {size}; give height and width, both at least 1")
+    return None if size is None else (int(size[0]), int(size[1]))
 
 
 def _digits(split, how):

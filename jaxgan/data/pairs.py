@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxgan.data import files, images
 from jaxgan.data.degrade import degraded
-from jaxgan.data.open import open_source
+from jaxgan.data.open import height_and_width, open_source
 from jaxgan.data.source import Items, Source, fingerprint, prepare
 from jaxgan.errors import UserError
 
@@ -44,9 +44,9 @@ def open_pairs(
         if source_channels is not None:
             raise UserError("--source-channels: degraded images keep their channels; give --channels, or --degrade grey")
         return degraded(open_source(data, **how), degrade)
-    split = how.pop("split", "train")
+    split, how["size"] = how.pop("split", "train"), height_and_width(how.get("size"))
     if target:
-        given, made = partners(_files(data, split), _files(target, split), sized=how.get("size") is not None)
+        given, made = partners(_files(data, split), _files(target, split), sized=how["size"] is not None)
     else:
         whole = _files(data, split)
         other = {"left": "right", "right": "left"}[side_by_side]
@@ -73,7 +73,8 @@ def partners(given: Items, made: Items, *, sized: bool) -> tuple[Items, Items]:
         alone = [here.names[i] for stem, i in names.items() if stem not in other]
         if alone:
             many = f" ({len(alone)} of {len(names)} have none)" if len(alone) > 1 else ""
-            raise UserError(f"{here.where}: {alone[0]} has no partner of that name in {there.where}{many}")
+            fix = f"; rename or remove {'them' if many else 'it'}: partners have the same name but for the suffix"
+            raise UserError(f"{here.where}: {alone[0]} has no partner of that name in {there.where}{many}{fix}")
     order = np.array([at[1][stem] for stem in at[0]])
     made = _chosen(made, order)
     for i in range(len(given.names)):
