@@ -29,7 +29,7 @@ from jaxgan import (
     transfer,
     watch,
 )
-from jaxgan.data import Source, check_source, shuffled
+from jaxgan.data import Source, check_source, shuffled, summary
 from jaxgan.errors import UserError
 from jaxgan.method import Recipe
 from jaxgan.metrics import protocols
@@ -60,6 +60,8 @@ class Run(NamedTuple):
     """Trained networks to start from, where --init names some and there is no checkpoint yet."""
     frozen: str = ""
     """What is not trained, in words."""
+    data: str = ""
+    """What it is trained on, in words."""
 
     def stage(self, step: int) -> int:
         """Which of the stages makes a step: a function of the images shown before it."""
@@ -117,7 +119,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     if found and trained:
         _check_changes(directory, found, config, settings)
         config["init"], config["settings"]["init"] = found.get("init"), found["settings"].get("init")
-    return Run(directory, settings, config, stages, source, meter, names, start, frozen)
+    return Run(directory, settings, config, stages, source, meter, names, start, frozen, _data(whole, settings))
 
 
 def _start(init: str, stages: tuple[Design, ...]) -> transfer.Start:
@@ -241,6 +243,14 @@ def _with_labels_as_asked(source: Source, conditional: str) -> Source:
             f"--conditional yes: {source.name} has no labels; put every image into a folder of its class, none outside these"
         )
     return source if conditional != "no" else source._replace(labels=None, classes=0, class_names=())
+
+
+def _data(whole: Source, settings: Settings) -> str:
+    """A line for people: the set, and what of it is not trained on."""
+    said = f"{whole.name}: {summary(whole)}"
+    if whole.labels is not None and whole.inputs is None and settings.conditional == "no":
+        said += "; trained without the labels (--conditional no)"
+    return said + f"; {settings.hold_out}{' of each' * bool(whole.sides)} held out (--hold-out)" * bool(settings.hold_out)
 
 
 def _check_directory(directory: Path, resume: str) -> dict | None:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan import ahead, calls, checkpoint, compile_cache, disk, grow, label_vectors, parallel, step, watch
-from jaxgan.data import Source, summary
+from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed, stays
 from jaxgan.meter import add_to_meter, start_meter
@@ -235,7 +235,7 @@ def _train(run: Run) -> int:
         bar.say(f"{directory} is complete: {done * batch / 1000:g} kimg; --kimg with --resume force trains it further")
         store.manager.close()
         return 0
-    bar.say(f"{run.source.name}: {summary(run.source)}")
+    bar.say(run.data)
     bar.say(f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:g} kimg, on {run.config['devices']}")
     if run.start and not done:
         bar.say(run.start.said)

@@ -345,11 +345,16 @@ def test_what_a_person_is_told_of_a_set(classes, tmp_path):
     source = open_source(str(classes))
     assert summary(source) == "5 images of 6x8x3, 2 classes"
     save(classes / "beside.png", picture(7))  # then its sub-folders are no classes
-    assert summary(open_source(str(classes))) == "6 images of 6x8x3, no labels"
+    why = "the sub-folders are no classes, because of what lies beside them: beside.png"
+    assert summary(open_source(str(classes))) == f"6 images of 6x8x3, no labels; {why}"
+    assert summary(open_source(str(classes), size=(3, 4))) == f"6 images of 3x4x3, no labels; scaled from 6x8; {why}"
+    save(classes / "beside.png", picture(7)[:3])
+    assert "; scaled from several sizes; the" in summary(open_source(str(classes), size=(6, 8)))
     assert summary(source._replace(inputs=source, labels=None, skipped=tuple("abcdef"))) == (
         "5 pairs, 6x8x3 to 6x8x3; 6 broken left out: a, b, c, d, e, ..."
     )
-    assert summary(source._replace(labels=np.zeros((5, 4), np.float32), classes=4)) == "5 images of 6x8x3, 4 label values"
+    vectors = np.linspace(-250, 1, 20, dtype=np.float32).reshape(5, 4)
+    assert summary(source._replace(labels=vectors, classes=4)) == "5 images of 6x8x3, 4 label values from -250 to 1"
 
 
 def test_the_first_image_may_be_broken(classes):

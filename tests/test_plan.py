@@ -121,6 +121,8 @@ def test_the_config_says_what_is_trained_and_on_what(tmp_path):
         ready = prepared(tmp_path, held=labelled, conditional=conditional)
         assert (ready.source.labels is None) == (classes == 0) and ready.source.classes == classes
         assert list(ready.source.class_names) == names
+        less = "; trained without the labels (--conditional no)" * (not names)
+        assert ready.data == f"arrays: 64 images of 8x8x1, 2 classes{less}"
         found = ready.config
         assert found["data"] == {
             **{"name": "arrays", "images": 64, "shape": [8, 8, 1], "inputs": None, "classes": classes, "class_names": names},
@@ -131,6 +133,8 @@ def test_the_config_says_what_is_trained_and_on_what(tmp_path):
         assert json.loads(json.dumps(found)) == found and found["settings"]["batch"] == 8  # also what `held` is: any type
         assert {"d/adv", "g/adv"} <= set(ready.names) and (ready.start, ready.frozen, ready.meter) == (None, "", None)
     assert not list(tmp_path.iterdir())
+    told = plan._data(SOURCE._replace(inputs=SOURCE, sides=(SOURCE, SOURCE)), Own(hold_out=5))
+    assert told.endswith("unpaired; 5 of each held out (--hold-out)")
 
 
 def test_a_recipe_of_other_numbers_than_the_settings(tmp_path):

@@ -150,4 +150,5 @@ def _both(
             **{"size": size, "channels": channels, "background": background, "progress": progress},
         )
         return left._replace(skipped=skipped)
-    return targets._replace(inputs=inputs, fingerprint=fingerprint(f"pairs {inputs.fingerprint} {targets.fingerprint}"))
+    pair = fingerprint(f"pairs {inputs.fingerprint} {targets.fingerprint}")
+    return targets._replace(inputs=inputs, notes=(), fingerprint=pair)

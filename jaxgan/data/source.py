@@ -34,6 +34,7 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     fingerprint: str  # changes with the images, their order, labels, size, channels and colours; not by copying
     skipped: tuple[str, ...] = ()  # broken images that were left out
+    notes: tuple[str, ...] = ()  # for people: what was done to make the images alike, or why there are no labels
     planes: "Source | None" = None  # the set that the colour planes of a stacked one come from
     inputs: "Source | None" = None  # of pairs: the images that these are to be made from, one each, in the same order
     sides: "tuple[Source, ...]" = ()  # of unpaired images, stacked along the channels: the two sets
@@ -84,11 +85,13 @@ def summary(source: Source) -> str:
     elif source.labels is None:
         line = f"{source.n} images of {shape}, no labels"
     else:
-        line = f"{source.n} images of {shape}, {source.classes} {'classes' if source.labels.ndim == 1 else 'label values'}"
+        line = f"{source.n} images of {shape}, {source.classes} "
+        ends = source.labels.min(), source.labels.max()
+        line += "classes" if source.labels.ndim == 1 else "label values from {:.3g} to {:.3g}".format(*ends)
         if source.labels.ndim == 1 and (absent := np.setdiff1d(range(source.classes), source.labels)).size:
             names = source.class_names or range(source.classes)
             line += f", no image of {_some([str(names[k]) for k in absent])}"
-    return line + left_out(source.skipped)
+    return line + left_out(source.skipped) + "".join(f"; {note}" for note in source.notes)
 
 
 def left_out(skipped: Sequence[str]) -> str:
@@ -179,7 +182,18 @@ def prepare(items: Items, *, name: str, size, channels, background, skip_broken:
     else:
         read = Decoded(items, kept, look)
     skipped = tuple(str(items.names[i]) for i in broken)
-    return finish(items, kept, look, read, name, [stamps[i] for i in kept])._replace(skipped=skipped)
+    told = {"skipped": skipped, "notes": tuple(_notes(items, kept, {headers[i].size for i in kept}, look))}
+    return finish(items, kept, look, read, name, [stamps[i] for i in kept])._replace(**told)
+
+
+def _notes(items, kept, sizes, look):
+    """`Source.notes` of images that had these sizes."""
+    if sizes != {look.size}:
+        yield "scaled from " + ("{}x{}".format(*min(sizes)) if len(sizes) == 1 else "several sizes")
+    names = [] if items.labels is not None else [str(items.names[i]) for i in kept]
+    beside = [name for name in names if "/" not in name]
+    if 0 < len(beside) < len(names):
+        yield f"the sub-folders are no classes, because of what lies beside them: {_some(beside)}"
 
 
 def finish(items: Items, kept: np.ndarray, look: Look, read, name: str, stamps: Sequence[str]) -> Source:
