@@ -1,6 +1,7 @@
 """The training loop and the signals that stop it. What is trained comes as a `plan.Run`."""
 
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -197,6 +198,15 @@ def train(run: Run) -> int:
             if said := explained(e, run.settings):
                 raise said from e
             raise
+        except OSError as e:
+            if e.errno not in FULL:
+                raise
+            again = "free some space there, and the same command goes on from the last checkpoint"
+            raise UserError(f"{run.directory}: it cannot be written any more ({e.strerror}); {again}") from e
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""What only writing fails of: a full disk or quota, a file over the limit, a disk that has become read-only."""
 
 
 def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> UserError | None:

@@ -1,6 +1,7 @@
 """The training command as a user runs it: what it leaves, how it stops, resumes and refuses."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -262,13 +263,15 @@ def test_memory_that_ends_is_one_line_and_what_we_do_not_know_stays_itself(monke
 
 def test_a_run_ends_with_the_line_where_there_is_one(monkeypatch):
     monkeypatch.setattr(loop, "start_directory", lambda run: contextlib.nullcontext())
-    for said, kind, says in (
-        ("RESOURCE_EXHAUSTED: no more", UserError, "^out of memory"),
-        ("INTERNAL: an assertion", jax.errors.JaxRuntimeError, "^INTERNAL: an assertion"),
+    for error, kind, says in (
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no more"), UserError, "^out of memory"),
+        (jax.errors.JaxRuntimeError("INTERNAL: an assertion"), jax.errors.JaxRuntimeError, "^INTERNAL: an assertion"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), UserError, "^here: .* written any more .Disk quota exceeded.; free"),
+        (OSError(errno.ENOENT, "No such file"), OSError, "No such file"),
     ):
-        monkeypatch.setattr(loop, "_train", lambda run, said=said: (_ for _ in ()).throw(jax.errors.JaxRuntimeError(said)))
+        monkeypatch.setattr(loop, "_train", lambda run, error=error: (_ for _ in ()).throw(error))
         with pytest.raises(kind, match=says):
-            loop.train(SimpleNamespace(settings=CONFIGS["gan"]))
+            loop.train(SimpleNamespace(settings=CONFIGS["gan"], directory="here"))
 
 
 def test_a_directory_says_what_it_is_from_the_start_and_only_a_run_that_goes_on_says_it_anew(tmp_path):
