@@ -6,7 +6,9 @@ host arrays, so a run may go on with another number of devices. Two items: `gene
 """
 
 import json
+import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +18,27 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from jaxgan import average, disk
-from jaxgan.disk import SCORE, Store
+from jaxgan.disk import BY, SCORE, Store
 from jaxgan.errors import UserError
 from jaxgan.state import TrainState
 
 
-def open_store(directory: str | Path, keep: int = 2) -> Store:
+def open_store(directory: str | Path, keep: int = 2, by: str = "") -> Store:
     """Open (or create) the checkpoints of a run.
 
     Args:
       directory: its `checkpoints/`.
       keep: how many of the latest to keep, beside the best.
+      by: the metric that scores what is saved from now on; the best by others, of before a change of --metrics, stay too.
     """
     disk.quiet()
     directory = Path(directory).absolute()
     _mend_scores(directory)
+    own = lambda m, by: -m[SCORE] if m.get(BY, "") == by else -math.inf
+    best = partial(BestN, n=1, keep_checkpoints_without_metrics=False)
+    metrics = {by, *(_score(directory, s)[1] for s in disk.steps(directory))}
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=AnyPreservationPolicy(
-            [LatestN(keep), BestN(get_metric_fn=lambda m: -m[SCORE], n=1, keep_checkpoints_without_metrics=False)]
-        ),
+        preservation_policy=AnyPreservationPolicy([LatestN(keep), *(best(get_metric_fn=partial(own, by=m)) for m in metrics)]),
         best_fn=lambda m: m[SCORE],  # so that the scores are written, and known after a restart
         best_mode="min",
         cleanup_tmp_directories=True,
@@ -86,7 +90,7 @@ def save(store: Store, state: TrainState, *, score: float | None = None, meta: d
       store: where to.
       state: one copy of it (`parallel.first`); its step names the checkpoint.
       score: the quality by which the best is kept, lower is better; None keeps it out of that contest.
-      meta: JSON to keep beside it.
+      meta: JSON to keep beside it; its `by` names the metric that the score is.
     Raises:
       UserError: the disk is full, or this or the save before failed; earlier checkpoints are untouched.
     """
@@ -160,7 +164,7 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
 
     Args:
       directory: a run's `checkpoints/`.
-      which: 'latest', 'best' or a step.
+      which: 'latest', 'best' (by the metric that the last score is) or a step.
     Returns:
       {'params': ..., **stats} as host arrays; the step.
     Raises:
@@ -191,8 +195,10 @@ def _chosen(directory: str | Path, which: str | int) -> tuple[Path, int]:
     if which == "latest":
         return directory, steps[-1]
     if which == "best":
-        scores = {s: _score(directory, s) for s in steps}
-        return directory, min((s for s in steps if scores[s] is not None), key=scores.get, default=steps[-1])
+        scores = [(s, *_score(directory, s)) for s in steps]
+        scores = [found for found in scores if found[1] is not None]
+        rivals = [(score, s) for s, score, by in scores if by == scores[-1][2]]
+        return directory, min(rivals, default=(0, steps[-1]))[1]
     if str(which).isdecimal() and int(which) in steps:
         return directory, int(which)
     there = ", ".join(map(str, steps))
@@ -257,11 +263,13 @@ def load_average(directory: str | Path, width: float, step: int | None = None) -
     return average.weighted_sum(trees, weights), min(step, used[-1])
 
 
-def _score(directory: Path, step: int) -> float | None:
+def _score(directory: Path, step: int) -> tuple[float | None, str]:
+    """The score of a checkpoint, if it has one, and the metric that it is."""
     try:
-        return disk.meta(directory, step).get(SCORE)
+        found = disk.meta(directory, step)
+        return found.get(SCORE), found.get(BY, "")
     except (OSError, ValueError, AttributeError):  # damaged: no rival for the best
-        return None
+        return None, ""
 
 
 def _mend_scores(directory: Path) -> None:
@@ -274,8 +282,8 @@ def _mend_scores(directory: Path) -> None:
             continue
         except (OSError, ValueError, TypeError, KeyError):
             whole = False
-        score = None if whole else _score(directory, step)
+        score, by = (None, "") if whole else _score(directory, step)
         if score is not None:
-            path.write_text(json.dumps({SCORE: score}))
+            path.write_text(json.dumps({SCORE: score, BY: by}))
         elif not whole:
             path.unlink(missing_ok=True)

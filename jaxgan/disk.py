@@ -19,7 +19,9 @@ import orbax.checkpoint as ocp
 from jaxgan.errors import UserError
 
 SCORE = "score"
-"""The metric by which the best is kept, lower is better."""
+"""What the best is kept by, lower is better."""
+BY = "by"
+"""Which metric the score is: those of two metrics are no rivals."""
 
 
 class Store(NamedTuple):
@@ -54,7 +56,7 @@ def write(store: Store, step: int, tree: dict, meta: dict, score: float | None =
     items = {name: ocp.args.StandardSave(item) for name, item in tree.items()}
     items["meta"] = ocp.args.JsonSave({"checksums": checksums(tree), **meta})
     try:
-        metrics = None if score is None else {SCORE: float(score)}
+        metrics = None if score is None else {SCORE: float(score), BY: meta.get(BY, "")}
         store.manager.save(step, args=ocp.args.Composite(**items), metrics=metrics)
     except Exception as e:
         raise _failed(store, e) from e

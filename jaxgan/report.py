@@ -16,6 +16,11 @@ from jaxgan.settings import steps_a_measurement
 from jaxgan.state import TrainState, generator_variables
 
 
+def scored_by(run: Run) -> str:
+    """The metric that chooses a run's best checkpoint: "" for what its pictures are measured by."""
+    return measure.scored_by(run.meter.protocols) if run.meter else ""
+
+
 class Report:
     """What happens at a tick, on the host: log, curves, pictures, score, checkpoint. A class: it keeps the time."""
 
@@ -185,7 +190,7 @@ class Report:
         floats = checkpoint.not_finite(jax.device_get(checkpoint.to_tree(state)))
         if floats:
             self._stop_not_finite(kimg, floats[0])
-        checkpoint.save(self.store, state, score=score, meta={"kimg": kimg})
+        checkpoint.save(self.store, state, score=score, meta={"kimg": kimg, disk.BY: scored_by(self.run)})
 
     def _stop_not_finite(self, kimg: float, what: str = "a loss") -> None:
         disk.wait(self.store)

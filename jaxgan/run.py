@@ -24,7 +24,7 @@ from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Recipe
 from jaxgan.plan import LOCK, Run, first_state, write_config
 from jaxgan.profiling import Tracer
-from jaxgan.report import Report
+from jaxgan.report import Report, scored_by
 from jaxgan.settings import Design, Settings, steps_a_snapshot, steps_a_tick, steps_in_all
 from jaxgan.state import TrainState
 
@@ -226,7 +226,7 @@ def _train(run: Run) -> int:
     directory, batch = run.directory, settings.batch
     total = steps_in_all(settings)
     tick, snapshot = steps_a_tick(settings), steps_a_snapshot(settings)
-    store = checkpoint.open_store(directory / "checkpoints", settings.keep)
+    store = checkpoint.open_store(directory / "checkpoints", settings.keep, scored_by(run))
     made_by = lambda done: run.stages[run.stage(done - 1)]  # the state after so many steps is of the last one's stage
     restored, damaged = checkpoint.restore(store, lambda done: shapes(settings, made_by(done)))
     done = int(restored.step) if restored else 0

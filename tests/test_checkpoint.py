@@ -21,11 +21,12 @@ def first():
     return state.create(5, g, {"params": {"v": jnp.ones((2, 2), jnp.bfloat16)}}, recipe)
 
 
-def filled(directory, first, scores, keep=2):
-    store = checkpoint.open_store(directory, keep)
+def filled(directory, first, scores, keep=2, by=""):
+    store = checkpoint.open_store(directory, keep, by)
     for step, score in scores:
         params = jax.tree.map(lambda a, s=step: a + s, first.g.params)
-        checkpoint.save(store, first.replace(step=jnp.int32(step), g=first.g.replace(params=params)), score=score)
+        state = first.replace(step=jnp.int32(step), g=first.g.replace(params=params))
+        checkpoint.save(store, state, score=score, meta={"by": by})
     disk.wait(store)
     return store
 
@@ -80,6 +81,16 @@ def test_latest_and_best_are_kept_also_after_a_restart(tmp_path, first):
     for which in (5, "newest"):
         with pytest.raises(UserError, match=f"no checkpoint of step {which}; there are 2, 7, 8"):
             checkpoint.load_generator(tmp_path, which)
+
+
+def test_scores_of_two_metrics_are_no_rivals(tmp_path, first):
+    filled(tmp_path, first, [(1, 0.01), (2, 0.03)], keep=1, by="kid").manager.close()
+    (tmp_path / "1" / "metrics" / "metrics").write_text("")  # and is mended
+    filled(tmp_path, first, [(3, 30.0), (4, 33.0)], keep=1, by="fid").manager.close()
+    assert steps(tmp_path) == [1, 3, 4] and checkpoint.load_generator(tmp_path, "best")[1] == 3
+    filled(tmp_path, first, [(5, 0.04)], keep=1, by="kid").manager.close()
+    assert steps(tmp_path) == [1, 3, 5] and checkpoint.load_generator(tmp_path, "best")[1] == 1
+
 
 
 def damage(directory):

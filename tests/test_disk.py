@@ -64,7 +64,7 @@ def test_a_step_is_written_once_and_where_there_is_room(tmp_path, monkeypatch):
         assert len(seen) == written
         if seen:
             (name, (step,), options) = seen[0]
-            assert (name, step, options["metrics"]) == ("save", 3, None if score is None else {"score": 0.5})
+            assert (name, step, options["metrics"]) == ("save", 3, None if score is None else {"score": 0.5, "by": ""})
             assert set(options["args"].keys()) == {"tree", "meta"}
             assert options["args"]["meta"].item == {"checksums": disk.checksums({"tree": TREE}), "more": 1}
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, room * 1.1 + 1e6 - 1))

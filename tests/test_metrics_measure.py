@@ -113,6 +113,8 @@ def test_a_better_generator_has_the_lower_score(name):
         after = measure.Result("fd2k", {"": Estimate(3.0, 0.0)}, 1, 1)
         first = measure.Result(name, {"": Estimate(0.5, 0.0)}, 1, 1)
         assert measure.score([first, after], protocols.PROTOCOLS) == 3.0
+        chosen = {n: protocols.PROTOCOLS[n] for n in (name, "fd2k", "kd10k")}
+        assert measure.scored_by(chosen) == "fd2k" and measure.scored_by({name: chosen[name]}) == ""
     elif metric in high:
         assert score(9.0, 1.0) < score(2.0, 100.0)
     else:

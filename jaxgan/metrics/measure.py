@@ -239,6 +239,11 @@ def score(results: list[Result], protocols: dict[str, Protocol]) -> float | None
     return None
 
 
+def scored_by(protocols: dict[str, Protocol]) -> str:
+    """The name of the protocol that `score` takes; "" where none measures quality."""
+    return next((name for name, p in protocols.items() if p.metric in QUALITY), "")
+
+
 class Meter(NamedTuple):
     """Protocols prepared for one data set: extractors are built once and used at every snapshot of a run."""
 
