@@ -136,7 +136,8 @@ def train(options: Options, name: str, children: list) -> str:
     children.append(child)
     code = child.wait()
     if code == 0:
-        return ""
+        known = any(options.metric in row for row in watch.read_lines(Path(options.out) / name / "log.jsonl"))
+        return "" if known else f"its log has no {options.metric}; give the --metric of when it was trained, or another OUT"
     if code in (130, 143, -2, -15):
         return "stopped; the same command resumes"
     lines = [line for line in log.read_text().splitlines() if line.strip()]

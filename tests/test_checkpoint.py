@@ -92,7 +92,6 @@ def test_scores_of_two_metrics_are_no_rivals(tmp_path, first):
     assert steps(tmp_path) == [1, 3, 5] and checkpoint.load_generator(tmp_path, "best")[1] == 1
 
 
-
 def damage(directory):
     """Flip bytes in the middle of every data file."""
     for path in directory.rglob("d/*"):

@@ -93,6 +93,16 @@ def test_numbers_stand_under_the_kimg_that_they_are_of(tmp_path):
     assert "| 0.8 |" in compare.row(options, "hinge", "stopped")
 
 
+def test_a_run_that_was_complete_by_another_metric_is_said(tmp_path, monkeypatch):
+    (tmp_path / "hinge").mkdir()
+    (tmp_path / "hinge" / "log.jsonl").write_text('{"kimg": 6.0, "fd2k": 5.0}\n')
+    monkeypatch.setattr(compare, "command", lambda options, name: ["true"])
+    options = compare.Options(out=str(tmp_path), kimg=6.0)
+    assert compare.train(options, "hinge", []) == ""
+    by_another = compare.train(dataclasses.replace(options, metric="swd2k"), "hinge", [])
+    assert by_another.startswith("its log has no swd2k; give the --metric of when")
+
+
 CHILD = """
 import signal, sys, time
 def stop(*_):
