@@ -96,7 +96,7 @@ def test_numbers_stand_under_the_kimg_that_they_are_of(tmp_path):
 def test_a_run_that_was_complete_by_another_metric_is_said(tmp_path, monkeypatch):
     (tmp_path / "hinge").mkdir()
     (tmp_path / "hinge" / "log.jsonl").write_text('{"kimg": 6.0, "fd2k": 5.0}\n')
-    monkeypatch.setattr(compare, "command", lambda options, name: ["true"])
+    monkeypatch.setattr(compare, "command", lambda options, name: [sys.executable, "-c", ""])
     options = compare.Options(out=str(tmp_path), kimg=6.0)
     assert compare.train(options, "hinge", []) == ""
     by_another = compare.train(dataclasses.replace(options, metric="swd2k"), "hinge", [])

@@ -114,6 +114,9 @@ def test_two_folders_of_any_kind_and_what_does_not_fit(tmp_path):
         with pytest.raises(UserError, match=says) as error:
             open_unpaired(a, target=target, **options)
         assert "\n" not in str(error.value)
+    (tmp_path / "both" / "trainA").mkdir(parents=True)
+    with pytest.raises(UserError, match="both holds both sets; give --data .*both/trainA --target .*both/trainB"):
+        open_unpaired(str(tmp_path / "both"), degrade=("lowres",))
     (tmp_path / "b" / "1.png").write_bytes(b"nothing")
     with pytest.raises(UserError, match="1.png is broken"):
         open_unpaired(a, target=b)

@@ -1,6 +1,7 @@
 """Two sets of images without pairs, A and B, as one set of stacked images: an a and a b along the channels, a's first."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +27,9 @@ def open_unpaired(data: str, *, target: str = "", degrade: Sequence[str] = (), h
     Raises:
       UserError: as `open_source`; no second set, or twice the same; sizes or channels that differ; too many to hold out.
     """
+    a_of_two = os.path.join(os.path.expanduser(data), "trainA")
+    if not target and os.path.isdir(a_of_two):  # as the authors' sets are: all four folders would be one set
+        raise UserError(f"--data {data} holds both sets; give --data {data}/trainA --target {data}/trainB")
     if target:
         a, b = open_source(data, **how), open_source(target, **how)
     elif degrade:
