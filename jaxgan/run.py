@@ -110,8 +110,12 @@ STOPPING = b"\nstopping: the steps under way are finished and saved; once more s
 """A first program may take minutes to compile, and a signal waits for it."""
 
 
+HANGUP = getattr(signal, "SIGHUP", None)
+"""A terminal that is closed sends it, often twice; nohup has it ignored. Windows has none."""
+
+
 class Signals:
-    """SIGINT and SIGTERM ask the loop to save and stop; a second one exits at once. A context.
+    """SIGINT, SIGTERM and SIGHUP ask the loop to save and stop; a second one, but for SIGHUP, exits at once. A context.
 
     In a thread that is not the main one, which alone can handle signals, it does nothing.
     """
@@ -122,7 +126,8 @@ class Signals:
 
     def __enter__(self):
         main = threading.current_thread() is threading.main_thread()
-        for number in (signal.SIGINT, signal.SIGTERM) if main else ():
+        hangup = (HANGUP,) if HANGUP and signal.getsignal(HANGUP) != signal.SIG_IGN else ()
+        for number in (signal.SIGINT, signal.SIGTERM, *hangup) if main else ():
             self.before[number] = signal.signal(number, self._catch)
         return self
 
@@ -131,10 +136,11 @@ class Signals:
             signal.signal(number, handler)
 
     def _catch(self, number, _frame):
-        if self.caught:
+        if self.caught and number != HANGUP:
             os._exit(128 + number)
-        self.caught = number
-        os.write(2, STOPPING)  # not print, which a signal may interrupt and which then refuses
+        self.caught = self.caught or number
+        with contextlib.suppress(OSError):  # there may be no terminal any more
+            os.write(2, STOPPING)  # not print, which a signal may interrupt and which then refuses
 
 
 def start_directory(run: Run) -> TextIO:

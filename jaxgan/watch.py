@@ -179,7 +179,8 @@ class Progress:
 
     def __exit__(self, *_):
         if self.live:
-            self.bar.stop()
+            with contextlib.suppress(OSError):
+                self.bar.stop()
 
     def update(self, kimg: float, description: str = "training") -> None:
         self.bar.update(self.task, completed=kimg, description=description)
@@ -188,9 +189,10 @@ class Progress:
         self.bar.update(self.task, rate=f"{row['img_per_s']:.0f} img/s", losses=losses(row))
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
+        """A line above the bar, names such as [old] and :fire: as they are; none where the terminal has been closed."""
         if not self.bar.disable:
-            self.bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)  # [old], :fire: are names
+            with contextlib.suppress(OSError):
+                self.bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def tick(self, text: str) -> None:
         """A line where there is no bar to look at."""

@@ -288,7 +288,8 @@ def test_a_directory_says_what_it_is_from_the_start_and_only_a_run_that_goes_on_
 
 
 def test_a_second_signal_ends_at_once(monkeypatch, capfd):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
     monkeypatch.setattr(os, "_exit", sys.exit)
     with pytest.raises(SystemExit, match="143"), Signals() as signals:
         assert signals.caught == 0
@@ -296,7 +297,18 @@ def test_a_second_signal_ends_at_once(monkeypatch, capfd):
         assert signals.caught == signal.SIGINT and "once more stops at once" in capfd.readouterr().err
         os.kill(os.getpid(), signal.SIGTERM)
     assert capfd.readouterr().err == ""
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in numbers] == before
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    with Signals() as signals:  # a terminal that is closed sends two, and there is nothing to write to
+        monkeypatch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "gone")))
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.caught == signal.SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.caught == 0
+    signal.signal(signal.SIGHUP, before[2])
 
 
 def test_steps_a_call_are_as_asked_or_measured_but_one_on_a_cpu_and_of_streamed_images(monkeypatch):

@@ -104,10 +104,13 @@ def test_the_losses_of_terms_of_other_names_are_shown_not_zero():
     assert watch.losses({"d/pairs": 0.7, "d/r1": 0.5, "g/adv": 2.0, "std": 1.0}) == "d/pairs 0.700  d/r1 0.500  g 2.000"
 
 
-def test_names_are_said_as_they_are(capsys, monkeypatch):
+def test_names_are_said_as_they_are_and_to_nobody_without_an_error(capsys, monkeypatch):
     name = "photos [old]/:fire:/a[/b] é"
     watch.Progress(1.0, 0.0, True).say(name)
     assert capsys.readouterr().out == f"{name}\n"
+    with monkeypatch.context() as closed:
+        closed.setattr("sys.stdout", SimpleNamespace(write=lambda _: (_ for _ in ()).throw(OSError("gone")), encoding="utf-8"))
+        watch.Progress(1.0, 0.0, True).say(name)
     for variable, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr("rich._console", None)  # made anew, with these
