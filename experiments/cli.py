@@ -54,14 +54,39 @@ def _document(kind: type) -> None:
             field.metadata = types.MappingProxyType({**field.metadata, "help": helps[field.name]})
 
 
+ELSEWHERE = {
+    **dict.fromkeys(("batch-size", "batchsize", "bs"), "--batch"),
+    **dict.fromkeys(("learning-rate", "glr", "dlr"), "--lr"),
+    **dict.fromkeys(("epochs", "n-epochs", "niter", "steps", "iterations", "num-steps", "max-steps"), "--kimg, in images"),
+    **dict.fromkeys(("outdir", "output-dir", "logdir", "checkpoints-dir", "name"), "--run-dir"),
+    **dict.fromkeys(("dataroot", "dataset", "data-path", "path"), "--data"),
+    **dict.fromkeys(("image-size", "img-size", "load-size", "crop-size", "resolution"), "--size HEIGHT WIDTH"),
+    **dict.fromkeys(("snap", "save-every", "save-freq"), "--snapshot-kimg"),
+    **dict.fromkeys(("aug", "ada-target"), "--augment ada, with --augment-target 0.6"),
+    **dict.fromkeys(("gpus", "num-gpus", "gpu-ids", "workers"), "not needed: all devices are used"),
+    **dict.fromkeys(("cfg", "config", "model", "preset"), "the first word: python -m experiments.train CONFIG"),
+    "cond": "--conditional yes",
+    "resume-from": "--init",
+    "trunc": "--psi",
+    "seeds": "--seed and --n",
+    "network": "the first word, RUN",
+}
+"""What options of other GAN programs are here."""
+
+
 def _one_line(panel: str, prog: str) -> str:
     """tyro's boxed complaint without its box: the complaint, and the nearest field's name."""
     rows = [re.sub(r"[│╭╮╰╯─]+|[|+]?-{4,}[|+]?|^[|]|[|]$", " ", row.strip()).strip() for row in panel.splitlines()[1:]]
     text = re.sub(r"\s+", " ", " ".join(rows)).strip()
     text, _, rest = text.partition("Perhaps you meant:")
     text = re.split(r"Argument helptext:|Got errors:|For full helptext", text)[0].strip().rstrip(".")
-    near = re.search(r"--[\w-]+", rest)
+    text = re.sub(r"no type matching \{None\}\|\{(.+?)\} could be instantiated from", r"it takes \1, not", text)
+    near, unknown = (re.search(r"--([\w-]+)", part) for part in (rest, text))
     hint = f"; the nearest is {near.group()}" if near else ""
+    if text.startswith("Unrecognized") and (here := ELSEWHERE.get(unknown and unknown[1].replace("_", "-"))):
+        hint = f"; here it is {here}"
+    elif "argument '--resume'" in text:
+        hint = "; to start from trained networks: --init"
     return f"{text}{hint} ({prog} --help lists the fields)"
 
 

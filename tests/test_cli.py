@@ -6,10 +6,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from experiments.cli import _one_line, parse
+from jaxgan.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 
@@ -57,6 +59,25 @@ def test_a_framed_complaint_is_one_line_without_its_frame():
     for corner, side, row in (("╭", "│", "─"), ("+", "|", "-")):
         panel = f"{corner}{row} Error {row * 9}{corner}\n{side} there is no --kmig {side}\n{corner}{row * 17}{corner}"
         assert _one_line(panel, "train") == "there is no --kmig (train --help lists the fields)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sized:
+    size: tuple[int, int] | None = None
+    resume: Literal["auto", "never"] = "auto"
+
+
+def test_what_another_program_calls_it_is_told():
+    for args, says in (
+        (["--batch_size", "3"], "Unrecognized options: --batch_size, 3; here it is --batch (x --help lists the fields)"),
+        (["--epochs=3"], "Unrecognized options: --epochs=3; here it is --kimg, in images (x --help lists the fields)"),
+        (["--size", "64"], "Error parsing --size: it takes INT INT, not ['64'] (x --help lists the fields)"),
+    ):
+        with pytest.raises(UserError) as error:
+            parse(Sized, args, prog="x")
+        assert str(error.value) == says
+    with pytest.raises(UserError, match="; to start from trained networks: --init"):
+        parse(Sized, ["--resume", "ffhq.pkl"], prog="x")
 
 
 COMPILES = """

@@ -295,6 +295,8 @@ def test_r_v_compares_with_images_that_are_held_out():
             "needs a gradient per image",
         ),
         ({"penalty": ("r1", "r1")}, 3, "--penalty r1 r1: one is listed twice"),
+        ({"penalty": ("wgan_gp",), "gamma": 3.0}, 3, "--gamma: it is of --penalty r1 or r2 or .*, which is not given"),
+        ({"consistency": ("flip",)}, 3, "--consistency: it is of --penalty cr or bcr, .* or leave --consistency out"),
         ({"augment_heuristic": "r_v"}, 3, "only applies with --augment-target"),
         ({"augment_target": 3.0}, 3, "--augment-target 3: the heuristic is at most 1"),
     ],

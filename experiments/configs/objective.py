@@ -24,6 +24,16 @@ OF_GRADIENT = (
     "adversarial_examples",
 )
 """Penalties by a gradient of each image's own logit: not for a discriminator with batch norm."""
+APPLIES = {
+    "gamma": ("r1", "r2", "finite_difference_r1", "finite_difference_r2"),
+    "gp_weight": ("wgan_gp", "wgan_lp", "dragan"),
+    **{name: ("cr", "bcr") for name in ("cr_weight", "consistency")},
+    **{name: ("lecam",) for name in ("lecam_weight", "lecam_kimg")},
+    **{f"attack_{name}": ("adversarial_examples",) for name in ("eps", "steps", "norm")},
+    **{f"{name}_weight": (name,) for name in ("drift", "zcr_d", "zcr_g", "orthogonal", "path_length", "feature_matching")},
+    "adversarial_examples_weight": ("adversarial_examples",),
+}
+"""Fields that are of some penalties only. A sweep of one that nothing reads would compare a run with itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,6 +264,10 @@ def check(config: Config, shape, classes) -> None:
         raise UserError(f"--weight-decay: {config.optimizer} has none; give --optimizer adamw or lion")
     if config.loss.startswith("mmd") and micro < 2:
         raise UserError(f"--loss {config.loss} compares images, but a (micro-)batch holds 1; give a larger --batch")
+    for field, names in APPLIES.items():
+        if getattr(config, field) != getattr(Config, field) and not set(names) & set(config.penalty):
+            name = f"--{field.replace('_', '-')}"
+            raise UserError(f"{name}: it is of --penalty {' or '.join(names)}, which is not given; give one, or leave {name} out")
     if len(set(config.penalty)) < len(config.penalty):
         raise UserError(f"--penalty {' '.join(config.penalty)}: one is listed twice; its weight is a separate field")
     if config.augment_heuristic != "r_t" and not config.augment_target:
