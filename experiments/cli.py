@@ -34,7 +34,7 @@ def parse(kind: type, args: list[str] | None = None, default=None, *, prog: str,
         try:
             return tyro.cli(
                 kind,
-                args=sys.argv[1:] if args is None else args,
+                args=[re.sub("^(--[\\w-]+=)?~/", _at_home, word) for word in (sys.argv[1:] if args is None else args)],
                 default=default,
                 prog=prog,
                 description=description,
@@ -43,6 +43,11 @@ def parse(kind: type, args: list[str] | None = None, default=None, *, prog: str,
             if e.code in (0, None):
                 raise
     raise UserError(_one_line(complaint.getvalue(), prog))
+
+
+def _at_home(found: re.Match) -> str:
+    """A ~/ that the shell has left as it is, as in --out=~/x or in quotes: it would be a folder of that name."""
+    return (found[1] or "") + os.path.expanduser("~/")
 
 
 def _document(kind: type) -> None:

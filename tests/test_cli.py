@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
+import tyro
 
 from experiments.cli import _one_line, parse
 from jaxgan.errors import UserError
@@ -67,6 +68,12 @@ class Sized:
     resume: Literal["auto", "never"] = "auto"
 
 
+@dataclasses.dataclass(frozen=True)
+class Named:
+    run: Annotated[str, tyro.conf.Positional]
+    out: str = ""
+
+
 def test_what_another_program_calls_it_is_told():
     for args, says in (
         (["--batch_size", "3"], "Unrecognized options: --batch_size, 3; here it is --batch (x --help lists the fields)"),
@@ -78,6 +85,13 @@ def test_what_another_program_calls_it_is_told():
         assert str(error.value) == says
     with pytest.raises(UserError, match="; to start from trained networks: --init"):
         parse(Sized, ["--resume", "ffhq.pkl"], prog="x")
+
+
+def test_home_is_home_also_where_the_shell_leaves_it(monkeypatch):
+    monkeypatch.setenv("HOME", "/at/home")
+    for args, run in ((["~/a b"], "/at/home/a b"), (["x", "--out=~/c"], "x"), (["a~/b"], "a~/b"), (["~"], "~")):
+        parsed = parse(Named, args, prog="x")
+        assert (parsed.run, parsed.out) == (run, "/at/home/c" if len(args) > 1 else "")
 
 
 COMPILES = """

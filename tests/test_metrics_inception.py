@@ -1,6 +1,7 @@
 """The FID Inception-v3 and the resizes against the libraries that define them (golden/inception_rule.py says how)."""
 
 import io
+import os
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -142,10 +143,21 @@ def test_a_download_is_checked_and_made_once(tmp_path, monkeypatch):
         cache.check(tmp_path / "none", sha)
 
 
-def test_the_cache_directory(monkeypatch):
+def test_the_cache_directory(monkeypatch, tmp_path):
     monkeypatch.setenv("JAXGAN_CACHE", "/a/b")
     assert cache.cache_directory() == Path("/a/b")
     monkeypatch.delenv("JAXGAN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     monkeypatch.setattr("sys.platform", "linux")
     assert cache.cache_directory() == Path("/x/jaxgan")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(cache.os.path, "expanduser", lambda path: path)  # no HOME, and no entry among the users
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path))
+    found = tmp_path / f"jaxgan-{os.getuid()}"
+    for _ in range(2):
+        assert cache.cache_directory() == found
+        found.mkdir(exist_ok=True)
+    found.rename(tmp_path / f"jaxgan-{os.getuid() + 1}")
+    monkeypatch.setattr(cache.os, "getuid", lambda real=os.getuid(): real + 1)
+    with pytest.raises(UserError, match="somebody else's; set JAXGAN_CACHE"):
+        cache.cache_directory()

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 
@@ -13,14 +14,29 @@ PIECE = 2**18  # bytes in one read
 
 
 def cache_directory() -> Path:
-    """The environment's JAXGAN_CACHE, else the platform's place for caches (~/.cache/jaxgan on Linux)."""
-    if os.environ.get("JAXGAN_CACHE"):
-        return Path(os.environ["JAXGAN_CACHE"]).expanduser()
-    if sys.platform == "darwin":
-        return Path("~/Library/Caches/jaxgan").expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or "~/AppData/Local").expanduser() / "jaxgan"
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxgan"
+    """The environment's JAXGAN_CACHE, else the platform's place for caches (~/.cache/jaxgan on Linux).
+
+    Who has no home, as a user of a container who is only a number, gets one in the folder for temporary files.
+
+    Raises:
+      UserError: the last one is there, and somebody else's: compiled programs are run from it.
+    """
+    if given := os.environ.get("JAXGAN_CACHE"):
+        place = given
+    elif sys.platform == "darwin":
+        place = "~/Library/Caches/jaxgan"
+    elif sys.platform == "win32":
+        place = os.path.join(os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "jaxgan")
+    else:
+        place = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "jaxgan")
+    found = os.path.expanduser(place)
+    if not found.startswith("~"):
+        return Path(found)
+    user = getattr(os, "getuid", lambda: 0)()
+    path = Path(tempfile.gettempdir(), f"jaxgan-{user}")
+    if path.exists() and path.stat().st_uid != user:
+        raise UserError(f"{path}: the cache of who has no home, and somebody else's; set JAXGAN_CACHE to a folder of yours")
+    return path
 
 
 def digest(path: Path) -> str:
