@@ -228,15 +228,20 @@ def of_generator(args: Arguments, chosen) -> None:
 
 
 def write(args: Arguments, lines: list[dict]) -> Path | None:
-    """Append the numbers to --out, or to metrics.jsonl of a run; the file's path, None where there is none."""
+    """Append the numbers to --out, or to metrics.jsonl of a run that can be written; its path, None where there is none."""
     from jaxgan import watch
 
     is_run = (Path(args.what) / "config.json").is_file()
     out = Path(args.out) if args.out else Path(args.what) / "metrics.jsonl" if is_run else None
-    with writing(out):
-        if out:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            watch.add_lines(out, lines)
+    try:
+        with writing(out):
+            if out:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                watch.add_lines(out, lines)
+    except UserError as e:
+        if args.out:
+            raise
+        out = print(f"note: {e}; the numbers are above")  # the run of somebody else
     return out
 
 

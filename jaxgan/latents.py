@@ -24,7 +24,7 @@ CHUNK = 64
 is. (On a CPU, another number of devices or cores may change one pixel in a hundred thousand by one level.)"""
 
 
-SOURCES = "this generator makes images from source images: give them, as --source FOLDER or translate(images)"
+SOURCES = "this generator makes images from source images: give them, as sample --source FOLDER or translate(images)"
 
 
 class Latents(NamedTuple):

@@ -213,7 +213,7 @@ RESULTS = [
 ]
 
 
-def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path):
+def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
     rows = [measure.as_json(r, PROTOCOLS[r.name]) | {"of": 1} for r in RESULTS]
@@ -227,6 +227,9 @@ def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path):
         assert lines[0]["value"] == [1.25, None] and lines[1]["recall"] == [0.25, 0.01]
     with pytest.raises(UserError, match="--out .*: it cannot be written"):
         write("folder", str(own / "below"))
+    own.unlink()
+    own.mkdir()  # as of a run that may only be read
+    assert write("run") is None and "note: --out" in capsys.readouterr().out
 
 
 def test_the_table_has_every_number_and_each_note_once(capsys, monkeypatch):
