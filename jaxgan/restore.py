@@ -2,6 +2,7 @@
 
 import bisect
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -209,6 +210,9 @@ def _described(config: dict, step: int, who: str) -> dict:
 def read_config(run: str | Path) -> dict:
     """The `config.json` of a run directory. Raises UserError if it is not one."""
     path = Path(run) / "config.json"
+    at = re.fullmatch(r"(.+)(?:@|/checkpoints/)(latest|best|\d+)", str(run))
+    if at and not path.exists() and (Path(at[1]) / "config.json").exists():
+        raise UserError(f"{run}: give the run directory, {at[1]}, and --checkpoint {at[2]} (checkpoint_step in Python)")
     if not Path(run).exists():
         raise UserError(f"{run}: there is no such run directory")
     try:

@@ -147,6 +147,10 @@ def test_what_is_no_run_is_one_line(run, tmp_path):
     (tmp_path / "config.json").write_text((run[0] / "config.json").read_text())
     with pytest.raises(UserError, match="there is no checkpoint here yet"):
         restore.load(tmp_path)
+    (tmp_path / "checkpoints" / "12").mkdir(parents=True)
+    for path, which in ((f"{tmp_path}@best", "best"), (tmp_path / "checkpoints" / "12", "12")):
+        with pytest.raises(UserError, match=f"give the run directory, {tmp_path}, and --checkpoint {which} "):
+            restore.load(path)
     (tmp_path / "g.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="a weight file holds only a generator; give a run directory"):
         restore.load_discriminator(tmp_path / "g.safetensors")
