@@ -301,9 +301,12 @@ def _check_changes(directory: Path, found: dict, config: dict, settings: Setting
 def _changes(old: dict, new: dict) -> list[str]:
     """What differs between two configs in what they compute, field by field."""
 
+    def content(data):
+        return f"{data['images']} images ({data['fingerprint']})" if "images" in data else data["fingerprint"]
+
     def flat(config):
         settings = {k: v for k, v in config["settings"].items() if k not in WHERE}
-        parts = {"config": config["config"], **settings, "data": config["data"]["fingerprint"]}
+        parts = {"config": config["config"], **settings, "data": content(config["data"])}
         models = {f"{who}.{k}": v for who in ("generator", "discriminator") for k, v in config[who].items()}
         return flatten_dict(parts | models, sep=".")
 

@@ -185,6 +185,7 @@ def test_what_may_change_between_a_run_and_its_resumption():
     assert with_settings(freeze=["d/*"]) == ["freeze was None, is ['d/*']"]
     assert changed(settings={"lr": 1.0, "keep": 2}) == ["b was [1, 2], is None"]
     assert changed(data={"fingerprint": "y"}) == ["data was x, is y"] and changed(config="b") == ["config was a, is b"]
+    assert changed(data={"fingerprint": "y", "images": 3}) == ["data was x, is 3 images (y)"]
     wider = changed(generator={"family": "mlp", "fields": {"width": 6}}, discriminator={"family": "r3gan"})
     assert wider == ["generator.fields.width was 4, is 6", "discriminator.family was mlp, is r3gan"]
 
