@@ -114,7 +114,6 @@ def test_names_are_said_as_they_are_and_to_nobody_without_an_error(capsys, monke
     for variable, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr("rich._console", None)  # made anew, with these
-    update, close = watch.counter(f"reading {name}", True)
-    update(1, 2)
-    close()
+    with watch.counter(f"reading {name}", True) as update:
+        update(1, 2)
     assert f"reading {name}" in capsys.readouterr().out
