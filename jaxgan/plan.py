@@ -255,6 +255,9 @@ def _data(whole: Source, settings: Settings) -> str:
 
 def _check_directory(directory: Path, resume: str) -> dict | None:
     """The config of the run in a directory; None where there is none. UserError if it is not ours or not writable."""
+    if set("[*?") & set(str(directory.absolute())):  # Orbax looks below it by a pattern, finds nothing, and finishes nothing
+        where = "a folder with [, * or ? in its name, in which Orbax saves what it cannot read again"
+        raise UserError(f"--run-dir {directory}: it is or lies in {where}; give another --run-dir")
     parent = directory
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent

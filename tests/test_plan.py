@@ -151,6 +151,9 @@ def test_a_recipe_of_other_numbers_than_the_settings(tmp_path):
 
 
 def test_which_directories_are_runs(tmp_path):
+    for name in ("photos [old]/run", "what?"):
+        with pytest.raises(UserError, match=r"--run-dir .*: it is or lies in a folder with \[, \* or"):
+            plan._check_directory(tmp_path / name, "auto")
     run, found = tmp_path / "run", plan._check_directory
     assert found(run, "auto") is None
     run.mkdir()
