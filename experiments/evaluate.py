@@ -241,7 +241,8 @@ def write(args: Arguments, lines: list[dict]) -> Path | None:
     except UserError as e:
         if args.out:
             raise
-        out = print(f"note: {e}; the numbers are above")  # the run of somebody else
+        print(f"note: {e}; the numbers are above")  # the run of somebody else
+        return None
     return out
 
 
