@@ -128,7 +128,7 @@ def filter_gains(u, p, strengths, odds):
     for band in range(4):
         drawn.append(draws[band] < p * odds["imgfilter"])
         t = jnp.where(drawn[-1], jnp.exp2(as_normal(draws[4 + band]) * strengths.imgfilter_std), 1.0)
-        gains = jnp.where(np.arange(4) == band, gains * t[:, None], gains)
+        gains = gains.at[:, band].multiply(t)
         gains = gains / jnp.sqrt(1 + float(BAND_POWER[band]) * (t**2 - 1))[:, None]
     return gains, drawn
 
