@@ -62,7 +62,9 @@ def _document(kind: type) -> None:
 ELSEWHERE = {
     **dict.fromkeys(("batch-size", "batchsize", "bs"), "--batch"),
     **dict.fromkeys(("learning-rate", "glr", "dlr"), "--lr"),
-    **dict.fromkeys(("epochs", "n-epochs", "niter", "steps", "iterations", "num-steps", "max-steps"), "--kimg, in thousands of images"),
+    **dict.fromkeys(
+        ("epochs", "n-epochs", "niter", "steps", "iterations", "num-steps", "max-steps"), "--kimg, in thousands of images"
+    ),
     **dict.fromkeys(("outdir", "output-dir", "logdir", "checkpoints-dir", "name"), "--run-dir"),
     **dict.fromkeys(("dataroot", "dataset", "data-path", "path"), "--data"),
     **dict.fromkeys(("image-size", "img-size", "load-size", "crop-size", "resolution"), "--size HEIGHT WIDTH"),

@@ -12,7 +12,7 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import measure
 from jaxgan.metrics.sliced import sliced_wasserstein
 from jaxgan.plan import Run
-from jaxgan.settings import steps_a_measurement
+from jaxgan.settings import steps_a_measurement, steps_a_snapshot
 from jaxgan.state import TrainState, generator_variables
 
 
@@ -24,8 +24,8 @@ def scored_by(run: Run) -> str:
 class Report:
     """What happens at a tick, on the host: log, curves, pictures, score, checkpoint. A class: it keeps the time."""
 
-    def __init__(self, run: Run, store: disk.Store, rows: list[dict], bar: watch.Progress, every: int):
-        self.run, self.store, self.rows, self.bar, self.every = run, store, rows, bar, every  # steps from snapshot to snapshot
+    def __init__(self, run: Run, store: disk.Store, rows: list[dict], bar: watch.Progress):
+        self.run, self.store, self.rows, self.bar = run, store, rows, bar
         self.directory, self.batch, self.main = run.directory, run.settings.batch, parallel.is_main()
         self.last_step, self.last_time = None, 0.0
         self.start_seconds = rows[-1]["seconds"] if rows else 0.0
@@ -116,7 +116,7 @@ class Report:
 
     def _path(self, kimg: float) -> Path:
         """Where the grid goes: by whole kimg, or to three places where there is more than one in a kimg."""
-        several = self.every * self.batch < 1000
+        several = steps_a_snapshot(self.run.settings) * self.batch < 1000
         return self.directory / "samples" / (f"kimg{kimg:010.3f}.png" if several else f"kimg{kimg:06.0f}.png")
 
     def _pairs(self, kimg: float, generator, variables: dict) -> dict[str, float]:

@@ -25,7 +25,7 @@ from jaxgan.method import Recipe
 from jaxgan.plan import LOCK, Run, first_state, write_config
 from jaxgan.profiling import Tracer
 from jaxgan.report import Report, scored_by
-from jaxgan.settings import Design, Settings, steps_a_snapshot, steps_a_tick, steps_in_all
+from jaxgan.settings import Design, Settings, ends_snapshot, steps_a_tick, steps_in_all
 from jaxgan.state import TrainState
 
 
@@ -231,7 +231,6 @@ def _train(run: Run) -> int:
     settings, main = run.settings, parallel.is_main()
     directory, batch = run.directory, settings.batch
     total = steps_in_all(settings)
-    tick, snapshot = steps_a_tick(settings), steps_a_snapshot(settings)
     store = checkpoint.open_store(directory / "checkpoints", settings.keep, scored_by(run))
     made_by = lambda done: run.stages[run.stage(done - 1)]  # the state after so many steps is of the last one's stage
     restored, damaged = checkpoint.restore(store, lambda done: shapes(settings, made_by(done)))
@@ -266,11 +265,11 @@ def _train(run: Run) -> int:
         if run.stage(done) == run.stage(done - 1):
             machine = started(machine, settings, made_by(done), done, total)
         first = lambda: restored or fresh(settings, run.stages[0], run.start and run.start.arrays)  # no name keeps its memory
-        report = Report(run, store, rows, bar, snapshot)
+        report = Report(run, store, rows, bar)
         if main and not done:
             report.reals()
         with Signals() as signals, bar:
-            return _loop(machine, report, signals, tracer, parallel.replicate(first()), (done, total, tick, snapshot))
+            return _loop(machine, report, signals, tracer, parallel.replicate(first()), (done, total, steps_a_tick(settings)))
     finally:
         tracer.close()
         machine.pool.shutdown(wait=False, cancel_futures=True)
@@ -289,9 +288,9 @@ def steps_per_call(machine: Machine, recipe: Recipe, state, meter, most: int, as
     return parallel.from_main(calls.fastest(seconds, calls.period(recipe), most))
 
 
-def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, state, span: tuple[int, int, int, int]) -> int:
+def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, state, span: tuple[int, int, int]) -> int:
     """The hot loop: no transfer and no wait on the step just sent; the host keeps some steps ahead of the devices."""
-    at, total, tick, snapshot = span
+    at, total, tick = span
     run, stage, batch = report.run, report.run.stage(at - 1), report.run.settings.batch
     meter, sent = parallel.replicate(machine.meter), deque()
     several, together, seen = jax.process_count() > 1, 1, set()
@@ -326,7 +325,7 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
         if at % tick and at != total and not stop:
             continue
         sent.clear()
-        report.tick(at, meter, state, snapshot=at % snapshot == 0 or at == total, last=bool(stop) or at == total)
+        report.tick(at, meter, state, snapshot=ends_snapshot(run.settings, at), last=bool(stop) or at == total)
         meter = parallel.replicate(machine.meter)
         if stop and at != total:
             disk.wait(report.store)

@@ -177,6 +177,13 @@ def steps_a_snapshot(settings: Settings) -> int:
     return tick * max(1, round(settings.snapshot_kimg * 1000 / (tick * settings.batch)))
 
 
+def ends_snapshot(settings: Settings, at: int) -> bool:
+    """Whether a grid and a checkpoint are due after `at` steps: regularly, and at the end. What is regular but less than a tick
+    before the end is left to that: where a run is not a whole number of ticks long, it would be measured twice over."""
+    left = steps_in_all(settings) - at
+    return not left or (at % steps_a_snapshot(settings) == 0 and left >= steps_a_tick(settings))
+
+
 def steps_a_measurement(settings: Settings) -> int:
     """How many steps lie between two measurements: a whole number of snapshots."""
     snapshot = steps_a_snapshot(settings)

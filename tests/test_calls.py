@@ -11,7 +11,7 @@ import pytest
 from jaxgan import calls, parallel
 from jaxgan.errors import UserError
 from jaxgan.method import Phase, Recipe, Term, Turn
-from jaxgan.settings import Settings, steps_a_measurement, steps_a_snapshot, steps_a_tick, steps_in_all
+from jaxgan.settings import Settings, ends_snapshot, steps_a_measurement, steps_a_snapshot, steps_a_tick, steps_in_all
 
 
 def recipe(*every):
@@ -144,3 +144,17 @@ def test_grids_come_as_often_as_asked_where_ticks_are_whole_steps(batch, tick, s
 def test_a_run_has_no_step_more_for_rounding():
     for kimg, batch, steps in ((16.1, 100, 161), (16.12, 8, 2015), (32.24, 16, 2015), (0.1, 32, 4), (300.0, 32, 9375)):
         assert steps_in_all(Settings(kimg=kimg, batch=batch)) == steps
+
+
+@pytest.mark.parametrize(
+    "kimg, at",
+    [
+        (40.0, (310, 620, 930, 1250)),  # 1,240 is 10 steps before the end, a sixth of a tick
+        (41.66, (310, 620, 930, 1240, 1302)),  # 62: a tick
+        (39.68, (310, 620, 930, 1240)),
+        (2.0, (63,)),
+    ],
+)
+def test_the_end_is_a_snapshot_and_no_other_is_less_than_a_tick_before_it(kimg, at):
+    asked = Settings(batch=32, kimg=kimg, tick_kimg=2.0, snapshot_kimg=10.0)
+    assert tuple(k for k in range(1, steps_in_all(asked) + 1) if ends_snapshot(asked, k)) == at

@@ -77,7 +77,10 @@ class Named:
 def test_what_another_program_calls_it_is_told():
     for args, says in (
         (["--batch_size", "3"], "Unrecognized options: --batch_size, 3; here it is --batch (x --help lists the fields)"),
-        (["--epochs=3"], "Unrecognized options: --epochs=3; here it is --kimg, in thousands of images (x --help lists the fields)"),
+        (
+            ["--epochs=3"],
+            "Unrecognized options: --epochs=3; here it is --kimg, in thousands of images (x --help lists the fields)",
+        ),
         (["--size", "64"], "Error parsing --size: it takes INT INT, not ['64'] (x --help lists the fields)"),
     ):
         with pytest.raises(UserError) as error:

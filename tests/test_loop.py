@@ -107,12 +107,12 @@ def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
     monkeypatch.setattr(run.disk, "wait", lambda store: None)
     go = partial(run._loop, made, report, SimpleNamespace(caught=0), Tracer(None, 0, 1, print))
     began = time.perf_counter()
-    go(states[-1], (0, warm, warm, warm))
+    go(states[-1], (0, warm, warm))
     assert waits[0] == "begin" and len(waits) == 1 + len(step.programs(recipe))  # compiling is not in the rate, all else is
     assert 0 < sum(waits[1:]) < time.perf_counter() - began
     last = states[-1].g.params
     with nothing_sent_fetched_or_compiled(monkeypatch) as compiled:
-        go(states[-1], (warm, warm + steps, 1000, 1000))
+        go(states[-1], (warm, warm + steps, 1000))
     assert compiled == [] and made.run._cache_size() == len(step.programs(recipe))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(last))  # the state's buffers are reused, not copied
     assert int(states[-1].step) == warm + steps

@@ -56,15 +56,11 @@ def test_one_point_of_a_curve_is_seen_and_a_single_penalty_has_its_name(tmp_path
 
 
 def test_grids_of_less_than_a_kimg_do_not_replace_one_another(tmp_path):
-    names = lambda every: [Report._path(of(every), kimg).name for kimg in (0.304, 0.96, 39.68, 40.0)]
-    of = lambda every: SimpleNamespace(every=every, batch=32, directory=tmp_path)
-    assert names(10) == ["kimg000000.304.png", "kimg000000.960.png", "kimg000039.680.png", "kimg000040.000.png"]
-    assert names(310) == [
-        "kimg000000.png",
-        "kimg000001.png",
-        "kimg000040.png",
-        "kimg000040.png",
-    ]  # the last replaces one just before
+    names = lambda kimg: [Report._path(of(kimg), at).name for at in (0.304, 0.96, 39.68, 40.0)]
+    settings = lambda kimg: Settings(batch=32, tick_kimg=kimg, snapshot_kimg=kimg)
+    of = lambda kimg: SimpleNamespace(run=SimpleNamespace(settings=settings(kimg)), batch=32, directory=tmp_path)
+    assert names(0.32) == ["kimg000000.304.png", "kimg000000.960.png", "kimg000039.680.png", "kimg000040.000.png"]
+    assert names(10.0) == ["kimg000000.png", "kimg000001.png", "kimg000040.png", "kimg000040.png"]
 
 
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
