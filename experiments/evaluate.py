@@ -146,7 +146,7 @@ def main() -> None:
         raise UserError(f"--n {args.n}: ask for at least one image, or 0 for as many as the metrics take")
     check_which(args.checkpoint)
     from jaxgan import parallel, restore
-    from jaxgan.metrics.measure import CHUNK
+    from jaxgan.metrics.extraction import CHUNK
 
     parallel.share_cores(0, parallel.MOST * CHUNK, 1)
 

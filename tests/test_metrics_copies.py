@@ -6,7 +6,7 @@ import pytest
 from jaxgan.data import arrays
 from jaxgan.data.source import Source
 from jaxgan.errors import UserError
-from jaxgan.metrics import copies, features
+from jaxgan.metrics import copies, extraction, features
 
 HELD_OUT = 500
 
@@ -18,7 +18,7 @@ def digits():
 
 @pytest.fixture
 def source(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(copies.measure, "cache_directory", lambda: tmp_path)
+    monkeypatch.setattr(extraction, "cache_directory", lambda: tmp_path)
     train = digits[HELD_OUT:]
     return Source("train", (28, 28, 1), len(train), train.__getitem__, None, 0, (), "0")
 

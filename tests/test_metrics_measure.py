@@ -13,7 +13,7 @@ from jaxgan import label_vectors
 from jaxgan.data import open_source
 from jaxgan.data.source import shuffled
 from jaxgan.errors import UserError
-from jaxgan.metrics import cache, features, frechet, measure, protocols
+from jaxgan.metrics import cache, extraction, features, frechet, measure, protocols
 from jaxgan.metrics.contract import Estimate
 from tests.test_label_vectors import source
 
@@ -30,16 +30,16 @@ def batches(images):
 
 def test_real_statistics_are_taken_again_where_the_file_is_damaged_and_without_a_place_for_it(digits, tmp_path, monkeypatch):
     e = features.pixels(digits.shape)
-    rows = measure.reals(digits, e, 50, False, rows=True)
+    rows = extraction.reals(digits, e, 50, False, rows=True)
     (kept,) = (cache.cache_directory() / "reals").iterdir()
     whole = kept.read_bytes()
     for damaged in (b"", whole[:-9], whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]):
         kept.write_bytes(damaged)
-        np.testing.assert_array_equal(measure.reals(digits, e, 50, False, rows=True), rows)
+        np.testing.assert_array_equal(extraction.reals(digits, e, 50, False, rows=True), rows)
         assert kept.read_bytes()[:2] == b"PK" and list(kept.parent.iterdir()) == [kept]
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "file"))
-    moments = measure.reals(digits, e, 0, False, rows=False)
+    moments = extraction.reals(digits, e, 0, False, rows=False)
     assert moments.n == digits.n and frechet.frechet(moments, moments) < 1e-6
 
 
@@ -52,20 +52,20 @@ def test_two_processes_write_files_of_their_own(digits, monkeypatch):
         savez(path, **arrays)
         if len(seen) == 1:
             monkeypatch.setattr(os, "getpid", lambda: -1)
-            measure.reals(digits, e, 30, False, rows=True)
+            extraction.reals(digits, e, 30, False, rows=True)
 
     monkeypatch.setattr(np, "savez", both)
-    rows = measure.reals(digits, e, 30, False, rows=True)
+    rows = extraction.reals(digits, e, 30, False, rows=True)
     assert len(set(seen)) == 2
-    np.testing.assert_array_equal(measure.reals(digits, e, 30, False, rows=True), rows)
+    np.testing.assert_array_equal(extraction.reals(digits, e, 30, False, rows=True), rows)
 
 
 def test_a_shuffled_set_has_statistics_of_its_own(digits):
     mixed = shuffled(digits, 3)
     assert mixed.fingerprint not in (digits.fingerprint, shuffled(digits, 4).fingerprint)
     e = features.pixels(digits.shape)
-    measure.reals(digits, e, 0, False, rows=True)
-    rows = measure.reals(mixed, e, 0, False, rows=True)[:5]
+    extraction.reals(digits, e, 0, False, rows=True)
+    rows = extraction.reals(mixed, e, 0, False, rows=True)[:5]
     np.testing.assert_allclose(rows * 255, mixed.read(np.arange(5)).reshape(5, -1), atol=1e-3)
 
 
@@ -170,13 +170,13 @@ def test_another_set_is_made_alike_as_the_runs(tmp_path):
 
 def test_mirrored_statistics_are_of_both_and_kept_apart(digits):
     e, n = features.pixels(digits.shape), digits.n
-    plain = measure.reals(digits, e, 0, False, rows=True)
-    both = measure.reals(digits, e, 0, True, rows=True).reshape(-1, *digits.shape)
+    plain = extraction.reals(digits, e, 0, False, rows=True)
+    both = extraction.reals(digits, e, 0, True, rows=True).reshape(-1, *digits.shape)
     assert len(plain) == n and len(both) == 2 * n
     x = plain.reshape(-1, *digits.shape)
     lines = lambda a: set(map(bytes, a))
     assert lines(both) == lines(x) | lines(np.ascontiguousarray(x[:, :, ::-1])) > lines(x)  # left and right exchanged
-    moments = measure.reals(digits, e, 0, True, rows=False)
+    moments = extraction.reals(digits, e, 0, True, rows=False)
     assert moments.n == 2 * n
     np.testing.assert_allclose(moments.mean, both.reshape(2 * n, -1).mean(0), atol=1e-6)
 
@@ -184,8 +184,8 @@ def test_mirrored_statistics_are_of_both_and_kept_apart(digits):
 def test_a_part_of_the_real_images_is_drawn_from_all_of_them(digits):
     """A set may be sorted by class: the first ones are no sample of it."""
     e = features.pixels(digits.shape)
-    part = measure.reals(digits, e, 300, False, rows=True)
-    everything = {bytes(row): i for i, row in enumerate(measure.reals(digits, e, 0, False, rows=True))}
+    part = extraction.reals(digits, e, 300, False, rows=True)
+    everything = {bytes(row): i for i, row in enumerate(extraction.reals(digits, e, 0, False, rows=True))}
     taken = np.array([everything[bytes(row)] for row in part])
     assert len(set(taken)) > 290 and abs(taken.mean() / digits.n - 0.5) < 4.5 / np.sqrt(12 * 300)
 
@@ -234,7 +234,7 @@ def test_a_protocols_name_says_how_many_images():
 
 def test_modes_are_compared_with_the_classes_of_the_data():
     labels = np.repeat(np.int32([0, 2]), (72, 24))
-    seen = measure.Rows(np.zeros((8, 1)), np.eye(3)[[0, 0, 0, 0, 0, 0, 2, 2]])
+    seen = extraction.Rows(np.zeros((8, 1)), np.eye(3)[[0, 0, 0, 0, 0, 0, 2, 2]])
     found = measure.METRICS["modes"](None, SimpleNamespace(classes=3), source(labels, 3), seen, None)
     assert found.values["count"].value == 2 and abs(found.values["kl"].value) < 1e-12
     even = source(np.repeat(np.int32([0, 1, 2]), 32), 3)
@@ -255,4 +255,4 @@ def test_the_picture_of_authenticity_shows_the_likest_first(digits):
 @pytest.mark.parametrize("images", [np.zeros((3, 8, 8, 1)), np.zeros((8, 8, 1), np.uint8), np.zeros((0, 8, 8, 1), np.uint8)])
 def test_what_features_are_taken_of_is_checked_as_it_was_given(images):
     with pytest.raises(ValueError, match=rf"features: images are \w+ \({len(images)}"):
-        measure.extract(features.pixels((8, 8, 1)), images)
+        extraction.extract(features.pixels((8, 8, 1)), images)

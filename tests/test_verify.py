@@ -17,7 +17,7 @@ from experiments.translate import write
 from jaxgan import marks, restore, watermark
 from jaxgan.data import arrays
 from jaxgan.errors import UserError
-from jaxgan.metrics import measure
+from jaxgan.metrics import extraction
 
 DIGITS = arrays.digits()[0]
 
@@ -43,7 +43,7 @@ def command(tmp_path, monkeypatch, capsys):
     params = {"table": jnp.asarray(DIGITS / np.float32(127.5) - 1)}
     trained = restore.Trained(Planted(), {"params": params}, {"settings": {"data": "digits"}}, 5)
     monkeypatch.setattr(restore, "load", lambda *_, **__: trained)
-    monkeypatch.setattr(measure, "cache_directory", lambda: tmp_path / "cache")
+    monkeypatch.setattr(extraction, "cache_directory", lambda: tmp_path / "cache")
 
     def call(name, *args):
         monkeypatch.setattr(sys, "argv", [name, *map(str, args)])

@@ -8,8 +8,9 @@ import numpy as np
 
 from jaxgan.data import Source
 from jaxgan.errors import UserError
-from jaxgan.metrics import features, measure, neighbours
+from jaxgan.metrics import features, neighbours
 from jaxgan.metrics.contract import Estimate, rows
+from jaxgan.metrics.extraction import extract, reals
 
 MOST = 5000
 """Number of real images from which the threshold is computed."""
@@ -71,11 +72,11 @@ def copies(source: Source, extractor: features.Extractor, *, share: float = 0.01
     Raises:
       UserError: too few images; an extractor that does not take them.
     """
-    train = rows("training features", measure.reals(source, extractor, 0, False, rows=True, progress=progress), 2, "copies")
+    train = rows("training features", reals(source, extractor, 0, False, rows=True, progress=progress), 2, "copies")
     flips = (False, True) if mirror else (False,)
 
     def nearest(images, skip=None):
-        found = [measure.extract(extractor, images[:, :, ::-1] if flip else images).features for flip in flips]
+        found = [extract(extractor, images[:, :, ::-1] if flip else images).features for flip in flips]
         return np.min([neighbours.nearest(train, x, 1, skip=skip).distances[:, 0] for x in found], axis=0)
 
     chosen = np.sort(np.random.RandomState(0).permutation(source.n)[:MOST])
