@@ -8,7 +8,10 @@ from pathlib import Path
 
 FILE = Path(__file__).with_suffix(".md")
 MODELS = "mlp dcgan infogan sngan resnet biggan biggan_deep progan stylegan stylegan2 stylegan3 r3gan residual pix2pix cyclegan"
-METRICS = "frechet kernel manifold inception_score sliced memorization modes lpips path equivariance copies"
+METRICS = (
+    "frechet kernel manifold inception_score conditional sliced memorization modes lpips path equivariance copies"
+    " features extraction measure generators"
+)
 GROUPS = {
     "Losses and penalties": "losses penalties attacks",
     "Augmentation": "augment",
