@@ -1,10 +1,13 @@
 """Writes api.md, the list of what the modules offer: `python docs/api.py`. A test says when it is out of date."""
 
+import dataclasses
 import importlib
 import inspect
 import re
 import sys
 from pathlib import Path
+
+from flax import linen as nn
 
 FILE = Path(__file__).with_suffix(".md")
 MODELS = "mlp dcgan infogan sngan resnet biggan biggan_deep progan stylegan stylegan2 stylegan3 r3gan residual pix2pix cyclegan"
@@ -59,11 +62,14 @@ def sentence(thing) -> str:
 
 
 def called(name: str, thing) -> str:
-    """As it is called: of a function with the names of its arguments."""
-    if inspect.isclass(thing):
+    """As it is called, with the names of its arguments, or fields."""
+    if inspect.isclass(thing) and not (dataclasses.is_dataclass(thing) or hasattr(thing, "_fields")):
         return name
     said, bare = [], True
+    module = inspect.isclass(thing) and issubclass(thing, nn.Module)
     for p in inspect.signature(thing).parameters.values():
+        if module and p.name in ("parent", "name"):  # linen's own
+            continue
         if p.kind is p.KEYWORD_ONLY and bare and not any(s.startswith("*") for s in said):
             said.append("*")
         said.append({p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "") + p.name)
@@ -75,7 +81,7 @@ def page() -> str:
         "# What is in the modules",
         "",
         "Made from the docstrings' first sentences by `python docs/api.py`; the whole docstring, with shapes, ranges, errors and",
-        "source, by `help(jaxgan.losses.hinge_d)` and so on. Arguments after a * are given by name.",
+        "source, by `help(jaxgan.losses.hinge_d)` and so on. Arguments after a * are given by name; a class has its fields.",
     ]
     for group, modules in GROUPS.items():
         lines += ["", f"## {group}"]
