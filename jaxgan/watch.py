@@ -189,9 +189,10 @@ class Progress:
         self.bar.update(self.task, rate=f"{row['img_per_s']:.0f} img/s", losses=losses(row))
 
     def say(self, text: str) -> None:
-        """A line above the bar, names such as [old] and :fire: as they are; none where the terminal has been closed."""
+        """A line above the bar, names such as [old] and :fire: as they are; none where the terminal has been closed, or whatever
+        read a pipe is gone: rich would exit, and the run lose what came after its last checkpoint."""
         if not self.bar.disable:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, SystemExit):
                 self.bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def tick(self, text: str) -> None:

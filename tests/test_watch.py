@@ -1,5 +1,6 @@
 """What a person watches does not hold up what is watched."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -107,6 +108,13 @@ def test_names_are_said_as_they_are_and_to_nobody_without_an_error(capsys, monke
     with monkeypatch.context() as closed:
         closed.setattr("sys.stdout", SimpleNamespace(write=lambda _: (_ for _ in ()).throw(OSError("gone")), encoding="utf-8"))
         watch.Progress(1.0, 0.0, True).say(name)
+    reads, writes = os.pipe()
+    os.close(reads)
+    with monkeypatch.context() as closed, open(writes, "w") as pipe:  # as `train | head -1` leaves it
+        closed.setattr("sys.stdout", pipe)
+        closed.setattr("rich._console", None)
+        for _ in range(2):
+            watch.Progress(1.0, 0.0, True).say(name)
     for variable, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr("rich._console", None)  # made anew, with these
