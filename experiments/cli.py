@@ -155,6 +155,19 @@ def _interrupted(number, frame) -> None:
     raise KeyboardInterrupt
 
 
+def no_devices(error: Exception) -> str:
+    """The line for an environment that asks JAX for devices that are not here; "" where the error is another one."""
+    at = error.__traceback__
+    while at.tb_next:
+        at = at.tb_next
+    absent = isinstance(error, AssertionError) and at.tb_frame.f_code.co_name == "backends"  # of a plugin that is not installed
+    if not absent and not str(error).startswith("Unable to initialize backend"):
+        return ""
+    reason = f" ({str(error).splitlines()[0].partition(' (set JAX_PLATFORMS')[0]})" if str(error) else ""
+    asked = f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}: " if os.environ.get("JAX_PLATFORMS") else ""
+    return f'{asked}no such devices here{reason}; unset it to use those there are, or pip install "jaxgan[cuda]" or [tpu]'
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
 
@@ -162,6 +175,8 @@ def run_command(main: Callable[[], int | None]) -> None:
     reader that has seen enough (`--help | head`) is no error.
     """
     signal.signal(signal.SIGINT, _interrupted)
+    if sys.stdout is None or sys.stderr is None:  # closed, as `>&-` leaves them
+        sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     if getattr(sys.stdout, "errors", "") == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the output's encoding lacks ends no run
     try:
@@ -174,6 +189,11 @@ def run_command(main: Callable[[], int | None]) -> None:
         print("stopped", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(130)  # JAX's threads, in the middle of what they do, may crash an orderly exit
+    except (RuntimeError, AssertionError) as e:
+        if not (said := no_devices(e)):
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        code = 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         code = 128 + signal.SIGPIPE

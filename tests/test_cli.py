@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import pytest
 import tyro
 
-from experiments.cli import _one_line, parse
+from experiments.cli import _one_line, parse, run_command
 from jaxgan.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -127,6 +127,33 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     made = subprocess.run(command, cwd=ROOT, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=100)
     os.close(writes)
     assert made.returncode == 128 + signal.SIGPIPE and made.stderr == ""
+
+
+def test_devices_that_are_not_here_are_one_line(capsys, monkeypatch):
+    def backends():
+        raise AssertionError  # as jax does where the plugin is not installed
+
+    def of_no_such_kind():
+        raise RuntimeError("Unable to initialize backend 'foo': not known. (set JAX_PLATFORMS='' to choose)\nmore")
+
+    def wrong():
+        raise AssertionError
+
+    monkeypatch.setenv("JAX_PLATFORMS", "foo")
+    for main, says in (
+        (backends, "here; unset it"),
+        (of_no_such_kind, "here (Unable to initialize backend 'foo': not known.); unset"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            run_command(main)
+        assert f"error: JAX_PLATFORMS=foo: no such devices {says}" in capsys.readouterr().err
+    with pytest.raises(AssertionError):
+        run_command(wrong)
+
+
+def test_a_closed_output_is_no_error():
+    says = "import experiments.cli as cli\ncli.run_command(lambda: print('said'))"
+    assert subprocess.run(["sh", "-c", '"$0" -c "$1" >&- 2>&-', sys.executable, says], cwd=ROOT, timeout=100).returncode == 0
 
 
 def test_a_name_that_the_outputs_encoding_lacks_is_escaped():
