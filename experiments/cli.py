@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 
@@ -198,7 +199,10 @@ def run_command(main: Callable[[], int | None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         code = 128 + signal.SIGPIPE
     ahead, jax = sys.modules.get("jaxgan.ahead"), sys.modules.get("jax")  # not imported here, where nothing else did
-    if (ahead and ahead.busy()) or (code == 2 and jax and jax.distributed.is_initialized()):
+    together = code == 2 and jax and jax.distributed.is_initialized()
+    if together and jax.process_index() == 0:
+        time.sleep(2)  # the others have most likely come to the same end, and JAX aborts them where the first one is gone
+    if (ahead and ahead.busy()) or together:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -4,16 +4,19 @@ One device: `jit`. Several: `pmap`, the state replicated, gradients, statistics 
 axis `AXIS`. Several processes: the same, after `start_processes`.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache, partial
 
 import jax
 import numpy as np
+from jax._src import distributed  # JAX has no public way to its coordinator, which Orbax asks the same way
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 
 AXIS = "devices"
 
@@ -230,7 +233,47 @@ def from_main(value: int) -> int:
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
 
 
+DAY = 24 * 60 * 60 * 1000
+"""Milliseconds that processes wait for one another where one may read data, or measure, for hours. Who has died is missed after
+100 seconds."""
+_meetings = itertools.count()
+"""Every process counts its own: all come to the same ones in the same order."""
+
+
+def all_told(what: str) -> list[str]:
+    """What each process says here, in their order. By way of the coordinator, and no collective: on CPUs these wait 30 seconds.
+
+    Raises:
+      UserError: another process had to end (`failing_together`).
+    """
+    if jax.process_count() == 1:
+        return [what]
+    name = _tell(f"+{what}")
+    said = [distributed.global_state.client.blocking_key_value_get(f"{name}/{i}", DAY) for i in range(jax.process_count())]
+    for i, text in enumerate(said):
+        if text[0] == "-":
+            raise UserError(f"process {i} of this run has ended: {text[1:]}")
+    return [text[1:] for text in said]
+
+
+@contextmanager
+def failing_together():
+    """What goes wrong inside is told to the others at their next `all_told`, where they would wait for this process."""
+    try:
+        yield
+    except Exception as e:
+        if jax.process_count() > 1:
+            _tell(f"-{one_line(e)}")
+        raise
+
+
+def _tell(text: str) -> str:
+    name = f"jaxgan/{next(_meetings)}"
+    distributed.global_state.client.key_value_set(f"{name}/{jax.process_index()}", text)
+    return name
+
+
 def barrier() -> None:
-    """Wait for all processes."""
+    """Wait for all processes, however long one takes."""
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("jaxgan")
+        distributed.global_state.client.wait_at_barrier(f"jaxgan/{next(_meetings)}", DAY)

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,15 +32,13 @@ from jaxgan import (
 )
 from jaxgan.data import Source, check_source, shuffled, summary
 from jaxgan.errors import UserError
+from jaxgan.lock import LOCK
 from jaxgan.method import Recipe
 from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import Meter, check_labels, ready
 from jaxgan.settings import WHERE, Design, Settings, check_numbers, steps_a_tick
 from jaxgan.state import TrainState, create
 from jaxgan.whole import write_whole
-
-LOCK = ".lock"
-"""A file in the run directory that the process which trains there has locked."""
 
 
 class Run(NamedTuple):
@@ -77,8 +76,17 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
       design: (image shape, classes) -> Design, or those of all stages in their order; classes is 0 without labels, and the
         source images' shape where there are pairs.
     Raises:
-      UserError: whatever is wrong with the data, the settings or the run directory.
+      UserError: whatever is wrong with the data, the settings or the run directory; or a process of several was given others.
     """
+    with parallel.failing_together():
+        run = _checked(name, settings, design)
+    if jax.process_count() > 1:
+        shared = json.dumps(_shared(run.config))
+        _check_alike(parallel.all_told(re.sub(r"\b0x[0-9a-f]{6,}", "", shared)))  # addresses, in what a field of any type shows
+    return run
+
+
+def _checked(name: str, settings: Settings, design: Callable) -> Run:
     check_numbers(settings)
     if settings.seed >= 2**32:
         raise UserError(f"--seed {settings.seed}: it must be in [0, 2^32)")
@@ -114,7 +122,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     trained = any(path.name.isdigit() for path in directory.glob("checkpoints/*"))
     if not trained:
         _check_vectors(stages[-1], source)
-    start = _start(settings.init, stages) if settings.init and not trained else None
+    start = transfer.start(settings.init, stages) if settings.init and not trained else None
     config = _described(name, settings, stages, source, start)
     if found and trained:
         _check_changes(directory, found, config, settings)
@@ -122,13 +130,29 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     return Run(directory, settings, config, stages, source, meter, names, start, frozen, _data(whole, settings))
 
 
-def _start(init: str, stages: tuple[Design, ...]) -> transfer.Start:
-    """`transfer.start`, the same in all processes."""
-    start = transfer.start(init, stages)
-    mine = int(start.digest[:7], 16)
-    if parallel.from_main(mine) != mine:
-        raise UserError(f"--init {init}: its weights differ from those of process 0; give all processes the same")
-    return start
+OWN = ("run_dir", "data", "target", "data_dir", "init", "compile_cache", "coordinator", "process")
+"""Settings that each process of several may have its own of: they say where things are."""
+
+
+def _shared(config: dict) -> dict:
+    """What must be the same in all processes of a run, by names for people."""
+    settings = {f"--{k.replace('_', '-')}": v for k, v in config["settings"].items() if k not in OWN}
+    data = {f"data's {k}": v for k, v in config["data"].items() if k != "name"}
+    packages = {f"version of {k}": v for k, v in config["versions"].items() if k != "python"}
+    networks = {who: config[who] for who in ("generator", "discriminator", "stages")}
+    init = (config["init"] or {}).get("digest")
+    rest = {"--init's weights": init, "code of jaxgan": provenance.code()}
+    return {"config": config["config"], **settings, **data, **packages, **networks, **rest}
+
+
+def _check_alike(said: list[str]) -> None:
+    """UserError where the processes of a run, of which each says its `_shared`, would not train the same."""
+    first, *others = map(json.loads, said)
+    for i, other in enumerate(others, 1):
+        if wrong := [k for k in {**first, **other} if first.get(k) != other.get(k)]:
+            short = lambda value: f"{value!r:.60}" if not isinstance(value, dict | list) else "another"
+            said = "; ".join(f"{k} is {short(other.get(k))}, not {short(first.get(k))}" for k in wrong[:4])
+            raise UserError(f"process {i} differs from process 0: {said}; give all the same data, command and versions")
 
 
 def _described(name: str, settings: Settings, stages: tuple[Design, ...], source: Source, start: transfer.Start | None) -> dict:

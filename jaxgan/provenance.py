@@ -17,6 +17,14 @@ def versions() -> dict[str, str]:
     return found | {name: metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint")}
 
 
+def code() -> str:
+    """16 hexadecimal digits that differ between states of this library's files, in a checkout or installed."""
+    where, sha = Path(__file__).resolve().parent, hashlib.sha256()
+    for path in sorted(where.rglob("*.py")):
+        sha.update(f"{path.relative_to(where)}\n".encode() + path.read_bytes())
+    return sha.hexdigest()[:16]
+
+
 def commit() -> str:
     """The commit of the checkout this runs from, with '+' if it was changed; '' outside one."""
     where = Path(__file__).resolve().parent

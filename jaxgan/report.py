@@ -1,6 +1,7 @@
 """What a run tells: at each tick its log, curves, pictures, a score, and a checkpoint."""
 
 import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -24,8 +25,8 @@ def scored_by(run: Run) -> str:
 class Report:
     """What happens at a tick, on the host: log, curves, pictures, score, checkpoint. A class: it keeps the time."""
 
-    def __init__(self, run: Run, store: disk.Store, rows: list[dict], bar: watch.Progress):
-        self.run, self.store, self.rows, self.bar = run, store, rows, bar
+    def __init__(self, run: Run, store: disk.Store, rows: list[dict], bar: watch.Progress, stopping: Callable[[], bool]):
+        self.run, self.store, self.rows, self.bar, self.stopping = run, store, rows, bar, stopping
         self.directory, self.batch, self.main = run.directory, run.settings.batch, parallel.is_main()
         self.last_step, self.last_time = None, 0.0
         self.start_seconds = rows[-1]["seconds"] if rows else 0.0
@@ -101,6 +102,8 @@ class Report:
         if self.main:  # before the checkpoint: a run that resumes leaves out what was said after it, but makes up for nothing
             self.rows.append(row)
             watch.add_lines(self.directory / "log.jsonl", [row])
+        if snapshot or last:
+            parallel.barrier()  # the others wait here while main measures, and not in a collective, which may have a limit
         if snapshot and one.averages:
             checkpoint.save_averages(self.averages, one)
             disk.wait(self.averages)  # for the same reason
@@ -174,7 +177,7 @@ class Report:
                 (generator, variables), inputs = translate.one_way(generator, variables), translate.half(inputs)
             images = translate.of_source(generator, variables, inputs, index, seed=settings.seed)
             limit = len(index) if len(index) < n else limit
-        results = measure.measure(meter, images, labels=labels, limit=limit)
+        results = measure.measure(meter, self._unless_stopping(images), labels=labels, limit=limit)
         if not self.said:
             for note in dict.fromkeys(note for r in results for note in r.notes):
                 self.bar.say(f"note: {note}")
@@ -185,6 +188,13 @@ class Report:
         self.bar.say(f"{kimg:g} kimg  " + "  ".join(f"{name} {value:.4g}" for name, value in found.items()))
         by_them = measure.score(results, meter.protocols)
         return found, score if by_them is None else by_them
+
+    def _unless_stopping(self, images: Iterable) -> Iterator:
+        """The images, but a UserError once the run is to stop: a cluster kills what takes longer, before anything is saved."""
+        for piece in images:
+            if self.stopping():
+                raise UserError("the run stops")
+            yield piece
 
     def _save(self, state: TrainState, kimg: float, score: float | None) -> None:
         floats = checkpoint.not_finite(jax.device_get(checkpoint.to_tree(state)))

@@ -10,19 +10,18 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 import jax
 import jax.numpy as jnp
 
-from jaxgan import ahead, calls, checkpoint, compile_cache, disk, grow, label_vectors, parallel, step, watch
+from jaxgan import ahead, calls, checkpoint, compile_cache, disk, grow, label_vectors, lock, parallel, step, watch
 from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed, stays
 from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Recipe
-from jaxgan.plan import LOCK, Run, first_state, write_config
+from jaxgan.plan import Run, first_state, write_config
 from jaxgan.profiling import Tracer
 from jaxgan.report import Report, scored_by
 from jaxgan.settings import Design, Settings, ends_snapshot, steps_a_tick, steps_in_all
@@ -114,20 +113,28 @@ HANGUP = getattr(signal, "SIGHUP", None)
 """A terminal that is closed sends it, often twice; nohup has it ignored. Windows has none."""
 
 
+OTHERS = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2", "SIGXCPU") if hasattr(signal, name))
+"""With these clusters announce the end of a job (Slurm's --signal, SGE, LSF). Whoever handles them otherwise keeps them."""
+AGAIN = 1.0
+"""Seconds in which a signal counts once: timeout, srun and uv run hand on what a whole process group gets too."""
+
+
 class Signals:
-    """SIGINT, SIGTERM and SIGHUP ask the loop to save and stop; a second one, but for SIGHUP, exits at once. A context.
+    """SIGINT, SIGTERM, SIGHUP and OTHERS ask the loop to save and stop; a second SIGINT or SIGTERM exits at once. A context.
 
     In a thread that is not the main one, which alone can handle signals, it does nothing.
     """
 
     def __init__(self):
         self.caught: int = 0
+        self.since: float = 0.0
         self.before: dict = {}
 
     def __enter__(self):
         main = threading.current_thread() is threading.main_thread()
         hangup = (HANGUP,) if HANGUP and signal.getsignal(HANGUP) != signal.SIG_IGN else ()
-        for number in (signal.SIGINT, signal.SIGTERM, *hangup) if main else ():
+        others = [number for number in OTHERS if signal.getsignal(number) == signal.SIG_DFL]
+        for number in (signal.SIGINT, signal.SIGTERM, *hangup, *others) if main else ():
             self.before[number] = signal.signal(number, self._catch)
         return self
 
@@ -136,9 +143,11 @@ class Signals:
             signal.signal(number, handler)
 
     def _catch(self, number, _frame):
-        if self.caught and number != HANGUP:
-            os._exit(128 + number)
-        self.caught = self.caught or number
+        if self.caught:
+            if number in (signal.SIGINT, signal.SIGTERM) and time.monotonic() > self.since + AGAIN:
+                os._exit(128 + number)
+            return
+        self.caught, self.since = number, time.monotonic()
         with contextlib.suppress(OSError):  # there may be no terminal any more
             os.write(2, STOPPING)  # not print, which a signal may interrupt and which then refuses
 
@@ -147,36 +156,18 @@ def start_directory(run: Run) -> TextIO:
     """Make the run directory, with what the run is where there is none; returns the file that keeps other processes out."""
     try:
         run.directory.mkdir(parents=True, exist_ok=True)
-        lock = lock_file(run.directory / LOCK)
+        held = lock.lock_file(run.directory / lock.LOCK)
     except OSError as e:
         raise UserError(f"--run-dir {run.directory}: it cannot be written ({e.strerror}); give another --run-dir") from e
     if not (run.directory / "config.json").exists():
         describe(run)
-    return lock
+    return held
 
 
 def describe(run: Run) -> None:
     """What `sample` needs beside the checkpoints. Of a run that goes on: once it is sure that it can, with this config."""
     write_config(run.directory, run.config)
     label_vectors.write(run.directory, label_vectors.some_of(run.source, run.settings.seed))
-
-
-def lock_file(path: Path) -> TextIO:
-    """An open file that no other process has locked; the lock ends with the process, however that ends.
-
-    Raises:
-      UserError: another process has it.
-    """
-    file = path.open("a")
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return file
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(f"{path.parent}: another process is training here; wait for it, or give another --run-dir") from None
-    return file
 
 
 def start(settings: Settings) -> None:
@@ -195,11 +186,16 @@ def start(settings: Settings) -> None:
 def train(run: Run) -> int:
     """Train to the end, or until a signal. Returns the exit code; raises UserError where the run cannot go on."""
     with contextlib.ExitStack() as held:
-        if parallel.is_main():
-            held.enter_context(start_directory(run))
+        with parallel.failing_together():
+            if parallel.is_main():
+                held.enter_context(start_directory(run))
+        lock.check_shared(run.directory, parallel.all_told(lock.holder(run.directory))[0])
         try:
-            parallel.barrier()
             return _train(run)
+        except UserError:
+            if parallel.is_main():
+                lock.check_held(run.directory)  # two that write over one another fail in many ways
+            raise
         except jax.errors.JaxRuntimeError as e:
             if said := explained(e, run.settings):
                 raise said from e
@@ -235,6 +231,7 @@ def _train(run: Run) -> int:
     made_by = lambda done: run.stages[run.stage(done - 1)]  # the state after so many steps is of the last one's stage
     restored, damaged = checkpoint.restore(store, lambda done: shapes(settings, made_by(done)))
     done = int(restored.step) if restored else 0
+    lock.check_step(directory, done)
     if damaged:
         checkpoint.drop_newer(store, done)
     rows = []
@@ -265,10 +262,11 @@ def _train(run: Run) -> int:
         if run.stage(done) == run.stage(done - 1):
             machine = started(machine, settings, made_by(done), done, total)
         first = lambda: restored or fresh(settings, run.stages[0], run.start and run.start.arrays)  # no name keeps its memory
-        report = Report(run, store, rows, bar)
+        signals = Signals()
+        report = Report(run, store, rows, bar, stopping=lambda: signals.caught > 0)
         if main and not done:
             report.reals()
-        with Signals() as signals, bar:
+        with signals, bar:
             return _loop(machine, report, signals, tracer, parallel.replicate(first()), (done, total, steps_a_tick(settings)))
     finally:
         tracer.close()
@@ -296,6 +294,7 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
     several, together, seen = jax.process_count() > 1, 1, set()
     if len(run.stages) == 1:  # networks that grow take one step a call
         together = steps_per_call(machine, run.stages[0].recipe, state, meter, tick, run.settings.steps_per_call)
+    parallel.barrier()  # main reads images for its pictures
     report.begin()
     while at < total:
         if stage != run.stage(at):
@@ -325,6 +324,8 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
         if at % tick and at != total and not stop:
             continue
         sent.clear()
+        if parallel.is_main():
+            lock.check_held(run.directory)
         report.tick(at, meter, state, snapshot=ends_snapshot(run.settings, at), last=bool(stop) or at == total)
         meter = parallel.replicate(machine.meter)
         if stop and at != total:

@@ -1,5 +1,8 @@
 """How many devices a CPU's cores become, and arrays that go through the devices in pieces."""
 
+import itertools
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -127,13 +130,32 @@ def test_what_processes_say_to_each_other(monkeypatch):
     gathered = lambda flag: np.array([flag, False])
     monkeypatch.setattr(multihost_utils, "process_allgather", lambda flag: said.append("all") or gathered(flag))
     monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda n: said.append("one") or n + 1)
-    monkeypatch.setattr(multihost_utils, "sync_global_devices", said.append)
+    waited = SimpleNamespace(wait_at_barrier=lambda name, most: said.append(name.split("/")[0]))
+    monkeypatch.setattr(parallel.distributed.global_state, "client", waited)
     talk = lambda: (parallel.anywhere(True), parallel.anywhere(False), parallel.from_main(5), parallel.barrier())
     assert talk() == (True, False, 5, None) and not said and parallel.is_main()  # one process has nobody to ask
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     assert not parallel.is_main()
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     assert talk() == (True, False, 6, None) and said == ["all", "all", "one", "jaxgan"]
+
+
+def test_each_hears_what_all_say_and_where_one_fails_all_end(monkeypatch):
+    assert parallel.all_told("alone") == ["alone"]
+    said = {"jaxgan/0/0": "+zero", "jaxgan/1/0": "-/x: no such file"}
+    client = SimpleNamespace(key_value_set=said.__setitem__, blocking_key_value_get=lambda name, most: said[name])
+    monkeypatch.setattr(parallel.distributed.global_state, "client", client)
+    monkeypatch.setattr(parallel, "_meetings", itertools.count())
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert parallel.all_told("one") == ["zero", "one"]
+    with pytest.raises(UserError, match="^process 0 of this run has ended: /x: no such file$"):
+        parallel.all_told("")
+    with parallel.failing_together():
+        pass
+    with pytest.raises(OSError, match="gone"), parallel.failing_together():
+        raise OSError("gone\nmore")
+    assert said["jaxgan/2/1"] == "-gone more" and "jaxgan/3/1" not in said
 
 
 @pytest.mark.parametrize("devices", [1, 4])

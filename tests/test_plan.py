@@ -5,11 +5,12 @@ import importlib.util
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from experiments.configs import CONFIGS
-from jaxgan import data, feed, parallel, plan, transfer
+from jaxgan import data, feed, parallel, plan
 from jaxgan.errors import UserError
 from jaxgan.settings import Settings, check_numbers
 
@@ -205,10 +206,18 @@ def test_a_config_is_written_where_it_is_new(tmp_path):
         plan.write_config(path, {"a": 1})
 
 
-def test_all_processes_start_from_the_same_weights(monkeypatch):
-    start = transfer.Start({}, "", "fedcba9876543210")
-    monkeypatch.setattr(transfer, "start", lambda init, stages: start)
-    assert plan._start("x", ()) is start
-    monkeypatch.setattr(parallel, "from_main", lambda mine: int(np.int32(mine)) ^ 1)
-    with pytest.raises(UserError, match="--init x: its weights differ from those of process 0"):
-        plan._start("x", ())
+def test_processes_that_would_not_train_the_same_are_told_apart(tmp_path, monkeypatch):
+    shared = plan._shared(prepared(tmp_path).config)
+    assert "--seed" in shared and not {"--process", "--run-dir", "--data"} & set(shared) and len(shared["code of jaxgan"]) == 16
+    alike = lambda **other: plan._check_alike([json.dumps(shared), json.dumps(shared), json.dumps(shared | other)])
+    alike()
+    differ = {"--seed": 1, "data's fingerprint": "x", "version of jax": "0.9", "code of jaxgan": "y", "generator": {}}
+    for name, value in differ.items():
+        with pytest.raises(UserError, match=f"process 2 differs from process 0: {name} is .*; give all the same data, command"):
+            alike(**{name: value})
+    told = []
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(parallel, "_tell", told.append)
+    with pytest.raises(UserError, match="--kimg 0.*: it must be above 0"):
+        prepared(tmp_path, kimg=0.0)
+    assert told[0].startswith("---kimg 0")  # a minus, and the line: the other process does not wait for this one

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -23,9 +24,9 @@ from experiments.configs import CONFIGS
 from jaxgan import calls, parallel
 from jaxgan import run as loop
 from jaxgan.errors import UserError
+from jaxgan.lock import LOCK, lock_file
 from jaxgan.method import Phase, Recipe, Term, Turn
-from jaxgan.plan import LOCK
-from jaxgan.run import Machine, Signals, explained, lock_file, steps_per_call
+from jaxgan.run import Machine, Signals, explained, steps_per_call
 from tests import commands
 from tests.commands import assert_equal, final_state
 
@@ -153,11 +154,12 @@ def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(small, 
 def test_a_forced_config_that_does_not_fit_leaves_the_run_as_it_was(finished, tmp_path):
     directory = tmp_path / "wider"
     shutil.copytree(finished[0], directory)
-    before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    files = lambda: {path: path.read_bytes() for path in directory.rglob("*") if path.is_file() and path.name != LOCK}
+    before = files()
     more = ["--posthoc", "0.05", "0.1", "--kimg", "0.2", "--resume", "force"]
     code, _, err = run("train", *TINY, *more, "--run-dir", directory)
     assert code == 2 and "not those of this config" in err and len(err.strip().splitlines()) == 1, err
-    assert {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()} == before
+    assert files() == before
 
 
 def test_a_directory_is_one_processs(finished, tmp_path):
@@ -271,7 +273,7 @@ def test_a_run_ends_with_the_line_where_there_is_one(monkeypatch):
     ):
         monkeypatch.setattr(loop, "_train", lambda run, error=error: (_ for _ in ()).throw(error))
         with pytest.raises(kind, match=says):
-            loop.train(SimpleNamespace(settings=CONFIGS["gan"], directory="here"))
+            loop.train(SimpleNamespace(settings=CONFIGS["gan"], directory=Path("here")))
 
 
 def test_a_directory_says_what_it_is_from_the_start_and_only_a_run_that_goes_on_says_it_anew(tmp_path):
@@ -294,7 +296,11 @@ def test_a_second_signal_ends_at_once(monkeypatch, capfd):
     with pytest.raises(SystemExit, match="143"), Signals() as signals:
         assert signals.caught == 0
         os.kill(os.getpid(), signal.SIGINT)
-        assert signals.caught == signal.SIGINT and "once more stops at once" in capfd.readouterr().err
+        os.kill(os.getpid(), signal.SIGINT)  # `timeout` and `srun` send what the process group gets too
+        assert signals.caught == signal.SIGINT and capfd.readouterr().err.count("once more stops at once") == 1
+        signals.since -= 2
+        for number in (signal.SIGHUP, *loop.OTHERS):
+            os.kill(os.getpid(), number)
         os.kill(os.getpid(), signal.SIGTERM)
     assert capfd.readouterr().err == ""
     assert [signal.getsignal(number) for number in numbers] == before
@@ -309,6 +315,16 @@ def test_a_second_signal_ends_at_once(monkeypatch, capfd):
         os.kill(os.getpid(), signal.SIGHUP)
         assert signals.caught == 0
     signal.signal(signal.SIGHUP, before[2])
+    for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU):  # with these clusters announce a job's end
+        with Signals() as signals:
+            os.kill(os.getpid(), number)
+            assert signals.caught == number
+        heard = []
+        signal.signal(number, lambda *said, heard=heard: heard.append(said[0]))
+        with Signals() as signals:  # somebody else's
+            os.kill(os.getpid(), number)
+            assert (signals.caught, heard) == (0, [number])
+        signal.signal(number, signal.SIG_DFL)
 
 
 def test_steps_a_call_are_as_asked_or_measured_but_one_on_a_cpu_and_of_streamed_images(monkeypatch):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from jaxgan import label_vectors, sample, watch
 from jaxgan.data import Source, shuffled
+from jaxgan.errors import UserError
 from jaxgan.metrics import measure
 from jaxgan.report import Report
 from jaxgan.settings import Settings
@@ -85,14 +86,18 @@ def test_a_run_that_holds_images_out_is_measured_as_evaluate_does(tmp_path, monk
     settings = Settings(seed=3, hold_out=10, kimg=1.0)
     meter = SimpleNamespace(fakes=50, source=whole, protocols={})
     drawn = []
-    monkeypatch.setattr(sample, "stream", lambda *_, label, **__: drawn.append(label))
-    monkeypatch.setattr(measure, "measure", lambda *_, labels, **__: drawn.append(labels) or [])
+    monkeypatch.setattr(sample, "stream", lambda *_, label, **__: drawn.append(label) or iter("abc"))
+    monkeypatch.setattr(measure, "measure", lambda _, images, *, labels, **__: list(images) and drawn.append(labels) or [])
     report = Report.__new__(Report)
     report.run = SimpleNamespace(settings=settings, meter=meter, source=shuffled(whole, 3))
     report.directory, report.batch, report.every, report.bar = tmp_path, 8, 1, SimpleNamespace(say=lambda _: None)
-    report.inputs, report.vectors, report.said = None, None, True
+    report.inputs, report.vectors, report.said, report.stopping = None, None, True, lambda: False
     report._measured(1, SimpleNamespace(classes=3), {}, 0.0)
     np.testing.assert_array_equal(drawn, [label_vectors.to_measure(whole, 3, 3, 50)] * 2)
+    report.stopping = iter([False, True]).__next__  # a cluster does not wait for what takes minutes
+    with pytest.raises(UserError, match="the run stops"):
+        report._measured(1, SimpleNamespace(classes=3), {}, 0.0)
+    assert len(drawn) == 3
 
 
 def test_the_losses_of_terms_of_other_names_are_shown_not_zero():
