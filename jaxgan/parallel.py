@@ -16,6 +16,7 @@ from jax._src import distributed  # JAX has no public way to its coordinator, wh
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxgan.cores import cores
 from jaxgan.errors import UserError, one_line
 
 AXIS = "devices"
@@ -77,11 +78,6 @@ def share_cores(asked: int, batch: int, accum: int) -> None:
         micro = batch // accum if accum > 0 else 0
         asked = next((n for n in range(min(cores(), MOST, micro // SHARE), 1, -1) if micro % n == 0), 1)
     jax.config.update("jax_num_cpu_devices", asked)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_batch(batch: int, accum: int, devices: int, share: int = 1) -> None:

@@ -579,3 +579,10 @@ def test_arrays_are_a_source_and_other_images_are_another():
         of_arrays(images, [0, 1, 1, 0, 2], class_names=("a", "b"))
     assert summary(source) == "5 images of 6x8x3, 3 classes"
     assert summary(of_arrays(images, [1, 2, 2, 4, 4])).endswith("5 classes, no image of 0, 3")  # counted from 1, or a gap
+
+
+def test_threads_are_as_many_as_the_cores_of_this_process(classes, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4, 5}, raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 128)  # of the node, of which a job has some
+    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    assert open_source(str(classes)).read.pool._max_workers == 3

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
+from jaxgan.cores import cores
 from jaxgan.data.prepared import VERSION
 from jaxgan.data.source import CHUNK, Progress, Source
 from jaxgan.errors import UserError
@@ -101,7 +102,7 @@ def _write(source, path, name, version, split, progress):
     shard = max(1, SHARD // int(np.prod(source.shape)))
     writer = tfds.core.SequentialWriter(info, max_examples_per_shard=shard, file_format="array_record")
     writer.initialize_splits([split])
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         step = CHUNK * 8
         for start in range(0, source.n, step):
             stop = min(start + step, source.n)

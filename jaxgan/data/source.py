@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from jaxgan.cores import cores
 from jaxgan.data.images import Header, Look, header, pixels
 from jaxgan.errors import UserError, one_line
 
@@ -133,7 +133,7 @@ class Decoded:
 
     def __init__(self, items: Items, kept: np.ndarray, look: Look):
         self.items, self.kept, self.look = items, kept, look
-        self.pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode")
+        self.pool = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
 
     def _one(self, index):
         item = int(self.kept[index])
@@ -241,7 +241,7 @@ def read_all(source: Source) -> np.ndarray:
     if isinstance(source.read, Stored):
         return source.read.images
     out = np.empty((source.n, *source.shape), np.uint8)
-    step = CHUNK * (os.cpu_count() or 1)
+    step = CHUNK * cores()
     for start in range(0, source.n, step):
         out[start : start + step] = source.read(np.arange(start, min(start + step, source.n)))
     return out
@@ -304,7 +304,7 @@ def _pass(items, look, size, skip_broken, progress):
 
 def _ahead(work, arguments):
     """The results of work in order, from threads that are a few pieces ahead; so an error ends it early."""
-    threads = os.cpu_count() or 1
+    threads = cores()
     arguments = iter(arguments)
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque(pool.submit(work, a) for a in itertools.islice(arguments, 4 * threads))
