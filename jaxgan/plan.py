@@ -284,6 +284,10 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
         raise UserError(f"--run-dir {directory}: it is or lies in {where}; give another --run-dir")
     parent = directory
     while not parent.exists() and parent != parent.parent:
+        if parent.is_symlink():
+            raise UserError(
+                f"--run-dir {directory}: {parent} is a link to {os.readlink(parent)}, which is not there; make it first"
+            )
         parent = parent.parent
     if not parent.is_dir():
         raise UserError(f"--run-dir {directory}: {parent} is a file, not a folder")

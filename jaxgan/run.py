@@ -177,6 +177,8 @@ def start(settings: Settings) -> None:
     Raises:
       UserError: what `parallel.share_cores`, `parallel.start_processes` or `compile_cache.use` refuse.
     """
+    if jax.config.jax_disable_jit:
+        raise UserError("JAX_DISABLE_JIT is set, but the steps of a run are compiled before they are called; unset it")
     if settings.cpu_devices or not settings.coordinator:
         parallel.share_cores(settings.cpu_devices, settings.batch, settings.accum)
     parallel.start_processes(settings.coordinator, settings.processes, settings.process)
@@ -201,10 +203,13 @@ def train(run: Run) -> int:
                 raise said from e
             raise
         except OSError as e:
-            if e.errno not in FULL:
+            ours = str(e.filename or "").startswith(str(run.directory))  # removed, or on a network's disk that has gone
+            if e.errno not in FULL and not ours:
                 raise
-            again = "free some space there, and the same command goes on from the last checkpoint"
-            raise UserError(f"{run.directory}: it cannot be written any more ({e.strerror}); {again}") from e
+            again = f"{'free some space' if e.errno in FULL else 'look what became of it'}, and the same command goes on"
+            raise UserError(
+                f"{run.directory}: it cannot be written any more ({e.strerror}); {again} from the last checkpoint"
+            ) from e
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

@@ -14,6 +14,7 @@ import pytest
 from experiments.configs import CONFIGS, families, growing, objective, paired, residual, unpaired
 from jaxgan import calls, parallel, plan, run, step
 from jaxgan.data import Source
+from jaxgan.errors import UserError
 from jaxgan.profiling import Tracer
 from jaxgan.settings import Settings
 
@@ -138,3 +139,5 @@ def test_a_script_starts_as_the_command_does(monkeypatch):
     assert done == [("cores", 0, 48, 2), ("processes", "", 1, 0), ("cache", "off")]  # in this order
     run.start(Settings(coordinator="auto"))
     assert [name for name, *_ in done[3:]] == ["processes", "cache"]  # processes have a device each
+    with jax.disable_jit(), pytest.raises(UserError, match="JAX_DISABLE_JIT is set, .* unset it"):
+        run.start(Settings())

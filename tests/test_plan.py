@@ -176,6 +176,9 @@ def test_which_directories_are_runs(tmp_path):
     assert found(run, "force") is None
     with pytest.raises(UserError, match=f"--run-dir .*: {run}/config.json is a file, not a folder"):
         found(run / "config.json" / "deeper" / "still", "auto")
+    (tmp_path / "link").symlink_to("scratch")
+    with pytest.raises(UserError, match=f"--run-dir .*: {tmp_path}/link is a link to scratch, which is not there; make it"):
+        found(tmp_path / "link" / "run", "auto")
 
 
 def test_what_may_change_between_a_run_and_its_resumption():

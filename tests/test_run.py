@@ -269,7 +269,12 @@ def test_a_run_ends_with_the_line_where_there_is_one(monkeypatch):
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no more"), UserError, "^out of memory"),
         (jax.errors.JaxRuntimeError("INTERNAL: an assertion"), jax.errors.JaxRuntimeError, "^INTERNAL: an assertion"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), UserError, "^here: .* written any more .Disk quota exceeded.; free"),
-        (OSError(errno.ENOENT, "No such file"), OSError, "No such file"),
+        (OSError(errno.ENOENT, "No such file", "elsewhere"), OSError, "No such file"),
+        (
+            OSError(errno.ESTALE, "Stale", "here/log.jsonl"),
+            UserError,
+            "^here: .* any more .Stale.; look what .* the last checkpoint$",
+        ),
     ):
         monkeypatch.setattr(loop, "_train", lambda run, error=error: (_ for _ in ()).throw(error))
         with pytest.raises(kind, match=says):
