@@ -1,5 +1,6 @@
 """Folders, archives, arrays and the digits as Sources; what is wrong with them in one line."""
 
+import errno
 import io
 import json
 import os
@@ -586,3 +587,26 @@ def test_threads_are_as_many_as_the_cores_of_this_process(classes, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 128)  # of the node, of which a job has some
     monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
     assert open_source(str(classes)).read.pool._max_workers == 3
+
+
+def test_an_image_whose_server_is_away_is_read_again(classes, monkeypatch):
+    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    source, waited, fails = open_source(str(classes)), [], []
+    opened = jaxgan.data.files.open_image
+    monkeypatch.setattr(jaxgan.data.files, "open_image", lambda file: raise_next(fails) or opened(file))
+    monkeypatch.setattr(jaxgan.data.source.time, "sleep", waited.append)
+    fails += [OSError(errno.ESTALE, "Stale file handle")] * 3
+    assert source.read(np.array([0])).shape[0] == 1 and waited == [1, 10, 60]
+    fails += [OSError(errno.ESTALE, "Stale file handle")] * 4
+    with pytest.raises(UserError, match="is broken .*Stale file handle.*; mend"):
+        source.read(np.array([0]))
+    waited.clear()
+    fails += [OSError("image file is truncated")]
+    with pytest.raises(UserError, match="is broken .image file is truncated"):
+        source.read(np.array([0]))
+    assert not waited and not fails
+
+
+def raise_next(errors):
+    if errors:
+        raise errors.pop(0)

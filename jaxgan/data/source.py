@@ -1,7 +1,9 @@
 """A set of images behind one function: indices in, uint8 images out."""
 
+import errno
 import hashlib
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -115,6 +117,13 @@ def finite(vectors: np.ndarray, where: str) -> np.ndarray:
 
 class _Broken(NamedTuple):
     reason: str
+    passing: bool = False
+
+
+PASSING = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.ENOTCONN, errno.EHOSTDOWN}
+"""What a network's file system says while a server of it is away."""
+WAITS = (1.0, 10.0, 60.0)
+"""Seconds before an image is read again, for which a run of days is not given up."""
 
 
 class Stored:
@@ -137,10 +146,13 @@ class Decoded:
 
     def _one(self, index):
         item = int(self.kept[index])
-        head, array = _examine(self.items, item, self.look)
-        if isinstance(head, _Broken):
-            raise UserError(_complaint(self.items, item, head))
-        return array
+        for wait in (*WAITS, None):
+            head, array = _examine(self.items, item, self.look)
+            if isinstance(head, Header):
+                return array
+            if wait is None or not head.passing:
+                raise UserError(_complaint(self.items, item, head))
+            time.sleep(wait)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
         indices = np.asarray(indices, np.int64)
@@ -260,7 +272,7 @@ def _examine(items, i, look):
     except UserError as e:
         raise UserError(f"{items.where}: {items.names[i]}: {e}") from None
     except Exception as e:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
-        return _Broken(one_line(e)), None
+        return _Broken(one_line(e), isinstance(e, OSError) and e.errno in PASSING), None
 
 
 def _first(items: Items, skip_broken: bool) -> Header:
