@@ -293,8 +293,11 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
         raise UserError(f"--run-dir {directory}: {parent} is a file, not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"--run-dir {directory}: {parent} is not writable; give another --run-dir")
-    ours = lambda path: path.name == LOCK or path.suffix == ".part"  # all that a start leaves which was killed at once
-    if not directory.exists() or all(map(ours, directory.iterdir())):
+    left = lambda path: path.name == LOCK or path.suffix == ".part"  # all that a start leaves which was killed at once
+    said = lambda path: (
+        path.suffix in (".out", ".err", ".log", ".txt") or path.name.startswith(".nfs")
+    )  # `> run/log.txt`, Slurm's
+    if not directory.exists() or all(left(path) or said(path) for path in directory.iterdir()):
         return None
     try:
         found = restore.read_config(directory)

@@ -158,6 +158,8 @@ def test_which_directories_are_runs(tmp_path):
     run, found = tmp_path / "run", plan._check_directory
     assert found(run, "auto") is None
     run.mkdir()
+    for name in ("out.txt", "slurm-12.out", "slurm-12.err", ".nfs0001"):  # where the output goes, which is there first
+        (run / name).write_text("")
     for name in (plan.LOCK, "config.json.7.part"):  # of a start that was killed at once
         (run / name).write_text("{")
     assert found(run, "never") is None
