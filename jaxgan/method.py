@@ -62,16 +62,18 @@ class Round(NamedTuple):
     extra: tuple[tuple[Array, Tree], ...]
     """(x, c) of the turn's extra slots."""
     D: Callable[..., Verdict]
-    """(x, of='real' | 'fake', c=theirs) -> Verdict: the discriminator with the augmentation draws that `of` had. Given
-    B / k images, it uses those of every k-th image of the batch (x[::k], the same set on any number of devices); a given c
+    """(x, of='real' | 'fake', c=theirs, params=its own) -> Verdict: the discriminator with the augmentation draws that `of` had.
+    Given B / k images, it uses those of every k-th image of the batch (x[::k], the same set on any number of devices); a given c
     must be that of these images."""
-    S: Callable[[Tree], Array]
-    """w -> x: the generator, differentiable in its parameters too; w[::k] as for D."""
+    S: Callable[..., Array]
+    """(w, params=its own) -> x: the generator, differentiable in its parameters too; w[::k] as for D."""
     gather: Callable[[Array], Array]
     """[B, ...] -> [global B, ...]: over all devices, for losses that compare images with one another."""
     params: dict[str, Tree]
     """{'g': ..., 'd': ...}; differentiable with respect to the updated player's."""
-    carry: dict
+    stats: dict[str, dict]
+    """{'g': ..., 'd': ...}: the other collections of each, as `module.apply({'params': ..., **stats}, ...)` takes them."""
+    carry: dict[str, Tree]
     keys: Array
     """[B], one per image, specific to this term."""
     key: Array
@@ -124,10 +126,12 @@ class Recipe(NamedTuple):
     """Half-life of the generator's weight average, in kimg."""
     posthoc: tuple[float, ...] = ()
     """Relative widths of further averages, in (0, 0.2887): from two, saved now and then, any other follows (`jaxgan.average`)."""
-    carry: dict[str, float] = {}
-    """Initial values of the state of the terms and of `adapt`."""
+    carry: dict[str, Tree] = {}
+    """Initial values of the state of the terms and of `adapt`: numbers, arrays, or trees of these. A number is float32; an array
+    keeps its type, but for float64. What a term returns is averaged over the devices (of integers the largest is taken): let it
+    be a mean over its images, or of what `Round.gather` gives."""
     adapt: Callable[[dict, dict], dict] = lambda carry, log: carry
-    """(carry, log) -> carry, called after all turns (the ADA controller); may only read logs of terms with every=1."""
+    """(carry, log) -> carry, called after all turns (the ADA controller); the log has that of terms with every=1 alone."""
     held_slots: tuple[int, ...] = ()
     """Slots whose images are held out: they never appear in other slots."""
 
@@ -179,6 +183,11 @@ def check(recipe: Recipe) -> None:
     if not isinstance(recipe.tx, dict) or set(recipe.tx) != {"g", "d"}:
         has = sorted(recipe.tx) if isinstance(recipe.tx, dict) else f"a {type(recipe.tx).__name__}"
         raise ValueError(f"tx has optimisers for {has}; give one for 'g' and one for 'd', as in {{'g': ..., 'd': ...}}")
+    for entry in jax.tree.leaves(recipe.carry):
+        kind = getattr(entry, "dtype", None)
+        if not isinstance(entry, Real) and (kind is None or jax.dtypes.issubdtype(kind, jax.dtypes.extended)):
+            kind = kind or type(entry).__name__
+            raise ValueError(f"Recipe.carry holds a {kind}; give numbers, arrays (of a key its key_data), or trees of these")
     for player, tx in recipe.tx.items():
         if not (hasattr(tx, "init") and hasattr(tx, "update")):
             raise ValueError(f"tx[{player!r}] is {tx!r:.60}; give an optimiser, such as optax.adam(1e-3)")
@@ -209,7 +218,13 @@ def same_carry(name: str, new: dict, old: dict) -> None:
     """ValueError if the carry's entries changed: the next step would need another program, or fail."""
     if new.keys() != old.keys():
         raise ValueError(f"{name}: the carry holds {sorted(new)}, but Recipe.carry has initial values for {sorted(old)}")
-    for entry, was in old.items():
-        now = jnp.asarray(new[entry])
-        if (now.shape, now.dtype) != (was.shape, was.dtype):
-            raise ValueError(f"{name}: {entry!r} was {was.dtype} {was.shape} and became {now.dtype} {now.shape}")
+    kinds = lambda tree: {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{jnp.asarray(a).dtype} {jnp.shape(a)}"
+        for path, a in jax.tree_util.tree_leaves_with_path(tree)
+    }
+    now, was = kinds(new), kinds(old)
+    for path in [*was, *now]:
+        if was.get(path) != now.get(path):
+            raise ValueError(f"{name}: {path!r} was {was.get(path, 'not there')} and became {now.get(path, 'nothing')}")
+    if jax.tree.structure(new) != jax.tree.structure(old):
+        raise ValueError(f"{name}: the carry's trees were {jax.tree.structure(old)} and became {jax.tree.structure(new)}")

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 Tree = Any
@@ -32,7 +33,7 @@ class TrainState(struct.PyTreeNode):
     """Moving average of g.params, for sampling."""
     averages: dict[str, Tree]
     """Power-function averages of g.params by their relative width ('0.05'), to choose the length of `ema` afterwards."""
-    carry: dict[str, jax.Array]
+    carry: dict[str, Tree]
     """What a recipe's terms keep between steps ({'p': [], 'pl_mean': [], ...}), the same on every device."""
 
 
@@ -48,8 +49,10 @@ def create(seed: int, g: dict, d: dict, recipe) -> TrainState:
     Args:
       seed: the run's seed.
       g, d: linen variables of the generator and the discriminator.
-      recipe: a `jaxgan.method.Recipe`; its `tx` makes the optimisers' states, its `carry` is copied.
+      recipe: a `jaxgan.method.Recipe`; its `tx` makes the optimisers' states, its `carry` is copied: numbers as float32,
+        arrays as they are.
     """
+    number = lambda a: jnp.float32(a) if getattr(a, "dtype", np.float64) == np.float64 else jnp.array(a)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         key=jax.random.key_data(jax.random.key(seed)),
@@ -57,7 +60,7 @@ def create(seed: int, g: dict, d: dict, recipe) -> TrainState:
         d=player(d, recipe.tx["d"]),
         ema=jax.tree.map(jnp.array, g["params"]),  # a copy: the step donates both
         averages={f"{width:g}": jax.tree.map(jnp.array, g["params"]) for width in recipe.posthoc},
-        carry={name: jnp.asarray(value, jnp.float32) for name, value in recipe.carry.items()},
+        carry=jax.tree.map(number, dict(recipe.carry)),
     )
 
 

@@ -89,7 +89,7 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
 
 
 def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], batch, key, index, kimg, axis):
-    """Gradients, statistics, carry and log of one micro-batch, for each player in `terms`.
+    """Gradients, statistics, carry and logs (every step's, the lazy terms') of one micro-batch, for each player in `terms`.
 
     Each network runs forward once (`jax.vjp`); each moving player pulls its own gradient back through it. Counting on the
     compiler to merge two `value_and_grad`s instead costs 26 convolutions for 21 on the tutorial's step.
@@ -114,7 +114,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
     def loss(moving, outs, made, player):
         params = {"g": state.g.params, "d": state.d.params} | {player: moving}
         term_key = jax.random.fold_in(key, 2**31 - 1 if player == "d" else 2**31 - 2)
-        total, fresh, log = jnp.float32(0.0), {}, {}
+        total, fresh, logs = jnp.float32(0.0), {}, ({}, {})
         for i, term in enumerate(terms[player]):
             r = Round(
                 real=x,
@@ -124,10 +124,11 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
                 real_out=outs[0],
                 fake_out=outs[1],
                 extra=extra,
-                D=lambda x, of="real", c=OWN: judge(params["d"], d_stats, x, of, c)[0],
-                S=lambda w: synthesize(params["g"], g_stats, w)[0],
+                D=lambda x, of="real", c=OWN, params=params["d"]: judge(params, d_stats, x, of, c)[0],
+                S=lambda w, params=params["g"]: synthesize(params, g_stats, w)[0],
                 gather=lambda a: jax.lax.all_gather(a, axis, tiled=True) if axis else a,
                 params=params,
+                stats={"g": g_stats, "d": d_stats},
                 carry=state.carry | fresh,
                 keys=jax.vmap(lambda k, i=i: jax.random.fold_in(k, i))(keys[:, 6]),
                 key=jax.random.fold_in(term_key, i),
@@ -136,24 +137,25 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
             value, new, notes = checked(f"{player}/{term.name}", term.fn(r), state.carry)
             weight = term.weight(kimg) if callable(term.weight) else term.weight
             total += weight * term.every * value
-            fresh, log = fresh | new, log | {f"{player}/{term.name}": value} | notes
-        return total, (fresh, log)
+            fresh = fresh | new
+            logs[term.every > 1].update({f"{player}/{term.name}": value} | notes)
+        return total, (fresh, logs)
 
-    grads, carry, log = {}, state.carry, {}
+    grads, carry, log, lazy = {}, state.carry, {}, {}
     if "d" in terms:
         pull = jax.grad(loss, argnums=(0, 1), has_aux=True)
         (direct, d_outs), (new, notes) = pull(state.d.params, outs, made, "d")
         grads["d"] = jax.tree.map(jnp.add, direct, pull_d(d_outs)[0])
-        carry, log = carry | new, log | notes
+        carry, log, lazy = carry | new, log | notes[0], lazy | notes[1]
         log |= {"logits/real": outs[0].logits.mean(), "logits/fake": outs[1].logits.mean()}
     if "g" in terms:
         pull = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)
         (direct, d_outs, (dw, dfake)), (new, notes) = pull(state.g.params, outs, made, "g")
         through_d = pull_d(d_outs)[1]
         grads["g"] = jax.tree.map(jnp.add, direct, pull_g((dw, dfake + through_d))[0])
-        carry, log = carry | new, log | notes
+        carry, log, lazy = carry | new, log | notes[0], lazy | notes[1]
     stats = {"g": g_stats, "d": d_stats}
-    return grads, {name: stats[name] for name in terms}, carry, log
+    return grads, {name: stats[name] for name in terms}, carry, (log, lazy)
 
 
 def _move(game: Game, recipe: Recipe, state: TrainState, terms, batch, key, kimg, axis):
@@ -166,25 +168,29 @@ def _move(game: Game, recipe: Recipe, state: TrainState, terms, batch, key, kimg
         a, batch = turn
         now = state.replace(carry=carry, **{n: getattr(state, n).replace(stats=s) for n, s in stats.items()})
         index = a * size + first + jnp.arange(local)
-        new, stats, carry, log = _play(game, now, terms, batch, key, index, kimg, axis)
-        return (jax.tree.map(jnp.add, grads, new), stats, carry), log
+        new, stats, carry, logs = _play(game, now, terms, batch, key, index, kimg, axis)
+        return (jax.tree.map(jnp.add, grads, new), stats, carry), logs
 
     players = {name: getattr(state, name) for name in terms}
     zeros = {name: jax.tree.map(jnp.zeros_like, me.params) for name, me in players.items()}
     start = (zeros, {name: me.stats for name, me in players.items()}, state.carry)
     if accum == 1:
-        out, log = micro(start, (0, jax.tree.map(lambda a: a[0], batch)))
+        out, logs = micro(start, (0, jax.tree.map(lambda a: a[0], batch)))
     else:
         # On a CPU a convolution inside a loop runs some fifty times slower, so there the loop is written out.
         unroll = accum if jax.default_backend() == "cpu" else 1
-        out, log = jax.lax.scan(micro, start, (jnp.arange(accum), batch), unroll=unroll)
-        log = jax.tree.map(lambda a: a.mean(0), log)
-    (grads, stats, carry), log = jax.lax.pmean((out, log), axis) if axis else (out, log)
+        out, logs = jax.lax.scan(micro, start, (jnp.arange(accum), batch), unroll=unroll)
+        logs = jax.tree.map(lambda a: a.mean(0), logs)
+    if axis:
+        means, logs = jax.lax.pmean((out, logs), axis)
+        kept = lambda a, mean: mean if jnp.issubdtype(a.dtype, jnp.inexact) else jax.lax.pmax(a, axis)  # a counter, an index
+        out = jax.tree.map(kept, out, means)
+    grads, stats, carry = out
     for name, me in players.items():
         mean = jax.tree.map(lambda g: g / accum, grads[name]) if accum > 1 else grads[name]
         updates, opt = recipe.tx[name].update(mean, me.opt, me.params, kimg=kimg)
         players[name] = me.replace(params=optax.apply_updates(me.params, updates), stats=stats[name], opt=opt)
-    return state.replace(carry=carry, **players), log
+    return state.replace(carry=carry, **players), logs
 
 
 def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, due: Due, axis: str | None = None):
@@ -216,7 +222,7 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
     step_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     pixels = lambda a: a.astype(jnp.float32) / 127.5 - 1
     x, c = jax.tree.map(lambda a: pixels(a) if a.dtype == jnp.uint8 and a.ndim == x.ndim else a, (x, c))
-    x, log = game.reals(x, kimg), {}
+    x, log, lazy = game.reals(x, kimg), {}, {}
     for t, (turn, indices) in enumerate(zip(recipe.turns, due, strict=True)):
         terms = {
             phase.player: tuple(phase.terms[i] for i in chosen)
@@ -227,8 +233,7 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
             key = jax.random.fold_in(jax.random.fold_in(step_key, t), j)
             real, *extra = (jax.tree.map(lambda a, s=s: a[s], (x, c)) for s in (slot, *turn.extra))
             state, notes = _move(game, recipe, state, terms, (real, tuple(extra)), key, kimg, axis)
-            log |= notes
-    lazy = {f"{p.player}/{t.name}" for turn in recipe.turns for p in turn.phases for t in p.terms if t.every > 1}
+            log, lazy = log | notes[0], lazy | notes[1]
     beta = half_life_beta(recipe.batch, as_schedule(recipe.ema_kimg)(kimg))
     step = state.step + 1
     averages = {
@@ -236,9 +241,12 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
         for name, width in ((f"{width:g}", width) for width in recipe.posthoc)
     }
     ema = jax.tree.map(lambda e, p: p + beta * (e - p), state.ema, state.g.params)
-    carry = recipe.adapt(state.carry, {name: value for name, value in log.items() if name not in lazy})
+    try:
+        carry = recipe.adapt(state.carry, log)
+    except KeyError as e:
+        raise ValueError(f"adapt: no {e} in the carry, {sorted(state.carry)}, or in what every step logs, {sorted(log)}") from e
     same_carry("adapt", carry, state.carry)
-    return state.replace(step=step, ema=ema, averages=averages, carry=carry), log
+    return state.replace(step=step, ema=ema, averages=averages, carry=carry), log | lazy
 
 
 traced = jax.jit(update, static_argnames=("game", "recipe", "due", "axis"))

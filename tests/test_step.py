@@ -61,6 +61,14 @@ def one(recipe, s, x, c, k=0, played=None):
     return step.traced(s, x, c, game=played or PLAYED, recipe=recipe, due=step.due(recipe, k), axis=None)
 
 
+def on_two_devices(recipe, **options):
+    """A step under `shard_map` that checks what is replicated."""
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("dev",))
+    whole, halves = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(None, None, "dev")
+    step_ = lambda s, x, c: step.update(s, x, c, game=PLAYED, recipe=recipe, due=step.due(recipe, 0), axis="dev")
+    return jax.jit(jax.shard_map(step_, mesh=mesh, in_specs=(whole, halves, halves), out_specs=whole, **options))
+
+
 @pytest.mark.parametrize("simultaneous", [True, False])
 def test_updates_are_the_closed_forms(simultaneous):
     turns = (Turn((D, G)),) if simultaneous else (Turn((D,)), Turn((G,)))
@@ -239,6 +247,52 @@ def test_carry_and_adapt():
     assert float(s.carry["seen"]) == 6 and float(s.carry["p"]) == pytest.approx(0 + 0.008 + 0.016)
 
 
+def test_the_carry_holds_trees_of_any_type_the_same_on_all_devices():
+    """A mean is averaged over the devices; a counter stays whole; what is gathered is the batch."""
+
+    def keep(r):
+        seen, past = r.carry["seen"], r.gather(r.real[:, 0, 0, 0])
+        note = {"mean": past.mean(), "bytes": {"b": jnp.full(2, 7, jnp.uint8)}, "seen": seen + len(past), "past": past}
+        return jnp.float32(0), note | {"own": r.real.mean()}, {"count": 3}
+
+    kept = {"bytes": {"b": np.zeros(2, np.uint8)}, "seen": np.int32(0), "past": np.zeros(8), "mean": 0, "own": 0.0}
+    recipe = Recipe((Turn((Phase("d", (Term("keep", 1.0, keep),)),), slots=(0, 1)),), sgd(0.0), batch=8, carry=kept)
+    method.check(recipe)
+    s, (x, c) = linear_state(recipe), linear_batch(slots=2)
+    kinds = {"bytes": "uint8", "seen": "int32", "past": "float32", "mean": "float32", "own": "float32"}
+    for new, log in (one(recipe, s, x, c), on_two_devices(recipe)(s, x, c)):
+        assert {name: jax.tree.leaves(a)[0].dtype.name for name, a in new.carry.items()} == kinds
+        assert new.carry["bytes"]["b"].tolist() == [7, 7] and int(new.carry["seen"]) == 16 and float(log["count"]) == 3
+        np.testing.assert_array_equal(new.carry["past"], x[1, 0, :, 0, 0, 0])
+        np.testing.assert_allclose([new.carry["mean"], new.carry["own"]], [x[1, 0, :, 0, 0, 0].mean(), x[1].mean()], rtol=1e-5)
+
+
+def test_a_term_may_ask_both_networks_with_other_parameters():
+    """Consensus optimisation (Mescheder et al. 2017): |v|^2 / 2, v the gradients of both players' losses, of D(x) = <a, x>."""
+
+    def consensus(r):
+        def losses(g, d):
+            fake = r.D(r.S(r.w, params=g), "fake", params=d).logits.mean()
+            return -fake, fake - r.D(r.real, params=d).logits.mean()
+
+        v = jax.grad(lambda g: losses(g, r.params["d"])[0])(r.params["g"])
+        u = jax.grad(lambda d: losses(r.params["g"], d)[1])(r.params["d"])
+        whole = lambda a: r.gather(a[None]).mean(0)  # the gradients of the global batch
+        return sum((whole(a) ** 2).sum() for a in jax.tree.leaves((v, u))) / 2, {}, {"stats": r.stats["d"]["seen"]}
+
+    recipe = Recipe((Turn((Phase("d", (Term("consensus", 1.0, consensus),)),)),), sgd(0.1), batch=8)
+    s, (x, c) = linear_state(recipe), linear_batch()
+    s = s.replace(d=s.d.replace(stats={"seen": jnp.float32(5)}))
+    a, m = (np.asarray(t, np.float64) for t in (s.d.params["a"], s.g.params["M"]))
+    w, flat = np.asarray(c, np.float64).reshape(8, 3), np.asarray(x, np.float64).reshape(8, 16)
+    size = (w.mean(0) ** 2).sum()
+    want = (size * (a**2).sum() + (((w @ m).mean(0) - flat.mean(0)) ** 2).sum()) / 2
+    for new, log in (one(recipe, s, x, c), on_two_devices(recipe)(s, x, c)):
+        np.testing.assert_allclose(log["d/consensus"], want, rtol=1e-5)
+        np.testing.assert_allclose(new.d.params["a"], a - 0.1 * size * a, rtol=1e-5, atol=1e-6)
+        assert float(log["stats"]) == 5
+
+
 def test_a_term_sees_what_the_one_before_it_kept():
     double = lambda r: (jnp.float32(0), {"n": 2 * r.carry["n"] + 1}, {})
     keep = lambda name: Term(name, 1.0, lambda r: (jnp.float32(0), {name: r.carry["n"]}, {}))
@@ -368,6 +422,8 @@ def test_meter_sums_and_marks_the_first_bad_step():
         (Recipe((Turn((D,)),), optax.sgd(0.1), 8), "one for 'd'"),
         (Recipe((Turn((D,)),), {"g": None, "d": optax.sgd(0.1)}, 8), r"tx\['g'\] is None; give an optimiser"),
         (Recipe((Turn((D,)),), {"g": optax.sgd(0.1), "d": optax.sgd}, 8), r"tx\['d'\] is <function sgd"),
+        (Recipe((Turn((D,)),), sgd(0.1), 8, carry={"k": jax.random.key(0)}), "carry holds a key<fry>; give numbers"),
+        (Recipe((Turn((D,)),), sgd(0.1), 8, carry={"k": "0"}), "carry holds a str; give numbers"),
         (Recipe((Turn((Phase("d", (D.terms[0]._replace(every=2.5),)),)),), sgd(0.1), 8), "whole numbers of at least 1"),
         (Recipe((Turn((Phase("d", (D.terms[0]._replace(weight="1"),)),)),), sgd(0.1), 8), "adv: its weight is '1'"),
     ],
@@ -390,6 +446,8 @@ def returning(*out, every=1):
         (returning(0.0, {}, {"note": np.zeros(8)}), {}, r"d/own: note has the shape .8,."),
         (returning(0.0, {"seen": 1.0}, {}), {}, r"d/own: the carry holds .'seen'., but Recipe.carry has initial values for .."),
         (returning(0.0, {"seen": 1}, {}), {"carry": {"seen": 0.0}}, "d/own: 'seen' was float32 .* and became int32"),
+        (returning(0.0, {"t": {"b": 1.0}}, {}), {"carry": {"t": {"a": 0.0}}}, "d/own: 't/a' was float32 .* and became nothing"),
+        (returning(0.0, {"t": (1.0,)}, {}), {"carry": {"t": [0.0]}}, "d/own: the carry's trees were .* and became"),
         (returning(0.0, {}, {}), {"carry": {"p": 0.0}, "adapt": lambda carry, log: {}}, "adapt: the carry holds"),
     ],
 )
@@ -402,11 +460,14 @@ def test_what_a_term_gives_back_is_checked_when_it_is_traced(phase, options, say
 
 def test_adapt_does_not_see_lazy_terms_not_even_in_the_steps_that_have_them():
     seen = []
-    lazy = returning(0.0, {}, {}, every=2)
+    lazy = returning(0.0, {}, {"note": 1.0}, every=2)
     recipe = Recipe((Turn((lazy,)),), sgd(0.1), 8, adapt=lambda carry, log: seen.append(sorted(log)) or carry)
     x, c = linear_batch()
     _, log = one(recipe, linear_state(recipe), x, c, k=0)
-    assert "d/own" in log and seen == [["d/adv", "logits/fake", "logits/real"]]
+    assert {"d/own", "note"} <= log.keys() and seen == [["d/adv", "logits/fake", "logits/real"]]
+    recipe = recipe._replace(adapt=lambda carry, log: carry | {"p": log["note"]})
+    with pytest.raises(ValueError, match="adapt: no 'note' in the carry, .., or in what every step logs, .'d/adv',"):
+        one(recipe, linear_state(recipe), x, c, k=0)
 
 
 def test_a_batch_that_is_not_the_recipes_is_refused():
@@ -487,15 +548,7 @@ def test_a_term_may_judge_some_images_with_the_labels_that_it_gives():
 def test_shard_map_that_checks_replication_gives_the_gradients_of_one_device():
     recipe = Recipe((Turn((D, G)),), sgd(0.1), batch=8)
     s, (x, c) = linear_state(recipe), linear_batch()
-    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("dev",))
-    whole, halves = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec(None, None, "dev")
-    mapped = jax.shard_map(
-        lambda s, x, c: step.update(s, x, c, game=PLAYED, recipe=recipe, due=step.due(recipe, 0), axis="dev")[0],
-        mesh=mesh,
-        in_specs=(whole, halves, halves),
-        out_specs=whole,
-    )
-    expected, found = one(recipe, s, x, c)[0], jax.jit(mapped)(s, x, c)
+    expected, found = one(recipe, s, x, c)[0], on_two_devices(recipe)(s, x, c)[0]
     for a, b in zip(jax.tree.leaves(expected.replace(key=None)), jax.tree.leaves(found.replace(key=None)), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
