@@ -68,7 +68,7 @@ def share_cores(asked: int, batch: int, accum: int) -> None:
         changed for 0 where the environment says how many (JAX_NUM_CPU_DEVICES, XLA_FLAGS).
       batch, accum: images a step, and the micro-batches these are cut into.
     Raises:
-      UserError: asked is below 0.
+      UserError: asked is below 0; JAX has started already, with another number.
     """
     if asked < 0:
         raise UserError(f"--cpu-devices {asked}: give 1 or more, or 0 for one per core")
@@ -77,7 +77,12 @@ def share_cores(asked: int, batch: int, accum: int) -> None:
             return
         micro = batch // accum if accum > 0 else 0
         asked = next((n for n in range(min(cores(), MOST, micro // SHARE), 1, -1) if micro % n == 0), 1)
-    jax.config.update("jax_num_cpu_devices", asked)
+    try:
+        jax.config.update("jax_num_cpu_devices", asked)
+    except RuntimeError:
+        if jax.default_backend() == "cpu" and jax.device_count() != asked:
+            early = "call run.start before any array is made, also by what is imported (constants of a module: NumPy)"
+            raise UserError(f"--cpu-devices {asked}: JAX has started already, with {jax.device_count()}; {early}") from None
 
 
 def check_batch(batch: int, accum: int, devices: int, share: int = 1) -> None:

@@ -53,6 +53,12 @@ def test_fewer_than_none_is_one_line():
         parallel.share_cores(-2, 32, 1)
 
 
+def test_cores_that_are_shared_too_late_are_one_line():
+    parallel.share_cores(jax.device_count(), 32, 1)  # as it is already
+    with pytest.raises(UserError, match="--cpu-devices 3: JAX has started already, with 4; call run.start before any array"):
+        parallel.share_cores(3, 32, 1)
+
+
 def test_a_batch_divides_by_devices_micro_batches_and_shares():
     for numbers in ((24, 2, 3, 4), (12, 1, 3, 4), (6, 2, 3, 1), (1, 1, 1), (3, 1, 1)):
         parallel.check_batch(*numbers)
