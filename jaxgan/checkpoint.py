@@ -127,12 +127,12 @@ def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState
             wrong = disk.mismatch(tree, found["meta"]["checksums"])
         except Exception as e:  # whatever a damaged file makes the reader say
             if _whole(store.directory, step):
-                raise UserError(f"{store.directory}/{step}: {OTHER}") from None
+                raise _of_another(store.directory, step, template) from None
             wrong = f"cannot be read: {str(e).splitlines()[0][:160] if str(e) else type(e).__name__}"
         if not wrong:
             alike = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), tree, template)
             if not all(jax.tree.leaves(alike)):
-                raise UserError(f"{store.directory}/{step}: {OTHER}")
+                raise _of_another(store.directory, step, template)
             return from_tree(tree, state), damaged
         damaged.append(f"{store.directory}/{step}: the checkpoint is damaged ({wrong})")
     if damaged:
@@ -140,7 +140,14 @@ def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState
     return None, []
 
 
-OTHER = "its networks or optimisers are not those of this config; give the run's own config, or another --run-dir"
+def _of_another(directory: Path, step: int, template: dict) -> UserError:
+    """What is said of a whole checkpoint that holds other arrays than those of a template."""
+    there = disk.kinds({item: disk.read(directory / str(step) / item) for item in template})
+    here = disk.kinds(template)
+    path = next(path for path in sorted(there.keys() | here.keys()) if there.get(path) != here.get(path))
+    differs = f"{path} is {there.get(path, 'not there')}, and here {here.get(path, 'none')}"
+    what = "its networks, optimisers or carry are not those of this config"
+    return UserError(f"{directory}/{step}: {what} ({differs}); give the run's own config, or another --run-dir")
 
 
 def _whole(directory: Path, step: int) -> bool:

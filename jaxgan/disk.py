@@ -97,6 +97,12 @@ def checksums(tree) -> dict[str, int]:
     return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(a).tobytes()) for path, a in leaves}
 
 
+def kinds(tree) -> dict[str, str]:
+    """Dtype and shape of each leaf by its path; the same of a tree in memory and of one that `read` read."""
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): f"{a.dtype} {a.shape}" for path, a in leaves}
+
+
 def mismatch(tree, recorded: dict[str, int], *, part: str = "") -> str:
     """What of a restored tree differs from its recorded checksums, or ''."""
     # Read without a template, as `read` does, a named tuple comes back as a dict.

@@ -156,8 +156,14 @@ def test_a_state_of_another_config_is_not_called_damaged(tmp_path, first):
     store = filled(tmp_path, first, [(1, None), (2, None)])
     wider = first.replace(d=first.d.replace(params={"v": jnp.ones((2, 3), jnp.bfloat16)}))
     plain = first.replace(averages={})
-    for like in (wider, plain):
-        with pytest.raises(UserError, match=f"{tmp_path}/2: its networks or optimisers are not those of this config"):
+    more = first.replace(carry={"p": np.float32(0), "past": {"at": np.int32(0)}})
+    for like, what in (
+        (wider, r"training/d/params/v is bfloat16 \(2, 2\), and here bfloat16 \(2, 3\)"),
+        (plain, r"training/averages/.* is float32 .*, and here none"),
+        (more, r"training/carry/past/at is not there, and here int32 \(\)"),
+    ):
+        says = f"{tmp_path}/2: its networks, optimisers or carry are not those of this config .{what}.; give"
+        with pytest.raises(UserError, match=says):
             checkpoint.restore(store, lambda step, like=like: like)
     damage(tmp_path / "2")
     with pytest.raises(UserError, match=f"{tmp_path}/1: its networks"):
