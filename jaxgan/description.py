@@ -1,7 +1,9 @@
 """A model as JSON and back, for `config.json` and for files of weights."""
 
 import dataclasses
-import importlib
+import importlib.util
+import sys
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,6 +12,8 @@ from flax import linen as nn
 from jaxgan.errors import UserError
 
 MODELS = "jaxgan.models."
+ELSEWHERE = "module "
+"""What a family that is no file of `jaxgan.models` begins with: a module of the same name there is another one."""
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
@@ -22,13 +26,41 @@ def describe(module: nn.Module) -> dict[str, Any]:
             fields[field.name] = jnp.dtype(value).name
         elif field.name not in ("parent", "name") and not any(map(callable, value if isinstance(value, tuple) else (value,))):
             fields[field.name] = value
-    kind = type(module)
-    return {"family": kind.__module__.removeprefix(MODELS), "class": kind.__name__, "fields": fields}
+    return {"family": _family(type(module).__module__), "class": type(module).__name__, "fields": fields}
+
+
+def is_ours(module: nn.Module) -> bool:
+    """Whether a model is of `jaxgan.models`."""
+    return type(module).__module__.startswith(MODELS)
+
+
+def _family(module: str) -> str:
+    """Of a script that is run, its name as another would import it."""
+    main = sys.modules["__main__"]
+    if module == "__main__" and (spec := getattr(main, "__spec__", None)):
+        module = spec.name
+    elif module == "__main__" and (file := getattr(main, "__file__", None)):
+        module = Path(file).stem
+    return module.removeprefix(MODELS) if module.startswith(MODELS) else ELSEWHERE + module
 
 
 def build(description: dict[str, Any]) -> nn.Module:
-    """A model from its description; only models of `jaxgan.models` are made."""
-    return _made(_class_of(description["family"], description["class"]), description["fields"])
+    """A model from its description: of `jaxgan.models`, or of a module that is imported already."""
+    cls = _class_of(description["family"], description["class"])
+    ours = cls.__module__.startswith(MODELS)  # whose functions are their defaults
+    return _made(cls, description["fields"]) if ours else of_class(cls, description)
+
+
+def of_recipe(recipe) -> dict[str, str]:
+    """What of a recipe is data, as JSON: its terms by name, with their weights and intervals, and what it carries. Not what the
+    terms and the optimisers compute."""
+    number = lambda value: "scheduled" if callable(value) else f"{float(value):g}"
+    each = lambda t: f"{number(t.weight)} {t.name}" + f" every {t.every}" * (t.every > 1) + f" of 1/{t.share}" * (t.share > 1)
+    said = {}
+    for i, turn in enumerate(recipe.turns, 1):
+        real = f", on slots {turn.slots}" + f" with {turn.extra}" * bool(turn.extra)
+        said |= {f"turn {i} of {phase.player}": " + ".join(map(each, phase.terms)) + real for phase in turn.phases}
+    return said | {"ema_kimg": number(recipe.ema_kimg), "carry": ", ".join(sorted(recipe.carry))}
 
 
 def of_class(cls: type[nn.Module], description: dict[str, Any]) -> nn.Module:
@@ -47,15 +79,16 @@ def _made(cls: type[nn.Module], fields: dict[str, Any]) -> nn.Module:
 
 
 def _class_of(family: str, kind: str) -> type[nn.Module]:
-    """The class of one of our models: nothing from elsewhere is imported, whatever a description says."""
-    try:
-        if not family.isidentifier():
-            raise ImportError
-        cls = getattr(importlib.import_module(MODELS + family), kind)
-        if not issubclass(cls, nn.Module) or cls.__module__ != MODELS + family:
-            raise ImportError
-    except (ImportError, AttributeError, TypeError):
-        raise UserError(
-            f"this version of jaxgan has no model {family}.{kind}; for your own model, use `jaxgan.load(run, generator={kind})`"
-        ) from None
-    return cls
+    """The class of one of our models, or one that is there already: nothing from elsewhere is imported, whatever a description
+    says."""
+    own = family.removeprefix(ELSEWHERE)
+    names = [name for name in (own, "__main__") if _family(name) == ELSEWHERE + own]
+    if family.isidentifier() and importlib.util.find_spec(MODELS + family):
+        importlib.import_module(MODELS + family)
+        names = [MODELS + family]
+    for name in names:
+        cls = getattr(sys.modules.get(name), kind, None)
+        if isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == name:
+            return cls
+    use = f"import {own} first, or use `jaxgan.load(run, generator={kind})`"
+    raise UserError(f"this version of jaxgan has no model {own}.{kind}; for your own model, {use}")

@@ -143,7 +143,8 @@ def load(
       checkpoint_step: 'latest', 'best' or a step.
       average: relative width of another weight average, in (0, 0.2887), for a run with --posthoc; None for its own. It
         is reconstructed from the averages saved up to the checkpoint's step.
-      generator: the module, for a run whose network is not in `jaxgan.models`; or its class, made with the run's fields.
+      generator: the module, for a run whose network is not in `jaxgan.models`; or its class, made with the run's fields. Where
+        its module is imported already, the class is found without.
     Raises:
       UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not saved.
     """
@@ -155,10 +156,9 @@ def load(
     if average is not None:
         params, step = checkpoint.load_average(Path(run) / "averages", average, step)
         variables = variables | {"params": params}
-    if generator is None:
-        generator = description.build(_described(config, step, "generator"))
-    else:
-        generator = _given(generator, _described(config, step, "generator"))
+    given, described = generator is not None, _described(config, step, "generator")
+    generator = _given(generator, described) if given else description.build(described)
+    if given or not description.is_ours(generator):
         weights.check(generator, variables, f"{run}")
     batches = config.get("settings", {}).get("standing", 0)
     vectors = label_vectors.read(Path(run))

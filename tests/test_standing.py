@@ -1,6 +1,8 @@
 """Statistics of batch norm made for sampling, and grids with a column a class."""
 
 import json
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +120,26 @@ def test_a_run_on_a_network_from_elsewhere_is_not_taken_for_one_of_ours(tmp_path
         restore.load(tmp_path, generator=Generator)  # functions are not described
     with pytest.raises(UserError, match="has the shape"):
         restore.load(tmp_path, generator=Generator((8, 8, 1), classes=4, z_dim=4, width=2))
+
+
+def test_a_class_from_elsewhere_is_found_where_it_is_imported_and_is_not_one_of_ours(monkeypatch):
+    """As a script that is run, and as a module, each with the name of a file of ours."""
+
+    class Generator(mlp.Generator):
+        __module__ = "__main__"
+
+    script = types.SimpleNamespace(Generator=Generator, __file__="elsewhere/dcgan.py", __spec__=None)
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    own = Generator((8, 8, 1), z_dim=4, widths=(3, 2))
+    described = json.loads(json.dumps(description.describe(own)))
+    assert described["family"] == "module dcgan" and description.build(described) == own
+    monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace())
+    with pytest.raises(UserError, match="no model dcgan.Generator; .*import dcgan first, or"):
+        description.build(described)
+    Generator.__module__ = "dcgan"
+    monkeypatch.setitem(sys.modules, "dcgan", types.SimpleNamespace(Generator=Generator))
+    assert description.build(described) == own
+    assert json.loads(json.dumps(description.describe(own))) == described  # of the script's runs, and so they resume
 
 
 def test_a_grid_has_a_column_for_each_class():
