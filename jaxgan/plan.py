@@ -175,6 +175,7 @@ def _described(name: str, settings: Settings, stages: tuple[Design, ...], source
         "init": start and {"path": settings.init, "said": start.said, "digest": start.digest},
         **networks(stages[-1]),
         "stages": [{"start_kimg": s.start_kimg, **networks(s)} for s in stages],
+        "recipe": description.of_recipe(stages[-1].recipe),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
@@ -333,7 +334,8 @@ def _check_changes(directory: Path, found: dict, config: dict, settings: Setting
 
 
 def _changes(old: dict, new: dict) -> list[str]:
-    """What differs between two configs in what they compute, field by field."""
+    """What differs between two configs in what they compute, field by field; where no setting does, what the code has changed of
+    the recipe."""
 
     def content(data):
         return f"{data['images']} images ({data['fingerprint']})" if "images" in data else data["fingerprint"]
@@ -344,9 +346,14 @@ def _changes(old: dict, new: dict) -> list[str]:
         models = {f"{who}.{k}": v for who in ("generator", "discriminator") for k, v in config[who].items()}
         return flatten_dict(parts | models, sep=".")
 
-    a, b = flat(old), flat(new)
-    keys = [k for k in {**a, **b} if a.get(k) != b.get(k) and (a.get(k), b.get(k)) != (None, [])]  # an older config lacks some
-    return [f"{k} was {a.get(k)}, is {b.get(k)}" for k in keys]
+    def differing(a, b):
+        keys = [
+            k for k in {**a, **b} if a.get(k) != b.get(k) and (a.get(k), b.get(k)) != (None, [])
+        ]  # an older config lacks some
+        return [f"{k} was {a.get(k)}, is {b.get(k)}" for k in keys]
+
+    # An older config lacks some fields, and the recipe.
+    return differing(flat(old), flat(new)) or ("recipe" in old and differing(old["recipe"], new["recipe"])) or []
 
 
 def write_config(directory: Path, config: dict) -> None:

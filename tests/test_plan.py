@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from experiments.configs import CONFIGS
-from jaxgan import data, feed, parallel, plan
+from jaxgan import data, description, feed, parallel, plan, schedules, terms
 from jaxgan.errors import UserError
+from jaxgan.method import Recipe, alternating
 from jaxgan.settings import Settings, check_numbers
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 1), np.uint8)
@@ -197,6 +198,22 @@ def test_what_may_change_between_a_run_and_its_resumption():
     assert changed(data={"fingerprint": "y", "images": 3}) == ["data was x, is 3 images (y)"]
     wider = changed(generator={"family": "mlp", "fields": {"width": 6}}, discriminator={"family": "r3gan"})
     assert wider == ["generator.fields.width was 4, is 6", "discriminator.family was mlp, is r3gan"]
+    assert changed(recipe={"turn 1 of d": "1 adv"}) == []  # an older config has none
+    old["recipe"] = {"turn 1 of d": "1 adv, on slots (0,)", "carry": ""}
+    assert changed() == [] and with_settings(lr=2.0) == ["lr was 1.0, is 2.0"]  # which says why the weights differ
+    assert changed(recipe=old["recipe"] | {"carry": "p"}) == ["carry was , is p"]
+
+
+def test_a_recipe_is_described_as_far_as_it_is_data():
+    lazy = terms.gradient_penalty("r1", "real", 0.5, every=4, share=2)
+    d, g = terms.adversarial("d", "hinge"), terms.adversarial("g", "hinge", lambda kimg: kimg)
+    recipe = Recipe(alternating([d, lazy], [g], n_critic=2), {}, 8, carry={"p": 0.0, "a": 1.0}, ema_kimg=schedules.constant(1.0))
+    assert description.of_recipe(recipe) == {
+        "turn 1 of d": "1 adv + 0.5 r1 every 4 of 1/2, on slots (0, 1)",
+        "turn 2 of g": "scheduled adv, on slots (0,)",
+        "ema_kimg": "scheduled",
+        "carry": "a, p",
+    }
 
 
 def test_a_config_is_written_where_it_is_new(tmp_path):
