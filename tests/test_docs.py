@@ -5,6 +5,8 @@ import importlib.util
 import re
 import shlex
 import shutil
+import sys
+import types
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from PIL import Image
 
 import jaxgan
-from experiments import cli
+from experiments import cli, sample
 from experiments.configs import CONFIGS
 from jaxgan import convert, data, export, invert, weights
 from jaxgan.metrics import lpips
@@ -119,6 +121,7 @@ def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     assert held["images"].shape == (4, 28, 28, 1)
     assert "(4,)" in out and held["found"][0].name == "swd2k" and held["codes"].shape == (16, 32)
     assert len(held["shared"].sharding.device_set) == jax.local_device_count()
+    assert "'d/past', 'd/teacher', 'g/adv', 'g/consensus'" in out and set(held["stateful"].carry) == {"past", "teacher"}
     few = data.of_arrays(np.arange(48, dtype=np.uint8).reshape(3, 4, 4), [0, 1, 1])
     even = held["balanced"](few)
     assert even.labels.tolist() == [0, 0, 1, 1] and (even.read(np.arange(4)) == few.read(np.array([0, 0, 1, 2]))).all()
@@ -126,3 +129,9 @@ def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     for name in ("own", "noise"):
         with Image.open(tmp_path / "runs" / name / "samples" / "kimg000000.128.png") as picture:
             assert picture.width > 200
+    shown = re.search(r"`python -c .*?; sample.main\(\)\" (.*?)`", (DOCS / "own.md").read_text())[1]
+    monkeypatch.setitem(sys.modules, "own", types.SimpleNamespace(**held))
+    monkeypatch.setattr("sys.argv", ["-c", *shlex.split(shown.replace("runs/wide", "runs/own"))])
+    sample.main()
+    with Image.open("own.png") as picture:
+        assert picture.width > 200
