@@ -235,7 +235,7 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
     try:
         return tuple(sorted(jax.eval_shape(first, state, x, c)[1]))
     except ValueError as e:
-        if source.labels is None or source.labels.ndim == 1:
+        if source.labels is None or source.labels.ndim == 1 or "labels" not in str(e):
             raise
         raise UserError(f"{source.name} has label vectors, but this config needs classes ({e}); give --conditional no") from e
 

@@ -71,7 +71,8 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
 
     def judge(params, stats, x, of, given=OWN, refresh=False):
         if of not in ("real", "fake") or not len(x) or len(keys) % len(x):
-            raise ValueError(f"D takes B / k images of 'real' or 'fake', B = {len(keys)}, k whole, not {len(x)} of {of!r}")
+            more = "; of more, call it for each B" * (len(x) > len(keys))
+            raise ValueError(f"D takes B / k images of 'real' or 'fake', B = {len(keys)}, k whole, not {len(x)} of {of!r}{more}")
         ka, kj = {"real": (kr, jr), "fake": (kf, jf)}[of]
         k = len(keys) // len(x)
         labels = of_every(k, c) if given is OWN else given

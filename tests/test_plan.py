@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -214,6 +215,20 @@ def test_a_recipe_is_described_as_far_as_it_is_data():
         "ema_kimg": "scheduled",
         "carry": "a, p",
     }
+
+
+def test_only_an_error_about_labels_is_said_to_be_of_label_vectors(monkeypatch):
+    source = SimpleNamespace(name="set", labels=np.zeros((9, 3), np.float32), inputs=None, shape=(8, 8, 1))
+    design = dataclasses.replace(CONFIGS["gan"], width=4, batch=4).design((8, 8, 1), 0)
+    for said, kind in (("labels: float32 (4, 3); give integers", UserError), ("d/own: a term returns (loss", ValueError)):
+
+        def raising(*_, said=said, **__):
+            raise ValueError(said)
+
+        monkeypatch.setattr(plan.step, "traced", raising)
+        with pytest.raises(ValueError) as e:
+            plan.trace(design, source)
+        assert type(e.value) is kind and ("needs classes" in str(e.value)) == (kind is UserError)
 
 
 def test_a_config_is_written_where_it_is_new(tmp_path):

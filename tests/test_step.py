@@ -538,8 +538,9 @@ def test_a_term_may_judge_some_images_with_the_labels_that_it_gives():
     assert [float(log[k]) for k in "012"] == [6420, 6420, 7654]
     for bad in (lambda r: r.D(r.real[:3]), lambda r: r.D(jnp.concatenate([r.real] * 2)), lambda r: r.D(r.real, "mixed")):
         wrong = Recipe((Turn((Phase("d", (Term("own", 1.0, bad),)),)),), sgd(0.1), batch=8)
-        with pytest.raises(ValueError, match="D takes B / k images of 'real' or 'fake', B = 8"):
+        with pytest.raises(ValueError, match="D takes B / k images of 'real' or 'fake', B = 8") as e:
             one(wrong, s, x, jnp.arange(8.0)[None, None], played=played)
+        assert ("call it for each B" in str(e.value)) == ("not 16" in str(e.value))
     wrong = Recipe((Turn((Phase("d", (Term("own", 1.0, lambda r: r.S(r.w[:3])),)),)),), sgd(0.1), batch=8)
     with pytest.raises(ValueError, match="S takes B / k latents w, B = 8, k whole, not 3"):
         one(wrong, s, x, jnp.arange(8.0)[None, None], played=played)
