@@ -44,9 +44,9 @@ def _family(module: str) -> str:
     return module.removeprefix(MODELS) if module.startswith(MODELS) else ELSEWHERE + module
 
 
-def build(description: dict[str, Any]) -> nn.Module:
-    """A model from its description: of `jaxgan.models`, or of a module that is imported already."""
-    cls = _class_of(description["family"], description["class"])
+def build(description: dict[str, Any], load: str = "jaxgan.load(run, generator={})") -> nn.Module:
+    """A model from its description: of `jaxgan.models`, or of a module that is imported already. load: what takes any class."""
+    cls = _class_of(description["family"], description["class"], load)
     ours = cls.__module__.startswith(MODELS)  # whose functions are their defaults
     return _made(cls, description["fields"]) if ours else of_class(cls, description)
 
@@ -78,7 +78,7 @@ def _made(cls: type[nn.Module], fields: dict[str, Any]) -> nn.Module:
     return cls(**tuples)
 
 
-def _class_of(family: str, kind: str) -> type[nn.Module]:
+def _class_of(family: str, kind: str, load: str) -> type[nn.Module]:
     """The class of one of our models, or one that is there already: nothing from elsewhere is imported, whatever a description
     says."""
     own = family.removeprefix(ELSEWHERE)
@@ -90,5 +90,5 @@ def _class_of(family: str, kind: str) -> type[nn.Module]:
         cls = getattr(sys.modules.get(name), kind, None)
         if isinstance(cls, type) and issubclass(cls, nn.Module) and cls.__module__ == name:
             return cls
-    use = f"import {own} first, or use `jaxgan.load(run, generator={kind})`"
-    raise UserError(f"this version of jaxgan has no model {own}.{kind}; for your own model, {use}")
+    first = f"import {own} first, or " * (own != "__main__")  # of a notebook nothing can be imported
+    raise UserError(f"this version of jaxgan has no model {own}.{kind}; for your own model, {first}use `{load.format(kind)}`")

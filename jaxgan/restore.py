@@ -188,9 +188,12 @@ def load_discriminator(
     config = read_config(run)
     variables, step = checkpoint.load_discriminator(Path(run) / "checkpoints", checkpoint_step)
     described = _described(config, step, "discriminator")
-    discriminator = description.build(described) if discriminator is None else _given(discriminator, described)
+    discriminator = description.build(described, BY_HAND) if discriminator is None else _given(discriminator, described)
     weights.check(discriminator, variables, f"{run}")
     return Critic(discriminator, jax.tree.map(jnp.asarray, variables), config, step)
+
+
+BY_HAND = "restore.load_discriminator(run, discriminator={})"
 
 
 def _given(module: nn.Module | type[nn.Module], described: dict) -> nn.Module:

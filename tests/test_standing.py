@@ -134,8 +134,10 @@ def test_a_class_from_elsewhere_is_found_where_it_is_imported_and_is_not_one_of_
     described = json.loads(json.dumps(description.describe(own)))
     assert described["family"] == "module dcgan" and description.build(described) == own
     monkeypatch.setitem(sys.modules, "__main__", types.SimpleNamespace())
-    with pytest.raises(UserError, match="no model dcgan.Generator; .*import dcgan first, or"):
+    with pytest.raises(UserError, match=r"no model dcgan.Generator; .*import dcgan first, or use .jaxgan.load\(run, generator=G"):
         description.build(described)
+    with pytest.raises(UserError, match=r"no model __main__.D; for your own model, use .load\(D\)"):  # of a notebook
+        description.build({"family": "module __main__", "class": "D"}, "load({})")
     Generator.__module__ = "dcgan"
     monkeypatch.setitem(sys.modules, "dcgan", types.SimpleNamespace(Generator=Generator))
     assert description.build(described) == own
