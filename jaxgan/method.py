@@ -1,11 +1,13 @@
 """A training method as data: the parts of a step, their inputs and what they must return."""
 
+import operator
 from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxgan.errors import UserError
@@ -137,6 +139,17 @@ class Recipe(NamedTuple):
 
     def __hash__(self):  # tx and carry are dicts; equal recipes have equal hashes
         return hash((self.turns, tuple(self.tx), self.batch, self.accum))
+
+    def __eq__(self, other):  # arrays of the carry have no truth value
+        if self is other or not isinstance(other, Recipe):
+            return self is other
+        (mine, tree), (theirs, same) = (jax.tree.flatten(recipe.carry) for recipe in (self, other))
+        alike = lambda a, b: a is b or np.array_equal(a, b) and getattr(a, "dtype", None) == getattr(b, "dtype", None)
+        rest = (tuple(recipe._replace(carry={})) for recipe in (self, other))
+        return operator.eq(*rest) and tree == same and all(map(alike, mine, theirs))
+
+    def __ne__(self, other):
+        return not self == other
 
     @property
     def slots(self) -> int:

@@ -267,6 +267,16 @@ def test_the_carry_holds_trees_of_any_type_the_same_on_all_devices():
         np.testing.assert_allclose([new.carry["mean"], new.carry["own"]], [x[1, 0, :, 0, 0, 0].mean(), x[1].mean()], rtol=1e-5)
 
 
+def test_equal_recipes_are_one_program_also_with_arrays_in_the_carry():
+    turns, tx = (Turn((D,)),), sgd(0.1)
+    recipe = lambda carry: Recipe(turns, tx, 8, carry=carry)
+    one_, same = recipe({"a": np.zeros(3), "b": [0.0]}), recipe({"a": np.zeros(3), "b": [0.0]})
+    assert one_ == same and hash(one_) == hash(same) and not one_ != same
+    for other in ({"a": np.ones(3), "b": [0.0]}, {"a": np.zeros(3, np.int32), "b": [0.0]}, {"a": np.zeros(3), "b": (0.0,)}):
+        assert recipe(other) != one_
+    assert same._replace(accum=2) != one_ and one_ != tuple(one_)
+
+
 def test_a_term_may_ask_both_networks_with_other_parameters():
     """Consensus optimisation (Mescheder et al. 2017): |v|^2 / 2, v the gradients of both players' losses, of D(x) = <a, x>."""
 
