@@ -144,10 +144,10 @@ def _of_another(directory: Path, step: int, template: dict) -> UserError:
     """What is said of a whole checkpoint that holds other arrays than those of a template."""
     there = disk.kinds({item: disk.read(directory / str(step) / item) for item in template})
     here = disk.kinds(template)
-    path = next(path for path in sorted(there.keys() | here.keys()) if there.get(path) != here.get(path))
-    differs = f"{path} is {there.get(path, 'not there')}, and here {here.get(path, 'none')}"
+    paths = [path for path in sorted(there.keys() | here.keys()) if there.get(path) != here.get(path)]
+    differs = "".join(f" ({path} is {there.get(path, 'not there')}, and here {here.get(path, 'none')})" for path in paths[:1])
     what = "its networks, optimisers or carry are not those of this config"
-    return UserError(f"{directory}/{step}: {what} ({differs}); give the run's own config, or another --run-dir")
+    return UserError(f"{directory}/{step}: {what}{differs}; give the run's own config, or another --run-dir")
 
 
 def _whole(directory: Path, step: int) -> bool:

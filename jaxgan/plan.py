@@ -110,6 +110,7 @@ def _checked(name: str, settings: Settings, design: Callable) -> Run:
     stages = tuple(s._replace(recipe=s.recipe._replace(posthoc=settings.posthoc)) for s in stages)
     stages, frozen = transfer.freeze(settings.freeze, stages) if settings.freeze else (stages, "")
     _check_recipes([s.recipe for s in stages], settings, pairs=source.inputs is not None)
+    _check_dtype(stages[-1], settings.dtype)
     share = math.lcm(*(term.share for s in stages for turn in s.recipe.turns for phase in turn.phases for term in phase.terms))
     parallel.check_batch(settings.batch, settings.accum, jax.device_count(), share)
     streamed = not feed.stays(source, settings.resident)
@@ -199,6 +200,14 @@ def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> No
         raise UserError(f"--hold-out {settings.hold_out}: this recipe {need}")
     if settings.posthoc and len(recipes) > 1:
         raise UserError("--posthoc combines averages, but those of growing networks differ in shape; leave it out")
+
+
+def _check_dtype(design: Design, dtype: str) -> None:
+    """UserError where --dtype would do nothing: networks of one's own may leave it out."""
+    kinds = [getattr(network, "dtype", jnp.float32) for network in (design.generator, design.discriminator)]
+    if dtype != "float32" and jnp.dtype(dtype) not in map(jnp.dtype, kinds):
+        hand = "let the design give it to them, dtype=jnp.dtype(self.dtype), or leave it out"
+        raise UserError(f"--dtype {dtype}: neither network has a field dtype that is this; {hand}")
 
 
 def _check_vectors(design: Design, source: Source) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -215,6 +216,16 @@ def test_a_recipe_is_described_as_far_as_it_is_data():
         "ema_kimg": "scheduled",
         "carry": "a, p",
     }
+
+
+def test_a_dtype_that_no_network_takes_is_refused():
+    pair = lambda fields: SimpleNamespace(generator=SimpleNamespace(**fields), discriminator=None)
+    made = lambda **fields: plan._check_dtype(pair(fields), "bfloat16")
+    made(dtype=jnp.bfloat16)
+    for fields in ({}, {"dtype": jnp.float32}):
+        with pytest.raises(UserError, match="--dtype bfloat16: neither network has a field dtype that is this; let the design"):
+            made(**fields)
+    plan._check_dtype(SimpleNamespace(generator=None, discriminator=None), "float32")
 
 
 def test_only_an_error_about_labels_is_said_to_be_of_label_vectors(monkeypatch):
