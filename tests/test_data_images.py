@@ -1,10 +1,11 @@
 """Every format and mode that the decoder promises, on images drawn here."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from jaxgan.data.images import Look, colour, header, open_image, pixels
 from jaxgan.errors import UserError
@@ -157,6 +158,67 @@ def test_exif_orientation(kind, orientation):
     with open_image(io.BytesIO(data)) as im:
         assert header(im).size == upright.shape
     assert np.abs(decode(data)[..., 0].astype(int) - upright).max() < 12
+
+
+SRGB = [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]]  # columns: XYZ of r, g, b at D50
+WIDE = [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]  # of Display P3
+
+
+def icc(matrix=None, gamma=2.0):
+    """A version 2 ICC profile: gamma, and a matrix of colorants; without one it is grey."""
+    curve = b"curv" + struct.pack(">IIH", 0, 1, round(gamma * 256)) + bytes(2)
+    xyz = lambda v: b"XYZ " + bytes(4) + struct.pack(">3i", *(round(x * 65536) for x in v))
+    tags = {b"wtpt": xyz((0.9642, 1.0, 0.8249))}
+    for i, c in enumerate(b"rgb" if matrix else ()):
+        tags |= {bytes([c]) + b"XYZ": xyz(np.array(matrix)[:, i]), bytes([c]) + b"TRC": curve}
+    tags |= {} if matrix else {b"kTRC": curve}
+    table, body, at = b"", b"", 132 + 12 * len(tags)
+    for name, data in tags.items():
+        table += name + struct.pack(">II", at + len(body), len(data))
+        body += data
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"", 0x02400000, b"mntr", b"RGB " if matrix else b"GRAY", b"XYZ ")
+    head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def in_srgb(x, matrix, gamma=2.0):
+    """The closed form: linear light, XYZ, sRGB's linear light, its curve (IEC 61966-2-1)."""
+    linear = np.clip((x / 255.0) ** gamma @ np.array(matrix).T @ np.linalg.inv(SRGB).T, 0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("kind", ("PNG", "TIFF", "WEBP"))
+def test_colour_profiles_are_brought_to_srgb(kind):
+    options = {"icc_profile": icc(WIDE)} | ({"lossless": True} if kind == "WEBP" else {})
+    got = decode(encode(Image.fromarray(ramp()), kind, **options))
+    want = in_srgb(ramp(), WIDE)
+    assert np.abs(want - ramp()).max() > 20 and np.abs(got - want).max() <= 2
+    if kind == "PNG":
+        alpha = np.full((12, 20), 77, np.uint8)
+        both = decode(encode(Image.fromarray(np.dstack([ramp(), alpha])), kind, **options), channels=4)
+        np.testing.assert_array_equal(both, np.dstack([got, alpha]))
+        index = Image.new("P", (6, 4), 1)
+        index.putpalette([0, 0, 0, *ramp()[5, 7]])
+        np.testing.assert_array_equal(decode(encode(index, kind, **options))[0, 0], got[5, 7])
+        np.testing.assert_array_equal(decode(encode(index, kind, transparency=1, **options))[0, 0], WHITE)
+
+
+def test_grey_has_a_profile_of_its_own():
+    grey = np.arange(240, dtype=np.uint8).reshape(12, 20)
+    want = in_srgb(grey[..., None].repeat(3, -1), SRGB)[..., :1]
+    for image in (grey, grey * np.uint16(257), np.dstack([grey, np.full_like(grey, 255)])):
+        got = decode(encode(Image.fromarray(image), "PNG", icc_profile=icc()))
+        assert got.shape == (12, 20, 1) and np.abs(got - want).max() <= 2
+    assert np.abs(want[..., 0] - grey).max() > 5
+
+
+def test_a_profile_of_srgb_and_one_that_does_not_fit_change_nothing():
+    own = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (own, icc(), icc(WIDE)[:200], b"nothing"):
+        data = encode(Image.fromarray(ramp()), "PNG", icc_profile=profile)
+        np.testing.assert_array_equal(decode(data), ramp())
+        with open_image(io.BytesIO(data)) as im:
+            assert not header(im).profiled
 
 
 def test_damaged_exif_is_ignored():

@@ -1,11 +1,12 @@
 """One picture of PIL's to one uint8 array: which formats and modes, colour, transparency, size."""
 
 import difflib
+import functools
 import io
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageColor, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
 
 from jaxgan.errors import UserError
 
@@ -35,6 +36,7 @@ class Header(NamedTuple):
 
     size: tuple[int, int]  # H, W as seen, after the EXIF orientation
     grey: bool
+    profiled: bool = False  # its colour profile changes what its numbers mean
 
 
 class Look(NamedTuple):
@@ -99,7 +101,7 @@ def header(im: Image.Image) -> Header:
         raise UserError("its pixels have 32 bits without a defined white level; save it with 8 or 16 bits")
     width, height = im.size
     size = (width, height) if _orientation(im) in (5, 6, 7, 8) else (height, width)
-    return Header(size, im.mode in GREY)
+    return Header(size, im.mode in GREY, _profile(im) is not None)
 
 
 def upright(im: Image.Image) -> Image.Image:
@@ -117,7 +119,7 @@ def upright(im: Image.Image) -> Image.Image:
 
 
 def pixels(im: Image.Image, look: Look) -> np.ndarray:
-    """Decode, turn upright, reduce to 8 bits, lay on the background, and only then resize.
+    """Decode, turn upright, reduce to 8 bits, bring to sRGB by its colour profile, lay on the background, and only then resize.
 
     Resizing scales the image until it covers `look.size` and cuts the centre out: Lanczos (antialiased) when shrinking,
     bicubic when enlarging. With channels 4 the colours are weighted by alpha while resizing.
@@ -131,9 +133,12 @@ def pixels(im: Image.Image, look: Look) -> np.ndarray:
       UserError: as `header`; or 32-bit values beyond 16 bits.
       Exception: whatever PIL raises on damaged pixels.
     """
+    profile = _profile(im)
     im = upright(im)
     if im.mode in SIXTEEN_BIT:
         im = _eight_bit(im)
+    if profile is not None:
+        im = _as_srgb(im, profile)
     if im.mode in ("CMYK", "YCbCr", "HSV", "RGBX"):
         im = im.convert("RGB")
     if look.channels == 4:
@@ -144,6 +149,41 @@ def pixels(im: Image.Image, look: Look) -> np.ndarray:
     im = im.convert({1: "L", 3: "RGB", 4: "RGBA"}[look.channels])
     array = np.asarray(_cover(im, look.size))
     return array[..., None] if look.channels == 1 else array
+
+
+def _profile(im):
+    """The transform to sRGB by an opened image's colour profile; None where it has none that changes anything."""
+    data = im.info.get("icc_profile")
+    return None if not data else _to_srgb(data, _profiled_as(im.mode))
+
+
+def _profiled_as(mode):
+    """The mode without alpha in which a profile describes the colours of an image."""
+    return "L" if mode in GREY else "CMYK" if mode == "CMYK" else "RGB"
+
+
+@functools.lru_cache(64)
+def _to_srgb(profile: bytes, mode: str):
+    """From colours of `mode`; None where they are sRGB but for rounding, and of a profile that is damaged or of another mode."""
+    try:
+        given = ImageCms.getOpenProfile(io.BytesIO(profile))
+        transform = ImageCms.buildTransform(given, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ImportError):  # the last of a Pillow without LittleCMS
+        return None
+    if mode == "CMYK":
+        return transform
+    steps = np.arange(0, 256, 17, dtype=np.uint8)
+    probe = Image.fromarray(steps[None] if mode == "L" else np.stack(np.meshgrid(steps, steps, steps), -1).reshape(16, 256, 3))
+    change = np.asarray(ImageCms.applyTransform(probe, transform)).astype(int) - np.asarray(probe.convert("RGB"))
+    return transform if np.abs(change).max() > 2 else None
+
+
+def _as_srgb(im, transform):
+    alpha = im.convert("RGBA").getchannel("A") if im.has_transparency_data else None
+    im = ImageCms.applyTransform(im.convert(_profiled_as(im.mode)), transform)
+    if alpha is not None:
+        im.putalpha(alpha)
+    return im
 
 
 def _eight_bit(im):

@@ -295,7 +295,7 @@ def _pass(items, look, size, skip_broken, progress):
     def work(start):
         # Without a size the pixels are made like the first image's, which is a copy where sizes agree; else it raises.
         seen = [(i, *_examine(items, i, look)) for i in range(start, min(start + CHUNK, n))]
-        stamp = lambda i, head: "" if isinstance(head, _Broken) else items.stamp(i, look is not None)
+        stamp = lambda i, head: "" if isinstance(head, _Broken) else items.stamp(i, look is not None) + " icc" * head.profiled
         return [(i, head, array, stamp(i, head)) for i, head, array in seen]
 
     for i, head, array, stamp in itertools.chain.from_iterable(_ahead(work, range(0, n, CHUNK))):
