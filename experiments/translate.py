@@ -59,7 +59,7 @@ def write(
         written.write_arrays(out, facts, images, sources=sources, names=np.array(names))
     else:
         columns = 2 * max(1, round(len(images) ** 0.5 / 2**0.5))
-        sheet = watch.grid(translate.side_by_side(sources, images), columns=columns)
+        sheet = watch.grid(translate.side_by_side(sources, images), columns=columns, least=1024 if columns > 8 else 512)
         written.write_picture(sheet, out, marks.COMPOSITE, **facts)
     return count, skipped
 

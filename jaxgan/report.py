@@ -16,6 +16,9 @@ from jaxgan.plan import Run
 from jaxgan.settings import steps_a_measurement, steps_a_snapshot
 from jaxgan.state import TrainState, generator_variables
 
+WIDE = 1024
+"""About how wide the sheets of twelve columns are, in pixels: repaired images are looked at closely."""
+
 
 def scored_by(run: Run) -> str:
     """The metric that chooses a run's best checkpoint: "" for what its pictures are measured by."""
@@ -126,7 +129,7 @@ class Report:
         """The grid of source, generated image, target; returns how far the generated images are from their targets."""
         fakes = translate.translate(generator, variables, self.inputs, seed=self.run.settings.seed)
         shown = translate.side_by_side(self.inputs[:24], fakes[:24], self.reference[:24])
-        watch.write_picture(watch.grid(shown, columns=12), self._path(kimg))
+        watch.write_picture(watch.grid(shown, columns=12, least=WIDE), self._path(kimg))
         return {name: round(value, 4) for name, value in translate.distance(self.reference, fakes)._asdict().items()}
 
     def _both_ways(self, kimg: float, generator, variables: dict) -> dict[str, float]:
@@ -135,7 +138,7 @@ class Report:
         fakes = translate.translate(generator, variables, self.inputs, seed=self.run.settings.seed)
         (a, b), (of_b, of_a) = translate.halves(self.reference), translate.halves(fakes)
         shown = translate.side_by_side(a[:24], of_a[:24], b[:24], of_b[:24])
-        watch.write_picture(watch.grid(shown, columns=12), self._path(kimg))
+        watch.write_picture(watch.grid(shown, columns=12, least=WIDE), self._path(kimg))
         found = {"swd": (sliced_wasserstein(b, of_a) + sliced_wasserstein(a, of_b)) / 2}
         if self.truth is not None:
             found |= translate.distance(self.truth, fakes)._asdict()

@@ -14,6 +14,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from jaxgan.whole import write_whole
 
+FEW = 20
+"""Points of a curve that are shown one by one: between them nothing was measured."""
+
 
 def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least: int = 512) -> Image.Image:
     """Images side by side.
@@ -25,7 +28,7 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
       least: small pictures are enlarged by a whole factor to about this width, pixels kept square.
     """
     n, h, w, c = images.shape
-    columns = columns or math.ceil(math.sqrt(n * h / w))
+    columns = columns or min(n, math.ceil(math.sqrt(n * h / w)))  # of tall images there may be fewer than a square takes
     rows = math.ceil(n / columns)
     sheet = np.full((rows * (h + pad) + pad, columns * (w + pad) + pad, c), 128, np.uint8)
     for i, image in enumerate(images):
@@ -45,17 +48,25 @@ def write_animation(pictures: Iterable[Image.Image], path: Path, fps: float, xmp
     """Save as an animated .webp (without loss) or .gif that starts again for ever, whole or not at all.
 
     Args:
-      pictures: of one size; a GIF has up to 256 colours in each.
+      pictures: of one size; a GIF has up to 256 colours in each, and those with alpha are laid on white: its pixels cannot be
+        half transparent.
       path: its suffix says which.
       fps: pictures a second. They are shown for whole 1/1000 s, in a GIF for whole 1/100 s, that add up to n / fps.
       xmp: metadata, as `marks.packet` makes them; in a GIF they are its comment.
     """
-    first, *rest = pictures
     kind, unit = path.suffix.lower()[1:], 10 if path.suffix.lower() == ".gif" else 1
+    first, *rest = (on_white(picture) for picture in pictures) if kind == "gif" else pictures
     ends = np.round(np.arange(len(rest) + 2) * 1000 / fps / unit).astype(int) * unit
     options = {"save_all": True, "append_images": rest, "duration": np.diff(ends).tolist(), "loop": 0}
     options |= {"lossless": True, "quality": 0, "method": 0, "xmp": xmp} if kind == "webp" else {"comment": xmp}
     write_whole(path, lambda file: first.save(file, kind, **options))
+
+
+def on_white(picture: Image.Image) -> Image.Image:
+    """Without alpha: laid on white."""
+    if picture.mode != "RGBA":
+        return picture
+    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
@@ -103,12 +114,12 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
 
     names = sorted({name for row in rows for name in row} - {"step", "kimg", "seconds"})
     panels = {
-        "losses": [n for n in names if n.endswith("/adv")],
-        "logits": [n for n in names if n.startswith("logits/")],
+        "adversarial losses of D and G": [n for n in names if n.endswith("/adv")],
+        "D's logits (higher: taken for real)": [n for n in reversed(names) if n.startswith("logits/")],  # real as D, fake as G
         "penalties and other terms": [n for n in names if n[:2] in ("d/", "g/") and not n.endswith("/adv")],
-        "sliced Wasserstein distance (grey levels)": [n for n in names if n == "swd"],
-        "distance to the targets, L1 (grey levels)": [n for n in names if n == "l1"],
-        "likeness to the targets, PSNR (dB)": [n for n in names if n == "psnr"],
+        "sliced Wasserstein distance to real images (grey levels; lower is better)": [n for n in names if n == "swd"],
+        "distance to the targets, L1 (grey levels; lower is better)": [n for n in names if n == "l1"],
+        "likeness to the targets, PSNR (dB; higher is better)": [n for n in names if n == "psnr"],
     }
     rest = [n for n in names if n not in ("img_per_s", *sum(panels.values(), []))]  # metrics, and what terms of one's own log
     panels |= {name: [name] for name in rest} | {"images per second": [n for n in names if n == "img_per_s"]}
@@ -121,12 +132,12 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     for axes, (title, chosen) in zip(np.ravel(figure.subplots(len(panels), sharex=True)), panels.items(), strict=True):
         for name in chosen:
             points = [(row["kimg"], row[name]) for row in rows if name in row]
-            axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, marker="." if len(points) == 1 else None)
+            axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, marker="." if len(points) <= FEW else None)
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
         if len(chosen) > 1 or title.startswith("penalties"):  # of the others the title is the name
             axes.legend(fontsize=7)
-    axes.set_xlabel("kimg")
+    axes.set_xlabel("kimg (thousands of training images)")
     figure.savefig(path, dpi=100, format="png")
 
 

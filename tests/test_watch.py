@@ -42,19 +42,37 @@ def test_lines_that_cannot_be_read_are_left_out_and_those_after_a_checkpoint_cut
     assert watch.cut_lines(tmp_path / "none", lambda row: True) == [] and not (tmp_path / "none").exists()
 
 
-def test_one_point_of_a_curve_is_seen_and_a_single_penalty_has_its_name(tmp_path, monkeypatch):
+def test_few_points_of_a_curve_are_seen_and_a_single_penalty_has_its_name(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
     row = {"step": 1, "kimg": 1.0, "seconds": 1.0, "d/adv": 1.0, "g/adv": 1.0, "d/r1": 2.0, "swd": 3.0, "my_fd": 4.0}
     watch.draw_curves([row], tmp_path / "curves.png")
-    watch.draw_curves([row, row | {"kimg": 2.0}], tmp_path / "curves.png")
+    watch.draw_curves([row | {"kimg": float(i)} for i in range(21)], tmp_path / "curves.png")
     marks = [{line.get_marker() for axes in figure.axes for line in axes.lines} for figure in drawn]
     assert marks == [{"."}, {"None"}]
     named = {
         axes.get_title(): axes.get_legend() and [t.get_text() for t in axes.get_legend().get_texts()] for axes in drawn[0].axes
     }
-    assert named["penalties and other terms"] == ["d/r1"] and named["losses"] == ["d/adv", "g/adv"]
+    assert named["penalties and other terms"] == ["d/r1"] and named["adversarial losses of D and G"] == ["d/adv", "g/adv"]
     assert "my_fd" in named  # a metric, or what a term logs, of one's own
+
+
+@pytest.mark.parametrize("shape", ((1, 5, 2, 1), (2, 9, 1, 3), (1, 2, 5, 4), (3, 4, 4, 3)))
+def test_a_grid_has_no_more_columns_than_images(shape):
+    n, h, w, c = shape
+    images = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    sheet = np.asarray(watch.grid(images, pad=0, least=1)).reshape(-1, min(n, 2) * w, c)  # three squares: two and one
+    np.testing.assert_array_equal(sheet[:h], np.concatenate(list(images[:2]), 1))
+
+
+def test_a_gif_shows_half_transparent_pixels_on_white(tmp_path):
+    soft = np.zeros((4, 4, 4), np.uint8)
+    soft[..., 3] = [0, 51, 128, 255]  # black, more and more opaque
+    watch.write_animation([Image.fromarray(soft), Image.fromarray(soft[:, ::-1])], tmp_path / "a.gif", 10)
+    with Image.open(tmp_path / "a.gif") as film:
+        found = [np.asarray([film.seek(i), film.convert("RGBA")][1]) for i in range(2)]
+    assert np.abs(found[0][0, :, 0] - np.array([255, 204, 127, 0])).max() <= 1 and (found[0][..., 3] == 255).all()
+    np.testing.assert_array_equal(found[1], found[0][:, ::-1])
 
 
 def test_grids_of_less_than_a_kimg_do_not_replace_one_another(tmp_path):
