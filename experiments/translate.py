@@ -1,6 +1,7 @@
 """`python -m experiments.sample RUN --source IMAGES`: what a trained generator makes of anybody's images."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
@@ -72,9 +73,11 @@ def pieces(trained: restore.Trained, read, n: int, seed: int) -> Iterator[tuple[
 
 
 def as_png(names: list[str]) -> list[str]:
-    """The names with the suffix .png in place of their own, or after it where two would be the same."""
+    """The names with the suffix .png in place of their own; after it where two would be the same."""
     files = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
-    return files if len(set(files)) == len(files) else [f"{name}.png" for name in names]
+    times = Counter(files)
+    told = [file if times[file] == 1 else f"{name}.png" for name, file in zip(names, files, strict=True)]
+    return told if len(set(told)) == len(told) else [f"{name}.png" for name in names]
 
 
 if __name__ == "__main__":

@@ -350,7 +350,8 @@ def test_what_a_person_is_told_of_a_set(classes, tmp_path):
     assert summary(open_source(str(classes))) == f"6 images of 6x8x3, no labels; {why}"
     assert summary(open_source(str(classes), size=(3, 4))) == f"6 images of 3x4x3, no labels; scaled from 6x8; {why}"
     save(classes / "beside.png", picture(7)[:3])
-    assert "; scaled from several sizes; the" in summary(open_source(str(classes), size=(6, 8)))
+    assert "; scaled from several sizes, up to 50% of an image cut off; the" in summary(open_source(str(classes), size=(6, 8)))
+    assert "; scaled from several sizes, up to 62% of" in summary(open_source(str(classes), size=(8, 8)))  # 3x3 of 3x8
     assert summary(source._replace(inputs=source, labels=None, skipped=tuple("abcdef"))) == (
         "5 pairs, 6x8x3 to 6x8x3; 6 broken left out: a, b, c, d, e, ..."
     )

@@ -13,6 +13,7 @@ from PIL import Image
 
 import jaxgan
 from experiments import evaluate, sample
+from experiments.translate import as_png
 from jaxgan import translate
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
@@ -142,6 +143,11 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades, monkeypatch):
     assert code == 2 and "d.png is broken" in err and "pass --skip-broken" in err, err
     code, out, err = run("sample", facades / "run", *grid, "--skip-broken")
     assert code == 0 and "3 images" in out and "; 1 broken left out: d.png" in out, err
+
+
+def test_results_keep_the_names_of_their_sources_and_only_those_that_would_be_the_same_keep_their_suffix():
+    assert as_png(["a.jpg", "a.png", "b/a.JPG", "c.d.webp"]) == ["a.jpg.png", "a.png.png", "b/a.png", "c.d.png"]
+    assert as_png(["a.jpg", "a.png", "a.jpg.png"]) == ["a.jpg.png", "a.png.png", "a.jpg.png.png"]
 
 
 def test_what_is_asked_of_a_translation_is_checked_before_it_begins(tmp_path):

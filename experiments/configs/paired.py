@@ -36,7 +36,7 @@ class Config(Settings):
     """Each image of --data holds source and target side by side; this half is the source."""
     degrade: tuple[str, ...] = ("mask",)
     """Without the two above, the sources are the targets degraded by these, in this order: mask, centre, blur, noise, grey,
-    lowres; optionally with an amount after a colon (noise:25)."""
+    lowres, edges, invert; optionally with an amount after a colon (noise:25)."""
     source_channels: Literal[1, 3, 4] | None = None
     """Channels of the sources (--channels is for the targets); None keeps their own."""
     kimg: float = 30.0

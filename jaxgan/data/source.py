@@ -201,7 +201,10 @@ def prepare(items: Items, *, name: str, size, channels, background, skip_broken:
 def _notes(items, kept, sizes, look):
     """`Source.notes` of images that had these sizes."""
     if sizes != {look.size}:
-        yield "scaled from " + ("{}x{}".format(*min(sizes)) if len(sizes) == 1 else "several sizes")
+        ratios = [(w / h) / (look.size[1] / look.size[0]) for h, w in sizes]
+        lost = max(1 - min(ratio, 1 / ratio) for ratio in ratios)
+        cut = f", up to {lost:.0%} of an image cut off" if lost >= 0.01 else ""
+        yield "scaled from " + ("{}x{}".format(*min(sizes)) if len(sizes) == 1 else "several sizes") + cut
     names = [] if items.labels is not None else [str(items.names[i]) for i in kept]
     beside = [name for name in names if "/" not in name]
     if 0 < len(beside) < len(names):
