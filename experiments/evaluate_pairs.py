@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxgan import restore, translate, watch
 from jaxgan.data import Source, open_pairs, open_unpaired, shuffled
+from jaxgan.data.images import with_channels
 from jaxgan.errors import UserError
 from jaxgan.metrics.sliced import sliced_wasserstein
 
@@ -56,9 +57,11 @@ def evaluate(args, config: dict) -> None:
         way = {"direction": lines[args.reverse]["direction"]}
     else:
         targets = source.read(index)
-        found = translate.distance(targets, fakes)
-        print(f"psnr {found.psnr:.2f} dB, l1 {found.l1:.2f} grey levels: {len(index)} {which} of {source.name}")
+        found, before = translate.distance(targets, fakes), untranslated(inputs.read(index), targets)
+        told = "".join(f" (the sources themselves: psnr {far.psnr:.2f} dB, l1 {far.l1:.2f})" for far in before)
+        print(f"psnr {found.psnr:.2f} dB, l1 {found.l1:.2f} grey levels{told}: {len(index)} {which} of {source.name}")
         lines = [{"metric": "pairs", **found._asdict(), "fakes": len(index), "which": which}]
+        lines[0] |= {f"{name}_before": value for far in before for name, value in far._asdict().items()}
     if perceptual is not None:
         value = mean_estimate(lpips.of_sets(perceptual, targets, fakes))
         results.append(Result("lpips", {"": value}, len(index), len(index)))
@@ -71,6 +74,13 @@ def evaluate(args, config: dict) -> None:
     lines += [as_json(r, chosen[r.name]) | way for r in results]
     of = {"of": {"run": args.what, "step": trained.step, "average": args.average}, "against": source.name}
     write(args, [line | of for line in lines])
+
+
+def untranslated(sources: np.ndarray, targets: np.ndarray) -> list[translate.Distance]:
+    """How far the sources themselves are from their targets, grey as RGB; none where they have channels that targets have not."""
+    if sources.shape[3] > targets.shape[3]:
+        return []
+    return [translate.distance(targets, with_channels(sources, targets.shape[3]))]
 
 
 def lpips_weights(args, source: Source):

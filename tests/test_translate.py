@@ -14,7 +14,7 @@ from PIL import Image
 import jaxgan
 from experiments import evaluate, sample
 from experiments.translate import as_png
-from jaxgan import translate
+from jaxgan import data, translate
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
 from jaxgan.models import dcgan
@@ -87,6 +87,9 @@ def test_a_run_on_pairs_shows_and_measures_what_it_held_out(facades):
     code, out, err = run("evaluate", facades / "run")
     assert code == 0 and "3 held-out pairs" in out, err
     assert f"psnr {rows[-1]['psnr']:.2f}" in out  # as the run said
+    source = data.shuffled(data.open_pairs(str(facades / "sides"), side_by_side="right", source_channels=1), 0)
+    before = translate.distance(source.read(np.arange(9, 12)), source.inputs.read(np.arange(9, 12)).repeat(3, -1))
+    assert f"(the sources themselves: psnr {before.psnr:.2f} dB, l1 {before.l1:.2f})" in out
     code, out, err = run("evaluate", facades / "run", "--against", facades / "sides", "--metrics", "swd10k")
     assert code == 0 and "12 pairs" in out and "swd10k" in out, err
     lines = [json.loads(line) for line in (facades / "run" / "metrics.jsonl").read_text().splitlines()]
