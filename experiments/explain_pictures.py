@@ -57,7 +57,7 @@ def logits_of(discriminator, variables, c, x):
 def looks(args, critic, shown):
     """Heat maps of what made D's logit what it is: integrated gradients, or Shapley values of squares."""
     n, source = args.n, shown["source"]
-    names = _titles(source, shown["labels"], n)
+    names = [f"{name}\n" if name else "" for name in _titles(source, shown["labels"], n)]
     level = {"black": -1.0, "grey": 0.0, "white": 1.0}
     baseline = shown["real"].mean(0) if args.baseline == "mean" else np.full(source.shape, level[args.baseline], np.float32)
     rows, numbers = [], {"baseline": args.baseline}
@@ -81,7 +81,10 @@ def looks(args, critic, shown):
             f"the shares sum to the difference within {gap:.2g}"
         )
         numbers[kind] = found | {"largest_gap": float(gap)}
-        rows += [(kind, x, [f"{name} {logit:+.2f}" for name, logit in zip(names, logits, strict=True)]), ("share", heat, None)]
+        rows += [
+            (kind, x, [f"{name}logit {logit:+.2f}" for name, logit in zip(names, logits, strict=True)]),
+            ("share", heat, None),
+        ]
     limit = max(float(np.quantile(np.abs(heat), 0.995)) for kind, heat, _ in rows if kind == "share")
     return _figure(rows, limit, "red: made the logit higher (more real), blue: lower"), numbers
 
@@ -107,11 +110,14 @@ def units(args, trained):
         pair = render(with_, only), render(without, only)
         cells = [("change", effects.maps[unit])]
         for a, b in zip(*pair, strict=True):
-            cells += [("image", a), ("image", b), ("change", a - b)]
+            cells += [("image", a), ("image", b), ("change", on_grey(a) - on_grey(b))]
         rows.append((f"unit {unit}", cells))
     heads = ["mean\neffect", *(["with", "without", "difference"] * len(few.code))]
+    grey = trained.generator.shape[2] == 1
+    legend = "red: brighter with the unit, blue: darker" if grey else "grey: no difference; other colours: what the unit adds"
     numbers = {"layer": layer, "do": args.do, "images": args.n, "units": order.tolist()}
-    return _table(rows, heads), numbers | {"effects": effects.size[order].tolist(), "layers": found}
+    numbers |= {"effects": effects.size[order].tolist(), "layers": found}
+    return _table(rows, heads, f"{legend} (each row has its own scale)"), numbers
 
 
 def default_layer(found, channels):
@@ -154,10 +160,13 @@ def attack(args, critic, shown):
 
 def enlarged(x, y):
     """`TIMES` the difference of images in [-1, 1]; of such with alpha opaque, as they look on grey."""
-    if x.shape[-1] != 4:
-        return TIMES * (y - x)
-    on_grey = lambda x: x[..., :3] * (x[..., 3:] + 1) / 2
-    return jnp.concatenate([TIMES * (on_grey(y) - on_grey(x)), jnp.ones_like(x[..., 3:])], -1)
+    change = TIMES * (on_grey(y) - on_grey(x))
+    return change if x.shape[-1] != 4 else jnp.concatenate([change, jnp.ones_like(x[..., 3:])], -1)
+
+
+def on_grey(x):
+    """Images in [-1, 1] without alpha: such as have it laid on grey, which is 0."""
+    return x if x.shape[-1] != 4 else x[..., :3] * (x[..., 3:] + 1) / 2
 
 
 def class_logits(critic, c, x):
@@ -269,12 +278,12 @@ def _figure(rows, limit, legend):
     return _picture(figure)
 
 
-def _table(rows, heads):
+def _table(rows, heads, legend):
     """A row a unit; each row's maps have a scale of their own."""
     from matplotlib.figure import Figure
 
     h, w = np.shape(rows[0][1][0][1])[:2]
-    figure = Figure(figsize=(0.95 * len(heads) + 0.4, (0.95 * h / w + 0.05) * len(rows) + 0.4), layout="constrained")
+    figure = Figure(figsize=(0.95 * len(heads) + 0.4, (0.95 * h / w + 0.05) * len(rows) + 0.6), layout="constrained")
     table = figure.subplots(len(rows), len(heads), squeeze=False)
     for line, (name, cells) in zip(table, rows, strict=True):
         limit = max(float(np.abs(x).max()) for kind, x in cells if kind == "change")
@@ -283,4 +292,5 @@ def _table(rows, heads):
         line[0].set_ylabel(name, fontsize=8)
     for axes, head in zip(table[0], heads, strict=True):
         axes.set_title(head, fontsize=7)
+    figure.suptitle(legend, fontsize=8)
     return _picture(figure)

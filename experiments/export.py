@@ -33,7 +33,7 @@ USE = """{out}: {size:.1f} MB. To use it:
 
     import jax
     call = jax.export.deserialize(bytearray(open({name!r}, "rb").read())).call
-    images = call({arguments})  # uint8 {shape}
+{more}    images = call({arguments})  # uint8 {shape}
 """
 
 
@@ -68,15 +68,22 @@ def main() -> None:
         use = use if trained.vectors is None else "sample(64, label=vectors)"  # the data's are kept with the run alone
         print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).{use}")
         return
-    size = ", ".join(map(str, generator.shape))
+    size, more = ", ".join(map(str, generator.shape)), ""
     if generator.z_dim:
         given = [f"jax.random.normal(jax.random.key(0), (64, {generator.z_dim}))"]
-        labels = "jax.nn.one_hot(labels, {})" if trained.vectors is None else "vectors: float32 [64, {}]"
-        given += [labels.format(generator.classes)] * bool(generator.classes)
+        if generator.classes and trained.vectors is None:
+            names = ", ".join(trained.config.get("data", {}).get("class_names", [])[:20])
+            more = f"    labels = jax.numpy.arange(64) % {generator.classes}{'  # of ' * bool(names)}{names}\n"
+            given.append(f"jax.nn.one_hot(labels, {generator.classes})")
+        elif generator.classes:
+            more = f"    vectors = ...  # your own, float32 [64, {generator.classes}]\n"
+            given.append("vectors")
         given += ["jax.numpy.float32(1.0)"] * latents.has_styles(generator)
     else:
-        given = [f"sources: uint8 [n, {', '.join(map(str, (*generator.shape[:2], generator.source_channels)))}]"]
-    print(USE.format(out=out, size=len(data) / 1e6, name=str(out), arguments=", ".join(given), shape=f"[n, {size}]"), end="")
+        source = ", ".join(map(str, (*generator.shape[:2], generator.source_channels)))
+        more, given = f"    sources = ...  # your own, uint8 [n, {source}]\n", ["sources"]
+    said = {"arguments": ", ".join(given), "more": more, "shape": f"[n, {size}]"}
+    print(USE.format(out=out, size=len(data) / 1e6, name=str(out), **said), end="")
 
 
 if __name__ == "__main__":

@@ -150,9 +150,10 @@ class Report:
         labels = self._labels(generator, self.run.source, max(n, 64))
         images = sample.sample(generator, variables, max(n, 64), seed=seed, label=labels)
         shown, columns = images[:64], 8
-        if 1 < generator.classes <= 16 and self.vectors is None:  # a column for each class
-            columns = generator.classes
-            shown = sample.sample(generator, variables, 8 * columns, seed=seed, label=np.arange(8 * columns) % columns)
+        if 1 < generator.classes <= 16 and self.vectors is None:  # a column for each class, of few classes several
+            each = max(1, 8 // generator.classes)
+            columns = generator.classes * each
+            shown = sample.sample(generator, variables, 8 * columns, seed=seed, label=np.arange(8 * columns) % columns // each)
         watch.write_picture(watch.grid(shown, columns=columns), self._path(kimg))
         return {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
 

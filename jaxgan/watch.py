@@ -123,6 +123,8 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     }
     rest = [n for n in names if n not in ("img_per_s", *sum(panels.values(), []))]  # metrics, and what terms of one's own log
     panels |= {name: [name] for name in rest} | {"images per second": [n for n in names if n == "img_per_s"]}
+    steps = np.diff([0] + [row["step"] for row in rows])
+    short = {row["step"] for row, n in zip(rows, steps, strict=True) if 4 * n < steps.max()}
     panels = {title: chosen for title, chosen in panels.items() if chosen}
     if not panels:
         return
@@ -131,10 +133,15 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     figure.subplots_adjust(0.1, 0.5 / height, 0.97, 1 - 0.3 / height, hspace=0.2)  # a layout that measures takes twice as long
     for axes, (title, chosen) in zip(np.ravel(figure.subplots(len(panels), sharex=True)), panels.items(), strict=True):
         for name in chosen:
-            points = [(row["kimg"], row[name]) for row in rows if name in row]
+            had = [row for row in rows if name in row]
+            if name.startswith(("d/", "g/", "logits/", "img_per_s")):  # means over few steps jump about, as at a run's end
+                had = [row for row in had if row["step"] not in short] or had
+            points = [(row["kimg"], row[name]) for row in had]
             axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, marker="." if len(points) <= FEW else None)
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
+        if "lower is better" in title or title == "images per second":
+            axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1)
         if len(chosen) > 1 or title.startswith("penalties"):  # of the others the title is the name
             axes.legend(fontsize=7)
     axes.set_xlabel("kimg (thousands of training images)")

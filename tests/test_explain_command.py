@@ -1,6 +1,7 @@
 """The command that explains a run, as a user runs it; what it refuses; and the discriminator that it restores."""
 
 import json
+import re
 import sys
 from functools import partial
 
@@ -65,12 +66,16 @@ def test_every_method_writes_a_picture_and_its_numbers(trained, tmp_path, monkey
         "units": ["--units", "2"],
         "attack": ["--attack-steps", "2"],
     }
-    said = {}
+    said, figures, as_picture = {}, [], explain_pictures._picture
+    monkeypatch.setattr(explain_pictures, "_picture", lambda figure: figures.append(figure) or as_picture(figure))
     for method, how in few.items():
         out = tmp_path / f"{method}.png"
         said[method] = go(out, "--method", method, "--n", "3", *how)
         with Image.open(out) as picture:
             assert min(picture.size) > 90 and np.asarray(picture.convert("L")).std() > 5
+    assert re.fullmatch(r"\d\nlogit [+-]\d+\.\d\d", figures[0].axes[0].get_title())
+    legends = [figure.get_suptitle().split(",")[0] for figure in figures]
+    assert legends == [*["red: made the logit higher (more real)"] * 2, "red: brighter with the unit"]
     numbers = {method: json.loads((tmp_path / f"{method}.json").read_text()) for method in said}
     for kind in ("real", "fake"):
         shares = numbers["shapley"][kind]

@@ -47,7 +47,7 @@ def test_few_points_of_a_curve_are_seen_and_a_single_penalty_has_its_name(tmp_pa
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
     row = {"step": 1, "kimg": 1.0, "seconds": 1.0, "d/adv": 1.0, "g/adv": 1.0, "d/r1": 2.0, "swd": 3.0, "my_fd": 4.0}
     watch.draw_curves([row], tmp_path / "curves.png")
-    watch.draw_curves([row | {"kimg": float(i)} for i in range(21)], tmp_path / "curves.png")
+    watch.draw_curves([row | {"step": i, "kimg": float(i)} for i in range(1, 22)], tmp_path / "curves.png")
     marks = [{line.get_marker() for axes in figure.axes for line in axes.lines} for figure in drawn]
     assert marks == [{"."}, {"None"}]
     named = {
@@ -73,6 +73,16 @@ def test_a_gif_shows_half_transparent_pixels_on_white(tmp_path):
         found = [np.asarray([film.seek(i), film.convert("RGBA")][1]) for i in range(2)]
     assert np.abs(found[0][0, :, 0] - np.array([255, 204, 127, 0])).max() <= 1 and (found[0][..., 3] == 255).all()
     np.testing.assert_array_equal(found[1], found[0][:, ::-1])
+
+
+def test_curves_leave_out_the_means_of_a_few_steps_and_keep_what_is_measured(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    rows = [{"step": n, "kimg": n / 10, "d/adv": 1.0 * n, "swd": 2.0 * n, "pr/recall": 3.0 * n} for n in (40, 80, 83)]
+    watch.draw_curves([*rows[:2], rows[2] | {"g/r1": 5.0}], tmp_path / "curves.png")
+    seen = {line.get_label(): list(line.get_ydata()) for axes in drawn[0].axes for line in axes.lines}
+    assert seen == {"d/adv": [40, 80], "g/r1": [5], "swd": [80, 160, 166], "pr/recall": [120, 240, 249]}
+    assert [axes.get_ylim()[0] == 0 for axes in drawn[0].axes] == [False, False, True, False]
 
 
 def test_grids_of_less_than_a_kimg_do_not_replace_one_another(tmp_path):
@@ -116,6 +126,21 @@ def test_a_run_that_holds_images_out_is_measured_as_evaluate_does(tmp_path, monk
     with pytest.raises(UserError, match="the run stops"):
         report._measured(1, SimpleNamespace(classes=3), {}, 0.0)
     assert len(drawn) == 3
+
+
+@pytest.mark.parametrize("classes, first", ((3, [0, 0, 1, 1, 2, 2]), (10, list(range(10))), (0, None)))
+def test_the_samples_of_few_classes_have_several_columns_of_each(classes, first, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(sample, "sample", lambda g, v, n, seed, label: made.append(label) or np.zeros((n, 4, 4, 1), np.uint8))
+    report = Report.__new__(Report)
+    report.run = SimpleNamespace(settings=Settings(), source=None)
+    report.directory, report.batch, report.every, report.vectors = tmp_path, 8, 1000, None
+    report.reference, report._labels = np.zeros((4, 4, 4, 1), np.uint8), lambda *_: None
+    report._pictures(8.0, SimpleNamespace(classes=classes), {})
+    assert len(made) == 1 + bool(classes)
+    assert first is None or made[1].tolist() == first * 8
+    with Image.open(tmp_path / "samples" / "kimg000008.png") as sheet:
+        assert sheet.size[0] / sheet.size[1] == ((len(first) if first else 8) * 5 + 1) / 41
 
 
 def test_the_losses_of_terms_of_other_names_are_shown_not_zero():
