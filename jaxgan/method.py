@@ -73,14 +73,14 @@ class Round(NamedTuple):
     """[B, ...] -> [global B, ...]: over all devices, for losses that compare images with one another."""
     params: dict[str, Tree]
     """{'g': ..., 'd': ...}; differentiable with respect to the updated player's."""
-    stats: dict[str, dict]
-    """{'g': ..., 'd': ...}: the other collections of each, as `module.apply({'params': ..., **stats}, ...)` takes them."""
     carry: dict[str, Tree]
     keys: Array
     """[B], one per image, specific to this term."""
     key: Array
     """[], specific to this term, the same on every device."""
     kimg: Array
+    stats: dict[str, dict] = {}
+    """{'g': ..., 'd': ...}: the other collections of each, as `module.apply({'params': ..., **stats}, ...)` takes them."""
 
 
 class Term(NamedTuple):
