@@ -16,7 +16,11 @@ Recipe = namedtuple("Recipe", "tx carry posthoc")
 
 @pytest.fixture
 def first():
-    recipe = Recipe({"g": optim.adam(1e-3), "d": optim.adam(lambda kimg: kimg)}, {"p": 0.25}, (0.05, 0.1))
+    recipe = Recipe(
+        {"g": optim.adam(1e-3), "d": optim.adam(lambda kimg: kimg)},
+        {"p": 0.25, "past": {"images": np.arange(6, dtype=np.uint8), "at": np.int32(3)}},
+        (0.05, 0.1),
+    )
     g = {"params": {"w": jnp.arange(4000.0).reshape(40, 100)}, "batch_stats": {"m": jnp.ones(3)}}
     return state.create(5, g, {"params": {"v": jnp.ones((2, 2), jnp.bfloat16)}}, recipe)
 
@@ -156,11 +160,11 @@ def test_a_state_of_another_config_is_not_called_damaged(tmp_path, first):
     store = filled(tmp_path, first, [(1, None), (2, None)])
     wider = first.replace(d=first.d.replace(params={"v": jnp.ones((2, 3), jnp.bfloat16)}))
     plain = first.replace(averages={})
-    more = first.replace(carry={"p": np.float32(0), "past": {"at": np.int32(0)}})
+    more = first.replace(carry=first.carry | {"seen": np.int32(0)})
     for like, what in (
         (wider, r"training/d/params/v is bfloat16 \(2, 2\), and here bfloat16 \(2, 3\)"),
         (plain, r"training/averages/.* is float32 .*, and here none"),
-        (more, r"training/carry/past/at is not there, and here int32 \(\)"),
+        (more, r"training/carry/seen is not there, and here int32 \(\)"),
     ):
         says = f"{tmp_path}/2: its networks, optimisers or carry are not those of this config .{what}.; give"
         with pytest.raises(UserError, match=says):
