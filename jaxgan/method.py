@@ -89,7 +89,7 @@ class Term(NamedTuple):
     name: str
     weight: float | Schedule
     fn: Callable[[Round], tuple[Array, dict, dict]]
-    """round -> loss [], new carry entries, log entries"""
+    """round -> loss [], new carry entries, log entries; of entries of one name, those of the term that comes last count"""
     every: int = 1
     """Lazy interval: the term is due every `every` steps, with its weight times `every`. A phase with none due is skipped."""
     share: int = 1
