@@ -142,7 +142,7 @@ def _shared(config: dict) -> dict:
     packages = {f"version of {k}": v for k, v in config["versions"].items() if k != "python"}
     networks = {who: config[who] for who in ("generator", "discriminator", "stages")}
     init = (config["init"] or {}).get("digest")
-    rest = {"--init's weights": init, "code of jaxgan": provenance.code()}
+    rest = {"--init's weights": init, "code of jaxgan": provenance.code(), "number of devices": jax.local_device_count()}
     return {"config": config["config"], **settings, **data, **packages, **networks, **rest}
 
 

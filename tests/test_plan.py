@@ -259,7 +259,14 @@ def test_processes_that_would_not_train_the_same_are_told_apart(tmp_path, monkey
     assert "--seed" in shared and not {"--process", "--run-dir", "--data"} & set(shared) and len(shared["code of jaxgan"]) == 16
     alike = lambda **other: plan._check_alike([json.dumps(shared), json.dumps(shared), json.dumps(shared | other)])
     alike()
-    differ = {"--seed": 1, "data's fingerprint": "x", "version of jax": "0.9", "code of jaxgan": "y", "generator": {}}
+    differ = {
+        "--seed": 1,
+        "data's fingerprint": "x",
+        "version of jax": "0.9",
+        "code of jaxgan": "y",
+        "generator": {},
+        "number of devices": 3,
+    }
     for name, value in differ.items():
         with pytest.raises(UserError, match=f"process 2 differs from process 0: {name} is .*; give all the same data, command"):
             alike(**{name: value})
