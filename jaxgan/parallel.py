@@ -250,7 +250,7 @@ def all_told(what: str) -> list[str]:
     if jax.process_count() == 1:
         return [what]
     name = _tell(f"+{what}")
-    said = [distributed.global_state.client.blocking_key_value_get(f"{name}/{i}", DAY) for i in range(jax.process_count())]
+    said = [_coordinator().blocking_key_value_get(f"{name}/{i}", DAY) for i in range(jax.process_count())]
     for i, text in enumerate(said):
         if text[0] == "-":
             raise UserError(f"process {i} of this run has ended: {text[1:]}")
@@ -263,18 +263,24 @@ def failing_together():
     try:
         yield
     except Exception as e:
-        if jax.process_count() > 1:
+        if jax.process_count() > 1 and jax.distributed.is_initialized():
             _tell(f"-{one_line(e)}")
         raise
 
 
+def _coordinator():
+    if not jax.distributed.is_initialized():  # a TPU pod's processes know of one another without
+        raise UserError(f"this is one of {jax.process_count()} processes, which have not met; give all --coordinator auto")
+    return distributed.global_state.client
+
+
 def _tell(text: str) -> str:
     name = f"jaxgan/{next(_meetings)}"
-    distributed.global_state.client.key_value_set(f"{name}/{jax.process_index()}", text)
+    _coordinator().key_value_set(f"{name}/{jax.process_index()}", text)
     return name
 
 
 def barrier() -> None:
     """Wait for all processes, however long one takes."""
     if jax.process_count() > 1:
-        distributed.global_state.client.wait_at_barrier(f"jaxgan/{next(_meetings)}", DAY)
+        _coordinator().wait_at_barrier(f"jaxgan/{next(_meetings)}", DAY)

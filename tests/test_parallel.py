@@ -143,6 +143,12 @@ def test_what_processes_say_to_each_other(monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
     assert not parallel.is_main()
     monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with (
+        monkeypatch.context() as apart,
+        pytest.raises(UserError, match="one of 2 processes, which have not met; give all --coord"),
+    ):
+        apart.setattr(parallel.distributed.global_state, "client", None)
+        parallel.barrier()
     assert talk() == (True, False, 6, None) and said == ["all", "all", "one", "jaxgan"]
 
 

@@ -272,6 +272,7 @@ def test_processes_that_would_not_train_the_same_are_told_apart(tmp_path, monkey
             alike(**{name: value})
     told = []
     monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(parallel, "_tell", told.append)
     with pytest.raises(UserError, match="--kimg 0.*: it must be above 0"):
         prepared(tmp_path, kimg=0.0)
