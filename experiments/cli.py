@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import time
+import traceback
 import types
 from collections.abc import Callable, Iterator
 
@@ -169,6 +170,12 @@ def no_devices(error: Exception) -> str:
     return f'{asked}no such devices here{reason}; unset it to use those there are, or pip install "jaxgan[cuda]" or [tpu]'
 
 
+def _together() -> bool:
+    """Whether this process is one of several of a run."""
+    jax = sys.modules.get("jax")
+    return bool(jax and jax.distributed.is_initialized())
+
+
 def run_command(main: Callable[[], int | None]) -> None:
     """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
 
@@ -190,19 +197,22 @@ def run_command(main: Callable[[], int | None]) -> None:
         print("stopped", file=sys.stderr, flush=True)
         sys.stdout.flush()
         os._exit(130)  # JAX's threads, in the middle of what they do, may crash an orderly exit
-    except (RuntimeError, AssertionError) as e:
-        if not (said := no_devices(e)):
-            raise
-        print(f"error: {said}", file=sys.stderr)
-        code = 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         code = 128 + signal.SIGPIPE
-    ahead, jax = sys.modules.get("jaxgan.ahead"), sys.modules.get("jax")  # not imported here, where nothing else did
-    together = code == 2 and jax and jax.distributed.is_initialized()
-    if together and jax.process_index() == 0:
-        time.sleep(2)  # the others have most likely come to the same end, and JAX aborts them where the first one is gone
-    if (ahead and ahead.busy()) or together:
+    except Exception as e:
+        if said := no_devices(e):
+            print(f"error: {said}", file=sys.stderr)
+        elif not _together():
+            raise
+        else:
+            traceback.print_exc()  # what Python does too, and then waits five minutes for the others
+        code = 2 if said else 1
+    ahead = sys.modules.get("jaxgan.ahead")  # not imported here, where nothing else did
+    failed = code in (1, 2) and _together()
+    if failed and sys.modules["jaxgan.parallel"].is_coordinator():
+        time.sleep(2)  # the others have most likely come to the same end, and JAX aborts them where this one is gone
+    if (ahead and ahead.busy()) or failed:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -220,6 +220,11 @@ def is_main() -> bool:
     return jax.process_index() == 0
 
 
+def is_coordinator() -> bool:
+    """Whether the others of a run cannot go on without this process; asked without starting JAX's devices."""
+    return distributed.global_state.process_id == 0
+
+
 def anywhere(flag: bool) -> bool:
     """Whether any process says so (SIGTERM reaches them at different steps)."""
     if jax.process_count() == 1:

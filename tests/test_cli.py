@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
+import jax
 import pytest
 import tyro
 
+from experiments import cli
 from experiments.cli import _one_line, parse, run_command
+from jaxgan import parallel
 from jaxgan.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -149,6 +152,21 @@ def test_devices_that_are_not_here_are_one_line(capsys, monkeypatch):
         assert f"error: JAX_PLATFORMS=foo: no such devices {says}" in capsys.readouterr().err
     with pytest.raises(AssertionError):
         run_command(wrong)
+
+
+def test_one_of_several_processes_that_fails_waits_for_no_other(capsys, monkeypatch):
+    ended, slept = [], []
+    monkeypatch.setattr(os, "_exit", lambda code: ended.append(code) or sys.exit(code))
+    monkeypatch.setattr(cli.time, "sleep", slept.append)
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    for coordinator, error, code, says in (
+        (False, UserError("no such folder"), 2, "error: no such folder\n"),
+        (True, MemoryError("what of it"), 1, "MemoryError: what of it\n"),
+    ):
+        monkeypatch.setattr(parallel, "is_coordinator", lambda it=coordinator: it)
+        with pytest.raises(SystemExit):
+            run_command(lambda error=error: (_ for _ in ()).throw(error))
+        assert ended.pop() == code and capsys.readouterr().err.endswith(says) and slept == [2] * coordinator
 
 
 def test_a_closed_output_is_no_error():
