@@ -72,7 +72,7 @@ def check_shared(directory: Path, who: str, seconds: float = 90.0) -> None:
                 where = "on a file system that all processes share"
                 raise UserError(f"--run-dir {directory}: what process 0 writes there is not seen here; it must be {where}")
             time.sleep(1.0)
-    parallel.all_told("")
+    parallel.barrier()
 
 
 def check_step(directory: Path, done: int) -> None:

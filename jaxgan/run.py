@@ -193,7 +193,8 @@ def train(run: Run) -> int:
                 held.enter_context(start_directory(run))
         lock.check_shared(run.directory, parallel.all_told(lock.holder(run.directory))[0])
         try:
-            return _train(run)
+            with parallel.failing_together():
+                return _train(run)
         except UserError:
             if parallel.is_main():
                 lock.check_held(run.directory)  # two that write over one another fail in many ways

@@ -136,7 +136,9 @@ def test_what_processes_say_to_each_other(monkeypatch):
     gathered = lambda flag: np.array([flag, False])
     monkeypatch.setattr(multihost_utils, "process_allgather", lambda flag: said.append("all") or gathered(flag))
     monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda n: said.append("one") or n + 1)
-    waited = SimpleNamespace(wait_at_barrier=lambda name, most: said.append(name.split("/")[0]))
+    waited = SimpleNamespace(
+        key_value_set=lambda name, text: None, blocking_key_value_get=lambda name, _: said.append(name.split("/")[0]) or "+"
+    )
     monkeypatch.setattr(parallel.distributed.global_state, "client", waited)
     talk = lambda: (parallel.anywhere(True), parallel.anywhere(False), parallel.from_main(5), parallel.barrier())
     assert talk() == (True, False, 5, None) and not said and parallel.is_main()  # one process has nobody to ask
@@ -149,7 +151,7 @@ def test_what_processes_say_to_each_other(monkeypatch):
     ):
         apart.setattr(parallel.distributed.global_state, "client", None)
         parallel.barrier()
-    assert talk() == (True, False, 6, None) and said == ["all", "all", "one", "jaxgan"]
+    assert talk() == (True, False, 6, None) and said == ["all", "all", "one", "jaxgan", "jaxgan"]
 
 
 def test_each_hears_what_all_say_and_where_one_fails_all_end(monkeypatch):
