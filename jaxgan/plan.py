@@ -292,6 +292,9 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
     if set("[*?") & set(str(directory.absolute())):  # Orbax looks below it by a pattern, finds nothing, and finishes nothing
         where = "a folder with [, * or ? in its name, in which Orbax saves what it cannot read again"
         raise UserError(f"--run-dir {directory}: it is or lies in {where}; give another --run-dir")
+    name = str(directory.absolute())
+    if name.encode("utf-8", "replace") != os.fsencode(name):  # Orbax would save elsewhere, or fail, at the first snapshot
+        raise UserError(f"--run-dir {directory}: a name that is not UTF-8 here; give another --run-dir, or set PYTHONUTF8=1")
     parent = directory
     while not parent.exists() and parent != parent.parent:
         if parent.is_symlink():

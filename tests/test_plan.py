@@ -181,6 +181,11 @@ def test_which_directories_are_runs(tmp_path):
     assert found(run, "force") is None
     with pytest.raises(UserError, match=f"--run-dir .*: {run}/config.json is a file, not a folder"):
         found(run / "config.json" / "deeper" / "still", "auto")
+    with pytest.raises(
+        UserError, match="--run-dir .*: a name that is not UTF-8 here; give another --run-dir, or set PYTHONUTF8=1"
+    ):
+        found(tmp_path / "r\udce4um", "auto")
+    assert found(tmp_path / "räum", "auto") is None
     (tmp_path / "link").symlink_to("scratch")
     with pytest.raises(UserError, match=f"--run-dir .*: {tmp_path}/link is a link to scratch, which is not there; make it"):
         found(tmp_path / "link" / "run", "auto")
