@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 import types
+import warnings
 from collections.abc import Callable, Iterator
 
 import docstring_parser
@@ -185,6 +186,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     signal.signal(signal.SIGINT, _interrupted)
     if sys.stdout is None or sys.stderr is None:  # closed, as `>&-` leaves them
         sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+    warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # PIL's, of large scans; of too large ones it is an error
     if getattr(sys.stdout, "errors", "") == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the output's encoding lacks ends no run
     try:

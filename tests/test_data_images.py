@@ -267,6 +267,12 @@ def test_no_image():
             open_image(io.BytesIO(data))
 
 
+def test_too_many_pixels(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(OSError, match="more than 2,000 pixels; save it smaller"):
+        open_image(io.BytesIO(encode(Image.new("1", (1001, 2)), "PNG")))
+
+
 @pytest.mark.parametrize("kind", ("PNG", "JPEG", "WEBP", "BMP", "TIFF"))
 def test_truncated_files_raise(kind):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)

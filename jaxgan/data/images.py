@@ -67,7 +67,7 @@ def open_image(file: io.IOBase) -> Image.Image:
     """Open a binary file as a PIL image without decoding its pixels (of an animation: the first frame).
 
     Raises:
-      OSError: no image, or no bytes at all.
+      OSError: no image, no bytes at all, or more pixels than PIL takes from a file that may be an attack.
     """
     if not file.read(1):
         raise OSError("the file is empty")
@@ -76,6 +76,8 @@ def open_image(file: io.IOBase) -> Image.Image:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         raise OSError("not an image that can be read") from None
+    except Image.DecompressionBombError:
+        raise OSError(f"it has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels; save it smaller") from None
 
 
 def _orientation(im: Image.Image) -> int:
