@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from experiments import safety
-from experiments.translate import as_png
+from experiments.translate import as_png, holes
 from jaxgan import damage, invert, marks, restore, translate, watch
 from jaxgan.data import degrade, loose, open_source, prepared
 from jaxgan.data.source import left_out
@@ -96,7 +96,7 @@ def seen(args, trained: restore.Trained, sources: np.ndarray) -> View:
     n, h, w, c = sources.shape
     index = np.arange(n)
     if args.mask:
-        missing = _mask(args.mask, (h, w), args.resize)
+        missing = holes(args.mask, (h, w), args.resize)
         return View(
             np.where(missing[None, :, :, None], np.uint8(degrade.FILL), sources), None, np.broadcast_to(missing, (n, h, w))
         )
@@ -115,20 +115,6 @@ def seen(args, trained: restore.Trained, sources: np.ndarray) -> View:
     if missing is not None and missing.all((1, 2)).any():
         raise UserError(f"--damage {args.damage}: it hides whole images; give a lower amount")
     return View(degrade.degrade(how, sources, index), through and through(amount), missing)
-
-
-def _mask(path, size, resize) -> np.ndarray:
-    """bool [H, W]: where an image is white."""
-    if not Path(path).expanduser().is_file():
-        raise UserError(f"--mask {path}: no such image")
-    try:
-        _, one, _ = loose.open_loose(path, (*size, 1), resize=resize)
-        missing = one(0)[..., 0] >= 128
-    except UserError as e:
-        raise UserError(f"--mask {e}") from None
-    if missing.all() or not missing.any():
-        raise UserError(f"--mask {path}: {'all' if missing.all() else 'none'} of it is white; white is what is missing")
-    return missing
 
 
 def _measured(args, sources, view, found) -> str:

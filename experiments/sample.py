@@ -52,6 +52,9 @@ class Arguments:
     source: str = ""
     """pix2pix, CycleGAN: an image, a folder or an archive; the generator is applied to each image. With a folder as --out,
     results keep the source names; with a .png, a grid shows the first --n beside their sources."""
+    mask: str = ""
+    """pix2pix trained with --degrade mask or centre: an image of the run's size (or resized by --resize) that is white where
+    pixels of --source are missing; these are filled, all others stay as they are."""
     reverse: bool = False
     """CycleGAN: translate the source images from B (--target) to A (--data) instead of from A to B."""
     resize: bool = False
@@ -107,7 +110,7 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError("--refuse-copies: only for images from noise, without --mix or --source; leave it out")
     if not 0 < args.refuse_share < 1:
         raise UserError(f"--refuse-share {args.refuse_share:g}: it must be in (0, 1)")
-    for name in ("resize", "reverse", "skip_broken"):
+    for name in ("resize", "reverse", "skip_broken", "mask"):
         if given(name) and not args.source:
             raise UserError(f"--{name.replace('_', '-')} only applies to source images; give --source too")
     if args.category is not None and args.mix:
@@ -209,15 +212,17 @@ def translated(args: Arguments, trained, out: Path) -> None:
         raise UserError(f"--source: --{given[0]} is for images from noise; leave it out")
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
-    safety.keep_sources(out, args.source)
+    safety.keep_sources(out, args.source, *[args.mask] * bool(args.mask))
     one, said = trained.one_way(args.reverse), {"seed": args.seed, "average": args.average}
     said |= {"reverse": True} if args.reverse else {}
     with writing(args.out):
         background = trained.config.get("settings", {}).get("background", "white")
         how = {"resize": args.resize, "seed": args.seed, "background": background, "skip_broken": args.skip_broken}
+        how["mask"] = args.mask
         files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
         made, skipped = translate.write(one, args.source, out, files, n=args.n, **how)
-    print(f"{made} images of {args.source} by {args.run} at step {trained.step}: {out}{left_out(skipped)}")
+    beside = " (beside their sources; a folder as --out gets them alone)" if out.suffix.lower() == ".png" else ""
+    print(f"{made} images of {args.source} by {args.run} at step {trained.step}: {out}{beside}{left_out(skipped)}")
 
 
 if __name__ == "__main__":

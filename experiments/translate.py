@@ -9,6 +9,7 @@ import numpy as np
 
 from experiments.safety import Output
 from jaxgan import marks, restore, translate, watch
+from jaxgan.data import degrade
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
 
@@ -27,6 +28,7 @@ def write(
     n: int,
     background: str = "white",
     skip_broken: bool = False,
+    mask: str = "",
 ) -> tuple[int, list[str]]:
     """Translate every image of a file, folder or archive.
 
@@ -35,6 +37,8 @@ def write(
         anything else is a folder of images with the sources' names, as .png.
       written: what the files carry. Each image's facts name its source by a digest of its pixels.
       resize, background, skip_broken, seed: as `open_loose` and `translate.translate`.
+      mask: an image that is white where pixels are missing: there the generator sees what `degrade.mask` shows, and nothing else
+        is changed. "" for none.
     Returns:
       How many, and the names of broken ones that were left out.
     Raises:
@@ -44,16 +48,18 @@ def write(
     if generator.z_dim:
         raise UserError("--source: this run makes images from noise, not from images; leave it out")
     how = {"resize": resize, "background": background, "skip_broken": skip_broken}
+    missing = holes(mask, generator.shape[:2], resize)[..., None] if mask and fills(trained) else None
     names, read, skipped = open_loose(source, (*generator.shape[:2], generator.source_channels), **how)
+    kind = marks.GENERATED if missing is None else marks.COMPOSITE
     if out.suffix.lower() not in (".png", ".npz"):
         files = as_png(names)
-        for first, sources, images in pieces(trained, read, len(names), seed):
+        for first, sources, images in pieces(trained, read, len(names), seed, missing):
             for i, image in enumerate(images):
                 facts = {"index": first + i, "source": hashlib.sha256(sources[i].tobytes()).hexdigest()}
-                written.write_picture(watch.grid(image[None], pad=0, least=1), out / files[first + i], **facts)
+                written.write_picture(watch.grid(image[None], pad=0, least=1), out / files[first + i], kind, **facts)
         return len(names), skipped
     count = min(n, len(names)) if out.suffix.lower() == ".png" else len(names)
-    found = list(pieces(trained, read, count, seed))
+    found = list(pieces(trained, read, count, seed, missing))
     sources, images = (np.concatenate([piece[k] for piece in found]) for k in (1, 2))
     facts = {"index": list(range(count))}
     if out.suffix.lower() == ".npz":
@@ -65,11 +71,41 @@ def write(
     return count, skipped
 
 
-def pieces(trained: restore.Trained, read, n: int, seed: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(number of the first, source images, images) of the first n, up to PIECE at once."""
+def pieces(trained: restore.Trained, read, n: int, seed: int, missing=None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """(number of the first, source images, images) of the first n, up to PIECE at once; with holes `missing`, bool [H, W, 1], in
+    the sources, which alone are filled."""
     for first in range(0, n, PIECE):
         sources = np.stack([read(i) for i in range(first, min(first + PIECE, n))])
-        yield first, sources, trained.translate(sources, seed=seed, first=first)
+        if missing is not None:
+            hidden = np.array([degrade.FILL] * 3 + [255], np.uint8)[: sources.shape[3]]
+            sources = np.where(missing, hidden, sources)
+        images = trained.translate(sources, seed=seed, first=first)
+        yield first, sources, images if missing is None else np.where(missing, images, sources)
+
+
+def fills(trained: restore.Trained) -> bool:
+    """True. UserError of a run that has not learned to fill holes."""
+    generator, settings = trained.generator, trained.config.get("settings", {})
+    own = settings.get("target") or settings.get("side_by_side") or "degrade" not in settings  # then nobody knows
+    if not own and not any(name.split(":")[0] in ("mask", "centre") for name in settings["degrade"]):
+        raise UserError("--mask: this run was not trained to fill holes, with --degrade mask or centre; leave it out")
+    if generator.source_channels != generator.shape[2]:
+        raise UserError("--mask: this run's images have other channels than their sources, so these cannot be kept; leave it out")
+    return True
+
+
+def holes(path: str, size: tuple[int, int], resize: bool) -> np.ndarray:
+    """What --mask says is missing, bool [H, W]: where that image is white."""
+    if not Path(path).expanduser().is_file():
+        raise UserError(f"--mask {path}: no such image")
+    try:
+        _, one, _ = open_loose(path, (*size, 1), resize=resize)
+        missing = one(0)[..., 0] >= 128
+    except UserError as e:
+        raise UserError(f"--mask {e}") from None
+    if missing.all() or not missing.any():
+        raise UserError(f"--mask {path}: {'all' if missing.all() else 'none'} of it is white; white is what is missing")
+    return missing
 
 
 def as_png(names: list[str]) -> list[str]:

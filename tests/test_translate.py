@@ -1,5 +1,6 @@
 """A run on pairs as a user makes it: train, look, translate, measure; and translation as a function."""
 
+import contextlib
 import json
 import re
 from types import SimpleNamespace
@@ -14,13 +15,14 @@ from PIL import Image
 import jaxgan
 from experiments import evaluate, sample
 from experiments.translate import as_png
-from jaxgan import data, translate
+from jaxgan import data, restore, translate
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
 from jaxgan.models import dcgan
 from jaxgan.models.pix2pix import Generator
 from tests.commands import run
 from tests.golden.classic_rule import variables
+from tests.shared import initial
 from tests.test_metrics_lpips import narrow
 
 SMALL = ["pix2pix", "--width", "4", "--batch", "4", "--kimg", "0.08", "--tick-kimg", "0.04", "--snapshot-kimg", "0.08"]
@@ -146,6 +148,31 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades, monkeypatch):
     assert code == 2 and "d.png is broken" in err and "pass --skip-broken" in err, err
     code, out, err = run("sample", facades / "run", *grid, "--skip-broken")
     assert code == 0 and "3 images" in out and "; 1 broken left out: d.png" in out, err
+
+
+def test_only_the_holes_of_a_mask_are_filled(tmp_path, monkeypatch):
+    g = Generator((8, 8, 3), source_channels=3, width=4)
+    settings = {"degrade": ["blur:2", "centre:0.4"], "target": "", "side_by_side": ""}
+    trained = restore.Trained(g, initial(g), {"settings": settings}, 0)
+    monkeypatch.setattr(restore, "load", lambda *_, **__: trained)
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    missing = np.zeros((8, 8), bool)
+    missing[2:5, 1:7] = True
+    Image.fromarray(x).save("x.png")
+    Image.fromarray(np.uint8(255 * missing)).save("m.png")
+    monkeypatch.setattr("sys.argv", ["sample", "run", "--source", "x.png", "--mask", "m.png", "--out", "made"])
+    sample.main()
+    painted = np.where(missing[..., None], np.uint8(128), x)  # as --degrade shows a hole
+    made = translate.translate(g, trained.variables, painted[None])[0]
+    assert (made != x)[missing].any() and (made != x)[~missing].any()
+    with Image.open("made/x.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), np.where(missing[..., None], made, x))
+        assert "compositeWithTrainedAlgorithmicMedia" in str(picture.text)
+    for change, says in (({"degrade": ["noise"]}, "not trained to fill holes"), ({"target": "photos/"}, "")):
+        settings |= change
+        with pytest.raises(UserError, match=says) if says else contextlib.nullcontext():
+            sample.main()
 
 
 def test_results_keep_the_names_of_their_sources_and_only_those_that_would_be_the_same_keep_their_suffix():
