@@ -384,6 +384,21 @@ def test_refused_modes_name_the_file(tmp_path):
     refused("b.tif: .*mode F", tmp_path)
 
 
+def test_images_in_formats_that_are_not_read_are_told_of(tmp_path):
+    at = tmp_path / "set"
+    for name in ("b.HEIC", "a/c.avif", "d.heic", ".hidden/e.heic", "notes.txt"):
+        (at / name).parent.mkdir(parents=True, exist_ok=True)
+        (at / name).write_bytes(b"x")
+    refused("no images in it that can be read, but 1 .avif, 2 .heic; save them", at)
+    for name in "xy":
+        save(f"{at}/{name}.png", picture(0))
+    shutil.make_archive(f"{at}", "zip", at)
+    shutil.make_archive(f"{at}", "tar", at)
+    for path in (at, f"{at}.zip", f"{at}.tar"):
+        line = summary(open_source(str(path)))
+        assert line == "2 images of 6x8x3, no labels; not read: 1 .avif, 2 .heic (save them as .png or .jpg)"
+
+
 def test_too_few_images(tmp_path):
     refused("no images in it", tmp_path)
     save(f"{tmp_path}/a.png", picture(0))

@@ -8,12 +8,13 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import contextmanager
 
 import numpy as np
 
-from jaxgan.data.images import SUFFIXES, open_image
+from jaxgan.data.images import SUFFIXES, UNREAD, open_image
 from jaxgan.data.source import MOST_CLASSES, Items, finite
 from jaxgan.errors import UserError, one_line
 
@@ -54,7 +55,7 @@ def folder(path: str, split: str = "train") -> Items:
         with opened:
             return io.BytesIO(opened.read())
 
-    return items(path, shown, labels, class_names, file, stamp)
+    return items(path, shown, labels, class_names, file, stamp, unread(found))
 
 
 def _opened(path):
@@ -83,7 +84,7 @@ def _zip(path, split):
     def stamp(i, whole):
         return f"{members[names[i]].file_size}:{members[names[i]].CRC}"
 
-    return items(path, shown, labels, class_names, lambda i: _member(path, members[names[i]]), stamp)
+    return items(path, shown, labels, class_names, lambda i: _member(path, members[names[i]]), stamp, unread(members))
 
 
 def _member(path, info):
@@ -102,9 +103,10 @@ def _member(path, info):
 def _tar(path, split):
     compressed = not path.lower().endswith(".tar")
     with tarfile.open(path) as file:
-        held, members, links = {}, {}, {}
+        held, members, links, others = {}, {}, {}, []
         for m in file:
             name = _tidy(m.name)
+            others.append(name)
             if m.islnk() or m.issym():  # a hard link names a member, a symbolic one a path from its own folder
                 links[name] = _tidy(m.linkname if m.islnk() else posixpath.join(posixpath.dirname(name), m.linkname))
             if m.isreg() and (_is_image(name) or posixpath.basename(name) == "dataset.json"):
@@ -131,7 +133,7 @@ def _tar(path, split):
     def stamp(i, whole):
         return _stamp(io.BytesIO(read(names[i])), members[names[i]][1], whole)
 
-    return items(path, shown, labels, class_names, lambda i: io.BytesIO(read(names[i])), stamp)
+    return items(path, shown, labels, class_names, lambda i: io.BytesIO(read(names[i])), stamp, unread(others))
 
 
 def _linked(name, links, path):
@@ -143,7 +145,7 @@ def _linked(name, links, path):
     return name
 
 
-def items(path, shown, labels, class_names, open_file, stamp):
+def items(path, shown, labels, class_names, open_file, stamp, others: str = ""):
     """Images in files: `open_file(number)` opens one, as bytes. The rest is `Items`'."""
 
     @contextmanager
@@ -151,7 +153,7 @@ def items(path, shown, labels, class_names, open_file, stamp):
         with open_file(i) as file, open_image(file) as im:
             yield im
 
-    return Items(path, shown, image, stamp, labels, class_names)
+    return Items(path, shown, image, stamp, labels, class_names, others)
 
 
 def _stamp(file, size, whole):
@@ -182,8 +184,14 @@ def _hidden(part):
     return part.startswith(".") or part == "__MACOSX"
 
 
-def _is_image(name):
-    return name.lower().endswith(SUFFIXES) and not any(_hidden(p) for p in name.split("/"))
+def _is_image(name, suffixes=SUFFIXES):
+    return name.lower().endswith(suffixes) and not any(_hidden(p) for p in name.split("/"))
+
+
+def unread(found) -> str:
+    """How many of these files are images in formats that are not read, as "2 .avif, 1 .heic"; "" for none."""
+    kinds = Counter(posixpath.splitext(name.lower())[1] for name in found if _is_image(name, UNREAD))
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
 
 
 def _tidy(name):
@@ -204,6 +212,8 @@ def arrange(found, split: str, where: str, read: Callable[[str], bytes]):
       int32 [n], float32 [n, K] or None; a tuple of str, in the order of their numbers where all are numbers.
     """
     names = sorted(name for name in found if _is_image(name))
+    if not names and (others := unread(found)):
+        raise UserError(f"{where}: no images in it that can be read, but {others}; save them as .png or .jpg")
     if not names:
         raise UserError(f"{where}: no images in it; give a folder or archive that holds .png, .jpg, .webp, ... files")
     names, root = _choose(names, split, where)

@@ -16,6 +16,8 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm"),
 )
+UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".tga", ".exr", ".dng", ".cr2", ".nef", ".arw")
+"""Suffixes of images in other formats: whoever has some among the others shall know that they are left out."""
 SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 GREY = ("1", "L", "LA", *SIXTEEN_BIT)
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")

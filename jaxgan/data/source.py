@@ -52,6 +52,7 @@ class Items(NamedTuple):
     stamp: Callable[[int, bool], str]  # another content has another stamp: nearly surely by a cheap look, surely by a whole one
     labels: np.ndarray | None
     class_names: tuple[str, ...]
+    unread: str = ""  # which images in other formats lie among them, for people
 
 
 def check_source(source: Source) -> None:
@@ -205,6 +206,8 @@ def _notes(items, kept, sizes, look):
         lost = max(1 - min(ratio, 1 / ratio) for ratio in ratios)
         cut = f", up to {lost:.0%} of an image cut off" if lost >= 0.01 else ""
         yield "scaled from " + ("{}x{}".format(*min(sizes)) if len(sizes) == 1 else "several sizes") + cut
+    if items.unread:
+        yield f"not read: {items.unread} (save them as .png or .jpg)"
     names = [] if items.labels is not None else [str(items.names[i]) for i in kept]
     beside = [name for name in names if "/" not in name]
     if 0 < len(beside) < len(names):
