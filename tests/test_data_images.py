@@ -1,6 +1,7 @@
 """Every format and mode that the decoder promises, on images drawn here."""
 
 import io
+import itertools
 import struct
 
 import numpy as np
@@ -164,19 +165,24 @@ SRGB = [[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09
 WIDE = [[0.51512, 0.29198, 0.15710], [0.24120, 0.69225, 0.06657], [-0.00105, 0.04189, 0.78407]]  # of Display P3
 
 
-def icc(matrix=None, gamma=2.0):
-    """A version 2 ICC profile: gamma, and a matrix of colorants; without one it is grey."""
+def icc(matrix=None, gamma=2.0, inks=None):
+    """A version 2 ICC profile: gamma, and a matrix of colorants; without one it is grey; or CMYK by the Lab colours of `inks`."""
     curve = b"curv" + struct.pack(">IIH", 0, 1, round(gamma * 256)) + bytes(2)
     xyz = lambda v: b"XYZ " + bytes(4) + struct.pack(">3i", *(round(x * 65536) for x in v))
     tags = {b"wtpt": xyz((0.9642, 1.0, 0.8249))}
     for i, c in enumerate(b"rgb" if matrix else ()):
         tags |= {bytes([c]) + b"XYZ": xyz(np.array(matrix)[:, i]), bytes([c]) + b"TRC": curve}
     tags |= {} if matrix else {b"kTRC": curve}
+    if inks:  # a table of the 16 combinations of full and no ink, those that are not given black; L * 2.55, a + 128, b + 128
+        corners = b"".join(bytes(inks.get(c, (0, 128, 128))) for c in itertools.product((0, 1), repeat=4))
+        straight, unit = bytes(range(256)), struct.pack(">9i", *(65536 * np.eye(3, dtype=int)).ravel())
+        tags = {b"A2B0": b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + unit + 4 * straight + corners + 3 * straight}
     table, body, at = b"", b"", 132 + 12 * len(tags)
     for name, data in tags.items():
         table += name + struct.pack(">II", at + len(body), len(data))
         body += data
-    head = struct.pack(">I4sI4s4s4s", at + len(body), b"", 0x02400000, b"mntr", b"RGB " if matrix else b"GRAY", b"XYZ ")
+    kind = (b"prtr", b"CMYK", b"Lab ") if inks else (b"mntr", b"RGB " if matrix else b"GRAY", b"XYZ ")
+    head = struct.pack(">I4sI4s4s4s", at + len(body), b"", 0x02400000, *kind)
     head += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
@@ -201,6 +207,21 @@ def test_colour_profiles_are_brought_to_srgb(kind):
         index.putpalette([0, 0, 0, *ramp()[5, 7]])
         np.testing.assert_array_equal(decode(encode(index, kind, **options))[0, 0], got[5, 7])
         np.testing.assert_array_equal(decode(encode(index, kind, transparency=1, **options))[0, 0], WHITE)
+
+
+@pytest.mark.parametrize("kind", ("TIFF", "JPEG"))
+def test_inks_have_the_colours_of_their_profile(kind):
+    """Lab to XYZ by CIE 15: f(Y) = (L + 16) / 116, f(X) = f(Y) + a / 500, f(Z) = f(Y) - b / 200, cubed, times white."""
+    labs = {(0, 0, 0, 0): (100, 0, 0), (1, 0, 0, 0): (60, -25, -30), (0, 1, 0, 0): (50, 40, 0), (0, 0, 1, 0): (85, 0, 50)}
+    profile = icc(inks={c: (round(l * 2.55), a + 128, b + 128) for c, (l, a, b) in labs.items()})
+    for ink, (l, a, b) in labs.items():
+        f = (l + 16) / 116 + np.array([a / 500, 0, -b / 200])
+        xyz = f**3 * (0.9642, 1, 0.8249)
+        want = in_srgb(255 * xyz, np.eye(3), gamma=1)
+        data = encode(Image.new("CMYK", (8, 8), tuple(255 * v for v in ink)), kind, icc_profile=profile)
+        assert np.abs(decode(data)[4, 4] - want).max() <= 3
+        if any(ink):
+            assert np.abs(want - 255 * (1 - np.array(ink[:3]))).max() > 40  # unlike without a profile
 
 
 def test_grey_has_a_profile_of_its_own():
