@@ -55,18 +55,20 @@ def write_animation(pictures: Iterable[Image.Image], path: Path, fps: float, xmp
       xmp: metadata, as `marks.packet` makes them; in a GIF they are its comment.
     """
     kind, unit = path.suffix.lower()[1:], 10 if path.suffix.lower() == ".gif" else 1
-    first, *rest = (on_white(picture) for picture in pictures) if kind == "gif" else pictures
+    first, *rest = (in_256(picture) for picture in pictures) if kind == "gif" else pictures
     ends = np.round(np.arange(len(rest) + 2) * 1000 / fps / unit).astype(int) * unit
     options = {"save_all": True, "append_images": rest, "duration": np.diff(ends).tolist(), "loop": 0}
     options |= {"lossless": True, "quality": 0, "method": 0, "xmp": xmp} if kind == "webp" else {"comment": xmp}
     write_whole(path, lambda file: first.save(file, kind, **options))
 
 
-def on_white(picture: Image.Image) -> Image.Image:
-    """Without alpha: laid on white."""
-    if picture.mode != "RGBA":
+def in_256(picture: Image.Image) -> Image.Image:
+    """With up to 256 colours, laid on white. Median cut, what PIL would choose by itself, loses rare bright colours."""
+    if picture.mode == "L":
         return picture
-    return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    if picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    return picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:

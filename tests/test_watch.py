@@ -85,6 +85,15 @@ def test_curves_leave_out_the_means_of_a_few_steps_and_keep_what_is_measured(tmp
     assert [axes.get_ylim()[0] == 0 for axes in drawn[0].axes] == [False, False, True, False]
 
 
+def test_a_gif_keeps_rare_colours(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)  # 1,024 colours; median cut is off by up to 45
+    watch.write_animation([Image.fromarray(picture), Image.fromarray(picture[::-1])], tmp_path / "a.gif", 10)
+    with Image.open(tmp_path / "a.gif") as film:
+        for i, want in enumerate((picture, picture[::-1])):
+            film.seek(i)
+            assert np.abs(np.asarray(film.convert("RGB")).astype(int) - want).max() <= 32
+
+
 def test_grids_of_less_than_a_kimg_do_not_replace_one_another(tmp_path):
     names = lambda kimg: [Report._path(of(kimg), at).name for at in (0.304, 0.96, 39.68, 40.0)]
     settings = lambda kimg: Settings(batch=32, tick_kimg=kimg, snapshot_kimg=kimg)
