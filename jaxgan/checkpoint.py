@@ -42,6 +42,7 @@ def open_store(directory: str | Path, keep: int = 2, by: str = "") -> Store:
         best_fn=lambda m: m[SCORE],  # so that the scores are written, and known after a restart
         best_mode="min",
         cleanup_tmp_directories=True,
+        async_options=disk.AT_ONCE,
     )
     items = ("generator", "training", "meta")
     return Store(directory, ocp.CheckpointManager(directory, options=options, item_names=items))
@@ -233,7 +234,9 @@ def open_averages(directory: str | Path) -> Store:
     directory = Path(directory).absolute()
     # The checkpoints are saved at the same time, by threads that would take these for their own.
     apart = ocp.options.MultiprocessingOptions(barrier_sync_key_prefix="averages")
-    options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True, multiprocessing_options=apart)
+    options = ocp.CheckpointManagerOptions(
+        cleanup_tmp_directories=True, async_options=disk.AT_ONCE, multiprocessing_options=apart
+    )
     return Store(directory, ocp.CheckpointManager(directory, options=options, item_names=("averages", "meta")))
 
 

@@ -24,6 +24,11 @@ BY = "by"
 """Which metric the score is: those of two metrics are no rivals."""
 
 
+AT_ONCE = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+"""The folders of a checkpoint are made before its writing begins: in the background, Orbax waits five minutes for one that cannot
+be."""
+
+
 class Store(NamedTuple):
     """A directory of checkpoints."""
 

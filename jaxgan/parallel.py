@@ -6,6 +6,7 @@ axis `AXIS`. Several processes: the same, after `start_processes`.
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -36,6 +37,11 @@ def start_processes(coordinator: str, processes: int, process: int) -> None:
         if (processes, process) != (1, 0):
             raise UserError(f"--processes {processes} --process {process}: where do they meet? give --coordinator HOST:PORT too")
         return
+    where = "one another" if coordinator == "auto" else coordinator
+    said = f"waiting for the other processes of this run, up to 5 minutes: all must be started and reach {where}\n"
+    late = threading.Timer(LATE, lambda: os.write(2, said.encode()))
+    late.daemon = True
+    late.start()
     try:
         if coordinator == "auto":
             jax.distributed.initialize()
@@ -48,8 +54,12 @@ def start_processes(coordinator: str, processes: int, process: int) -> None:
             raise
         reason = str(e).splitlines()[0]
         raise UserError(f"--coordinator {coordinator}: the processes could not meet ({reason})") from e
+    finally:
+        late.cancel()
 
 
+LATE = 20.0
+"""Seconds after which a process that waits for others says so; after five minutes JAX aborts it."""
 MOST = 8
 """Devices that `share_cores` makes at most."""
 SHARE = 8

@@ -1,6 +1,8 @@
 """Checkpoints: exact, damaged ones noticed and named, the best kept, a failure told in one line."""
 
+import os
 import shutil
+import time
 from collections import namedtuple
 
 import jax
@@ -192,6 +194,21 @@ def test_a_full_disk_is_told_before_and_the_last_stays(tmp_path, first, monkeypa
         checkpoint.save(store, first.replace(step=jnp.int32(2)))
     store.manager.close()
     assert steps(tmp_path) == [1]
+
+
+def test_a_folder_that_may_not_be_written_is_said_at_once(tmp_path, first):
+    """Orbax waited five minutes for one that another thread of its could not make."""
+    store, began = filled(tmp_path, first, [(1, None)]), time.monotonic()
+    store.directory.chmod(0o555)
+    try:
+        if os.access(store.directory, os.W_OK):
+            pytest.skip("root may write anywhere")
+        with pytest.raises(UserError, match="a checkpoint could not be written .*Permission denied.* the last good .* is step 1"):
+            checkpoint.save(store, first.replace(step=jnp.int32(2)))
+            disk.wait(store)
+    finally:
+        store.directory.chmod(0o755)
+    assert time.monotonic() - began < 60
 
 
 def test_not_finite_names_the_leaf(first):

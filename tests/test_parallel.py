@@ -1,6 +1,8 @@
 """How many devices a CPU's cores become, and arrays that go through the devices in pieces."""
 
 import itertools
+import re
+import time
 from types import SimpleNamespace
 
 import jax
@@ -107,8 +109,16 @@ def test_arrays_in_chunks_come_back_whole_and_in_order(chunk):
     assert seen == [(9 * i + done, 9 * len(pieces)) for i in range(len(pieces)) for done in (8, 9)]
 
 
-def test_processes_meet_where_they_are_told_or_the_cluster_knows(monkeypatch):
+def test_processes_meet_where_they_are_told_or_the_cluster_knows(monkeypatch, capfd):
     met = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given: time.sleep(0.2))
+    for seconds, says in (
+        (0.01, "waiting for the other processes of this run, .*: all must be started and reach host:1\n"),
+        (9, ""),
+    ):
+        monkeypatch.setattr(parallel, "LATE", seconds)
+        parallel.start_processes("host:1", 2, 1)
+        assert re.fullmatch(says, capfd.readouterr().err)
     monkeypatch.setattr(jax.distributed, "initialize", lambda *given: met.append(given))
     for given in (("", 1, 0), ("auto", 1, 0), ("host:1", 2, 0), ("host:1", 2, 1)):
         parallel.start_processes(*given)
