@@ -331,7 +331,7 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
             continue
         sent.clear()
         if parallel.is_main():
-            lock.check_held(run.directory)
+            lock.check_held(report.directory)
         report.tick(at, meter, state, snapshot=ends_snapshot(run.settings, at), last=bool(stop) or at == total)
         meter = parallel.replicate(machine.meter)
         if stop and at != total:
