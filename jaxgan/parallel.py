@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 
 import jax
@@ -264,11 +264,11 @@ def all_told(what: str) -> list[str]:
     """
     if jax.process_count() == 1:
         return [what]
-    name = _tell(f"+{what}")
-    said = [_coordinator().blocking_key_value_get(f"{name}/{i}", DAY) for i in range(jax.process_count())]
-    for i, text in enumerate(said):
-        if text[0] == "-":
-            raise UserError(f"process {i} of this run has ended: {text[1:]}")
+    name, said = _tell(f"+{what}"), []
+    for i in range(jax.process_count()):
+        said.append(_coordinator().blocking_key_value_get(f"{name}/{i}", DAY))
+        if said[-1][0] == "-":
+            raise UserError(f"process {i} of this run has ended: {said[-1][1:]}")
     return [text[1:] for text in said]
 
 
@@ -278,8 +278,9 @@ def failing_together():
     try:
         yield
     except Exception as e:
-        if jax.process_count() > 1 and jax.distributed.is_initialized():
-            _tell(f"-{one_line(e)}")
+        if jax.distributed.is_initialized() and jax.process_count() > 1:
+            with suppress(jax.errors.JaxRuntimeError):  # the coordinator may be what has gone
+                _tell(f"-{one_line(e)}")
         raise
 
 
