@@ -349,6 +349,7 @@ def test_what_a_person_is_told_of_a_set(classes, tmp_path):
     why = "the sub-folders are no classes, because of what lies beside them: beside.png"
     assert summary(open_source(str(classes))) == f"6 images of 6x8x3, no labels; {why}"
     assert summary(open_source(str(classes), size=(3, 4))) == f"6 images of 3x4x3, no labels; scaled from 6x8; {why}"
+    assert "scaled from 6x8, up to 33% of an image cut off" in summary(open_source(str(classes), size=(4, 8)))
     save(classes / "beside.png", picture(7)[:3])
     assert "; scaled from several sizes, up to 50% of an image cut off; the" in summary(open_source(str(classes), size=(6, 8)))
     assert "; scaled from several sizes, up to 62% of" in summary(open_source(str(classes), size=(8, 8)))  # 3x3 of 3x8
