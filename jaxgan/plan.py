@@ -1,11 +1,8 @@
 """From settings to a run that is ready to go: all that can be checked is checked before anything is written."""
 
-import dataclasses
 import importlib.util
-import json
 import math
 import os
-import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,18 +10,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax.traverse_util import flatten_dict
 
 from jaxgan import (
     average,
     calls,
-    description,
+    config_file,
     feed,
     game,
     label_vectors,
     method,
     parallel,
-    provenance,
     restore,
     step,
     transfer,
@@ -36,9 +31,8 @@ from jaxgan.lock import LOCK
 from jaxgan.method import Recipe
 from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import Meter, check_labels, ready
-from jaxgan.settings import WHERE, Design, Settings, check_numbers, steps_a_tick
+from jaxgan.settings import Design, Settings, check_numbers, steps_a_tick
 from jaxgan.state import TrainState, create
-from jaxgan.whole import write_whole
 
 
 class Run(NamedTuple):
@@ -80,9 +74,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     """
     with parallel.failing_together():
         run = _checked(name, settings, design)
-    if jax.process_count() > 1:
-        shared = json.dumps(_shared(run.config))
-        _check_alike(parallel.all_told(re.sub(r"\b0x[0-9a-f]{6,}", "", shared)))  # addresses, in what a field of any type shows
+    config_file.check_processes(run.config)
     return run
 
 
@@ -124,65 +116,11 @@ def _checked(name: str, settings: Settings, design: Callable) -> Run:
     if not trained:
         _check_vectors(stages[-1], source)
     start = transfer.start(settings.init, stages) if settings.init and not trained else None
-    config = _described(name, settings, stages, source, start)
+    config = config_file.described(name, settings, stages, source, start)
     if found and trained:
-        _check_changes(directory, found, config, settings)
+        config_file.check_changes(directory, found, config, settings)
         config["init"], config["settings"]["init"] = found.get("init"), found["settings"].get("init")
     return Run(directory, settings, config, stages, source, meter, names, start, frozen, _data(whole, settings))
-
-
-OWN = ("run_dir", "data", "target", "data_dir", "init", "compile_cache", "coordinator", "process")
-"""Settings that each process of several may have its own of: they say where things are."""
-
-
-def _shared(config: dict) -> dict:
-    """What must be the same in all processes of a run, by names for people."""
-    settings = {f"--{k.replace('_', '-')}": v for k, v in config["settings"].items() if k not in OWN}
-    data = {f"data's {k}": v for k, v in config["data"].items() if k != "name"}
-    packages = {f"version of {k}": v for k, v in config["versions"].items() if k != "python"}
-    networks = {who: config[who] for who in ("generator", "discriminator", "stages")}
-    init = (config["init"] or {}).get("digest")
-    rest = {"--init's weights": init, "code of jaxgan": provenance.code(), "number of devices": jax.local_device_count()}
-    return {"config": config["config"], **settings, **data, **packages, **networks, **rest}
-
-
-def _check_alike(said: list[str]) -> None:
-    """UserError where the processes of a run, of which each says its `_shared`, would not train the same."""
-    first, *others = map(json.loads, said)
-    for i, other in enumerate(others, 1):
-        if wrong := [k for k in {**first, **other} if first.get(k) != other.get(k)]:
-            short = lambda value: f"{value!r:.60}" if not isinstance(value, dict | list) else "another"
-            said = "; ".join(f"{k} is {short(other.get(k))}, not {short(first.get(k))}" for k in wrong[:4])
-            raise UserError(f"process {i} differs from process 0: {said}; give all the same data, command and versions")
-
-
-def _described(name: str, settings: Settings, stages: tuple[Design, ...], source: Source, start: transfer.Start | None) -> dict:
-    """What `config.json` says, as JSON gives it back."""
-    networks = lambda s: {who: description.describe(getattr(s, who)) for who in ("generator", "discriminator")}
-    config = {
-        "jaxgan": provenance.versions()["jaxgan"],
-        "config": name,
-        "settings": dataclasses.asdict(settings),
-        "data": {
-            "name": source.name,
-            "images": source.n,
-            "shape": list(source.shape),
-            "inputs": list(source.inputs.shape) if source.inputs is not None else None,
-            "classes": source.classes,
-            "class_names": list(source.class_names) if source.classes else [],
-            "fingerprint": source.fingerprint,
-            "skipped": list(source.skipped),
-        },
-        "init": start and {"path": settings.init, "said": start.said, "digest": start.digest},
-        **networks(stages[-1]),
-        "stages": [{"start_kimg": s.start_kimg, **networks(s)} for s in stages],
-        "recipe": description.of_recipe(stages[-1].recipe),
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-    }
-    return json.loads(json.dumps(config, default=repr))  # networks from elsewhere may have any fields
 
 
 def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> None:
@@ -307,9 +245,8 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"--run-dir {directory}: {parent} is not writable; give another --run-dir")
     left = lambda path: path.name == LOCK or path.suffix == ".part"  # all that a start leaves which was killed at once
-    said = lambda path: (
-        path.suffix in (".out", ".err", ".log", ".txt") or path.name.startswith(".nfs")
-    )  # `> run/log.txt`, Slurm's
+    logs = (".out", ".err", ".log", ".txt")  # of `> run/log.txt`, and of Slurm
+    said = lambda path: path.suffix in logs or path.name.startswith(".nfs")
     if not directory.exists() or all(left(path) or said(path) for path in directory.iterdir()):
         return None
     try:
@@ -324,55 +261,3 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
     if resume == "never":
         raise UserError(f"--run-dir {directory} holds a run already, and --resume is never; give another --run-dir")
     return found
-
-
-def _check_changes(directory: Path, found: dict, config: dict, settings: Settings) -> None:
-    """UserError where a run cannot go on with another config; where it is told to, what differs is said."""
-    changes = _changes(found, config)
-    if (was := found["settings"].get("batch", settings.batch)) != settings.batch:
-        raise UserError(
-            f"--batch {settings.batch}: {directory} counts its progress in steps of {was} images; give --batch {was}, or "
-            "another --run-dir"
-        )
-    if changes and settings.resume != "force":
-        said = "; ".join(changes[:8]) + f"; and {len(changes) - 8} more" * (len(changes) > 8)
-        raise UserError(
-            f"{directory} holds a run of another config: {said}. Give another --run-dir, or "
-            "--resume force to resume with the changed config"
-        )
-    for change in changes if parallel.is_main() else ():
-        late = ", not read: the weights are in the checkpoint" if change.startswith("init was ") else ""
-        print(f"resuming with a changed config: {change}{late}")
-
-
-def _changes(old: dict, new: dict) -> list[str]:
-    """What differs between two configs in what they compute, field by field; where no setting does, what the code has changed of
-    the recipe."""
-
-    def content(data):
-        return f"{data['images']} images ({data['fingerprint']})" if "images" in data else data["fingerprint"]
-
-    def flat(config):
-        settings = {k: v for k, v in config["settings"].items() if k not in WHERE}
-        parts = {"config": config["config"], **settings, "data": content(config["data"])}
-        models = {f"{who}.{k}": v for who in ("generator", "discriminator") for k, v in config[who].items()}
-        return flatten_dict(parts | models, sep=".")
-
-    def differing(a, b):
-        keys = [
-            k for k in {**a, **b} if a.get(k) != b.get(k) and (a.get(k), b.get(k)) != (None, [])
-        ]  # an older config lacks some
-        return [f"{k} was {a.get(k)}, is {b.get(k)}" for k in keys]
-
-    # An older config lacks some fields, and the recipe.
-    return differing(flat(old), flat(new)) or ("recipe" in old and differing(old["recipe"], new["recipe"])) or []
-
-
-def write_config(directory: Path, config: dict) -> None:
-    """Make the run directory and its config.json. Raises UserError where that cannot be."""
-    path, text = directory / "config.json", (json.dumps(config, indent=2) + "\n").encode()
-    try:
-        if not path.exists() or path.read_bytes() != text:
-            write_whole(path, lambda file: file.write(text), sync=True)
-    except OSError as e:
-        raise UserError(f"--run-dir {directory}: it cannot be written ({e.strerror}); give another --run-dir") from e

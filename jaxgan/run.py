@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, TextIO
 import jax
 import jax.numpy as jnp
 
-from jaxgan import ahead, calls, checkpoint, compile_cache, disk, grow, label_vectors, lock, parallel, step, watch
+from jaxgan import ahead, calls, checkpoint, compile_cache, config_file, disk, grow, label_vectors, lock, parallel, step, watch
 from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed, stays
 from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Recipe
-from jaxgan.plan import Run, first_state, write_config
+from jaxgan.plan import Run, first_state
 from jaxgan.profiling import Tracer
 from jaxgan.report import Report, scored_by
 from jaxgan.settings import Design, Settings, ends_snapshot, steps_a_tick, steps_in_all
@@ -166,7 +166,7 @@ def start_directory(run: Run) -> TextIO:
 
 def describe(run: Run) -> None:
     """What `sample` needs beside the checkpoints. Of a run that goes on: once it is sure that it can, with this config."""
-    write_config(run.directory, run.config)
+    config_file.write(run.directory, run.config)
     label_vectors.write(run.directory, label_vectors.some_of(run.source, run.settings.seed))
 
 

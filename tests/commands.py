@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxgan import checkpoint, disk, plan
+from jaxgan import checkpoint, config_file, disk, plan
 from jaxgan.description import describe
 
 ROOT = Path(__file__).parent.parent
@@ -59,7 +59,7 @@ def untrained(folder: str | Path, config, shape: tuple[int, int, int], classes: 
     networks = {"generator": describe(design.generator), "discriminator": describe(design.discriminator)}
     data = {"shape": list(shape), "fingerprint": ""}
     described = {"jaxgan": "", "settings": dataclasses.asdict(config), "data": data, **networks}
-    plan.write_config(Path(folder), json.loads(json.dumps(described)))
+    config_file.write(Path(folder), json.loads(json.dumps(described)))
     first = plan.first_state(jnp.uint32(0), design)
     store = checkpoint.open_store(Path(folder) / "checkpoints")
     checkpoint.save(store, first.replace(step=jnp.int32(2)))

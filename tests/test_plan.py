@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import CONFIGS
-from jaxgan import data, description, feed, parallel, plan, schedules, terms
+from jaxgan import config_file, data, description, feed, parallel, plan, schedules, terms
 from jaxgan.errors import UserError
 from jaxgan.method import Recipe, alternating
 from jaxgan.settings import Settings, check_numbers
@@ -194,7 +194,7 @@ def test_which_directories_are_runs(tmp_path):
 def test_what_may_change_between_a_run_and_its_resumption():
     old = {"config": "a", "settings": {"lr": 1.0, "keep": 2, "b": [1, 2]}, "data": {"fingerprint": "x", "name": "n"}}
     old |= {"generator": {"family": "mlp", "fields": {"width": 4}}, "discriminator": {"family": "mlp"}, "devices": "1 x cpu"}
-    changed = lambda **parts: plan._changes(old, old | parts)
+    changed = lambda **parts: config_file.changes(old, old | parts)
     with_settings = lambda **fields: changed(settings=old["settings"] | fields)
     assert changed() == changed(devices="8 x gpu") == changed(data={"fingerprint": "x", "name": "moved"}) == []
     assert with_settings(keep=3, run_dir="elsewhere") == [] and with_settings(lr=2.0) == ["lr was 1.0, is 2.0"]
@@ -249,20 +249,20 @@ def test_only_an_error_about_labels_is_said_to_be_of_label_vectors(monkeypatch):
 
 def test_a_config_is_written_where_it_is_new(tmp_path):
     path = tmp_path / "run" / "config.json"
-    plan.write_config(path.parent, {"a": 1})
+    config_file.write(path.parent, {"a": 1})
     first = path.stat()
-    plan.write_config(path.parent, {"a": 1})
+    config_file.write(path.parent, {"a": 1})
     assert path.stat().st_ino == first.st_ino and json.loads(path.read_text()) == {"a": 1}
-    plan.write_config(path.parent, {"a": 2})
+    config_file.write(path.parent, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 2}
     with pytest.raises(UserError, match=r"--run-dir .*: it cannot be written \("):
-        plan.write_config(path, {"a": 1})
+        config_file.write(path, {"a": 1})
 
 
 def test_processes_that_would_not_train_the_same_are_told_apart(tmp_path, monkeypatch):
-    shared = plan._shared(prepared(tmp_path).config)
+    shared = config_file.shared(prepared(tmp_path).config)
     assert "--seed" in shared and not {"--process", "--run-dir", "--data"} & set(shared) and len(shared["code of jaxgan"]) == 16
-    alike = lambda **other: plan._check_alike([json.dumps(shared), json.dumps(shared), json.dumps(shared | other)])
+    alike = lambda **other: config_file.check_alike([json.dumps(shared), json.dumps(shared), json.dumps(shared | other)])
     alike()
     differ = {
         "--seed": 1,
