@@ -58,6 +58,7 @@ class Arguments:
 def real_images(args: Arguments, config: dict | None, update):
     """The reals, as the run saw them."""
     from jaxgan.data import open_source
+    from jaxgan.settings import made_alike
 
     if not args.against and config is None:
         raise UserError(f"{args.what}: what should it be compared with? give --against, the real images")
@@ -73,7 +74,7 @@ def real_images(args: Arguments, config: dict | None, update):
             split=args.split or where.get("split", "train"),
             size=size,
             channels=shape[2] if shape else None,
-            background=settings.get("background", "white"),
+            **made_alike(settings),
             skip_broken=settings.get("skip_broken", False),
             progress=update,
         )

@@ -11,6 +11,7 @@ from jaxgan.data import Source, open_pairs, open_unpaired, shuffled
 from jaxgan.data.images import with_channels
 from jaxgan.errors import UserError
 from jaxgan.metrics.sliced import sliced_wasserstein
+from jaxgan.settings import made_alike
 
 
 def evaluate(args, config: dict) -> None:
@@ -135,8 +136,8 @@ def pairs(args, config: dict, update, opened) -> tuple[Source, np.ndarray, str]:
     now = run | {name: value for name, value in other.items() if value}
     now |= {"hold_out": 0} if args.against or args.split else {}
     names = ("hold_out", "seed") if opened is open_unpaired else ("side_by_side", "source_channels")
-    names += ("target", "degrade", "data_dir", "split", "size", "channels", "background", "skip_broken")
-    source = opened(now["data"], **{name: now[name] for name in names}, progress=update)
+    names += ("target", "degrade", "data_dir", "split", "size", "channels", "skip_broken")
+    source = opened(now["data"], **{name: now[name] for name in names}, **made_alike(run), progress=update)
     if not now["hold_out"]:
         return source, np.arange(source.n), "pairs"
     same = not changed(config, source)

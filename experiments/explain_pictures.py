@@ -110,7 +110,7 @@ def units(args, trained):
         pair = render(with_, only), render(without, only)
         cells = [("change", effects.maps[unit])]
         for a, b in zip(*pair, strict=True):
-            cells += [("image", a), ("image", b), ("change", on_grey(a) - on_grey(b))]
+            cells += [("image", a), ("image", b), ("change", difference(b, a))]
         rows.append((f"unit {unit}", cells))
     heads = ["mean\neffect", *(["with", "without", "difference"] * len(few.code))]
     grey = trained.generator.shape[2] == 1
@@ -160,13 +160,14 @@ def attack(args, critic, shown):
 
 def enlarged(x, y):
     """`TIMES` the difference of images in [-1, 1]; of such with alpha opaque, as they look on grey."""
-    change = TIMES * (on_grey(y) - on_grey(x))
+    change = TIMES * difference(x, y)
     return change if x.shape[-1] != 4 else jnp.concatenate([change, jnp.ones_like(x[..., 3:])], -1)
 
 
-def on_grey(x):
-    """Images in [-1, 1] without alpha: such as have it laid on grey, which is 0."""
-    return x if x.shape[-1] != 4 else x[..., :3] * (x[..., 3:] + 1) / 2
+def difference(x, y):
+    """What of images in [-1, 1] changes from x to y, as they look: such as have alpha are laid on grey, which is 0."""
+    on_grey = lambda x: x if x.shape[-1] != 4 else x[..., :3] * (x[..., 3:] + 1) / 2
+    return on_grey(y) - on_grey(x)
 
 
 def class_logits(critic, c, x):

@@ -47,7 +47,7 @@ class Arguments:
     seed: int = 0
     """Seed of the search, in [0, 2^32); an image's result does not depend on the other images."""
     resize: bool = False
-    """Resize and crop images whose size differs from the run's; otherwise they are refused."""
+    """Resize images whose size differs from the run's, as its --fit says; otherwise they are refused."""
     skip_broken: bool = False
     """Leave out images that cannot be read; otherwise the first stops the command."""
     data_dir: str = ""

@@ -1,7 +1,7 @@
 """python -m experiments.prepare SOURCE DEST: write any set of images as a prepared TFDS directory."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -21,7 +21,10 @@ class Prepare:
     name: str = ""
     """Name of the data set; '' takes it from DEST."""
     size: tuple[int, int] | None = None
-    """Height and width: images are scaled to cover it and centre-cropped."""
+    """Height and width that images are brought to (--fit); None keeps their own."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How images of other proportions are brought to --size. crop: scaled to cover it, and the rest cut off; pad: scaled to fit
+    in, and the rest filled with --background (with 4 channels transparent)."""
     channels: int | None = None
     """1 (grey), 3 (RGB) or 4 (RGBA); None: 1 if all images are grey, else 3."""
     background: str = "white"
@@ -48,6 +51,7 @@ def main(args: list[str] | None = None) -> int:
             size=how.size,
             channels=how.channels,
             background=how.background,
+            fit=how.fit,
             skip_broken=how.skip_broken,
             progress=lambda done, total: bar.update(reading, completed=done, total=total),
         )

@@ -15,6 +15,7 @@ from jaxgan.data import degrade, loose, open_source, prepared
 from jaxgan.data.source import left_out
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
+from jaxgan.settings import made_alike
 
 
 class View(NamedTuple):
@@ -71,22 +72,22 @@ def write(trained: restore.Trained, args, out: Path) -> str:
 def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray, Sequence[str]]:
     """Names and images, uint8 [n, H, W, C], of up to args.n images as the generator makes them; names of broken ones left out."""
     shape, settings = tuple(trained.generator.shape), trained.config.get("settings", {})
-    resize, background = args.resize or args.source == settings.get("data"), settings.get("background", "white")
+    resize = args.resize or args.source == settings.get("data")
     path = Path(args.source).expanduser()
     if path.exists() and path.suffix.lower() != ".npz" and not (path.is_dir() and prepared.find(str(path))):
         if args.data_dir:
             raise UserError(f"--data-dir {args.data_dir} is for a named data set, but {args.source} is a path; leave it out")
-        how = {"split": args.split, "background": background, "skip_broken": args.skip_broken}
+        how = {"split": args.split, "skip_broken": args.skip_broken, **made_alike(settings)}
         names, one, skipped = loose.open_loose(args.source, shape, resize=resize, **how)
         names = names[: args.n]
         return names, np.stack([one(i) for i in range(len(names))]), skipped
     how = {"data_dir": args.data_dir or settings.get("data_dir", ""), "split": args.split}
-    how |= {"channels": shape[2], "background": background, "skip_broken": args.skip_broken or settings.get("skip_broken", False)}
+    how |= {"channels": shape[2], "skip_broken": args.skip_broken or settings.get("skip_broken", False), **made_alike(settings)}
     with watch.counter("reading images") as update:
         source = open_source(args.source, size=shape[:2] if resize else None, progress=update, **how)
     if source.shape != shape:
         has, takes = ("x".join(map(str, size[:2])) for size in (source.shape, shape))
-        raise UserError(f"{args.source}: its images have {has}, the generator makes {takes}; --resize would scale and crop them")
+        raise UserError(f"{args.source}: its images have {has}, the generator makes {takes}; --resize would scale them")
     index = np.arange(min(args.n, source.n))
     return [f"{i:06d}" for i in index], source.read(index), source.skipped
 
@@ -96,7 +97,7 @@ def seen(args, trained: restore.Trained, sources: np.ndarray) -> View:
     n, h, w, c = sources.shape
     index = np.arange(n)
     if args.mask:
-        missing = holes(args.mask, (h, w), args.resize)
+        missing = holes(args.mask, (h, w), args.resize, made_alike(trained.config.get("settings", {}))["fit"])
         return View(
             np.where(missing[None, :, :, None], np.uint8(degrade.FILL), sources), None, np.broadcast_to(missing, (n, h, w))
         )

@@ -11,6 +11,7 @@ from experiments.cli import own_data
 from jaxgan import marks, restore, watch, watermark
 from jaxgan.data import open_source
 from jaxgan.errors import UserError
+from jaxgan.settings import made_alike
 
 
 class Output(NamedTuple):
@@ -89,7 +90,7 @@ def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share
             split=settings.get("split", "train") if own else "train",
             size=trained.generator.shape[:2],
             channels=trained.generator.shape[2],
-            background=settings.get("background", "white"),
+            **made_alike(settings),
             skip_broken=settings.get("skip_broken", False),
             progress=update,
         )

@@ -58,7 +58,7 @@ class Arguments:
     reverse: bool = False
     """CycleGAN: translate the source images from B (--target) to A (--data) instead of from A to B."""
     resize: bool = False
-    """Resize and crop source images whose size differs from the run's; otherwise they are refused."""
+    """Resize source images whose size differs from the run's, as its --fit says; otherwise they are refused."""
     skip_broken: bool = False
     """Leave out source images that cannot be read; otherwise the first stops the command."""
     average: float | None = None
@@ -216,8 +216,7 @@ def translated(args: Arguments, trained, out: Path) -> None:
     one, said = trained.one_way(args.reverse), {"seed": args.seed, "average": args.average}
     said |= {"reverse": True} if args.reverse else {}
     with writing(args.out):
-        background = trained.config.get("settings", {}).get("background", "white")
-        how = {"resize": args.resize, "seed": args.seed, "background": background, "skip_broken": args.skip_broken}
+        how = {"resize": args.resize, "seed": args.seed, "skip_broken": args.skip_broken}
         how["mask"] = args.mask
         files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
         made, skipped = translate.write(one, args.source, out, files, n=args.n, **how)

@@ -12,6 +12,7 @@ from jaxgan import marks, restore, translate, watch
 from jaxgan.data import degrade
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
+from jaxgan.settings import made_alike
 
 PIECE = 64
 """Images read, translated and written at once."""
@@ -26,7 +27,6 @@ def write(
     resize: bool,
     seed: int,
     n: int,
-    background: str = "white",
     skip_broken: bool = False,
     mask: str = "",
 ) -> tuple[int, list[str]]:
@@ -36,7 +36,7 @@ def write(
       out: a .png gets a grid of the first n images, each beside its source; an .npz the arrays `images`, `sources` and `names`;
         anything else is a folder of images with the sources' names, as .png.
       written: what the files carry. Each image's facts name its source by a digest of its pixels.
-      resize, background, skip_broken, seed: as `open_loose` and `translate.translate`.
+      resize, skip_broken, seed: as `open_loose` and `translate.translate`.
       mask: an image that is white where pixels are missing: there the generator sees what `degrade.mask` shows, and nothing else
         is changed. "" for none.
     Returns:
@@ -47,8 +47,9 @@ def write(
     generator = trained.generator
     if generator.z_dim:
         raise UserError("--source: this run makes images from noise, not from images; leave it out")
-    how = {"resize": resize, "background": background, "skip_broken": skip_broken}
-    missing = holes(mask, generator.shape[:2], resize)[..., None] if mask and fills(trained) else None
+    alike = made_alike(trained.config.get("settings", {}))
+    how = {"resize": resize, "skip_broken": skip_broken, **alike}
+    missing = holes(mask, generator.shape[:2], resize, alike["fit"])[..., None] if mask and fills(trained) else None
     names, read, skipped = open_loose(source, (*generator.shape[:2], generator.source_channels), **how)
     kind = marks.GENERATED if missing is None else marks.COMPOSITE
     if out.suffix.lower() not in (".png", ".npz"):
@@ -94,12 +95,12 @@ def fills(trained: restore.Trained) -> bool:
     return True
 
 
-def holes(path: str, size: tuple[int, int], resize: bool) -> np.ndarray:
-    """What --mask says is missing, bool [H, W]: where that image is white."""
+def holes(path: str, size: tuple[int, int], resize: bool, fit: str) -> np.ndarray:
+    """What --mask says is missing, bool [H, W]: where that image is white, not where it is transparent or padded."""
     if not Path(path).expanduser().is_file():
         raise UserError(f"--mask {path}: no such image")
     try:
-        _, one, _ = open_loose(path, (*size, 1), resize=resize)
+        _, one, _ = open_loose(path, (*size, 1), resize=resize, background="black", fit=fit)
         missing = one(0)[..., 0] >= 128
     except UserError as e:
         raise UserError(f"--mask {e}") from None

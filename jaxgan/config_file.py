@@ -57,7 +57,9 @@ def write(directory: Path, config: dict) -> None:
 
 def check_changes(directory: Path, found: dict, config: dict, settings: Settings) -> None:
     """UserError where a run cannot go on with another config; where it is told to, what differs is said."""
-    changed = changes(found, config)
+    defaults = {f.name: f.default for f in dataclasses.fields(settings) if f.default is not dataclasses.MISSING}
+    older = json.loads(json.dumps(defaults)) | found["settings"]  # without a setting, the code did what is its default now
+    changed = changes(found | {"settings": older}, config)
     if (was := found["settings"].get("batch", settings.batch)) != settings.batch:
         raise UserError(
             f"--batch {settings.batch}: {directory} counts its progress in steps of {was} images; give --batch {was}, or "

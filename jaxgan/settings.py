@@ -43,7 +43,10 @@ class Settings:
     split: str = "train"
     """Split of a TFDS set or .npz."""
     size: tuple[int, int] | None = None
-    """Height and width to resize and centre-crop to; None keeps the images' own."""
+    """Height and width that images are brought to (--fit); None keeps their own."""
+    fit: Literal["crop", "pad"] = "crop"
+    """How images of other proportions are brought to --size. crop: scaled to cover it, and the rest cut off; pad: scaled to fit
+    in, and the rest filled with --background (with 4 channels transparent)."""
     channels: Literal[1, 3, 4] | None = None
     """1: grey, 3: colour, 4: with alpha; None keeps the images' own."""
     background: str = "white"
@@ -107,8 +110,17 @@ class Settings:
 
     def how_to_open(self, progress: Progress) -> dict:
         """Keyword arguments of `open_source`."""
-        names = ("data_dir", "split", "size", "channels", "background", "skip_broken")
+        names = ("data_dir", "split", "size", "channels", "background", "fit", "skip_broken")
         return {"progress": progress, **{name: getattr(self, name) for name in names}}
+
+
+def made_alike(settings: dict) -> dict:
+    """How a run's images were made alike, but for size and channels: keyword arguments of `open_source`.
+
+    Args:
+      settings: of its `config.json`; {} where there is none, and of older runs some are missing.
+    """
+    return {name: settings.get(name, getattr(Settings, name)) for name in ("background", "fit")}
 
 
 WHERE = {

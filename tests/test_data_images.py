@@ -20,10 +20,10 @@ def encode(im, kind, **options):
     return file.getvalue()
 
 
-def decode(data, size=None, channels=None, background=WHITE):
+def decode(data, size=None, channels=None, background=WHITE, fit="crop"):
     with open_image(io.BytesIO(data)) as im:
         head = header(im)
-        return pixels(im, Look(size or head.size, channels or (1 if head.grey else 3), background))
+        return pixels(im, Look(size or head.size, channels or (1 if head.grey else 3), background, fit))
 
 
 def ramp(height=12, width=20):
@@ -275,6 +275,20 @@ def test_the_centre_is_cut_out():
         assert np.abs(turn(small) - 8 * (10.5 + 2 * np.arange(5))).max() <= 1  # at the middles of two pixels each, from the tenth
     assert decode(tall, size=(60, 20)).shape == (60, 20, 1)
     assert decode(tall, size=(7, 20)).shape == (7, 20, 1)
+
+
+def test_padding_keeps_all_of_an_image_on_the_background():
+    wide = Image.fromarray(ramp())  # 12x20
+    made = decode(encode(wide, "PNG"), size=(10, 10), background=(1, 2, 3), fit="pad")
+    np.testing.assert_array_equal(made[2:8], np.asarray(wide.resize((10, 6), Image.Resampling.LANCZOS)))
+    np.testing.assert_array_equal(made[[0, 1, 8, 9]], np.broadcast_to(np.uint8([1, 2, 3]), (4, 10, 3)))
+    made = decode(encode(wide.convert("L"), "PNG"), size=(60, 40), background=(1, 2, 3), fit="pad")[..., 0]
+    np.testing.assert_array_equal(made[18:42], np.asarray(wide.convert("L").resize((40, 24), Image.Resampling.BICUBIC)))
+    assert set(made[:18].ravel()) == set(made[42:].ravel()) == {2}
+    made = decode(encode(wide.transpose(Image.Transpose.ROTATE_90), "PNG"), size=(20, 16), channels=4, fit="pad")
+    assert (made[:, 2:14, 3] == 255).all() and not made[:, :2].any() and not made[:, 14:].any()
+    np.testing.assert_array_equal(decode(encode(wide, "PNG"), fit="pad"), ramp())
+    assert (decode(encode(Image.new("L", (300, 1)), "PNG"), size=(4, 4), fit="pad")[..., 0] == 0).sum() == 4  # a row at least
 
 
 def test_enlarging_keeps_constants_and_corners():

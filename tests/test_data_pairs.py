@@ -228,6 +228,8 @@ def test_loose_images_come_with_their_names(tmp_path):
     assert names == ["b.png", "sub/a.png"]
     np.testing.assert_array_equal(read(0), y[1:7])
     assert open_loose(str(tmp_path / "in"), (6, 4, 1), resize=True)[1](1).shape == (6, 4, 1)
+    padded = open_loose(str(tmp_path / "in"), (6, 6, 3), resize=True, fit="pad", background="black")[1](0)
+    assert not padded[:, [0, 5]].any() and padded[:, 1:4].any()  # 8x4 is 6x3 there
     (tmp_path / "in" / "sub" / "a.png").write_bytes(b"nothing")
     for path, says in (("in/sub", "a.png is broken"), ("x", "no such image")):
         with pytest.raises(UserError, match=says):

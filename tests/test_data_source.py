@@ -350,6 +350,11 @@ def test_what_a_person_is_told_of_a_set(classes, tmp_path):
     assert summary(open_source(str(classes))) == f"6 images of 6x8x3, no labels; {why}"
     assert summary(open_source(str(classes), size=(3, 4))) == f"6 images of 3x4x3, no labels; scaled from 6x8; {why}"
     assert "scaled from 6x8, up to 33% of an image cut off" in summary(open_source(str(classes), size=(4, 8)))
+    padded = open_source(str(classes), size=(4, 8), fit="pad")
+    assert "scaled from 6x8, up to 33% of an image filled with background" in summary(padded)
+    assert padded.fingerprint != open_source(str(classes), size=(4, 8)).fingerprint
+    with pytest.raises(UserError, match="fit is 'stretch'; give crop or pad"):
+        open_source(str(classes), size=(4, 8), fit="stretch")
     save(classes / "beside.png", picture(7)[:3])
     assert "; scaled from several sizes, up to 50% of an image cut off; the" in summary(open_source(str(classes), size=(6, 8)))
     assert "; scaled from several sizes, up to 62% of" in summary(open_source(str(classes), size=(8, 8)))  # 3x3 of 3x8

@@ -86,7 +86,6 @@ def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
     codes = g.latents(2, label=3)
     np.savez("found.npz", code=codes.code, c=codes.c, keys=codes.keys)  # as two of the commands leave them
     Path("digits.stablehlo").write_bytes(export.export_generator(g.generator, g.variables))
-    Image.new("RGB", (20, 30)).save("photo.png")
     Image.new("RGB", (8, 8)).save("small.png")
     quick = invert.Search(draws=20, starts=1, steps=2)
     monkeypatch.setattr(invert, "invert", partial(invert.invert, search=quick))

@@ -21,7 +21,7 @@ from jaxgan.metrics.measure import Result
 from jaxgan.metrics.protocols import PROTOCOLS
 
 IMAGES = np.arange(3000, dtype=np.uint16).view(np.uint8).reshape(3000, 2, 1, 1)  # all different
-SETTINGS = {"data": "own", "data_dir": "there", "split": "test", "background": "black", "skip_broken": True}
+SETTINGS = {"data": "own", "data_dir": "there", "split": "test", "background": "black", "fit": "pad", "skip_broken": True}
 CONFIG = {"settings": SETTINGS | {"seed": 3, "hold_out": 0}, "data": {"shape": [8, 6, 3], "fingerprint": "x"}}
 
 
@@ -34,7 +34,7 @@ def opened(monkeypatch):
 
 
 def test_the_reals_are_the_runs_or_others_made_like_them(opened):
-    like = {"size": (8, 6), "channels": 3, "background": "black", "skip_broken": True, "progress": "bar"}
+    like = {"size": (8, 6), "channels": 3, "background": "black", "fit": "pad", "skip_broken": True, "progress": "bar"}
     for fields, config, data, how in (
         ({}, CONFIG, "own", {"data_dir": "there", "split": "test"}),
         ({"data_dir": "here", "split": "train"}, CONFIG, "own", {"data_dir": "here", "split": "train"}),
@@ -44,7 +44,7 @@ def test_the_reals_are_the_runs_or_others_made_like_them(opened):
     ):
         evaluate.real_images(Arguments("run", **fields), config, "bar")
         assert opened.pop() == (data, like | how)
-    plain = {"size": None, "channels": None, "background": "white", "skip_broken": False, "progress": None}
+    plain = {"size": None, "channels": None, "background": "white", "fit": "crop", "skip_broken": False, "progress": None}
     evaluate.real_images(Arguments("folder", against="other"), None, None)
     assert opened.pop() == ("other", plain | {"data_dir": "", "split": "train"})
     with pytest.raises(UserError, match="folder: what should it be compared with"):

@@ -205,6 +205,12 @@ def test_what_may_change_between_a_run_and_its_resumption():
     assert changed(data={"fingerprint": "y", "images": 3}) == ["data was x, is 3 images (y)"]
     wider = changed(generator={"family": "mlp", "fields": {"width": 6}}, discriminator={"family": "r3gan"})
     assert wider == ["generator.fields.width was 4, is 6", "discriminator.family was mlp, is r3gan"]
+    now = json.loads(json.dumps(dataclasses.asdict(Settings())))
+    older = old | {"settings": {name: value for name, value in now.items() if name not in ("fit", "posthoc")}}
+    check = lambda **new: config_file.check_changes(Path("runs/a"), older, older | {"settings": now | new}, Settings())
+    check()  # a run from before there were --fit and --posthoc
+    with pytest.raises(UserError, match="another config: fit was crop, is pad. Give"):
+        check(fit="pad")
     assert changed(recipe={"turn 1 of d": "1 adv"}) == []  # an older config has none
     old["recipe"] = {"turn 1 of d": "1 adv, on slots (0,)", "carry": ""}
     assert changed() == [] and with_settings(lr=2.0) == ["lr was 1.0, is 2.0"]  # which says why the weights differ

@@ -173,6 +173,14 @@ def test_only_the_holes_of_a_mask_are_filled(tmp_path, monkeypatch):
         settings |= change
         with pytest.raises(UserError, match=says) if says else contextlib.nullcontext():
             sample.main()
+    settings |= {"fit": "pad", "background": "red"}  # as its training images, both are padded, and the mask is not white there
+    Image.fromarray(x[:, :4]).save("x.png")
+    Image.fromarray(np.uint8(255 * missing[:, :4])).save("m.png")
+    monkeypatch.setattr("sys.argv", [*"sample run --source x.png --mask m.png --resize --out padded".split()])
+    sample.main()
+    with Image.open("padded/x.png") as picture:
+        around = np.asarray(picture)[:, [0, 1, 6, 7]]
+    np.testing.assert_array_equal(around, np.broadcast_to(np.uint8([255, 0, 0]), around.shape))
 
 
 def test_results_keep_the_names_of_their_sources_and_only_those_that_would_be_the_same_keep_their_suffix():

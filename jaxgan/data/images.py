@@ -18,6 +18,7 @@ SUFFIXES = (
 )
 UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".tga", ".exr", ".dng", ".cr2", ".nef", ".arw")
 """Suffixes of images in other formats: whoever has some among the others shall know that they are left out."""
+FITS = ("crop", "pad")
 SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 GREY = ("1", "L", "LA", *SIXTEEN_BIT)
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
@@ -47,6 +48,7 @@ class Look(NamedTuple):
     size: tuple[int, int]  # H, W
     channels: int  # 1 grey, 3 RGB, 4 RGBA with straight (not premultiplied) alpha
     background: tuple[int, int, int]  # RGB, lies under transparent pixels when channels is not 4
+    fit: str = "crop"  # of FITS: what becomes of other proportions
 
 
 def colour(name: str) -> tuple[int, int, int]:
@@ -63,6 +65,13 @@ def colour(name: str) -> tuple[int, int, int]:
         near = difflib.get_close_matches(name.lower(), ImageColor.colormap, n=1)
         hint = f"did you mean {near[0]}?" if near else "give a name such as white, or #rrggbb"
         raise UserError(f"background {name!r} is not a colour; {hint}") from None
+
+
+def checked_fit(name: str) -> str:
+    """The name. UserError if it is not of `FITS`."""
+    if name not in FITS:
+        raise UserError(f"fit is {name!r}; give {' or '.join(FITS)}")
+    return name
 
 
 def open_image(file: io.IOBase) -> Image.Image:
@@ -125,12 +134,13 @@ def upright(im: Image.Image) -> Image.Image:
 def pixels(im: Image.Image, look: Look) -> np.ndarray:
     """Decode, turn upright, reduce to 8 bits, bring to sRGB by its colour profile, lay on the background, and only then resize.
 
-    Resizing scales the image until it covers `look.size` and cuts the centre out: Lanczos (antialiased) when shrinking,
-    bicubic when enlarging. With channels 4 the colours are weighted by alpha while resizing.
+    Resizing scales the image until it covers `look.size` and cuts the centre out, or with fit "pad" until it fits in, centred on
+    the background (with channels 4 on nothing): Lanczos (antialiased) when shrinking, bicubic when enlarging. With channels 4 the
+    colours are weighted by alpha while resizing.
 
     Args:
       im: an opened image; it is loaded here.
-      look: size, channels, background.
+      look: size, channels, background, fit.
     Returns:
       uint8 [H, W, channels].
     Raises:
@@ -151,7 +161,7 @@ def pixels(im: Image.Image, look: Look) -> np.ndarray:
         ground = Image.new("RGBA", im.size, (*look.background, 255))
         im = Image.alpha_composite(ground, im.convert("RGBA"))
     im = im.convert({1: "L", 3: "RGB", 4: "RGBA"}[look.channels])
-    array = np.asarray(_cover(im, look.size))
+    array = np.asarray(_cover(im, look.size) if look.fit == "crop" else _contain(im, look))
     return array[..., None] if look.channels == 1 else array
 
 
@@ -216,7 +226,22 @@ def _cover(im, size):
         min(im.width / 2 + half_w, im.width),
         min(im.height / 2 + half_h, im.height),
     )
-    return im.resize((width, height), Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC, box=box)
+    return im.resize((width, height), _method(scale), box=box)
+
+
+def _contain(im, look):
+    height, width = look.size
+    scale = min(width / im.width, height / im.height)
+    inner = max(round(im.width * scale), 1), max(round(im.height * scale), 1)
+    im = im if inner == im.size else im.resize(inner, _method(scale))
+    ground = Image.new("RGBA", (width, height)) if look.channels == 4 else Image.new("RGB", (width, height), look.background)
+    ground = ground.convert(im.mode)
+    ground.paste(im, ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return ground
+
+
+def _method(scale):
+    return Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
 
 
 def with_channels(images: np.ndarray, channels: int) -> np.ndarray:

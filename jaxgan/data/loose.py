@@ -17,6 +17,7 @@ def open_loose(
     resize: bool = False,
     split: str = "train",
     background: str = "white",
+    fit: str = "crop",
     skip_broken: bool = False,
 ) -> tuple[list[str], Callable[[int], np.ndarray], list[str]]:
     """The images of a file, folder or archive.
@@ -24,9 +25,10 @@ def open_loose(
     Args:
       path: an image file, a folder or a .zip or .tar of them.
       shape: (H, W, C) that each shall have; grey and colour are converted.
-      resize: scale images of another size to cover H, W and cut the centre; else they are refused.
+      resize: bring images of another size to H, W, as `fit` says; else they are refused.
       split: of a folder with train/, test/ and the like.
       background: colour under transparent pixels.
+      fit: as `open_source`.
       skip_broken: decode every image first and leave out those that are broken; else the first such is an error.
     Returns:
       Their names below the folder, a function from a number to uint8 [H, W, C], and the names of those left out.
@@ -34,7 +36,7 @@ def open_loose(
       UserError: nothing there (or nothing whole), an image that is broken or has another size; from the function too.
     """
     items = _items(os.path.expanduser(path), path, split)
-    look = images.Look(shape[:2], shape[2], images.colour(background))
+    look = images.Look(shape[:2], shape[2], images.colour(background), images.checked_fit(fit))
     mend = "mend or remove it, or pass --skip-broken" if len(items.names) > 1 else "give another"
 
     def opened(i, use):
@@ -64,7 +66,7 @@ def open_loose(
         kept.append(i)
         if (h, w) != tuple(shape[:2]) and not resize:
             said = f"{items.where}: {name} has {h}x{w}, the generator takes {shape[0]}x{shape[1]}"
-            raise UserError(f"{said}; pass --resize to resize and crop such images")
+            raise UserError(f"{said}; pass --resize to resize such images")
     if not kept:
         raise UserError(f"{items.where}: none of its {len(items.names)} images can be read")
     return [items.names[i] for i in kept], lambda i: opened(kept[i], lambda im: images.pixels(im, look)), skipped

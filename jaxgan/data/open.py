@@ -16,6 +16,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     background: str = "white",
+    fit: str = "crop",
     skip_broken: bool = False,
     progress: Progress | None = None,
 ) -> Source:
@@ -30,9 +31,11 @@ def open_source(
         them puts three grey images into the colour planes (StackedMNIST: "stacked:mnist").
       data_dir: where TFDS sets lie; '' is TFDS's default.
       split: "train", "test"; of TFDS also slices. Of a folder or archive: its sub-folder of that name.
-      size: (H, W) in pixels: scale to cover, cut the centre. None keeps the images' own, which must then agree.
+      size: (H, W) in pixels. None keeps the images' own, which must then agree.
       channels: 1, 3, or 4 for straight RGBA; None takes 1 when all images are grey, else 3.
       background: what lies under transparent pixels unless channels is 4; a colour as PIL reads it.
+      fit: how images of other proportions are brought to `size`. "crop": scaled to cover it, and the rest cut off; "pad": scaled
+        to fit in, the rest background (with channels 4 transparent).
       skip_broken: leave broken images out and list them in `Source.skipped`.
       progress: called with (images done, images in all) from this thread; a set may be gone through twice.
     Returns:
@@ -43,17 +46,8 @@ def open_source(
     data = str(data)
     if data.startswith(PREFIX):
         how = {"data_dir": data_dir, "split": split, "size": size, "skip_broken": skip_broken, "progress": progress}
-        return stacked(open_source(data.removeprefix(PREFIX), channels=1, background=background, **how))
-    if channels not in (None, 1, 3, 4):
-        raise UserError(f"channels is {channels}; give 1 (grey), 3 (RGB) or 4 (RGBA)")
-    how = dict(
-        name=data,
-        size=height_and_width(size),
-        channels=channels,
-        background=images.colour(background),
-        skip_broken=skip_broken,
-        progress=progress or (lambda done, total: None),
-    )
+        return stacked(open_source(data.removeprefix(PREFIX), channels=1, background=background, fit=fit, **how))
+    how = asked(data, size=size, channels=channels, background=background, fit=fit, skip_broken=skip_broken, progress=progress)
     path = os.path.expanduser(data)
     run = os.path.isfile(os.path.join(path, "config.json")) and os.path.isdir(os.path.join(path, "checkpoints"))
     if run and os.path.basename(data) != data:
@@ -73,6 +67,21 @@ def open_source(
     if path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
         return prepare(files.archive(path, split), **how)
     raise UserError(f"{data}: neither a folder nor a .zip, .tar, .tar.gz, .tar.xz, .tgz or .npz; give one of these")
+
+
+def asked(name, *, size=None, channels=None, background="white", fit="crop", skip_broken=False, progress=None) -> dict:
+    """The arguments of `prepare` for what the user asked for, as `open_source` takes it; UserError for what there is not."""
+    if channels not in (None, 1, 3, 4):
+        raise UserError(f"channels is {channels}; give 1 (grey), 3 (RGB) or 4 (RGBA)")
+    return dict(
+        name=name,
+        size=height_and_width(size),
+        channels=channels,
+        background=images.colour(background),
+        fit=images.checked_fit(fit),
+        skip_broken=skip_broken,
+        progress=progress or (lambda done, total: None),
+    )
 
 
 def height_and_width(size) -> tuple[int, int] | None:

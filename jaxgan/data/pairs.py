@@ -3,13 +3,12 @@
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 
 from jaxgan.data import files, images
 from jaxgan.data.degrade import degraded
-from jaxgan.data.open import height_and_width, open_source
+from jaxgan.data.open import asked, open_source
 from jaxgan.data.source import Items, Source, fingerprint, prepare
 from jaxgan.errors import UserError
 
@@ -31,8 +30,8 @@ def open_pairs(
       side_by_side: 'left' or 'right': each image of `data` holds both, and the source is this half.
       degrade: without either of them the images of `data` are the targets, and so damaged (`degrade.KINDS`) the sources.
       source_channels: 1, 3 or 4 for the source images; None takes their own, as for the targets.
-      **how: data_dir, split, size (H, W of source and target), channels (of the target), background, skip_broken, progress,
-        as `open_source`.
+      **how: data_dir, split, size (H, W of source and target), channels (of the target), background, fit, skip_broken,
+        progress, as `open_source`.
     Returns:
       Source: the targets, and under `inputs` the sources in the same order; without labels unless they are `data`'s.
     Raises:
@@ -44,14 +43,15 @@ def open_pairs(
         if source_channels is not None:
             raise UserError("--source-channels: degraded images keep their channels; give --channels, or --degrade grey")
         return degraded(open_source(data, **how), degrade)
-    split, how["size"] = how.pop("split", "train"), height_and_width(how.get("size"))
+    other = {"left": "right", "right": "left"}.get(side_by_side)
+    split = how.pop("split", "train")
+    how = asked(f"{data} to {target or other}", **{name: value for name, value in how.items() if name != "data_dir"})
     if target:
         given, made = partners(_files(data, split), _files(target, split), sized=how["size"] is not None)
     else:
         whole = _files(data, split)
-        other = {"left": "right", "right": "left"}[side_by_side]
         given, made = half(whole, side_by_side), half(whole, other)
-    return _both(given, made, f"{data} to {target or other}", source_channels, **how)
+    return _both(given, made, source_channels, how)
 
 
 def partners(given: Items, made: Items, *, sized: bool) -> tuple[Items, Items]:
@@ -131,24 +131,15 @@ def _chosen(items, order):
     )
 
 
-def _both(
-    given, made, name, source_channels, *, size=None, channels=None, background="white", skip_broken=False, progress=None, **_
-):
-    """Both sides prepared; where one is broken and left out, its partner is too."""
-    ground, quiet = images.colour(background), lambda done, total: None
-    make = partial(prepare, name=name, background=ground, skip_broken=skip_broken, progress=progress or quiet)
-    targets = make(made, size=size, channels=channels)
-    inputs = make(given, size=size or targets.shape[:2], channels=source_channels)
+def _both(given, made, source_channels, how):
+    """Both sides prepared; where one is broken and left out, its partner is too. how: of `asked`, for the targets."""
+    targets = prepare(made, **how)
+    inputs = prepare(given, **how | {"size": how["size"] or targets.shape[:2], "channels": source_channels})
     skipped = tuple(dict.fromkeys((*targets.skipped, *inputs.skipped)))
     broken = {os.path.splitext(name)[0] for name in skipped}
     if broken:
         keep = np.array([i for i, name in enumerate(made.names) if os.path.splitext(name)[0] not in broken])
-        left = _both(
-            *(_chosen(items, keep) for items in (given, made)),
-            name,
-            source_channels,
-            **{"size": size, "channels": channels, "background": background, "progress": progress},
-        )
+        left = _both(*(_chosen(items, keep) for items in (given, made)), source_channels, how | {"skip_broken": False})
         return left._replace(skipped=skipped)
     pair = fingerprint(f"pairs {inputs.fingerprint} {targets.fingerprint}")
     return targets._replace(inputs=inputs, notes=(), fingerprint=pair)

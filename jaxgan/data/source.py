@@ -163,7 +163,7 @@ class Decoded:
         return out
 
 
-def prepare(items: Items, *, name: str, size, channels, background, skip_broken: bool, progress: Progress) -> Source:
+def prepare(items: Items, *, name: str, size, channels, background, fit="crop", skip_broken: bool, progress: Progress) -> Source:
     """Make all images alike: look at every one, decode those of a set that fits in memory.
 
     Args:
@@ -172,6 +172,7 @@ def prepare(items: Items, *, name: str, size, channels, background, skip_broken:
       size: (H, W), or None: all images must have the same.
       channels: 1, 3, 4, or None: 1 when all images are grey, else 3.
       background: RGB in 0..255.
+      fit: of `images.FITS`.
       skip_broken: leave out what cannot be decoded (of a set beyond IN_MEMORY: what has no readable header).
       progress: called from this thread.
     Returns:
@@ -180,7 +181,7 @@ def prepare(items: Items, *, name: str, size, channels, background, skip_broken:
       UserError: names the image that is broken, or of another size, or refused.
     """
     first = _first(items, skip_broken)
-    look = Look(size or first.size, channels or (1 if first.grey else 3), background)
+    look = Look(size or first.size, channels or (1 if first.grey else 3), background, fit)
     fits = len(items.names) * look.size[0] * look.size[1] * look.channels <= IN_MEMORY
     headers, images, stamps = _pass(items, look if fits else None, size, skip_broken, progress)
     broken = [i for i, head in enumerate(headers) if isinstance(head, _Broken)]
@@ -189,7 +190,8 @@ def prepare(items: Items, *, name: str, size, channels, background, skip_broken:
         raise UserError(f"{items.where}: {len(kept)} readable image(s) of {len(items.names)}; a set needs at least two")
     if channels is None and look.channels == 1 and not all(headers[i].grey for i in kept):
         # The first image is grey and another is not. Rare, so the second pass does not matter.
-        return prepare(items, name=name, size=size, channels=3, background=background, skip_broken=skip_broken, progress=progress)
+        how = dict(name=name, size=size, background=background, fit=fit, skip_broken=skip_broken, progress=progress)
+        return prepare(items, channels=3, **how)
     if fits:
         read = Stored(images if len(kept) == len(images) else images[kept])
     else:
@@ -204,7 +206,8 @@ def _notes(items, kept, sizes, look):
     if sizes != {look.size}:
         ratios = [(w / h) / (look.size[1] / look.size[0]) for h, w in sizes]
         lost = max(1 - min(ratio, 1 / ratio) for ratio in ratios)
-        cut = f", up to {lost:.0%} of an image cut off" if lost >= 0.01 else ""
+        done = "cut off" if look.fit == "crop" else "filled with background"
+        cut = f", up to {lost:.0%} of an image {done}" if lost >= 0.01 else ""
         yield "scaled from " + ("{}x{}".format(*min(sizes)) if len(sizes) == 1 else "several sizes") + cut
     if items.unread:
         yield f"not read: {items.unread} (save them as .png or .jpg)"
@@ -217,7 +220,8 @@ def _notes(items, kept, sizes, look):
 def finish(items: Items, kept: np.ndarray, look: Look, read, name: str, stamps: Sequence[str]) -> Source:
     """The Source of images that are already alike; `kept` are indices into items, int64 [n], `stamps` theirs."""
     labels = None if items.labels is None else items.labels[kept]
-    digest = hashlib.sha256(repr((1, look, len(kept), items.class_names)).encode())  # 1: the version of this rule
+    made = f"Look(size={look.size}, channels={look.channels}, background={look.background})" + " padded" * (look.fit == "pad")
+    digest = hashlib.sha256(f"(1, {made}, {len(kept)}, {items.class_names!r})".encode())  # 1: the version of this rule
     for i, stamp in zip(kept, stamps, strict=True):
         digest.update(f"{items.names[i]}\0{stamp}\n".encode("utf-8", "surrogateescape"))
     if labels is not None:

@@ -21,7 +21,7 @@ def open_unpaired(data: str, *, target: str = "", degrade: Sequence[str] = (), h
       target: images B, likewise.
       degrade: without a target B is the second half, so changed (`degrade.KINDS`).
       hold_out, seed: see `stacked`; the seed also draws the halves.
-      **how: data_dir, split, size, channels, background, skip_broken, progress, as `open_source`, of both.
+      **how: data_dir, split, size, channels, background, fit, skip_broken, progress, as `open_source`, of both.
     Returns:
       Source: as `stacked`; of halves with what each image is on the other side, under `truth`.
     Raises:
