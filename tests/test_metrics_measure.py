@@ -13,7 +13,7 @@ from jaxgan import label_vectors
 from jaxgan.data import open_source
 from jaxgan.data.source import shuffled
 from jaxgan.errors import UserError
-from jaxgan.metrics import cache, extraction, features, frechet, measure, protocols
+from jaxgan.metrics import cache, extraction, features, frechet, measure, protocols, sliced
 from jaxgan.metrics.contract import Estimate
 from tests.test_label_vectors import source
 
@@ -208,6 +208,15 @@ def test_covariances_are_divided_as_the_code_that_a_protocol_is_named_for_does(d
     assert protocols.PROTOCOLS["fid50k_mirror"] == protocols.PROTOCOLS["fid50k_full"]._replace(
         mirror=True, about=protocols.PROTOCOLS["fid50k_mirror"].about
     )
+
+
+def test_the_sliced_distance_is_in_grey_levels_as_that_of_the_log(digits):
+    few = digits._replace(n=40, labels=digits.labels[:40], fingerprint="few")
+    real, fake = few.read(np.arange(40)), digits.read(np.arange(100, 140))
+    (found,) = measure.measure(one_metric(few, "swd2k", fakes=40), iter([fake]))
+    value, error = found.values[""]
+    assert value == pytest.approx(sliced.sliced_wasserstein(real, fake), rel=1e-4)
+    assert error == pytest.approx(sliced.sliced(*(x.reshape(40, -1) for x in (real, fake))).error, rel=1e-4)
 
 
 def test_a_distance_of_many_images_has_an_error_and_one_of_few_has_none(digits):

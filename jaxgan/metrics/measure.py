@@ -95,6 +95,11 @@ def _authenticity(p: Protocol, e, source: Source, fake: Rows, progress) -> Found
     return Found({"": found.share}, pictures=pictures)
 
 
+def _swd(p: Protocol, e, source: Source, fake: Rows, progress) -> Found:
+    found = sliced.sliced(_rows_of(p, e, source, progress), fake.features, **p.options)
+    return Found({"": Estimate(255 * found.value, 255 * found.error)})  # of pixels, which are in 0..1: grey levels, as in the log
+
+
 def _accuracy(p: Protocol, e, source: Source, fake: Rows, progress) -> Found:
     found = conditional.accuracy(fake.logits.argmax(1), fake.labels, source.classes)
     return Found({"": found.value, "lowest": found.worst}, (f"label accuracy is lowest for {_name(source, found.which)}",))
@@ -121,7 +126,7 @@ METRICS: dict[str, Callable[..., Found]] = {
     "kid": lambda p, e, s, fake, say: Found({"": kernel.kid(_rows_of(p, e, s, say), fake.features, **p.options)}),
     "is": lambda p, e, s, fake, say: Found({"": inception_score.inception_score(fake.logits, **p.options)}),
     "manifold": _manifold,
-    "swd": lambda p, e, s, fake, say: Found({"": sliced.sliced(_rows_of(p, e, s, say), fake.features, **p.options)}),
+    "swd": _swd,
     "modes": _modes,
     "authenticity": _authenticity,
     "accuracy": _accuracy,
