@@ -110,8 +110,9 @@ def test_rgb_and_grey_with_one_transparent_colour():
 
 
 def test_four_channels_stay_straight():
-    array = np.dstack([ramp(), np.full((12, 20), 3, np.uint8)])
-    array[0, 0] = (250, 10, 20, 0)  # a colour that is wholly transparent stays too
+    array = np.dstack([ramp(), np.full((12, 20), 16, np.uint8)])
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(array), "PNG"), channels=4), array)
+    array[..., 3] = 3  # of which none can be seen
     np.testing.assert_array_equal(decode(encode(Image.fromarray(array), "PNG"), channels=4), array)
     opaque = decode(encode(Image.fromarray(ramp()), "PNG"), channels=4)
     np.testing.assert_array_equal(opaque, np.dstack([ramp(), np.full((12, 20), 255, np.uint8)]))
@@ -127,6 +128,22 @@ def test_hidden_colours_do_not_bleed_when_resizing():
     assert flat[..., 0].max() == 0 and flat[..., 1].max() > 190
     straight = decode(data, size=(6, 6), channels=4)
     assert straight[..., 0][straight[..., 3] > 0].max() == 0
+
+
+def test_colours_that_nobody_sees_are_those_around():
+    seen = np.zeros((16, 16), bool)
+    seen[3:9, 4:12] = True
+    array = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
+    array[seen] = (10, 200, 90, 100)
+    array[~seen, 3] %= 16
+    array[3:9, 8:12, 1] = 100
+    made = decode(encode(Image.fromarray(array), "PNG"), channels=4)
+    np.testing.assert_array_equal(made[seen], array[seen])
+    np.testing.assert_array_equal(made[..., 3], array[..., 3])
+    hidden = made[..., :3][~seen].astype(int)
+    assert (hidden[:, [0, 2]] == [10, 90]).all() and hidden[:, 1].min() >= 100 and hidden[:, 1].max() <= 200
+    assert made[5, 12, 1] < 135 < 165 < made[5, 3, 1]  # the nearest count most
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(made), "PNG"), channels=4), made)
 
 
 def test_cmyk():
@@ -286,7 +303,7 @@ def test_padding_keeps_all_of_an_image_on_the_background():
     np.testing.assert_array_equal(made[18:42], np.asarray(wide.convert("L").resize((40, 24), Image.Resampling.BICUBIC)))
     assert set(made[:18].ravel()) == set(made[42:].ravel()) == {2}
     made = decode(encode(wide.transpose(Image.Transpose.ROTATE_90), "PNG"), size=(20, 16), channels=4, fit="pad")
-    assert (made[:, 2:14, 3] == 255).all() and not made[:, :2].any() and not made[:, 14:].any()
+    assert (made[:, 2:14, 3] == 255).all() and not made[:, :2, 3].any() and not made[:, 14:, 3].any()
     np.testing.assert_array_equal(decode(encode(wide, "PNG"), fit="pad"), ramp())
     assert (decode(encode(Image.new("L", (300, 1)), "PNG"), size=(4, 4), fit="pad")[..., 0] == 0).sum() == 4  # a row at least
 

@@ -117,7 +117,8 @@ def of_arrays(images, labels=None, *, name: str = "arrays", class_names: tuple[s
     """A Source of images in memory.
 
     Args:
-      images: uint8 [n, H, W] or [n, H, W, C], C in 1, 3, 4; not copied, so leave them as they are.
+      images: uint8 [n, H, W] or [n, H, W, C], C in 1, 3, 4 (RGBA with straight alpha); RGBA apart not copied, so leave
+        them as they are.
       labels: classes, integers [n] from 0 on; vectors, numbers [n, K]; or None.
       name: for messages and `config.json`.
       class_names: as many as there are classes; () for "0", "1", ...
@@ -152,7 +153,7 @@ def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, s
         labels=labels,
         class_names=tuple(str(i) for i in range(classes)),
     )
-    as_it_is = channels == depth or (channels is None and depth != 4)
+    as_it_is = depth != 4 and channels in (None, depth)
     if n >= 2 and as_it_is and (size is None or tuple(size) == (height, width)):
         look = Look((height, width), depth, rest["background"])
         stamps = [items.stamp(i, True) for i in range(n)]

@@ -136,7 +136,8 @@ def pixels(im: Image.Image, look: Look) -> np.ndarray:
 
     Resizing scales the image until it covers `look.size` and cuts the centre out, or with fit "pad" until it fits in, centred on
     the background (with channels 4 on nothing): Lanczos (antialiased) when shrinking, bicubic when enlarging. With channels 4 the
-    colours are weighted by alpha while resizing.
+    colours are weighted by alpha while resizing, and where an image is all but transparent they are those around: what files
+    hold there (black, noise of the resizing) would be learned, and its traces at the edges seen.
 
     Args:
       im: an opened image; it is loaded here.
@@ -162,6 +163,8 @@ def pixels(im: Image.Image, look: Look) -> np.ndarray:
         im = Image.alpha_composite(ground, im.convert("RGBA"))
     im = im.convert({1: "L", 3: "RGB", 4: "RGBA"}[look.channels])
     array = np.asarray(_cover(im, look.size) if look.fit == "crop" else _contain(im, look))
+    if look.channels == 4:
+        return _bled(array)
     return array[..., None] if look.channels == 1 else array
 
 
@@ -238,6 +241,29 @@ def _contain(im, look):
     ground = ground.convert(im.mode)
     ground.paste(im, ((width - inner[0]) // 2, (height - inner[1]) // 2))
     return ground
+
+
+SEEN = 16
+"""Alpha, of 255, from which a pixel's colour is one that can be seen."""
+
+
+def _bled(array):
+    """RGBA [H, W, 4] whose unseen colours continue the seen ones around them: of ever smaller means each laid over the next."""
+    seen = array[..., 3:] >= SEEN
+    if seen.all() or not seen.any():
+        return array
+    layers = [np.concatenate([array[..., :3] * seen, seen], 2).astype(np.float32)]  # the last channel is a weight
+    while max(layers[-1].shape[:2]) > 1:
+        layers.append(_scaled(layers[-1], [max(n // 2, 1) for n in layers[-1].shape[:2]], Image.Resampling.BOX))
+    under = layers[-1][..., :3] / layers[-1][..., 3:]
+    for layer in layers[-2::-1]:
+        under = layer[..., :3] + (1 - layer[..., 3:]) * _scaled(under, layer.shape[:2], Image.Resampling.BILINEAR)
+    return np.concatenate([np.round(under).astype(np.uint8), array[..., 3:]], 2)
+
+
+def _scaled(array, size, method):
+    """float32 [H, W, C] -> [*size, C]."""
+    return np.stack([np.asarray(Image.fromarray(x).resize(size[::-1], method)) for x in np.moveaxis(array, 2, 0)], 2)
 
 
 def _method(scale):

@@ -220,7 +220,8 @@ def _notes(items, kept, sizes, look):
 def finish(items: Items, kept: np.ndarray, look: Look, read, name: str, stamps: Sequence[str]) -> Source:
     """The Source of images that are already alike; `kept` are indices into items, int64 [n], `stamps` theirs."""
     labels = None if items.labels is None else items.labels[kept]
-    made = f"Look(size={look.size}, channels={look.channels}, background={look.background})" + " padded" * (look.fit == "pad")
+    made = f"Look(size={look.size}, channels={look.channels}, background={look.background})"
+    made += " padded" * (look.fit == "pad") + " bled" * (look.channels == 4)
     digest = hashlib.sha256(f"(1, {made}, {len(kept)}, {items.class_names!r})".encode())  # 1: the version of this rule
     for i, stamp in zip(kept, stamps, strict=True):
         digest.update(f"{items.names[i]}\0{stamp}\n".encode("utf-8", "surrogateescape"))
