@@ -17,7 +17,6 @@ Nothing runs, so nothing is timed on a device. `--for` names the device:
 configs, with `--block` as there, and gives the cycles of our formulation and of the plain one.
 """
 
-import argparse
 import dataclasses
 import importlib.util
 import itertools
@@ -41,7 +40,7 @@ from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
 from benchmarks.ops import CASES, orders  # noqa: E402
-from benchmarks.result import say  # noqa: E402
+from benchmarks.result import command_line, say  # noqa: E402
 from benchmarks.step import designed, noise  # noqa: E402
 from experiments.configs import CONFIGS  # noqa: E402
 from jaxgan import ops, parallel, plan, run, step  # noqa: E402
@@ -157,10 +156,10 @@ def devices_of(target: str, count: int) -> list:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("configs", nargs="*", metavar="CONFIG", help=f"of {', '.join(CONFIGS)}")
     parser.add_argument("--for", dest="target", default="h100", metavar="DEVICE", help=f"h100, {', '.join(TPUS)}, or a file")
-    parser.add_argument("--devices", type=int, default=1, choices=(1, 2, 4))
+    parser.add_argument("--devices", type=int, default=1, choices=(1, 2, 4), help="that the step is compiled for")
     parser.add_argument("--batch", type=int, help="instead of the config's own; of cases 64")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="instead of the config's own; of cases bfloat16")
     parser.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="of benchmarks.ops")

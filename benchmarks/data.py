@@ -7,7 +7,6 @@ below 1 the step would wait. `step` is the step's own rate with that feed, over 
 decoding threads compete with it.
 """
 
-import argparse
 import shutil
 import statistics
 import tempfile
@@ -19,7 +18,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from benchmarks.result import say
+from benchmarks.result import command_line, say
 from benchmarks.step import Case
 from experiments.configs import CONFIGS
 from jaxgan import calls, compile_cache
@@ -70,13 +69,13 @@ def sources(scratch: Path, n: int, size: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", default="digits")
+    parser = command_line(__doc__)
+    parser.add_argument("config", nargs="?", default="digits", help="whose step it has to keep up with")
     parser.add_argument("--size", type=int, default=64, help="height and width of the images")
-    parser.add_argument("--images", type=int, default=1024)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=16)
-    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--images", type=int, default=1024, help="images in the set")
+    parser.add_argument("--batch", type=int, default=32, help="images per step")
+    parser.add_argument("--steps", type=int, default=16, help="timed together, --turns times")
+    parser.add_argument("--turns", type=int, default=3, help="rounds, the kinds of input in turn")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -5,7 +5,6 @@ from those of one device. Sums are added in a different order, so last bits diff
 gradient that is nearly zero into a full step of lr, hence the mean as well as the largest difference.
 """
 
-import argparse
 import json
 import os
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from benchmarks.result import command_line
 from jaxgan.checkpoint import load_generator
 
 
@@ -40,9 +40,9 @@ def train(config: str, directory: Path, devices: int, steps: int, processes: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", default="digits-tutorial")
-    parser.add_argument("--steps", type=int, default=20)
+    parser = command_line(__doc__)
+    parser.add_argument("config", nargs="?", default="digits-tutorial", help="what is trained")
+    parser.add_argument("--steps", type=int, default=20, help="training steps before the parameters are compared")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         one = train(args.config, Path(scratch) / "1", 1, args.steps)

@@ -5,13 +5,13 @@ detection rate, singly and in sets of 64, after typical changes of a file; and t
 training set of --train of the images (the rest are fresh): the rate at which `--refuse-copies` rejects fresh images and copies.
 """
 
-import argparse
 import io
 import json
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from benchmarks.result import command_line
 from jaxgan import watermark
 from jaxgan.data import open_source
 from jaxgan.metrics import copies, measure
@@ -121,13 +121,13 @@ def refused(source, train: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source")
-    parser.add_argument("--data-dir", default="")
-    parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--strength", type=float, nargs="*", default=[2.0])
+    parser = command_line(__doc__)
+    parser.add_argument("source", help="any --data")
+    parser.add_argument("--data-dir", default="", help="where TFDS sets are stored, if not in TFDS's default")
+    parser.add_argument("--images", type=int, default=1000, help="images to watermark, at most")
+    parser.add_argument("--strength", type=float, nargs="*", default=[2.0], help="amplitudes in grey levels")
     parser.add_argument("--keys", type=int, default=300, help="number of wrong keys to count false positives over")
-    parser.add_argument("--train", type=int, default=20_000)
+    parser.add_argument("--train", type=int, default=20_000, help="images in the training set, at most")
     args = parser.parse_args()
     source = open_source(args.source, data_dir=args.data_dir)
     images = source.read(np.sort(np.random.RandomState(0).permutation(source.n)[: args.images]))

@@ -6,7 +6,6 @@ features of --features rows. Evaluating n images takes n / rate plus those times
 timing.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.peers import Worker
-from benchmarks.result import write
+from benchmarks.result import command_line, write
 
 SIDES = {"jaxgan": ("peer_inception.py", "", []), "torch-fidelity": ("peer_fidelity.py", "torch-fidelity", [])}
 
@@ -33,13 +32,13 @@ def statistics_of(n: int, pythons: dict[str, str]) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--weights", help="the Inception file; without it only the metrics are timed")
-    parser.add_argument("--images", type=int, default=128)
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--features", type=int, nargs="*", default=[10_000])
-    parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH")
+    parser.add_argument("--images", type=int, default=128, help="of which features are taken")
+    parser.add_argument("--batch", type=int, default=128, help="images at a time")
+    parser.add_argument("--turns", type=int, default=3, help="rounds, both sides in turn")
+    parser.add_argument("--features", type=int, nargs="*", default=[10_000], help="numbers of rows")
+    parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH", help="interpreters that have it")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     pythons, rows = dict(pair.split("=", 1) for pair in args.python), []

@@ -7,7 +7,6 @@ difference between the outputs over the largest output. `--block 64 128` runs th
 channels, once for each: to choose `ops.BLOCK` for a backend. `--dtype bfloat16` is what a GPU trains in.
 """
 
-import argparse
 import itertools
 import statistics
 import time
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.result import write
+from benchmarks.result import command_line, write
 from jaxgan import equalized, ops, provenance, resample
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -151,12 +150,12 @@ def seconds(f: Callable, args: tuple, least: float = 0.15) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; none: all but the last {len(HEAVY)}")
-    parser.add_argument("--batch", type=int, nargs="+", default=[32])
+    parser.add_argument("--batch", type=int, nargs="+", default=[32], help="images; each size is a case")
     parser.add_argument("--block", type=int, nargs="+", help="of grouped convolutions (default: ops.BLOCK's)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of all arrays")
+    parser.add_argument("--turns", type=int, default=5, help="rounds, both sides in turn")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     unknown = [name for name in args.cases if name not in CASES]

@@ -11,7 +11,6 @@ own virtual environment: `pip install tensorflow`, `pip install torch`). A peer 
 installed, it is skipped with a message. `--out FILE` appends the JSON lines to a file.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.result import write
+from benchmarks.result import command_line, write
 
 SIDES = {
     "jaxgan": ("peer_jaxgan.py", "", "tutorial"),
@@ -113,15 +112,15 @@ def compare(game: str, workers: list[Worker], batch: int, steps: int, turns: int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, nargs="+", default=[32, 256])
-    parser.add_argument("--turns", type=int, default=7)
+    parser = command_line(__doc__)
+    parser.add_argument("--batch", type=int, nargs="+", default=[32, 256], help="images per step; each size is a case")
+    parser.add_argument("--turns", type=int, default=7, help="rounds, all sides in turn")
     parser.add_argument("--images", type=int, default=1024, help="minimum number of images per turn and side")
     parser.add_argument("--games", nargs="*", choices=PERIOD, default=list(PERIOD), help="the official ones need a checkout")
     parser.add_argument("--r3gan", metavar="CHECKOUT", help="of brownvc/R3GAN")
     parser.add_argument("--stylegan3", metavar="CHECKOUT", help="of NVlabs/stylegan3")
     parser.add_argument("--only", nargs="+", choices=[*SIDES, "official"], help="only these sides, besides jaxgan")
-    parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH")
+    parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH", help="interpreters that have the peers")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     pythons = dict(pair.split("=", 1) for pair in args.python)

@@ -1,11 +1,25 @@
-"""One JSON line a case: what was measured, with versions and the host."""
+"""A benchmark's command line; and one JSON line a case: what was measured, with versions and the host."""
 
+import argparse
 import json
 import os
 import platform
 from pathlib import Path
 
 from jaxgan import provenance
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """The description as it stands, and every option's default."""
+
+    def _get_help_string(self, action):
+        said = "" if action.default in (None, [], "", False, argparse.SUPPRESS) else " (default: %(default)s)"
+        return action.help + said
+
+
+def command_line(about: str) -> argparse.ArgumentParser:
+    """The parser of a benchmark with this docstring."""
+    return argparse.ArgumentParser(description=about, formatter_class=Help)
 
 
 def processor() -> str:

@@ -1,4 +1,4 @@
-"""How does the step scale with devices? `python -m benchmarks.scaling [CONFIG] [--devices 1 2 4] [--batch 32] [--steps 32]`.
+"""How does the step scale with devices? `python -m benchmarks.scaling [CONFIG] [--devices 1 2 4] [--batch 32] [--steps 16]`.
 
 Each number of devices is a separate process; they take turns. Weak: the batch grows with the number of devices; strong: it does
 not. On GPUs a process sees that many of them; `efficiency` is images/s over those of one device and over the number of devices, 1
@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 
-from benchmarks.result import say
+from benchmarks.result import command_line, say
 
 
 def child(name: str, batch: int) -> None:
@@ -61,12 +61,12 @@ class Worker:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", nargs="?", default="digits")
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4])
+    parser = command_line(__doc__)
+    parser.add_argument("config", nargs="?", default="digits", help="whose step is timed")
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4], help="numbers of devices")
     parser.add_argument("--batch", type=int, default=32, help="per device, and in total in the strong cases")
     parser.add_argument("--steps", type=int, default=16, help="timed together, --turns times")
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=5, help="rounds, all numbers of devices in turn")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()

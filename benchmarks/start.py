@@ -7,7 +7,6 @@ the cold run filled. `whole run` is two steps with sample grids and a checkpoint
 with `python -c pass`.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -16,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.result import say
+from benchmarks.result import command_line, say
 
 ROOT = Path(__file__).parent.parent
 IMPORTS = ("jax", "jaxgan", "jaxgan.losses", "jaxgan.penalties", "jaxgan.augment", "jaxgan.sample", "jaxgan.run")
@@ -39,9 +38,9 @@ def timed(command: list[str], until: str = "") -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="*", default=["digits"], metavar="CONFIG")
-    parser.add_argument("--turns", type=int, default=3)
+    parser = command_line(__doc__)
+    parser.add_argument("configs", nargs="*", default=["digits"], metavar="CONFIG", help="what is trained")
+    parser.add_argument("--turns", type=int, default=3, help="rounds; the median is given")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     times: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""How fast is a config's step? `python -m benchmarks.step [CONFIG ...] [--batch 32 256] [--steps 30] [--out FILE]`.
+"""How fast is a config's step? `python -m benchmarks.step [CONFIG ...] [--batch 32 256] [--steps 32] [--out FILE]`.
 
 One JSON line per case: the whole compiled step as the trainer runs it (gather, update, meter), with lazy terms as often as
 they are due. Cases are interleaved, so that drift of the machine affects all. Random weights, uint8 noise as images.
@@ -8,7 +8,6 @@ product measured here. `step_mb` is the memory of the compiled step (state, batc
 `host_peak_mb` is the peak of the whole process so far, over all cases.
 """
 
-import argparse
 import dataclasses
 import platform
 import resource
@@ -20,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.result import write
+from benchmarks.result import command_line, write
 from experiments.configs import CONFIGS, paired, unpaired
 from experiments.flags import set_flags
 from jaxgan import calls, memory, parallel, plan, provenance, run, step
@@ -160,9 +159,9 @@ def matmul_peak(n: int = 2048, dtype=jnp.float32) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("configs", nargs="*", default=["digits", "digits-tutorial"], metavar="CONFIG")
-    parser.add_argument("--batch", type=int, nargs="+", default=[32])
+    parser = command_line(__doc__)
+    parser.add_argument("configs", nargs="*", default=["digits", "digits-tutorial"], metavar="CONFIG", help="whose step is timed")
+    parser.add_argument("--batch", type=int, nargs="+", default=[32], help="images per step; each size is a case")
     parser.add_argument("--cpu-devices", type=int, default=1, help="devices to split a CPU's cores among; 0: as in training")
     parser.add_argument("--steps", type=int, default=32, help="timed steps per case, after a warm-up of a quarter of them")
     parser.add_argument("--out", help="also append the lines to this file")
