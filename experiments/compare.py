@@ -90,9 +90,11 @@ class Options:
     patch: int = 2
     """Patch size of the networks; losses only."""
     batch: int = 32
+    """Global batch size: images per step."""
     lr: float = 2e-3
     """Learning rate; losses only."""
     seed: int = 0
+    """Seed of every run."""
     only: tuple[str, ...] = ()
     """Names of the losses or families to compare; empty for all."""
     jobs: int = 1

@@ -1,6 +1,6 @@
 """Any objective on small networks: every loss, penalty, augmentation and optimiser of the library by name.
 
-Their formulas and costs: docs/objectives.md. The defaults are the residual recipe's.
+Their formulas and costs: docs/objectives.md. The defaults are those of `digits`, but for gamma and the augmentations.
 Command: `python -m experiments.train objective --loss hinge --penalty wgan_gp --optimizer lion --lr 3e-4`.
 """
 
@@ -67,7 +67,7 @@ class Config(Settings):
     top_k: float = 1.0
     """Share of the fakes that G learns from at last: those that D rates most real (the paper: 0.5). 1: all."""
     top_k_kimg: float = 20.0
-    """How long that share takes to fall from 1, in a straight line."""
+    """Thousands of images over which that share falls from 1, in a straight line."""
 
     penalty: tuple[Penalty, ...] = ("r1", "r2")
     """Any number of penalties."""
@@ -80,19 +80,25 @@ class Config(Settings):
     gp_weight: float = 10.0
     """Weight of wgan_gp, wgan_lp or dragan."""
     drift_weight: float = 0.001
+    """Weight of drift."""
     lecam_weight: float = 0.3
+    """Weight of lecam."""
     lecam_kimg: float = 4.0
-    """LeCam is off before this point, because its running means start at zero."""
+    """lecam is off before so many thousand images, because its running means start at zero."""
     cr_weight: float = 10.0
     """Weight of cr or bcr."""
     consistency: tuple[Literal["rotate", "scale", "crop", "flip", "translation", "cutout"], ...] = ("translation",)
     """The transforms T of cr and bcr (the paper: flip and translation)."""
     zcr_d_weight: float = 5.0
+    """Weight of zcr_d."""
     zcr_g_weight: float = 0.5
+    """Weight of zcr_g."""
     orthogonal_weight: float = 1e-4
     """Weight of orthogonal regularisation of the generator's kernels."""
     path_length_weight: float = 2.0
+    """Weight of path_length."""
     feature_matching_weight: float = 1.0
+    """Weight of feature_matching."""
     adversarial_examples_weight: float = 1.0
     """Weight of D's loss on adversarially perturbed reals, added to that on clean ones."""
     attack_eps: float = 0.1
@@ -117,13 +123,13 @@ class Config(Settings):
     b2: float = 0.95
     """beta2 of the optimiser; unused by adafactor."""
     weight_decay: float = 0.0
-    """adamw, lion."""
+    """adamw, lion: decay of the weights per unit of learning rate."""
     adam_lr: float = 2e-3
     """muon_or_adam: learning rate of the parameters that are not kernels."""
     clip_gradient: float = 0.0
     """Maximum norm of the gradient; 0: no clipping."""
     ema_kimg: float = 10.0
-    """Half-life of the weight average, at most a tenth of the images seen so far."""
+    """Half-life of the weight average in thousands of images, at most a tenth of those seen so far."""
 
     augment: tuple[Augment, ...] = ("rotate", "scale", "crop")
     """Augmentations of reals and fakes before each call of D. 'ada' is the paper's (bgc), 'ada_...' another preset;
