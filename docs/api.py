@@ -24,7 +24,7 @@ GROUPS = {
     "Methods as data": "method terms recipes recipes_classic recipes_stylegan recipes_r3gan recipes_paired game state step grow",
     "Data": "data",
     "Runs": "settings plan run restore",
-    "Images and latents": "sample latents walk directions invert translate",
+    "Images and latents": "sample latents walk directions invert damage translate",
     "Metrics": " ".join(f"metrics.{name}" for name in METRICS.split()),
     "Explanations": "explain dissect",
     "Watermarks, filters, files": "watermark filters marks watch convert export",
@@ -34,6 +34,9 @@ ONLY = {
     "plan": ("Run", "prepare"),
     "restore": ("Trained", "Critic", "load", "load_discriminator"),
     "settings": ("Settings", "Design"),
+    "damage": ("blur", "lowres", "grey", "noise"),
+    "latents": ("Latents", "joined", "draw", "images", "has_styles", "has_noise"),
+    "translate": ("translate", "one_way", "Distance", "distance"),
     "watch": ("grid", "write_picture", "write_animation", "draw_curves"),
     "marks": ("facts", "of_picture", "of_arrays"),
 }

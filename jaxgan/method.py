@@ -123,7 +123,7 @@ class Recipe(NamedTuple):
     """Global images per step."""
     accum: int = 1
     """Micro-batches that the batch is split into; gradients are averaged. Whatever compares the images of a batch (batch
-    norm, minibatch stddev, relativistic pairs, MMD) sees only a micro-batch, so it is not equivalent to the large batch."""
+    norm, minibatch stddev, relativistic averages, MMD) sees only a micro-batch, so it is not equivalent to the large batch."""
     ema_kimg: float | Schedule = 10.0
     """Half-life of the generator's weight average, in kimg."""
     posthoc: tuple[float, ...] = ()

@@ -195,7 +195,7 @@ def _move(game: Game, recipe: Recipe, state: TrainState, terms, batch, key, kimg
 
 
 def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, due: Due, axis: str | None = None):
-    """One training step: state -> state', log. Pure; jit it, or pmap it with `axis` as its axis name.
+    """One training step: state -> state', log; `traced` is the same under `jax.jit`. Pure; pmap it with `axis` as its axis name.
 
     Args:
       state: the `TrainState`, the same on every device.
