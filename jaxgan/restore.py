@@ -138,8 +138,8 @@ def load(
     """Load the averaged generator of a run directory, or a generator from a file.
 
     Args:
-      run: the run directory; or an official .pkl of R3GAN, StyleGAN2-ADA or StyleGAN3's StyleGAN2, or a .safetensors
-        of `convert.save_safetensors`.
+      run: the run directory; or an official .pkl of R3GAN, StyleGAN2-ADA or StyleGAN3, or a .safetensors of
+        `convert.save_safetensors`.
       checkpoint_step: 'latest', 'best' or a step.
       average: relative width of another weight average, in (0, 0.2887), for a run with --posthoc; None for its own. It
         is reconstructed from the averages saved up to the checkpoint's step.
