@@ -264,7 +264,7 @@ class Config(Settings):
     n_critic: int = 0
     """Updates of D per update of G."""
     gamma: float = 0.0
-    """stylegan2, stylegan3, r3gan: weight of the gradient penalties."""
+    """stylegan2, stylegan3, r3gan: the gradient penalties have the weight gamma / 2."""
     ema_kimg: float = 2.0
     """Half-life of the weight average; 0: none (the papers before BigGAN), -1: the paper's own."""
     level: float = 0.3
