@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
+from tensorflow_datasets.core.data_sources.array_record import ArrayRecordDataSource
 
 import jaxgan.data.prepared
 import jaxgan.data.source
@@ -111,6 +112,29 @@ def test_large_prepared_sets_are_read_lazily(tmp_path, monkeypatch):
     np.testing.assert_array_equal(lazy.read(np.array([6, 0, 3, 3])), images[[6, 0, 3, 3]])
     np.testing.assert_array_equal(lazy.labels, np.arange(7))
     assert lazy.fingerprint == whole.fingerprint
+
+
+def test_records_of_a_large_prepared_set_are_read_many_at_once_and_a_broken_one_is_alone(tmp_path, monkeypatch):
+    path, images = npz(tmp_path / "a.npz", n=200)
+    dest = write(open_source(path), f"{tmp_path}/out")
+    for module in (jaxgan.data.source, jaxgan.data.prepared):
+        monkeypatch.setattr(module, "IN_MEMORY", 0)
+    records, calls = ArrayRecordDataSource, []
+    one, many = records.__getitem__, records.__getitems__
+    monkeypatch.setattr(records, "__getitem__", lambda self, i: (calls.append(i), one(self, i))[1])
+    source = open_source(dest)
+    np.testing.assert_array_equal(source.read(np.arange(199, -1, -1)), images[::-1])
+    assert calls == [0]  # a read takes as long of one as of many: of the first, to see what it is
+
+    def damaged(self, indices):
+        if 70 in indices:
+            raise RuntimeError("Corrupted at 70")
+        return many(self, indices)
+
+    monkeypatch.setattr(records, "__getitems__", damaged)
+    monkeypatch.setattr(records, "__getitem__", lambda self, i: one(self, i) if i != 70 else damaged(self, [i]))
+    refused("70 is broken .Corrupted at 70.; mend or remove it", open_source, dest)
+    assert open_source(dest, skip_broken=True).skipped == ("70",)
 
 
 def test_fingerprint_tells_sets_apart(tmp_path):

@@ -106,7 +106,7 @@ def half(items: Items, side: str) -> Items:
             left = 0 if side == "left" else im.width // 2
             yield im.crop((left, 0, left + im.width // 2, im.height))
 
-    return items._replace(image=image, labels=None, class_names=())
+    return items._replace(image=image, labels=None, class_names=(), several=None)
 
 
 def _files(data, split) -> Items:

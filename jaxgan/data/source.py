@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -53,6 +53,11 @@ class Items(NamedTuple):
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     unread: str = ""  # which images in other formats lie among them, for people
+    several: Callable[[list[int]], Iterable[AbstractContextManager[Image.Image]]] | None = None  # where faster than one by one
+
+    def images(self, indices: list[int]) -> Iterable[AbstractContextManager[Image.Image]]:
+        """`image` of each, read at once where that is faster."""
+        return map(self.image, indices) if self.several is None else self.several(indices)
 
 
 def check_source(source: Source) -> None:
@@ -145,20 +150,20 @@ class Decoded:
         self.items, self.kept, self.look = items, kept, look
         self.pool = ThreadPoolExecutor(cores(), thread_name_prefix="decode")
 
-    def _one(self, index):
-        item = int(self.kept[index])
+    def _one(self, item, image):
         for wait in (*WAITS, None):
-            head, array = _examine(self.items, item, self.look)
+            head, array = _examine(self.items, item, image, self.look)
             if isinstance(head, Header):
                 return array
             if wait is None or not head.passing:
                 raise UserError(_complaint(self.items, item, head))
             time.sleep(wait)
+            image = self.items.image(item)
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
-        indices = np.asarray(indices, np.int64)
-        out = np.empty((len(indices), *self.look.size, self.look.channels), np.uint8)
-        for place, array in enumerate(self.pool.map(self._one, indices)):
+        chosen = self.kept[np.asarray(indices, np.int64)].tolist()
+        out = np.empty((len(chosen), *self.look.size, self.look.channels), np.uint8)
+        for place, array in enumerate(self.pool.map(self._one, chosen, self.items.images(chosen))):
             out[place] = array
         return out
 
@@ -274,10 +279,10 @@ def _complaint(items, i, broken):
     return f"{items.where}: {items.names[i]} is broken ({broken.reason}); mend or remove it, or pass --skip-broken"
 
 
-def _examine(items, i, look):
-    """(header, pixels) of one image; pixels are None without a look. Damage gives _Broken for a header."""
+def _examine(items, i, image, look):
+    """(header, pixels) of image i, given yet unopened; pixels are None without a look. Damage gives _Broken for a header."""
     try:
-        with items.image(i) as im:
+        with image as im:
             head = header(im)
             return head, None if look is None else pixels(im, look)
     except UserError as e:
@@ -288,7 +293,7 @@ def _examine(items, i, look):
 
 def _first(items: Items, skip_broken: bool) -> Header:
     for i in range(len(items.names)):
-        head, _ = _examine(items, i, None)
+        head, _ = _examine(items, i, items.image(i), None)
         if isinstance(head, Header):
             return head
         if not skip_broken:
@@ -305,7 +310,8 @@ def _pass(items, look, size, skip_broken, progress):
 
     def work(start):
         # Without a size the pixels are made like the first image's, which is a copy where sizes agree; else it raises.
-        seen = [(i, *_examine(items, i, look)) for i in range(start, min(start + CHUNK, n))]
+        piece = list(range(start, min(start + CHUNK, n)))
+        seen = [(i, *_examine(items, i, image, look)) for i, image in zip(piece, items.images(piece), strict=True)]
         stamp = lambda i, head: "" if isinstance(head, _Broken) else items.stamp(i, look is not None) + " icc" * head.profiled
         return [(i, head, array, stamp(i, head)) for i, head, array in seen]
 
