@@ -1,5 +1,6 @@
 """python -m experiments.prepare SOURCE DEST: write any set of images as a prepared TFDS directory."""
 
+import signal
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -39,6 +40,7 @@ class Prepare:
 
 def main(args: list[str] | None = None) -> int:
     how = parse(Prepare, args, prog="python -m experiments.prepare", description="Write images as a prepared TFDS directory.")
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # so that what is half written is removed then too
     check_destination(how.dest)  # before the work, not after it
     dataset_name(how.dest, how.name)
     console = Console(stderr=True)

@@ -3,6 +3,7 @@
 import importlib.machinery
 import json
 import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from tensorflow_datasets.core.data_sources.array_record import ArrayRecordDataSo
 import jaxgan.data.prepared
 import jaxgan.data.source
 from experiments.prepare import main
-from jaxgan.data import open_source, read_all
+from jaxgan.data import Source, open_source, read_all
 from jaxgan.data.prepare import dataset_name, write
 from jaxgan.errors import UserError
 
@@ -256,6 +257,50 @@ def test_a_destination_is_whole_or_not_there(tmp_path):
     refused("cannot be written", write, source, f"{path}/below/a/file")
     refused("TFDS wants", write, source, f"{tmp_path}/new", name="Not This")
     assert sorted(os.listdir(tmp_path)) == ["a.npz", "out"]
+
+
+def test_two_that_write_the_same_destination_leave_one_another_alone(tmp_path, monkeypatch):
+    path, _ = npz(tmp_path / "a.npz")
+    source, dest = open_source(path), f"{tmp_path}/out"
+    monkeypatch.setattr(os, "getpid", lambda: 7)  # as each has it in a container of its own
+
+    def late(indices):
+        write(source, dest)
+        return source.read(indices)
+
+    refused("cannot be written", write, source._replace(read=late), dest)
+    assert open_source(dest).n == 7 and sorted(os.listdir(tmp_path)) == ["a.npz", "out"]
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    path, _ = npz(tmp_path / "a.npz")
+
+    def full(self, examples):
+        raise RuntimeError("write() failed: No space left on device;\nwriting x")
+
+    monkeypatch.setattr(tfds.core.SequentialWriter, "add_examples", full)
+    refused("out: cannot be written .write.. failed: No space left", write, open_source(path), f"{tmp_path}/out")
+    assert os.listdir(tmp_path) == ["a.npz"]
+
+
+def test_large_images_are_gone_through_few_at_a_time():
+    source = Source("x", (2048, 2048, 3), 50, lambda indices: None, None, 0, (), "")
+    parts = list(jaxgan.data.source.pieces(source))
+    assert max(map(len, parts)) == 21  # 256 MiB
+    np.testing.assert_array_equal(np.concatenate(parts), np.arange(50))
+
+
+def test_what_is_half_written_is_removed_at_sigterm(tmp_path, monkeypatch):
+    path, _ = npz(tmp_path / "a.npz")
+    kill = lambda self, examples: os.kill(os.getpid(), signal.SIGTERM)
+    monkeypatch.setattr(tfds.core.SequentialWriter, "add_examples", kill)
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("as Python would end it"))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            main([path, f"{tmp_path}/out"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert os.listdir(tmp_path) == ["a.npz"]
 
 
 def test_command(tmp_path, capsys):

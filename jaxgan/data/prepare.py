@@ -1,8 +1,10 @@
 """Write any Source as a prepared TFDS directory: array_record files that TFDS reads without TensorFlow."""
 
+import contextlib
 import io
 import os
 import re
+import secrets
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,8 +13,8 @@ from PIL import Image
 
 from jaxgan.cores import cores
 from jaxgan.data.prepared import VERSION
-from jaxgan.data.source import CHUNK, Progress, Source
-from jaxgan.errors import UserError
+from jaxgan.data.source import Progress, Source, pieces
+from jaxgan.errors import UserError, one_line
 
 SHARD = 512 * 1024**2  # bytes of pixels in one file
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -71,7 +73,7 @@ def write(source: Source, dest: str, *, name: str = "", split: str = "train", pr
     name, version = dataset_name(dest, name)
     if not NAME.fullmatch(split):
         raise UserError(f"split {split!r}: the written split needs a plain name, such as train")
-    partial = f"{path}.partial-{os.getpid()}"
+    partial = f"{path}.partial-{secrets.token_hex(4)}"  # not this process's number, which another has in another container
     try:
         os.makedirs(partial)
         _write(source, partial, name, version, split, progress or (lambda done, total: None))
@@ -103,16 +105,25 @@ def _write(source, path, name, version, split, progress):
     writer = tfds.core.SequentialWriter(info, max_examples_per_shard=shard, file_format="array_record")
     writer.initialize_splits([split])
     with ThreadPoolExecutor(cores()) as pool:
-        step = CHUNK * 8
-        for start in range(0, source.n, step):
-            stop = min(start + step, source.n)
-            examples = [{"image": png} for png in pool.map(_png, source.read(np.arange(start, stop)))]
+        for indices in pieces(source):
+            examples = [{"image": png} for png in pool.map(_png, source.read(indices))]
             if source.labels is not None:
-                for example, label in zip(examples, source.labels[start:stop], strict=True):
+                for example, label in zip(examples, source.labels[indices], strict=True):
                     example["label"] = int(label) if source.labels.ndim == 1 else label
-            writer.add_examples({split: examples})
-            progress(stop, source.n)
-    writer.close_all()
+            with _as_os_errors():
+                writer.add_examples({split: examples})
+            progress(int(indices[-1]) + 1, source.n)
+    with _as_os_errors():
+        writer.close_all()
+
+
+@contextlib.contextmanager
+def _as_os_errors():
+    """What array_record says of a full disk and the like is a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as e:
+        raise OSError(one_line(e, 200)) from None
 
 
 def _png(array):

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from jaxgan.errors import UserError, one_line
 IN_MEMORY = 2 * 1024**3  # bytes of uint8 pixels; a set up to this size is decoded once, when it is opened
 MOST_CLASSES = 2**20  # larger numbers are no classes: names and weights for each would fill the memory
 CHUNK = 64  # images in one piece of work for a thread
+PIECE = 256 * 1024**2  # bytes of pixels that are read at once, where all images are gone through
 
 Progress = Callable[[int, int], None]  # (images done, images in all); a set may be gone through more than once
 
@@ -269,10 +270,16 @@ def read_all(source: Source) -> np.ndarray:
     if isinstance(source.read, Stored):
         return source.read.images
     out = np.empty((source.n, *source.shape), np.uint8)
-    step = CHUNK * cores()
-    for start in range(0, source.n, step):
-        out[start : start + step] = source.read(np.arange(start, min(start + step, source.n)))
+    for indices in pieces(source):
+        out[indices[0] : indices[-1] + 1] = source.read(indices)
     return out
+
+
+def pieces(source: Source) -> Iterator[np.ndarray]:
+    """The indices of all images in their order, int64 [k], 256 MiB of pixels at a time or less."""
+    step = min(8 * CHUNK, max(1, PIECE // int(np.prod(source.shape))))
+    for start in range(0, source.n, step):
+        yield np.arange(start, min(start + step, source.n))
 
 
 def _complaint(items, i, broken):
