@@ -1,5 +1,6 @@
 """What a run tells: at each tick its log, curves, pictures, a score, and a checkpoint."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ from jaxgan.state import TrainState, generator_variables
 WIDE = 1024
 """About how wide the sheets of twelve columns are, in pixels: repaired images are looked at closely."""
 
+HUNGRY = 0.3
+"""The share of the time that may be spent waiting for images before a run says so."""
+
 
 def scored_by(run: Run) -> str:
     """The metric that chooses a run's best checkpoint: "" for what its pictures are measured by."""
@@ -31,7 +35,7 @@ class Report:
     def __init__(self, run: Run, store: disk.Store, rows: list[dict], bar: watch.Progress, stopping: Callable[[], bool]):
         self.run, self.store, self.rows, self.bar, self.stopping = run, store, rows, bar, stopping
         self.directory, self.batch, self.main = run.directory, run.settings.batch, parallel.is_main()
-        self.last_step, self.last_time = None, 0.0
+        self.last_step, self.last_time, self.hungry = None, 0.0, 0.0
         self.start_seconds = rows[-1]["seconds"] if rows else 0.0
         self.started = time.perf_counter()
         n, seed, pairs = min(1024, run.source.n), run.settings.seed, run.source.inputs
@@ -42,7 +46,7 @@ class Report:
         self.truth = run.source.truth.read(index) if run.source.truth and self.main else None
         self.vectors = label_vectors.some_of(run.source, seed)
         self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
-        self.said = False
+        self.said, self.said_hungry = False, False
         self.draw_curves = watch.seldom(watch.draw_curves)  # a GPU may train from tick to tick while one is drawn
         self.tensorboard = None
         if run.settings.tensorboard and self.main:
@@ -65,6 +69,18 @@ class Report:
         """Time that no step took, such as compiling: it is not in the images per second."""
         self.last_time += seconds
 
+    def fed(self, seconds: float) -> None:
+        """How long a step had to wait for its images: nearly not at all, where they are read as fast as they are used."""
+        self.hungry += seconds
+
+    def rescue(self, at: int, state) -> None:
+        """A checkpoint, where a run ends of something else than its state; what fails in this is not said, but what was first."""
+        with contextlib.suppress(UserError):
+            kimg = at * self.batch / 1000
+            self._save(parallel.first(state), kimg, None)
+            disk.wait(self.store)
+            self.bar.say(f"saved at {kimg:g} kimg")
+
     def tick(self, at: int, meter, state, *, snapshot: bool, last: bool) -> None:
         """Log the steps since the last tick; with `snapshot` also a grid, a score and a checkpoint, which is there if `last` too.
 
@@ -85,6 +101,7 @@ class Report:
         row |= {name: float(total / count) for name, (total, count) in sorted(found.items()) if count}
         since = self.last_step if self.last_step is not None else at - int(max(c for _, c in found.values()))
         row["img_per_s"] = round((at - since) * self.batch / (now - self.last_time), 1)
+        self._say_if_hungry(now - self.last_time)
         one = parallel.first(state)
         score = None
         if snapshot and self.main:
@@ -119,6 +136,15 @@ class Report:
             if self.tensorboard:
                 self.tensorboard(row)
         self.last_step, self.last_time = at, time.perf_counter()
+
+    def _say_if_hungry(self, seconds: float) -> None:
+        """A note, once, where a good part of the time since the last tick was spent waiting for images. Not at the first, which
+        begins with none read yet."""
+        share, self.hungry = self.hungry / seconds, 0.0
+        if share > HUNGRY and self.last_step is not None and not self.said_hungry:
+            faster = "python -m experiments.prepare at this --size, a local disk or more cores make that faster"
+            self.bar.say(f"note: {share:.0%} of the time is spent waiting for images to be read and decoded; {faster}")
+            self.said_hungry = True
 
     def _path(self, kimg: float) -> Path:
         """Where the grid goes: by whole kimg, or to three places where there is more than one in a kimg."""

@@ -292,6 +292,19 @@ def steps_per_call(machine: Machine, recipe: Recipe, state, meter, most: int, as
     return parallel.from_main(calls.fastest(seconds, calls.period(recipe), most))
 
 
+def _images(machine: Machine, report: Report, state, at: int):
+    """What step `at` is given. Where that cannot be read, as an image that is gone, the steps before it are saved."""
+    began = time.perf_counter()
+    try:
+        held = machine.feed.at(at)
+    except Exception:
+        if jax.process_count() == 1:  # of several the others do not know
+            report.rescue(at, state)
+        raise
+    report.fed(time.perf_counter() - began)
+    return held
+
+
 def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, state, span: tuple[int, int, int]) -> int:
     """The hot loop: no transfer and no wait on the step just sent; the host keeps some steps ahead of the devices."""
     at, total, tick = span
@@ -312,7 +325,7 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
         recipe = run.stages[stage].recipe
         n = calls.length(at, together, min(total, (at // tick + 1) * tick), calls.period(recipe))
         dues, began = calls.dues(recipe, at, n), time.perf_counter()
-        state, meter, token = machine.run(state, meter, machine.feed.at(at), dues)
+        state, meter, token = machine.run(state, meter, _images(machine, report, state, at), dues)
         if dues not in seen:  # it was compiled, or waited for; with several processes in another one
             if several:
                 jax.block_until_ready(token)

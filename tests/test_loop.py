@@ -16,6 +16,7 @@ from jaxgan import calls, parallel, plan, run, step
 from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.profiling import Tracer
+from jaxgan.report import Report
 from jaxgan.settings import Settings
 
 TINY = {"batch": 4, "width": 4, "size": (8, 8)}
@@ -103,6 +104,7 @@ def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
         tick=lambda at, meter, state, **_: states.append(state),
         begin=lambda: waits.append("begin"),
         waited=waits.append,
+        fed=lambda seconds: None,
         **{"store": None, "directory": tmp_path},
     )
     monkeypatch.setattr(run.disk, "wait", lambda store: None)
@@ -141,3 +143,34 @@ def test_a_script_starts_as_the_command_does(monkeypatch):
     assert [name for name, *_ in done[3:]] == ["processes", "cache"]  # processes have a device each
     with jax.disable_jit(), pytest.raises(UserError, match="JAX_DISABLE_JIT is set, .* unset it"):
         run.start(Settings())
+
+
+def test_where_images_cannot_be_read_what_was_trained_is_saved_first(monkeypatch):
+    def gone(step):
+        raise UserError("7.png is broken")
+
+    saved, said = [], []
+    full = lambda *args: (_ for _ in ()).throw(UserError("the disk is full"))
+    for save, note in ((lambda *args: saved.append(args), ["saved at 0.012 kimg"]), (full, [])):
+        report = SimpleNamespace(batch=4, store=None, bar=SimpleNamespace(say=said.append), _save=save)
+        report.rescue = partial(Report.rescue, report)
+        monkeypatch.setattr(run.disk, "wait", lambda store: None)
+        with pytest.raises(UserError, match="7.png"):
+            run._images(SimpleNamespace(feed=SimpleNamespace(at=gone)), report, parallel.replicate({"a": np.ones(1)}), 3)
+        assert [said.pop() for _ in note] == note and not said
+    ((state, kimg, score),) = saved
+    assert state["a"].shape == (1,) and (kimg, score) == (0.012, None)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)  # the other is in the middle of a step
+    with pytest.raises(UserError, match="7.png"):
+        run._images(SimpleNamespace(feed=SimpleNamespace(at=gone)), SimpleNamespace(), None, 3)
+
+
+def test_who_waits_for_images_is_told_once():
+    said = []
+    report = SimpleNamespace(hungry=0.0, last_step=None, said_hungry=False, bar=SimpleNamespace(say=said.append))
+    for last_step, waited in ((None, 9.0), (1, 2.0), (2, 4.0), (3, 9.0)):
+        report.last_step = last_step
+        for _ in range(4):
+            Report.fed(report, waited / 4)
+        Report._say_if_hungry(report, 10.0)
+    assert len(said) == 1 and said[0].startswith("note: 40% of the time")
