@@ -246,6 +246,9 @@ def _train(run: Run) -> int:
         rows = watch.cut_lines(directory / "log.jsonl", lambda row: row.get("step", done + 1) <= done)
         kimg = done * batch / 1000 + 1e-9  # of what `evaluate` measured the file says the step, not the kimg
         watch.cut_lines(directory / "metrics.jsonl", lambda line: line.get("of", {}).get("kimg", 0.0) <= kimg)
+        for pattern in ("config.json.*.part", "*.jsonl.*.part", "curves.png.*.part", "samples/*.part"):
+            for left in directory.glob(pattern):  # by a process that was killed: this one alone writes these
+                left.unlink(missing_ok=True)
     bar = watch.Progress(total * batch / 1000, done * batch / 1000, main)
     for line in damaged:
         bar.say(f"{line}; resuming from step {done}")

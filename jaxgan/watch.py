@@ -16,6 +16,8 @@ from jaxgan.whole import write_whole
 
 FEW = 20
 """Points of a curve that are shown one by one: between them nothing was measured."""
+MOST = 500
+"""Points of a curve: more are drawn as the means of so many pieces, over a band from the least to the greatest of each."""
 
 
 def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least: int = 512) -> Image.Image:
@@ -138,8 +140,12 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
             had = [row for row in rows if name in row]
             if name.startswith(("d/", "g/", "logits/", "img_per_s")):  # means over few steps jump about, as at a run's end
                 had = [row for row in had if row["step"] not in short] or had
-            points = [(row["kimg"], row[name]) for row in had]
-            axes.plot(*zip(*points, strict=True), label=name, linewidth=1.2, marker="." if len(points) <= FEW else None)
+            points = np.array([(row["kimg"], row[name]) for row in had])
+            pieces = np.array_split(points, min(len(points), MOST))
+            kimg, mean, low, high = np.array([(*p.mean(0), p[:, 1].min(), p[:, 1].max()) for p in pieces]).T
+            axes.plot(kimg, mean, label=name, linewidth=1.2, marker="." if len(points) <= FEW else None)
+            if len(points) > MOST:
+                axes.fill_between(kimg, low, high, alpha=0.25, linewidth=0)
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
         if "lower is better" in title or title == "images per second":
@@ -147,7 +153,7 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
         if len(chosen) > 1 or title.startswith("penalties"):  # of the others the title is the name
             axes.legend(fontsize=7)
     axes.set_xlabel("kimg (thousands of training images)")
-    figure.savefig(path, dpi=100, format="png")
+    write_whole(path, lambda file: figure.savefig(file, dpi=100, format="png"))
 
 
 def seldom(fn: Callable[..., None], share: float = 0.02, clock: Callable[[], float] = time.perf_counter) -> Callable[..., None]:

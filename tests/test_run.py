@@ -178,11 +178,14 @@ def test_a_start_that_was_killed_at_once_can_be_made_again(tmp_path):
     args = [*GAN, "--kimg", "0.02", "--run-dir", tmp_path / "run"]
     code, out, err = quickly("train", *args)
     assert code == 0 and "done" in out, err
+    part = tmp_path / "run" / "samples" / "kimg000000.020.png.123.part"
+    part.write_text("")
     (tmp_path / "run" / "config.json").write_text("")
     code, _, err = quickly("train", *args)
     assert code == 2 and "its config.json is damaged; --resume force" in err, err
     code, out, err = quickly("train", *args, "--resume", "force")
     assert code == 0 and "complete" in out and (tmp_path / "run" / "config.json").read_text(), err
+    assert not part.exists() and not list((tmp_path / "run").glob("*.part"))
 
 
 def test_a_stop_changes_no_measurement_and_no_average(tmp_path):

@@ -178,3 +178,16 @@ def test_names_are_said_as_they_are_and_to_nobody_without_an_error(capsys, monke
     with watch.counter(f"reading {name}", True) as update:
         update(1, 2)
     assert f"reading {name}" in capsys.readouterr().out
+
+
+def test_a_long_curve_is_drawn_as_means_over_a_band(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
+    rows = [{"step": i, "kimg": float(i), "d/adv": i % 4 * 1.0, "swd": 5.0} for i in range(1, 4 * watch.MOST + 1)]
+    for several in (rows, rows[: watch.MOST]):
+        watch.draw_curves(several, tmp_path / "curves.png")
+    (line,), (band,) = drawn[0].axes[0].lines, drawn[0].axes[0].collections
+    np.testing.assert_array_equal(line.get_ydata(), np.full(watch.MOST, 1.5))  # the mean of 0, 1, 2 and 3
+    np.testing.assert_array_equal(line.get_xdata()[[0, -1]], [2.5, 4 * watch.MOST - 1.5])
+    assert (band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()) == (0, 3)
+    assert not drawn[1].axes[0].collections and len(drawn[1].axes[0].lines[0].get_xdata()) == watch.MOST
