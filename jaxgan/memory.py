@@ -1,10 +1,19 @@
-"""What the C library does with memory that a step frees, and Python with what a trace makes."""
+"""How much memory there is; what the C library does with memory that a step frees, and Python with what a trace makes."""
 
 import ctypes
 import gc
+import math
 import os
 
 ARENAS, LARGE, TRIM = -8, -3, -1  # mallopt's M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+
+
+def installed() -> float:
+    """Bytes of memory of this machine: what is larger need not be tried. Infinite where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return math.inf
 
 
 def collect_rarely() -> None:

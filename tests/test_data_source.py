@@ -16,6 +16,7 @@ from PIL import Image
 
 import jaxgan.data.files
 import jaxgan.data.source
+from jaxgan import memory
 from jaxgan.data import check_source, of_arrays, open_source, read_all, summary
 from jaxgan.errors import UserError
 
@@ -545,6 +546,18 @@ def test_a_path_wins_over_a_name(tmp_path, monkeypatch):
     (tmp_path / "digits/config.json").write_text("{}")  # in runs/, where runs are called as what they were trained on
     assert open_source("digits").shape == (28, 28, 1)
     refused("digits is a run, no set of images; python -m experiments.sample .*digits --n", f"{tmp_path}/digits")
+
+
+def test_what_is_read_to_memory_and_does_not_fit_is_one_line(classes, tmp_path, monkeypatch):
+    packed = shutil.make_archive(str(tmp_path / "a"), "gztar", classes)
+    np.savez(tmp_path / "a.npz", x=np.full((10, 8, 8, 3), 9, np.uint8))
+    monkeypatch.setattr(memory, "installed", lambda: 200)
+    with pytest.raises(UserError, match="a.tar.gz: more than the memory holds, .*; unpack it"):
+        open_source(packed)
+    with pytest.raises(UserError, match="a.npz: more than the memory holds, .*; give a folder"):
+        open_source(str(tmp_path / "a.npz"))
+    monkeypatch.undo()
+    assert open_source(packed).n == open_source(str(classes)).n and 2**28 < memory.installed()
 
 
 def test_encrypted_zip(tmp_path):

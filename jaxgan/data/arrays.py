@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jaxgan import memory
 from jaxgan.data.images import Look
 from jaxgan.data.source import MOST_CLASSES, Items, Source, Stored, finish, finite, prepare
 from jaxgan.errors import UserError
@@ -42,9 +43,15 @@ def npz(path: str, split: str = "train") -> tuple[np.ndarray, np.ndarray | None]
                 wanted = ", ".join(IMAGE_KEYS) if split == "train" else f"x_{split}"
                 raise UserError(f"{path}: no images for split {split!r} in it: it has {', '.join(file)}; use {wanted}")
             label_key = next((k for k in LABEL_KEYS.get(key, (f"y_{split}",)) if k in file), None)
+            size = next(m.file_size for m in file.zip.infolist() if m.filename in (key, f"{key}.npy"))
+            if size > memory.installed():
+                raise MemoryError(f"{size / 2**30:.1f} GiB")
             images, labels = file[key], None if label_key is None else file[label_key]
     except UserError:
         raise
+    except MemoryError as e:
+        fix = "give a folder or an archive of images, of which only some are read at a time"
+        raise UserError(f"{path}: more than the memory holds, which an .npz is read to ({e}); {fix}") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
         raise UserError(f"{path}: not an .npz that can be read ({e}); write it with numpy.savez") from None
     images = _as_images(images, f"{path}: {key}")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from jaxgan import memory
 from jaxgan.data.images import SUFFIXES, UNREAD, open_image
 from jaxgan.data.source import MOST_CLASSES, Items, finite
 from jaxgan.errors import UserError, one_line
@@ -103,7 +104,7 @@ def _member(path, info):
 def _tar(path, split):
     compressed = not path.lower().endswith(".tar")
     with tarfile.open(path) as file:
-        held, members, links, others = {}, {}, {}, []
+        held, members, links, others, room = {}, {}, {}, [], memory.installed()
         for m in file:
             name = _tidy(m.name)
             others.append(name)
@@ -113,6 +114,9 @@ def _tar(path, split):
                 members[name] = (m.offset_data, m.size)
                 if compressed:
                     held[name] = file.extractfile(m).read()
+                    room -= m.size
+                if room < 0:
+                    raise UserError(f"{path}: more than the memory holds, which a compressed tar is read to; unpack it")
         for name in filter(_is_image, links):
             real = _linked(name, links, path)
             if real not in members:
