@@ -1,9 +1,12 @@
 """Pairs of images: folders, halves, damage; what does not fit is named in one line."""
 
+import threading
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import jaxgan.data.pairs
 from jaxgan.data import Source, open_pairs, open_source, read_all, shuffled
 from jaxgan.data.degrade import KINDS, degrade, degraded, holes, parse
 from jaxgan.data.loose import open_loose
@@ -39,6 +42,15 @@ def test_two_folders_are_paired_by_name(folders):
     assert other.shape == (6, 4, 3) and other.inputs.shape == (6, 4, 1) and other.fingerprint != pairs.fingerprint
     sized = [open_pairs(str(at / "a"), target=str(at / "b"), size=size) for size in ((3, 2), [3, 2])]  # a list: of config.json
     assert sized[0].shape == (3, 2, 3) and sized[0].fingerprint == sized[1].fingerprint
+
+
+def test_partners_are_compared_by_threads_that_say_how_far_they_are(folders, monkeypatch):
+    at, seen, threads, compare = folders[0], [], set(), jaxgan.data.pairs._check_sizes
+    noted = lambda *given: (threads.add(threading.current_thread()), compare(*given))
+    monkeypatch.setattr(jaxgan.data.pairs, "_check_sizes", noted)
+    open_pairs(str(at / "a"), target=str(at / "b"), progress=lambda *done: seen.append(done))
+    assert threads and threading.main_thread() not in threads
+    assert seen == [(3, 3)] * 3  # both sides, then each
 
 
 def test_a_broken_image_takes_its_partner_along(folders):

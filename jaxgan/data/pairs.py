@@ -9,7 +9,7 @@ import numpy as np
 from jaxgan.data import files, images
 from jaxgan.data.degrade import degraded
 from jaxgan.data.open import asked, open_source
-from jaxgan.data.source import Items, Source, fingerprint, prepare
+from jaxgan.data.source import CHUNK, Items, Progress, Source, ahead, fingerprint, prepare
 from jaxgan.errors import UserError
 
 
@@ -47,18 +47,20 @@ def open_pairs(
     split = how.pop("split", "train")
     how = asked(f"{data} to {target or other}", **{name: value for name, value in how.items() if name != "data_dir"})
     if target:
-        given, made = partners(_files(data, split), _files(target, split), sized=how["size"] is not None)
+        sized = how["size"] is not None
+        given, made = partners(_files(data, split), _files(target, split), sized=sized, progress=how["progress"])
     else:
         whole = _files(data, split)
         given, made = half(whole, side_by_side), half(whole, other)
     return _both(given, made, source_channels, how)
 
 
-def partners(given: Items, made: Items, *, sized: bool) -> tuple[Items, Items]:
+def partners(given: Items, made: Items, *, sized: bool, progress: Progress) -> tuple[Items, Items]:
     """Source and target items in one order: by their names without the suffix.
 
     Args:
       sized: images are going to be resized, so that a pair of different sizes but of one shape will do.
+      progress: see `jaxgan.data.source`.
     Raises:
       UserError: names the first image without a partner, or whose partner differs in size.
     """
@@ -77,21 +79,34 @@ def partners(given: Items, made: Items, *, sized: bool) -> tuple[Items, Items]:
             raise UserError(f"{here.where}: {alone[0]} has no partner of that name in {there.where}{many}{fix}")
     order = np.array([at[1][stem] for stem in at[0]])
     made = _chosen(made, order)
-    for i in range(len(given.names)):
-        sizes = []
-        for items in (given, made):
-            try:
-                with items.image(i) as im:
-                    sizes.append(images.header(im).size)
-            except Exception:  # `prepare` says what is wrong with it, or leaves it out
-                break
-        if len(sizes) == 2 and sizes[0] != sizes[1]:
-            (a, b), (c, d) = sizes
-            if not sized or a * d != b * c:
-                alike = a * d == b * c
-                fix = "pass --size H W to scale both, or scale one of them" if alike else "scale or cut one of them"
-                raise UserError(f"{given.where}: {given.names[i]} has {a}x{b}, its partner in {made.where} {c}x{d}; {fix}")
+    n = len(given.names)
+
+    def check(start):
+        stop = min(start + CHUNK, n)
+        for i in range(start, stop):
+            _check_sizes(given, made, i, sized)
+        return stop
+
+    for done in ahead(check, range(0, n, CHUNK)):
+        progress(done, n)
     return given, made
+
+
+def _check_sizes(given, made, i, sized):
+    sizes = []
+    for items in (given, made):
+        try:
+            with items.image(i) as im:
+                sizes.append(images.header(im).size)
+        except Exception:  # `prepare` says what is wrong with it, or leaves it out
+            return
+    if sizes[0] == sizes[1]:
+        return
+    (a, b), (c, d) = sizes
+    alike = a * d == b * c
+    if not sized or not alike:
+        fix = "pass --size H W to scale both, or scale one of them" if alike else "scale or cut one of them"
+        raise UserError(f"{given.where}: {given.names[i]} has {a}x{b}, its partner in {made.where} {c}x{d}; {fix}")
 
 
 def half(items: Items, side: str) -> Items:

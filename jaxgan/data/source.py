@@ -322,7 +322,7 @@ def _pass(items, look, size, skip_broken, progress):
         stamp = lambda i, head: "" if isinstance(head, _Broken) else items.stamp(i, look is not None) + " icc" * head.profiled
         return [(i, head, array, stamp(i, head)) for i, head, array in seen]
 
-    for i, head, array, stamp in itertools.chain.from_iterable(_ahead(work, range(0, n, CHUNK))):
+    for i, head, array, stamp in itertools.chain.from_iterable(ahead(work, range(0, n, CHUNK))):
         headers.append(head)
         stamps.append(stamp)
         if isinstance(head, Header):
@@ -338,7 +338,7 @@ def _pass(items, look, size, skip_broken, progress):
     return headers, images, stamps
 
 
-def _ahead(work, arguments):
+def ahead(work, arguments):
     """The results of work in order, from threads that are a few pieces ahead; so an error ends it early."""
     threads = cores()
     arguments = iter(arguments)
