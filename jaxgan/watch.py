@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -227,9 +228,16 @@ class Progress:
             self.say(text)
 
 
+SILENT = 60.0
+"""Seconds after which what counts says how far it is where there is no terminal, as in a cluster's log."""
+
+
 @contextlib.contextmanager
-def counter(description: str, show: bool = True) -> Iterator[Callable[[int, int], None]]:
-    """A passing bar for something that counts, a context: gives update(done, total)."""
+def counter(
+    description: str, show: bool = True, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int], None]]:
+    """A passing bar for something that counts, a context: gives update(done, total). It is there before the first is done: the
+    names of a million files take a while. Not on a terminal: a line on stderr a minute."""
     from rich import progress
 
     bar = progress.Progress(
@@ -240,18 +248,18 @@ def counter(description: str, show: bool = True) -> Iterator[Callable[[int, int]
         transient=True,
         disable=not show,
     )
-    task = bar.add_task(description, total=None)
+    task, live, said = bar.add_task(description, total=None), show and bar.console.is_terminal, clock()
 
     def update(done: int, total: int) -> None:
-        if not bar.live.is_started and bar.console.is_terminal and not bar.disable:
-            bar.start()
+        nonlocal said
         bar.update(task, completed=done, total=total)
+        if show and not live and clock() > said + SILENT:
+            said = clock()
+            with contextlib.suppress(OSError):
+                print(f"{description}: {done:,} of {total:,}", file=sys.stderr, flush=True)
 
-    try:
+    with bar if live else contextlib.nullcontext():
         yield update
-    finally:
-        if bar.live.is_started:
-            bar.stop()
 
 
 def open_tensorboard(directory: Path) -> Callable[[dict[str, Any]], None]:

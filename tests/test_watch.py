@@ -1,6 +1,7 @@
 """What a person watches does not hold up what is watched."""
 
 import os
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -176,8 +177,21 @@ def test_names_are_said_as_they_are_and_to_nobody_without_an_error(capsys, monke
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr("rich._console", None)  # made anew, with these
     with watch.counter(f"reading {name}", True) as update:
+        time.sleep(0.2)
+        assert f"reading {name}" in capsys.readouterr().out  # also before the first is done
         update(1, 2)
-    assert f"reading {name}" in capsys.readouterr().out
+    assert "1/2" in capsys.readouterr().out
+
+
+def test_without_a_terminal_what_counts_says_how_far_it_is_once_a_minute(capsys):
+    now = iter(range(0, 10_000, 25))
+    for show in (False, True):
+        with watch.counter("reading photos", show, clock=lambda: next(now)) as update:
+            assert capsys.readouterr() == ("", "")
+            for done in range(1000, 8000, 1000):
+                update(done, 1_000_000)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [f"reading photos: {done:,} of 1,000,000" for done in (3000, 6000)]
 
 
 def test_a_long_curve_is_drawn_as_means_over_a_band(tmp_path, monkeypatch):
