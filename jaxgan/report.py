@@ -2,7 +2,8 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -207,7 +208,8 @@ class Report:
                 (generator, variables), inputs = translate.one_way(generator, variables), translate.half(inputs)
             images = translate.of_source(generator, variables, inputs, index, seed=settings.seed)
             limit = len(index) if len(index) < n else limit
-        results = measure.measure(meter, self._unless_stopping(images), labels=labels, limit=limit)
+        results = measure.measure(meter, images, labels=labels, limit=limit, progress=partial(self._measuring, kimg))
+        self.bar.update(kimg)
         if not self.said:
             for note in dict.fromkeys(note for r in results for note in r.notes):
                 self.bar.say(f"note: {note}")
@@ -219,12 +221,11 @@ class Report:
         by_them = measure.score(results, meter.protocols)
         return found, score if by_them is None else by_them
 
-    def _unless_stopping(self, images: Iterable) -> Iterator:
-        """The images, but a UserError once the run is to stop: a cluster kills what takes longer, before anything is saved."""
-        for piece in images:
-            if self.stopping():
-                raise UserError("the run stops")
-            yield piece
+    def _measuring(self, kimg: float, what: str, done: int, total: int) -> None:
+        """How far it is; a UserError once the run is to stop: a cluster kills what takes longer, before anything is saved."""
+        if self.stopping():
+            raise UserError("the run stops")
+        self.bar.update(kimg, f"{what}: {done:,}/{total:,}")
 
     def _save(self, state: TrainState, kimg: float, score: float | None) -> None:
         floats = checkpoint.not_finite(jax.device_get(checkpoint.to_tree(state)))

@@ -125,14 +125,18 @@ def test_a_run_that_holds_images_out_is_measured_as_evaluate_does(tmp_path, monk
     meter = SimpleNamespace(fakes=50, source=whole, protocols={})
     drawn = []
     monkeypatch.setattr(sample, "stream", lambda *_, label, **__: drawn.append(label) or iter("abc"))
-    monkeypatch.setattr(measure, "measure", lambda _, images, *, labels, **__: list(images) and drawn.append(labels) or [])
+    looked = lambda progress: [progress(what, i, 3) for what in ("generated images", "real images") for i in range(1, 4)]
+    monkeypatch.setattr(measure, "measure", lambda *_, labels, progress, **__: looked(progress) and drawn.append(labels) or [])
     report = Report.__new__(Report)
     report.run = SimpleNamespace(settings=settings, meter=meter, source=shuffled(whole, 3))
-    report.directory, report.batch, report.every, report.bar = tmp_path, 8, 1, SimpleNamespace(say=lambda _: None)
+    shown = []
+    report.bar = SimpleNamespace(say=lambda _: None, update=lambda kimg, what="training": shown.append(what))
+    report.directory, report.batch, report.every = tmp_path, 8, 1
     report.inputs, report.vectors, report.said, report.stopping = None, None, True, lambda: False
     report._measured(1, SimpleNamespace(classes=3), {}, 0.0)
     np.testing.assert_array_equal(drawn, [label_vectors.to_measure(whole, 3, 3, 50)] * 2)
-    report.stopping = iter([False, True]).__next__  # a cluster does not wait for what takes minutes
+    assert shown[2:5] == ["generated images: 3/3", "real images: 1/3", "real images: 2/3"] and shown[6:] == ["training"]
+    report.stopping = iter([False] * 4 + [True]).__next__  # a cluster does not wait for what takes minutes, of either kind
     with pytest.raises(UserError, match="the run stops"):
         report._measured(1, SimpleNamespace(classes=3), {}, 0.0)
     assert len(drawn) == 3

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxgan import parallel
 from jaxgan.data import Source
+from jaxgan.data.source import PIECE
 from jaxgan.errors import UserError
 from jaxgan.metrics import features, frechet
 from jaxgan.metrics.cache import cache_directory
@@ -88,7 +89,8 @@ def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, ro
                 return found["rows"] if rows else frechet.Moments(int(found["n"]), found["mean"], found["scatter"])
     total = min(n or source.n, source.n) * (2 if mirror else 1)
     moments, kept, done = frechet.start_moments(which.size), [], 0
-    for x in _pieces(source, n, mirror, 1024):
+    at_once = min(1024, max(CHUNK, PIECE // int(np.prod(source.shape))))
+    for x in _pieces(source, n, mirror, at_once):
         found = extract(which, x).features
         moments = moments if rows else frechet.add(moments, found)
         kept += [found] * rows
