@@ -80,7 +80,7 @@ class Report:
             kimg = at * self.batch / 1000
             self._save(parallel.first(state), kimg, None)
             disk.wait(self.store)
-            self.bar.say(f"saved at {kimg:g} kimg")
+            self.bar.say(f"saved at {kimg:.10g} kimg")
 
     def tick(self, at: int, meter, state, *, snapshot: bool, last: bool) -> None:
         """Log the steps since the last tick; with `snapshot` also a grid, a score and a checkpoint, which is there if `last` too.
@@ -118,7 +118,7 @@ class Report:
                     measured, score = self._measured(at, generator, variables, score)
                 except UserError as e:  # the checkpoint is worth more
                     measured, score = {}, None
-                    self.bar.say(f"note: not measured at {kimg:g} kimg: {e}")
+                    self.bar.say(f"note: not measured at {kimg:.10g} kimg: {e}")
                 row |= measured
         if self.main:  # before the checkpoint: a run that resumes leaves out what was said after it, but makes up for nothing
             self.rows.append(row)
@@ -133,7 +133,7 @@ class Report:
         if self.main:
             self.draw_curves(self.rows, self.directory / "curves.png", anyway=last)
             self.bar.losses(row)
-            self.bar.tick(f"{kimg:g} kimg  {watch.losses(row)}  {row['img_per_s']} img/s")
+            self.bar.tick(f"{kimg:.10g} kimg  {watch.losses(row)}  {row['img_per_s']} img/s")
             if self.tensorboard:
                 self.tensorboard(row)
         self.last_step, self.last_time = at, time.perf_counter()
@@ -217,7 +217,7 @@ class Report:
         lines = (measure.as_json(r, meter.protocols[r.name]) | {"of": {"kimg": kimg}} for r in results)
         watch.add_lines(self.directory / "metrics.jsonl", lines)
         found = {f"{r.name}{name and '/'}{name}": round(e.value, 6) for r in results for name, e in r.values.items()}
-        self.bar.say(f"{kimg:g} kimg  " + "  ".join(f"{name} {value:.4g}" for name, value in found.items()))
+        self.bar.say(f"{kimg:.10g} kimg  " + "  ".join(f"{name} {value:.4g}" for name, value in found.items()))
         by_them = measure.score(results, meter.protocols)
         return found, score if by_them is None else by_them
 
@@ -240,6 +240,6 @@ class Report:
         kept = self.store.manager.latest_step()
         kept = "no checkpoint was written before" if kept is None else f"the checkpoint of step {kept} is kept"
         raise UserError(
-            f"{self.directory}: {what} became NaN or infinite at {kimg:g} kimg; {kept}. Try a lower --lr, a higher "
+            f"{self.directory}: {what} became NaN or infinite at {kimg:.10g} kimg; {kept}. Try a lower --lr, a higher "
             "--gamma, or --batch twice as large, with a new --run-dir"
         )

@@ -253,11 +253,11 @@ def _train(run: Run) -> int:
     for line in damaged:
         bar.say(f"{line}; resuming from step {done}")
     if done >= total:
-        bar.say(f"{directory} is complete: {done * batch / 1000:g} kimg; --kimg with --resume force trains it further")
+        bar.say(f"{directory} is complete: {done * batch / 1000:.10g} kimg; --kimg with --resume force trains it further")
         store.manager.close()
         return 0
     bar.say(run.data)
-    bar.say(f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:g} kimg, on {run.config['devices']}")
+    bar.say(f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:.10g} kimg, on {run.config['devices']}")
     if run.start and not done:
         bar.say(run.start.said)
     if run.frozen:
@@ -323,7 +323,7 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
             began, seen = time.perf_counter(), set()
             stage = run.stage(at)
             machine, state = grown(machine, run.settings, run.stages[stage], state, at, total)
-            report.bar.say(f"grown to stage {stage + 1} of {len(run.stages)} at {at * batch / 1000:g} kimg")
+            report.bar.say(f"grown to stage {stage + 1} of {len(run.stages)} at {at * batch / 1000:.10g} kimg")
             report.waited(time.perf_counter() - began)
         recipe = run.stages[stage].recipe
         n = calls.length(at, together, min(total, (at // tick + 1) * tick), calls.period(recipe))
@@ -352,7 +352,7 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
         meter = parallel.replicate(machine.meter)
         if stop and at != total:
             disk.wait(report.store)
-            report.bar.say(f"stopped at {at * batch / 1000:g} kimg, saved; the same command resumes")
+            report.bar.say(f"stopped at {at * batch / 1000:.10g} kimg, saved; the same command resumes")
             return 128 + (signals.caught or signal.SIGTERM)
     disk.wait(report.store)
     report.bar.say(f"done: {report.directory}/samples, {report.directory}/curves.png")

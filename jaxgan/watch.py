@@ -190,7 +190,7 @@ class Progress:
         columns: Iterable = (
             progress.TextColumn("{task.description}"),
             progress.BarColumn(bar_width=24),
-            progress.TextColumn("{task.completed:.1f}/{task.total:g} kimg"),
+            progress.TextColumn("{task.completed:.1f}/{task.total:.10g} kimg"),
             progress.TextColumn("{task.fields[rate]}"),
             progress.TimeRemainingColumn(),
             progress.TextColumn("{task.fields[losses]}"),

@@ -209,3 +209,10 @@ def test_a_long_curve_is_drawn_as_means_over_a_band(tmp_path, monkeypatch):
     np.testing.assert_array_equal(line.get_xdata()[[0, -1]], [2.5, 4 * watch.MOST - 1.5])
     assert (band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()) == (0, 3)
     assert not drawn[1].axes[0].collections and len(drawn[1].axes[0].lines[0].get_xdata()) == watch.MOST
+
+
+def test_a_billion_images_are_said_to_the_kimg():
+    bar = watch.Progress(1_200_000.0, 1_000_000.0, True)
+
+    text = bar.bar.columns[2].render(bar.bar.tasks[0])
+    assert text.plain == "1000000.0/1200000 kimg"
