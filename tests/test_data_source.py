@@ -117,6 +117,19 @@ def test_reading_from_many_threads(tmp_path, suffix, monkeypatch):
     assert not wrong
 
 
+@pytest.mark.parametrize("most", (0, jaxgan.data.source.IN_MEMORY))
+def test_a_small_file_is_opened_once(classes, most, monkeypatch):
+    opened, real = [], jaxgan.data.files._opened
+    kept = open_source(str(classes))
+    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", most)
+    monkeypatch.setattr(jaxgan.data.files, "_opened", lambda path: (opened.append(path), real(path))[1])
+    assert open_source(str(classes)).fingerprint == kept.fingerprint
+    assert len(opened) == 1 + 5 == 1 + len(set(opened))  # the first before all others, to see what it is
+    opened.clear()
+    monkeypatch.setattr(jaxgan.data.files, "SMALL", 10)
+    assert open_source(str(classes)).fingerprint == kept.fingerprint and len(opened) == 1 + 2 * 5
+
+
 def test_large_files(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (2, 320, 320, 3), np.uint8)
     for i in range(2):

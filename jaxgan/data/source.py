@@ -317,10 +317,12 @@ def _pass(items, look, size, skip_broken, progress):
 
     def work(start):
         # Without a size the pixels are made like the first image's, which is a copy where sizes agree; else it raises.
-        piece = list(range(start, min(start + CHUNK, n)))
-        seen = [(i, *_examine(items, i, image, look)) for i, image in zip(piece, items.images(piece), strict=True)]
-        stamp = lambda i, head: "" if isinstance(head, _Broken) else items.stamp(i, look is not None) + " icc" * head.profiled
-        return [(i, head, array, stamp(i, head)) for i, head, array in seen]
+        piece, seen = list(range(start, min(start + CHUNK, n))), []
+        for i, image in zip(piece, items.images(piece), strict=True):
+            head, array = _examine(items, i, image, look)
+            stamp = "" if isinstance(head, _Broken) else items.stamp(i, look is not None) + " icc" * head.profiled
+            seen.append((i, head, array, stamp))
+        return seen
 
     for i, head, array, stamp in itertools.chain.from_iterable(ahead(work, range(0, n, CHUNK))):
         headers.append(head)
