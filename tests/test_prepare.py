@@ -3,6 +3,7 @@
 import importlib.machinery
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.core.data_sources.array_record import ArrayRecordDataSource
 
+import jaxgan.data.prepare
 import jaxgan.data.prepared
 import jaxgan.data.source
 from experiments.prepare import main
@@ -136,6 +138,20 @@ def test_records_of_a_large_prepared_set_are_read_many_at_once_and_a_broken_one_
     monkeypatch.setattr(records, "__getitem__", lambda self, i: one(self, i) if i != 70 else damaged(self, [i]))
     refused("70 is broken .Corrupted at 70.; mend or remove it", open_source, dest)
     assert open_source(dest, skip_broken=True).skipped == ("70",)
+
+
+def test_a_set_of_many_files_may_open_them_all(tmp_path, monkeypatch):
+    path, _ = npz(tmp_path / "a.npz")
+    monkeypatch.setattr(jaxgan.data.prepare, "SHARD", 5 * 6 * 3)
+    dest, given = write(open_source(path), f"{tmp_path}/out"), []
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: given.append(limits))
+    for soft, hard in ((518, 4096), (519, 4096), (518, resource.RLIM_INFINITY), (100, 518)):
+        monkeypatch.setattr(resource, "getrlimit", lambda which, limits=(soft, hard): limits)
+        if hard == 518:
+            refused("its 7 files are kept open, but a process here may open 518; raise it", open_source, dest)
+        else:
+            assert open_source(dest).n == 7
+    assert given == [(519, 4096), (519, resource.RLIM_INFINITY)]
 
 
 def test_fingerprint_tells_sets_apart(tmp_path):

@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import importlib.util
 import io
+import math
 import os
 import re
 import zlib
@@ -19,6 +20,7 @@ from jaxgan.errors import UserError, one_line
 NAME = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(/(?P<config>[\w.\-+]+))?(:(?P<version>\d+\.\d+\.\d+))?")
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 BATCH = 256  # records in one read
+OTHERS_OPEN = 512  # files that a run has open beside those of its set, at most
 
 
 def find(path: str, version: str = "") -> str:
@@ -136,6 +138,7 @@ def items(path: str, split: str, progress: Progress) -> Items:
     except Exception as e:
         raise UserError(f"{path}: no split {split!r}: {one_line(e, 200)}") from None
     files = sorted({f.filename for f in builder.info.splits[split].file_instructions})
+    _allow_open(len(files), path)
     held, labels = _read(records, image, label, sum(os.path.getsize(f) for f in files) <= IN_MEMORY, progress, path)
 
     @contextmanager
@@ -159,6 +162,21 @@ def items(path: str, split: str, progress: Progress) -> Items:
     only = lambda i, whole: stamp if i == 0 else ""
     at_once = several if held is None else None
     return Items(f"{path} {split}", range(len(records)), picture, only, labels, class_names, several=at_once)
+
+
+def _allow_open(files, path):
+    """Let this process have so many files open, and others: array_record keeps those of a set open, and ImageNet has 1,024."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = (math.inf if n == resource.RLIM_INFINITY else n for n in resource.getrlimit(resource.RLIMIT_NOFILE))
+    need = files + OTHERS_OPEN
+    if need > hard:
+        fix = "raise it (ulimit -Hn), or prepare the set in fewer files"
+        raise UserError(f"{path}: its {files} files are kept open, but a process here may open {hard}; {fix}")
+    if need > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (need, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 
 
 def _read(records, image, label, hold, progress, path):
