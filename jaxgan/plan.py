@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import os
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,9 @@ from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import Meter, check_labels, ready
 from jaxgan.settings import Design, Settings, check_numbers, steps_a_tick
 from jaxgan.state import TrainState, create
+
+SLOW = 120.0
+"""Seconds after which it is said how images are scaled once and not at every start, as large photographs need for long."""
 
 
 class Run(NamedTuple):
@@ -189,10 +193,16 @@ def trace(design: Design, source: Source) -> tuple[str, ...]:
 
 def _open(settings: Settings) -> Source:
     """The data as the settings ask for it. UserError where it is not so."""
+    began = time.monotonic()
     with watch.counter(f"reading {settings.data}", parallel.is_main()) as update:
         source = settings.open_data(update)
     if not isinstance(source, Source):
         raise UserError(f"open_data returned a {type(source).__name__}; give a Source, such as data.of_arrays(images)")
+    seconds = time.monotonic() - began
+    if seconds > SLOW and any(note.startswith("scaled from") for note in source.notes):
+        faster = f"experiments.prepare {settings.data} FOLDER --size {source.shape[0]} {source.shape[1]}"
+        told = f"that took {seconds / 60:.0f} minutes, as it will at every start: python -m {faster} does it once for all"
+        source = source._replace(notes=(*source.notes, told))
     for one in (source, source.inputs):
         if one is not None:
             check_source(one)

@@ -1,5 +1,6 @@
 """What a config from Python may say: mistakes that the command line would not have let through are said before a run starts."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -288,3 +289,14 @@ def test_processes_that_would_not_train_the_same_are_told_apart(tmp_path, monkey
     with pytest.raises(UserError, match="--kimg 0.*: it must be above 0"):
         prepared(tmp_path, kimg=0.0)
     assert told[0].startswith("---kimg 0")  # a minus, and the line: the other process does not wait for this one
+
+
+def test_who_waits_long_for_images_to_be_scaled_is_told_how_to_do_it_once(monkeypatch):
+    small, whole = Own(held=SOURCE._replace(notes=("scaled from 8x9",)), data="photos/", batch=8), Own(batch=8)
+    assert plan._open(small).notes == ("scaled from 8x9",)
+    now = iter(range(0, 10_000, 300))
+    monkeypatch.setattr(plan.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(plan.watch, "counter", lambda *_: contextlib.nullcontext())
+    (note,) = plan._open(small).notes[1:]
+    assert note.startswith("that took 5 minutes") and "experiments.prepare photos/ FOLDER --size 8 8 " in note
+    assert plan._open(whole).notes == ()
