@@ -109,7 +109,7 @@ def items(path: str, split: str, progress: Progress) -> Items:
 
     Images: the feature "image", else the first Image feature, else a uint8 Tensor of 2 or 3 axes. Labels: the feature
     "label", else the first ClassLabel. All records are read once here, for their labels (those of a set up to
-    IN_MEMORY bytes then stay in memory): of a set of 100 GB that takes minutes.
+    IN_MEMORY bytes then stay in memory), and once more for the images' headers: of a set of 100 GB that takes minutes.
 
     Args:
       path: as found by `find`.
