@@ -201,6 +201,8 @@ def _open(settings: Settings) -> Source:
     seconds = time.monotonic() - began
     if seconds > SLOW and any(note.startswith("scaled from") for note in source.notes):
         faster = f"experiments.prepare {settings.data} FOLDER --size {source.shape[0]} {source.shape[1]}"
+        alike = {name: getattr(settings, name) for name in ("fit", "channels", "background")}
+        faster += "".join(f" --{name} {value}" for name, value in alike.items() if value != getattr(Settings, name))
         told = f"that took {seconds / 60:.0f} minutes, as it will at every start: python -m {faster} does it once for all"
         source = source._replace(notes=(*source.notes, told))
     for one in (source, source.inputs):
