@@ -299,4 +299,6 @@ def test_who_waits_long_for_images_to_be_scaled_is_told_how_to_do_it_once(monkey
     monkeypatch.setattr(plan.watch, "counter", lambda *_: contextlib.nullcontext())
     (note,) = plan._open(small).notes[1:]
     assert note.startswith("that took 5 minutes") and "experiments.prepare photos/ FOLDER --size 8 8 " in note
+    padded = dataclasses.replace(small, fit="pad", background="black")
+    assert "--size 8 8 --fit pad --background black does it once" in plan._open(padded).notes[1]
     assert plan._open(whole).notes == ()
