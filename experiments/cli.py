@@ -201,7 +201,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         os._exit(130)  # JAX's threads, in the middle of what they do, may crash an orderly exit
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
-        code = 128 + signal.SIGPIPE
+        code = 128 + getattr(signal, "SIGPIPE", 13)  # Windows has none
     except Exception as e:
         if said := no_devices(e):
             print(f"error: {said}", file=sys.stderr)

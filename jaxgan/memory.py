@@ -43,6 +43,6 @@ def keep_freed_memory() -> bool:
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):  # not glibc
+    except (AttributeError, OSError, TypeError):  # not glibc; the last is what None gives on Windows
         return False
     return all([mallopt(ARENAS, 1), mallopt(LARGE, 2**30), mallopt(TRIM, 2**31 - 1)])

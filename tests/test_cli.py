@@ -132,6 +132,13 @@ def test_a_reader_that_has_seen_enough_is_no_error():
     assert made.returncode == 128 + signal.SIGPIPE and made.stderr == ""
 
 
+def test_a_reader_that_has_seen_enough_is_no_error_on_windows_either(monkeypatch):
+    monkeypatch.delattr(signal, "SIGPIPE")
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    with pytest.raises(SystemExit, match="141"):
+        run_command(lambda: (_ for _ in ()).throw(BrokenPipeError()))
+
+
 def test_devices_that_are_not_here_are_one_line(capsys, monkeypatch):
     def backends():
         raise AssertionError  # as jax does where the plugin is not installed

@@ -1,9 +1,13 @@
 """memory: freed blocks are not asked for again."""
 
+import ctypes
+import os
 import subprocess
 import sys
 
 import pytest
+
+from jaxgan import memory
 
 CODE = """
 import ctypes, resource, sys
@@ -39,3 +43,14 @@ def test_a_freed_block_is_kept():
 
 def test_the_environment_wins():
     assert faults("keep", MALLOC_ARENA_MAX="2")[0] == "False"
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, TypeError])  # musl and macOS, a static program, Windows
+def test_without_glibc_nothing_happens(monkeypatch, error):
+    def no_such_library(name):
+        raise error(f"there is no {name}")
+
+    for name in [name for name in os.environ if name.startswith("MALLOC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(ctypes, "CDLL", no_such_library)
+    assert not memory.keep_freed_memory()
