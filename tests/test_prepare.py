@@ -215,8 +215,21 @@ def test_names_that_are_not_prepared(tmp_path, monkeypatch):
     refused("did you mean digits", open_source, "digit", **where)
     refused("no TFDS name", open_source, "zzzzqqq", **where)
     refused("no such file or folder", open_source, "somewhere/photos", **where)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)  # not installed
     refused(r'not prepared in .*pip install "jaxgan\[prepare\]".*--data-dir', open_source, "cifar10", **where)
+
+
+def test_without_array_record_nothing_is_said_to_be_broken(tmp_path, monkeypatch):
+    path, _ = npz(tmp_path / "a.npz")
+    dest = write(open_source(path), f"{tmp_path}/out")
+    monkeypatch.setitem(sys.modules, "array_record", None)  # not installed, as on Windows
+    for call in (
+        lambda: open_source(dest),
+        lambda: open_source("cifar10", data_dir=str(tmp_path)),
+        lambda: write(open_source(path), f"{tmp_path}/b"),
+    ):
+        refused(r"need the package array_record, which is not installed \(there is none for Windows\); give a folder", call)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.npz", "out"]
 
 
 def test_with_tensorflow_a_missing_set_is_prepared(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from jaxgan.cores import cores
-from jaxgan.data.prepared import VERSION
+from jaxgan.data.prepared import VERSION, check_array_record
 from jaxgan.data.source import Progress, Source, pieces
 from jaxgan.errors import UserError, one_line
 
@@ -24,8 +24,9 @@ def check_destination(dest: str) -> str:
     """The destination as an absolute path.
 
     Raises:
-      UserError: something is there already; only an empty folder may be.
+      UserError: something is there already; only an empty folder may be. array_record is not installed.
     """
+    check_array_record(dest)
     path = os.path.abspath(os.path.expanduser(dest))
     if os.path.isdir(path) and not os.listdir(path):
         return path

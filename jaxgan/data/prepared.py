@@ -58,6 +58,15 @@ def _is_prepared(path):
     return all(os.path.isfile(os.path.join(path, f)) for f in ("features.json", "dataset_info.json"))
 
 
+def check_array_record(where: str) -> None:
+    """UserError where array_record files are neither read nor written: its package has no wheels for Windows."""
+    if importlib.util.find_spec("array_record") is None:
+        raise UserError(
+            f"{where}: prepared sets of TFDS need the package array_record, which is not installed (there is none for Windows); "
+            "give a folder of images, an archive or an .npz"
+        )
+
+
 def locate(data: str, data_dir: str = "") -> str:
     """The prepared directory of a TFDS name; where TensorFlow is installed, a missing set is downloaded and prepared.
 
@@ -86,6 +95,7 @@ def locate(data: str, data_dir: str = "") -> str:
         hint = f"did you mean {' or '.join(near)}?" if near else "give digits, a TFDS name, a folder, an archive or an .npz"
         below = data_dir or "TFDS's folder"
         raise UserError(f"{data!r} is no file or folder here, no set below {below}, and no TFDS name; {hint}")
+    check_array_record(data)
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             f"{data}: not prepared in {root}, and TFDS needs TensorFlow to prepare it: "
@@ -116,8 +126,9 @@ def items(path: str, split: str, progress: Progress) -> Items:
       split: a split of TFDS, slices such as "train[:10%]" too.
       progress: see `jaxgan.data.source`.
     Raises:
-      UserError: not array_record, no such split, no images.
+      UserError: not array_record, no such split, no images; array_record is not installed.
     """
+    check_array_record(path)
     import tensorflow_datasets as tfds
 
     try:
