@@ -142,7 +142,7 @@ def train(options: Options, name: str, children: list) -> str:
         return "" if known else f"its log has no {options.metric}; give the --metric of when it was trained, or another OUT"
     if code in (130, 143, -2, -15):
         return "stopped; the same command resumes"
-    lines = [line for line in log.read_text().splitlines() if line.strip()]
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     if lines and "holds a run of another config" in lines[-1]:
         return f"{options.out} holds a comparison with other options; give another OUT"
     return lines[-1] if lines else f"exit code {code}"
@@ -231,7 +231,7 @@ def main() -> int:
     at = [f"{options.metric} at {options.kimg * k / 3:g} kimg" for k in (1, 2, 3)]
     head = f"| | with | {' | '.join(at)} | swd | minutes | |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
     table = Path(options.out) / "table.md"
-    table.write_text("\n".join([head, *(row(options, name, complaints[name]) for name in contenders)]) + "\n")
+    table.write_text("\n".join([head, *(row(options, name, complaints[name]) for name in contenders)]) + "\n", encoding="utf-8")
     for name, complaint in complaints.items():
         if complaint:
             print(f"{name}: {complaint}")

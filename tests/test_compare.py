@@ -1,6 +1,7 @@
 """The comparisons: their commands are ones that the training command takes."""
 
 import dataclasses
+import io
 import json
 import os
 import signal
@@ -101,6 +102,17 @@ def test_a_run_that_was_complete_by_another_metric_is_said(tmp_path, monkeypatch
     assert compare.train(options, "hinge", []) == ""
     by_another = compare.train(dataclasses.replace(options, metric="swd2k"), "hinge", [])
     assert by_another.startswith("its log has no swd2k; give the --metric of when")
+
+
+def test_the_table_is_written_whatever_the_locale(tmp_path, monkeypatch):
+    """Its dashes are not in ASCII or latin-1, and it was written after hours of training."""
+    monkeypatch.setattr("sys.argv", ["compare", str(tmp_path), "--only", "hinge"])
+    monkeypatch.setattr(compare, "train", lambda *_: "")
+    monkeypatch.setattr(compare, "picture", lambda *_: Image.new("L", (8, 8)))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(io, "text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")  # as of LC_ALL=C
+    assert compare.main() == 0
+    assert "| – |" in (tmp_path / "table.md").read_bytes().decode()
 
 
 CHILD = """
