@@ -38,9 +38,13 @@ class Store(NamedTuple):
 
 def quiet() -> None:
     """Orbax logs, with stack traces, what it raises as well, and its readers outlive a failed read: one line of ours says it."""
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("absl").addFilter(_not_of_orbax)  # the user's own lines may go there too
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _unless_closed
+
+
+def _not_of_orbax(record: logging.LogRecord) -> bool:
+    return "/orbax/checkpoint/" not in Path(record.pathname).as_posix()
 
 
 def _unless_closed(what) -> None:
