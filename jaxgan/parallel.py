@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 
 import jax
 import numpy as np
@@ -106,6 +106,23 @@ def check_batch(batch: int, accum: int, devices: int, share: int = 1) -> None:
         raise UserError(f"--batch {batch} does not divide by {by}; the nearest sizes are {nearest}")
 
 
+NO_MESH = Mesh(np.empty((), object), ())
+
+
+def without_mesh(fn: Callable) -> Callable:
+    """`fn`, called outside of the mesh that its caller may have set (`jax.set_mesh`), in which JAX refuses pmap and arrays that
+    are on one device."""
+
+    @wraps(fn)
+    def call(*args, **kwargs):
+        if jax.sharding.get_abstract_mesh().empty:
+            return fn(*args, **kwargs)
+        with jax.set_mesh(NO_MESH):
+            return fn(*args, **kwargs)
+
+    return call
+
+
 def map_devices(fn: Callable, *, static: tuple[int, ...] = (), donate: tuple[int, ...] = ()) -> Callable:
     """`fn(*args, axis=)` compiled for all devices: jit on one, pmap on several.
 
@@ -129,6 +146,7 @@ def _stack(pieces: list) -> jax.Array:
     return jax.make_array_from_single_device_arrays((len(devices), *pieces[0].shape[1:]), sharding, pieces)
 
 
+@without_mesh
 def replicate(tree):
     """A tree for `map_devices`: a copy on each device. A copy also on one, since the step donates what it is given."""
     if jax.device_count() == 1:
@@ -142,6 +160,7 @@ def replicated(tree):
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((*lead, *a.shape), a.dtype), tree)
 
 
+@without_mesh
 def shard(tree, axis: int):
     """Host arrays cut along `axis` into one piece per local device, and sent there."""
     if jax.device_count() == 1:
@@ -217,7 +236,7 @@ def _pieces(arrays, rows):
 @lru_cache(maxsize=64)
 def _on_local_devices(fn: Callable, static: tuple) -> Callable:
     run = partial(fn, *static)
-    return jax.jit(run) if jax.device_count() == 1 else jax.pmap(run, devices=jax.local_devices())
+    return without_mesh(jax.jit(run) if jax.device_count() == 1 else jax.pmap(run, devices=jax.local_devices()))
 
 
 def _fetched(out, n: int, rows: int):

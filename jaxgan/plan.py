@@ -65,6 +65,7 @@ class Run(NamedTuple):
         return restore.stage_at([design.start_kimg for design in self.stages], step * self.settings.batch / 1000)
 
 
+@parallel.without_mesh
 def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int], int], Design | tuple[Design, ...]]) -> Run:
     """Check all that can be checked before a run directory is touched.
 

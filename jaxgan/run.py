@@ -185,6 +185,7 @@ def start(settings: Settings) -> None:
     compile_cache.use(settings.compile_cache)
 
 
+@parallel.without_mesh
 def train(run: Run) -> int:
     """Train to the end, or until a signal. Returns the exit code; raises UserError where the run cannot go on."""
     with contextlib.ExitStack() as held:

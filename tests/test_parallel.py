@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 from jax.experimental import multihost_utils
+from jax.sharding import AxisType
 
-from jaxgan import parallel
+from jaxgan import parallel, plan, run
 from jaxgan.errors import UserError
 
 
@@ -203,3 +204,23 @@ def test_a_copy_on_each_device_and_a_piece_on_each(devices, monkeypatch):
     cut = parallel.shard(tree["a"], 1)
     assert cut.devices() == set(jax.local_devices()[:devices])
     np.testing.assert_array_equal(cut, tree["a"] if devices == 1 else tree["a"].T[:, :, None])
+
+
+def _scaled(held, x):
+    return held * x
+
+
+@pytest.mark.parametrize("kind", ["Auto", "Explicit"])
+def test_a_mesh_that_the_caller_has_set_changes_nothing(kind, tmp_path, monkeypatch):
+    """In one JAX refuses pmap, and arrays on one device."""
+    x, unset = np.arange(6.0, dtype=np.float32), lambda *_: jax.sharding.get_abstract_mesh().empty
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(AxisType[kind],))
+    monkeypatch.setattr(plan, "_checked", lambda *_: SimpleNamespace(config={}, empty=unset()))
+    monkeypatch.setattr(run, "_train", unset)
+    given = SimpleNamespace(directory=tmp_path / "run", config={}, settings=SimpleNamespace(seed=0))
+    with jax.set_mesh(mesh):
+        pieces = list(parallel.in_chunks(_scaled, (), jax.numpy.float32(2), (x,), 1))
+        assert plan.prepare("", None, None).empty
+        assert run.train(SimpleNamespace(**vars(given), source=SimpleNamespace(labels=None)))
+        assert jax.sharding.get_abstract_mesh().axis_names == ("data",)
+    np.testing.assert_array_equal(np.concatenate(pieces), 2 * x)
