@@ -197,7 +197,7 @@ class Progress:
         )
         self.bar = progress.Progress(*columns, refresh_per_second=4, disable=not show, speed_estimate_period=60)
         self.task = self.bar.add_task("compiling", total=total_kimg, completed=done_kimg, rate="", losses="")
-        self.live = show and self.bar.console.is_terminal
+        self.live = show and self.bar.console.is_interactive  # a dumb terminal shows no bar
 
     def __enter__(self):
         if self.live:
@@ -248,7 +248,7 @@ def counter(
         transient=True,
         disable=not show,
     )
-    task, live, said = bar.add_task(description, total=None), show and bar.console.is_terminal, clock()
+    task, live, said = bar.add_task(description, total=None), show and bar.console.is_interactive, clock()
 
     def update(done: int, total: int) -> None:
         nonlocal said

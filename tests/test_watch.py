@@ -216,3 +216,14 @@ def test_a_billion_images_are_said_to_the_kimg():
 
     text = bar.bar.columns[2].render(bar.bar.tasks[0])
     assert text.plain == "1000000.0/1200000 kimg"
+
+
+@pytest.mark.parametrize("terminal, live", [("xterm", True), ("dumb", False)])
+def test_a_dumb_terminal_shows_lines_where_others_show_a_bar(terminal, live, capsys, monkeypatch):
+    """It shows no bar before the end, and for hours there was nothing to see."""
+    for variable, value in {"FORCE_COLOR": "1", "TERM": terminal, "COLUMNS": "200"}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr("rich._console", None)  # made anew, with these
+    with watch.Progress(1.0, 0.0, True) as bar:
+        bar.tick("0.5 kimg")
+        assert ("0.5 kimg" in capsys.readouterr().out) is not live and bar.live is live
