@@ -12,14 +12,19 @@ import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import docstring_parser
 import tyro
 
 from jaxgan.errors import UserError
 
+Kind = TypeVar("Kind")
 
-def parse(kind: type, args: list[str] | None = None, default=None, *, prog: str, description: str = ""):
+
+def parse(
+    kind: type[Kind], args: list[str] | None = None, default: Kind | None = None, *, prog: str, description: str = ""
+) -> Kind:
     """Command-line arguments as an instance of the dataclass `kind`.
 
     Args:

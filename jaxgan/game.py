@@ -120,7 +120,7 @@ def normal(keys: Array, size: int) -> Array:
     return jax.vmap(lambda key: jax.random.normal(key, (size,), jnp.float32))(keys)
 
 
-def init(generator: nn.Module, discriminator: nn.Module, seed: int) -> tuple[dict, dict]:
+def init(generator: nn.Module, discriminator: nn.Module, seed: int | Array) -> tuple[dict, dict]:
     """Initial variables of both networks, as {'params': ..., **stats}."""
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1))
     keys = jax.random.split(key_g, 1)

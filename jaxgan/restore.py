@@ -94,7 +94,7 @@ class Critic(NamedTuple):
     """The run's `config.json`."""
     step: int
 
-    def judge(self, x: jax.Array, c=None) -> Verdict:
+    def judge(self, x: jax.Array | np.ndarray, c=None) -> Verdict:
         """Its output for images, without augmentation or dropout; batch norm uses its moving statistics. Pure.
 
         Args:

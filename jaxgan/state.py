@@ -43,7 +43,7 @@ def player(variables: dict, tx) -> Player:
     return Player(params=variables["params"], stats=stats, opt=tx.init(variables["params"]))
 
 
-def create(seed: int, g: dict, d: dict, recipe) -> TrainState:
+def create(seed: int | jax.Array, g: dict, d: dict, recipe) -> TrainState:
     """The state before the first step.
 
     Args:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
 import jax
 import pytest
@@ -91,6 +91,13 @@ def test_what_another_program_calls_it_is_told():
         assert str(error.value) == says
     with pytest.raises(UserError, match="; to start from trained networks: --init"):
         parse(Sized, ["--resume", "ffhq.pkl"], prog="x")
+
+
+def test_an_editor_knows_what_is_parsed():
+    """pyright took it for None, and every use of the settings in a script of one's own for a mistake."""
+    hints = get_type_hints(parse)
+    kind, returned = hints["kind"], hints["return"]
+    assert kind == type[returned]
 
 
 def test_home_is_home_also_where_the_shell_leaves_it(monkeypatch):

@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +120,7 @@ def _digit_rows() -> np.ndarray:
     return np.column_stack([*load_digits(return_X_y=True)])
 
 
-def of_arrays(images, labels=None, *, name: str = "arrays", class_names: tuple[str, ...] = ()) -> Source:
+def of_arrays(images, labels=None, *, name: str = "arrays", class_names: Sequence[str] = ()) -> Source:
     """A Source of images in memory.
 
     Args:

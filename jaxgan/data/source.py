@@ -48,7 +48,7 @@ class Items(NamedTuple):
     """What a reader of files, archives or arrays hands over: images in their order, not yet decoded."""
 
     where: str  # the folder, archive, ..., for messages
-    names: Sequence[str]  # [n], for messages and the fingerprint
+    names: Sequence[str] | range  # [n], for messages and the fingerprint
     image: Callable[[int], AbstractContextManager[Image.Image]]  # thread-safe; opens, does not decode
     stamp: Callable[[int, bool], str]  # another content has another stamp: nearly surely by a cheap look, surely by a whole one
     labels: np.ndarray | None

@@ -20,8 +20,8 @@ SPARE = 8  # candidates kept besides the k nearest of the float32 pass
 class Centred(NamedTuple):
     """Feature rows for the float32 pass."""
 
-    rows: np.ndarray  # [n, F] float32
-    norms: np.ndarray  # [n] float32, their squared lengths
+    rows: np.ndarray | jax.Array  # [n, F] float32
+    norms: np.ndarray | jax.Array  # [n] float32, their squared lengths
 
 
 class Nearest(NamedTuple):
