@@ -260,6 +260,7 @@ def _draw(axes, kind, x, limit):
     return axes.imshow(x.reshape(x.shape[:2]), cmap="RdBu_r", vmin=-limit, vmax=limit)
 
 
+@watch.in_plain_style
 def _figure(rows, limit, legend):
     """Rows of images and of heat maps of one scale, with its bar."""
     from matplotlib.figure import Figure
@@ -279,6 +280,7 @@ def _figure(rows, limit, legend):
     return _picture(figure)
 
 
+@watch.in_plain_style
 def _table(rows, heads, legend):
     """A row a unit; each row's maps have a scale of their own."""
     from matplotlib.figure import Figure

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,23 @@ def losses(row: dict[str, Any]) -> str:
     return "  ".join(said + [f"{name} {row[name]:.3g}" for name in ("swd", "psnr") if name in row])
 
 
+PLAIN = {"text.usetex": False, "figure.autolayout": False, "figure.constrained_layout.use": False}
+
+
+def in_plain_style(draw: Callable) -> Callable:
+    """`draw`, whatever the user's matplotlibrc says of LaTeX, which may not be there and ended a run, and of layouts."""
+
+    @wraps(draw)
+    def call(*args, **kwargs):
+        from matplotlib import rc_context
+
+        with rc_context(PLAIN):
+            return draw(*args, **kwargs)
+
+    return call
+
+
+@in_plain_style
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     """Losses, penalties, logits, scores, metrics and speed against kimg, as a PNG."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib import rcParams
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -227,3 +228,13 @@ def test_a_dumb_terminal_shows_lines_where_others_show_a_bar(terminal, live, cap
     with watch.Progress(1.0, 0.0, True) as bar:
         bar.tick("0.5 kimg")
         assert ("0.5 kimg" in capsys.readouterr().out) is not live and bar.live is live
+
+
+@pytest.mark.parametrize("name", ["text.usetex", "figure.constrained_layout.use"])
+def test_curves_are_drawn_whatever_a_matplotlibrc_says(name, tmp_path, monkeypatch):
+    """Without LaTeX the first ended a run at its first tick."""
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(rcParams, name, True)
+    row = {"step": 1, "kimg": 1.0, "seconds": 1.0, "d/adv": 1.0, "g/adv": 1.0, "my_fd": 4.0}
+    watch.draw_curves([row], tmp_path / "curves.png")  # a warning would be an error here
+    assert (tmp_path / "curves.png").exists() and rcParams[name]
