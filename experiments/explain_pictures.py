@@ -121,7 +121,10 @@ def units(args, trained):
 
 
 def default_layer(found, channels):
-    """The middle one of those that lie least deep in the network's parts, leaving out those that give colours."""
+    """The middle one of those that lie least deep in the network's parts, leaving out those that give colours. UserError of none:
+    a generator of dense layers has no maps."""
+    if not found:
+        raise UserError("--method units: this generator has no feature maps, whose channels are the units; take another --method")
     hidden = {name: name.count("/") for name, shape in found.items() if shape[2] != channels} or dict.fromkeys(found, 0)
     top = [name for name, depth in hidden.items() if depth == min(hidden.values())]
     return top[len(top) // 2]

@@ -93,6 +93,11 @@ def test_every_method_writes_a_picture_and_its_numbers(trained, tmp_path, monkey
     assert "Block_0" in said["units"] and "median over the images" in said["attack"]
 
 
+def test_a_generator_of_dense_layers_has_no_units():
+    with pytest.raises(UserError, match="--method units: this generator has no feature maps"):
+        explain_pictures.default_layer({}, 1)
+
+
 def test_the_difference_of_images_with_alpha_can_be_seen():
     x = jnp.array([[0.5, -0.5, 0.1, 1.0], [0.5, -0.5, 0.1, 0.0], [0.9, 0.9, 0.9, -1.0]])
     y = x + jnp.array([[0.02, 0, 0, 0], [0, 0, 0, 0.04], [-0.5, 0, 0, 0]])  # a colour, the alpha, a colour that nobody sees
