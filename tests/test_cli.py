@@ -1,6 +1,7 @@
 """What the commands share: their help, a mistake or Ctrl-C in one line."""
 
 import dataclasses
+import importlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import jax
 import pytest
 import tyro
 
+import experiments
 from experiments import cli
 from experiments.cli import _one_line, parse, run_command
 from jaxgan import parallel
@@ -210,6 +212,11 @@ def test_ctrl_c_during_an_import_of_a_command_raises_nothing_in_it(tmp_path):
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
     made = subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, env=env, capture_output=True, text=True, timeout=100)
     assert (made.returncode, made.stdout, made.stderr) == (130, "", "stopped\n")
+
+
+def test_a_program_that_has_python_inside_may_have_no_arguments(monkeypatch):
+    monkeypatch.setattr(sys, "argv", [])
+    importlib.reload(experiments)
 
 
 def test_ctrl_c_while_a_command_is_imported_leaves_no_trace(tmp_path):
