@@ -3,7 +3,9 @@
 import bisect
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,6 +123,9 @@ def numbered(label, config: dict):
     if not isinstance(label, str):
         return label
     names = config.get("data", {}).get("class_names", [])
+    if label not in names:  # macOS writes é into archives as e and an accent, and keyboards as one letter
+        composed = partial(unicodedata.normalize, "NFC")
+        names, label = [composed(name) for name in names], composed(label)
     if label not in names:
         has = f"they are {', '.join(names[:20])}{', ...' * (len(names) > 20)}"
         has = has if names else "no names of classes are known here, give its number"

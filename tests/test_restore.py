@@ -20,6 +20,13 @@ from tests.commands import assert_equal
 SHAPE = (4, 4, 1)
 
 
+def test_a_label_is_found_however_its_accents_are_written():
+    names, config = {"caf\u00e9": 0, "cafe\u0301": 1}, lambda *names: {"data": {"class_names": names}}
+    for name in names:
+        assert restore.numbered(name, config("tea", "cafe\u0301")) == restore.numbered(name, config("tea", "caf\u00e9")) == 1
+    assert [restore.numbered(name, config(*names)) for name in names] == [0, 1]
+
+
 def added(tree, by):
     return jax.tree.map(lambda a: a + by, tree)
 
