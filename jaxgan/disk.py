@@ -134,7 +134,8 @@ def read_item(directory: Path, step: int, item: str):
         wrong = f"cannot be read: {str(e).splitlines()[0][:160] if str(e) else type(e).__name__}"
     if wrong:
         others = [s for s in steps(directory) if s != step]
-        raise UserError(f"{directory}/{step}: the checkpoint is damaged ({wrong}); try another of {others}")
+        hint = f"try another of {others}" if others else "there is no other"
+        raise UserError(f"{directory}/{step}: the checkpoint is damaged ({wrong}); {hint}")
     return found
 
 

@@ -95,6 +95,10 @@ def test_a_damaged_item_is_said_with_the_steps_that_there_are(tmp_path):
     with pytest.raises(UserError, match=r"/20: the checkpoint is damaged \(cannot be read: .*\); try another of \[3, 100\]") as e:
         disk.read_item(tmp_path, 20, "generator")
     assert "\n" not in str(e.value) and len(str(e.value)) < 400
+    for step in (3, 100):
+        (tmp_path / str(step)).rmdir()
+    with pytest.raises(UserError, match="; there is no other$"):
+        disk.read_item(tmp_path, 20, "generator")
 
 
 def test_what_orbax_logs_goes_unsaid_and_what_others_do_not(caplog):
