@@ -136,6 +136,7 @@ def test_colours_that_nobody_sees_are_those_around():
     array = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
     array[seen] = (10, 200, 90, 100)
     array[~seen, 3] %= 16
+    array[4, 5] = (10, 200, 90, 16)
     array[3:9, 8:12, 1] = 100
     made = decode(encode(Image.fromarray(array), "PNG"), channels=4)
     np.testing.assert_array_equal(made[seen], array[seen])

@@ -23,6 +23,12 @@ def test_planes_and_classes_are_those_of_the_digits():
     assert len(np.unique(source.labels)) == 1000
 
 
+def test_planes_are_padded_if_asked_for(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((20, 8, 8), np.uint8), y=np.arange(20) % 10)
+    wide = open_source(f"stacked:{tmp_path}/a.npz", size=(8, 12), fit="pad", background="white").read(np.array([0]))
+    np.testing.assert_array_equal(wide[0, 3, :, 0], [255] * 2 + [0] * 8 + [255] * 2)
+
+
 def test_colour_is_refused():
     with pytest.raises(UserError, match="grey images"):
         from jaxgan.data.stacked import stacked

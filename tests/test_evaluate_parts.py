@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxgan.data
-from experiments import evaluate, evaluate_pairs
+from experiments import evaluate, evaluate_pairs, invert, repair, safety
 from experiments.evaluate import Arguments
 from jaxgan import parallel
 from jaxgan.data import of_arrays, shuffled
@@ -49,6 +50,30 @@ def test_the_reals_are_the_runs_or_others_made_like_them(opened):
     assert opened.pop() == ("other", plain | {"data_dir": "", "split": "train"})
     with pytest.raises(UserError, match="folder: what should it be compared with"):
         evaluate.real_images(Arguments("folder"), None, None)
+
+
+def test_whatever_reads_images_for_a_run_makes_them_alike_as_it_did(tmp_path, monkeypatch):
+    class Opened(Exception):
+        pass
+
+    def opened(data, **how):
+        raise Opened(how["fit"], how["background"])
+
+    settings = {"data": "own", "fit": "pad", "background": "red", "target": "", "hold_out": 0, "side_by_side": "", "degrade": []}
+    settings |= {"source_channels": None, "data_dir": "", "split": "train", "size": None, "channels": None, "skip_broken": False}
+    trained = SimpleNamespace(generator=SimpleNamespace(shape=(8, 8, 3)), config={"settings": settings})
+    monkeypatch.setattr(safety, "open_source", opened)
+    monkeypatch.setattr(repair, "open_source", opened)
+    for read in (
+        lambda: safety.refuser(trained, "digits", "", "pixels", 0.1),
+        lambda: evaluate_pairs.pairs(Arguments("run"), trained.config, None, opened),
+        lambda: repair.read(invert.Arguments("run", "digits"), trained),
+    ):
+        with pytest.raises(Opened, match="pad.*red"):
+            read()
+    Image.new("RGB", (8, 4)).save(tmp_path / "x.png")
+    _, (image,), _ = repair.read(invert.Arguments("run", str(tmp_path / "x.png"), resize=True), trained)
+    np.testing.assert_array_equal(image[[0, 1, 6, 7]], np.broadcast_to(np.uint8([255, 0, 0]), (4, 8, 3)))
 
 
 def test_what_is_measured_by_default_exists_for_the_data():

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -190,6 +191,10 @@ def test_which_directories_are_runs(tmp_path):
     (tmp_path / "link").symlink_to("scratch")
     with pytest.raises(UserError, match=f"--run-dir .*: {tmp_path}/link is a link to scratch, which is not there; make it"):
         found(tmp_path / "link" / "run", "auto")
+
+
+def test_all_that_says_how_images_are_read_is_handed_on():
+    assert set(inspect.signature(data.open_source).parameters) == {"data", *Settings().how_to_open(None)}
 
 
 def test_what_may_change_between_a_run_and_its_resumption():

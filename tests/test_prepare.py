@@ -340,6 +340,9 @@ def test_command(tmp_path, capsys):
     source = open_source(f"{tmp_path}/out")
     assert source.shape == (10, 12, 1)
     np.testing.assert_array_equal(read_all(source), read_all(open_source(path, size=(10, 12), channels=1)))
+    assert main([path, f"{tmp_path}/padded", "--size", "4", "12", "--fit", "pad", "--background", "red"]) == 0
+    padded = read_all(open_source(path, size=(4, 12), fit="pad", background="red"))
+    np.testing.assert_array_equal(read_all(open_source(f"{tmp_path}/padded")), padded)
     assert os.listdir(f"{tmp_path}/out")  # the name is in the files
     assert any(f.startswith("pets-train.array_record") for f in os.listdir(f"{tmp_path}/out"))
 
