@@ -37,6 +37,7 @@ def described(name: str, settings: Settings, stages: tuple[Design, ...], source:
         **networks(stages[-1]),
         "stages": [{"start_kimg": s.start_kimg, **networks(s)} for s in stages],
         "recipe": description.of_recipe(stages[-1].recipe),
+        "random": f"{jax.config.jax_default_prng_impl}{' partitionable' * jax.config.jax_threefry_partitionable}",
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
@@ -86,6 +87,7 @@ def changes(old: dict, new: dict) -> list[str]:
     def flat(config):
         settings = {k: v for k, v in config["settings"].items() if k not in WHERE}
         parts = {"config": config["config"], **settings, "data": content(config["data"])}
+        parts |= {"JAX's random numbers": config["random"]} if "random" in old else {}  # an older config does not say
         models = {f"{who}.{k}": v for who in ("generator", "discriminator") for k, v in config[who].items()}
         return flatten_dict(parts | models, sep=".")
 
@@ -109,6 +111,7 @@ def shared(config: dict) -> dict:
     networks = {who: config[who] for who in ("generator", "discriminator", "stages")}
     init = (config["init"] or {}).get("digest")
     rest = {"--init's weights": init, "code of jaxgan": provenance.code(), "number of devices": jax.local_device_count()}
+    rest["JAX's random numbers"] = config["random"]
     return {"config": config["config"], **settings, **data, **packages, **networks, **rest}
 
 

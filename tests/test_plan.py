@@ -211,6 +211,9 @@ def test_what_may_change_between_a_run_and_its_resumption():
     assert changed(data={"fingerprint": "y", "images": 3}) == ["data was x, is 3 images (y)"]
     wider = changed(generator={"family": "mlp", "fields": {"width": 6}}, discriminator={"family": "r3gan"})
     assert wider == ["generator.fields.width was 4, is 6", "discriminator.family was mlp, is r3gan"]
+    assert changed(random="threefry2x32") == []
+    old["random"] = "threefry2x32 partitionable"
+    assert changed(random="threefry2x32") == ["JAX's random numbers was threefry2x32 partitionable, is threefry2x32"]
     now = json.loads(json.dumps(dataclasses.asdict(Settings())))
     older = old | {"settings": {name: value for name, value in now.items() if name not in ("fit", "posthoc")}}
     check = lambda **new: config_file.check_changes(Path("runs/a"), older, older | {"settings": now | new}, Settings())
