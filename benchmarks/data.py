@@ -22,7 +22,7 @@ from benchmarks.result import command_line, say
 from benchmarks.step import Case
 from experiments.configs import CONFIGS
 from jaxgan import calls, compile_cache
-from jaxgan.data import open_source, prepare, source
+from jaxgan.data import alike, open_source, prepare
 from jaxgan.feed import Layout, open_feed
 
 
@@ -61,10 +61,10 @@ def sources(scratch: Path, n: int, size: int) -> dict:
     stored = open_source(str(scratch / "folder"))
     prepare.write(stored, str(scratch / "set"))
     found = {"on the device": (stored, True), "streamed from memory": (stored, False)}
-    kept, source.IN_MEMORY = source.IN_MEMORY, 0  # as if the set were too large
+    kept, alike.IN_MEMORY = alike.IN_MEMORY, 0  # as if the set were too large
     for what, place in (("folder of PNGs", "folder"), ("zip", "archive.zip"), ("prepared TFDS", "set")):
         found[f"streamed, {what}"] = (open_source(str(scratch / place)), False)
-    source.IN_MEMORY = kept
+    alike.IN_MEMORY = kept
     return found
 
 

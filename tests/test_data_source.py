@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import jaxgan.data.alike
 import jaxgan.data.files
 import jaxgan.data.source
 from jaxgan import memory
@@ -88,7 +89,7 @@ def test_archives(classes, tmp_path, suffix, prefix):
 
 @pytest.mark.parametrize("suffix", (".zip", ".tar", ".tar.gz"))
 def test_large_sets_are_decoded_when_read(classes, tmp_path, suffix, monkeypatch):
-    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 100)
+    monkeypatch.setattr(jaxgan.data.alike, "IN_MEMORY", 100)
     for path in (str(classes), pack(classes, f"{tmp_path}/a{suffix}")):
         source = open_source(path)
         assert not isinstance(source.read, jaxgan.data.source.Stored)
@@ -102,7 +103,7 @@ def test_large_sets_are_decoded_when_read(classes, tmp_path, suffix, monkeypatch
 def test_reading_from_many_threads(tmp_path, suffix, monkeypatch):
     for i in range(40):
         save(f"{tmp_path}/s/{i:02}.png", picture(i, 32, 32))
-    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    monkeypatch.setattr(jaxgan.data.alike, "IN_MEMORY", 0)
     source = open_source(pack(tmp_path / "s", f"{tmp_path}/a{suffix}"))
     want, wrong = np.stack([picture(i, 32, 32) for i in range(40)]), []
 
@@ -117,11 +118,11 @@ def test_reading_from_many_threads(tmp_path, suffix, monkeypatch):
     assert not wrong
 
 
-@pytest.mark.parametrize("most", (0, jaxgan.data.source.IN_MEMORY))
+@pytest.mark.parametrize("most", (0, jaxgan.data.alike.IN_MEMORY))
 def test_a_small_file_is_opened_once(classes, most, monkeypatch):
     opened, real = [], jaxgan.data.files._opened
     kept = open_source(str(classes))
-    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", most)
+    monkeypatch.setattr(jaxgan.data.alike, "IN_MEMORY", most)
     monkeypatch.setattr(jaxgan.data.files, "_opened", lambda path: (opened.append(path), real(path))[1])
     assert open_source(str(classes)).fingerprint == kept.fingerprint
     assert len(opened) == 1 + 5 == 1 + len(set(opened))  # the first before all others, to see what it is
@@ -386,7 +387,7 @@ def test_the_first_image_may_be_broken(classes):
 
 
 def test_damage_in_a_large_set_is_named_when_read(classes, monkeypatch):
-    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    monkeypatch.setattr(jaxgan.data.alike, "IN_MEMORY", 0)
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     for name in ("cat/0.png", "cat/1.png", "cat/deep/2.png", "dog/0.png", "dog/1.PNG"):
         save(f"{classes}/{name}", noise)
@@ -633,16 +634,16 @@ def test_arrays_are_a_source_and_other_images_are_another():
 def test_threads_are_as_many_as_the_cores_of_this_process(classes, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 4, 5}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 128)  # of the node, of which a job has some
-    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    monkeypatch.setattr(jaxgan.data.alike, "IN_MEMORY", 0)
     assert open_source(str(classes)).read.pool._max_workers == 3
 
 
 def test_an_image_whose_server_is_away_is_read_again(classes, monkeypatch):
-    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    monkeypatch.setattr(jaxgan.data.alike, "IN_MEMORY", 0)
     source, waited, fails = open_source(str(classes)), [], []
     opened = jaxgan.data.files.open_image
     monkeypatch.setattr(jaxgan.data.files, "open_image", lambda file: raise_next(fails) or opened(file))
-    monkeypatch.setattr(jaxgan.data.source.time, "sleep", waited.append)
+    monkeypatch.setattr(jaxgan.data.alike.time, "sleep", waited.append)
     fails += [OSError(errno.ESTALE, "Stale file handle")] * 3
     assert source.read(np.array([0])).shape[0] == 1 and waited == [1, 10, 60]
     fails += [OSError(errno.ESTALE, "Stale file handle")] * 4

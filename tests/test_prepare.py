@@ -15,6 +15,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.core.data_sources.array_record import ArrayRecordDataSource
 
+import jaxgan.data.alike
 import jaxgan.data.prepare
 import jaxgan.data.prepared
 import jaxgan.data.source
@@ -108,10 +109,10 @@ def test_large_prepared_sets_are_read_lazily(tmp_path, monkeypatch):
     path, images = npz(tmp_path / "a.npz", y=np.arange(7))
     dest = write(open_source(path), f"{tmp_path}/out")
     whole = open_source(dest)
-    monkeypatch.setattr(jaxgan.data.source, "IN_MEMORY", 0)
+    monkeypatch.setattr(jaxgan.data.alike, "IN_MEMORY", 0)
     monkeypatch.setattr(jaxgan.data.prepared, "IN_MEMORY", 0)
     lazy = open_source(dest)
-    assert isinstance(lazy.read, jaxgan.data.source.Decoded)
+    assert isinstance(lazy.read, jaxgan.data.alike.Decoded)
     np.testing.assert_array_equal(lazy.read(np.array([6, 0, 3, 3])), images[[6, 0, 3, 3]])
     np.testing.assert_array_equal(lazy.labels, np.arange(7))
     assert lazy.fingerprint == whole.fingerprint
@@ -120,7 +121,7 @@ def test_large_prepared_sets_are_read_lazily(tmp_path, monkeypatch):
 def test_records_of_a_large_prepared_set_are_read_many_at_once_and_a_broken_one_is_alone(tmp_path, monkeypatch):
     path, images = npz(tmp_path / "a.npz", n=200)
     dest = write(open_source(path), f"{tmp_path}/out")
-    for module in (jaxgan.data.source, jaxgan.data.prepared):
+    for module in (jaxgan.data.alike, jaxgan.data.prepared):
         monkeypatch.setattr(module, "IN_MEMORY", 0)
     records, calls = ArrayRecordDataSource, []
     one, many = records.__getitem__, records.__getitems__

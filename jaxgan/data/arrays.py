@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from jaxgan import memory
+from jaxgan.data.alike import finish, make_alike
 from jaxgan.data.images import Look
-from jaxgan.data.source import MOST_CLASSES, Items, Source, Stored, finish, finite, prepare
+from jaxgan.data.source import MOST_CLASSES, Items, Source, Stored, finite
 from jaxgan.errors import UserError
 
 IMAGE_KEYS = ("x", "images", "x_train", "arr_0")
@@ -148,7 +149,7 @@ def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, s
       images: uint8 [n, H, W, C], C in 1, 3, 4.
       labels: int32 [n], float32 [n, K] or None.
       where: for messages.
-      size, channels, rest: as `jaxgan.data.source.prepare`.
+      size, channels, rest: as `jaxgan.data.alike.make_alike`.
     """
     n, height, width, depth = images.shape
     classes = 0 if labels is None else int(labels.max()) + 1 if labels.ndim == 1 else labels.shape[1]
@@ -165,7 +166,7 @@ def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, s
         look = Look((height, width), depth, rest["background"])
         stamps = [items.stamp(i, True) for i in range(n)]
         return finish(items, np.arange(n), look, Stored(np.ascontiguousarray(images)), rest["name"], stamps)
-    return prepare(items, size=size, channels=channels, **rest)
+    return make_alike(items, size=size, channels=channels, **rest)
 
 
 def _stamp(images: np.ndarray) -> Callable[[int, bool], str]:

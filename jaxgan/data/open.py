@@ -3,7 +3,8 @@
 import os
 
 from jaxgan.data import arrays, files, images, prepared
-from jaxgan.data.source import Progress, Source, prepare
+from jaxgan.data.alike import make_alike
+from jaxgan.data.source import Progress, Source
 from jaxgan.data.stacked import PREFIX, stacked
 from jaxgan.errors import UserError
 
@@ -57,20 +58,20 @@ def open_source(
     if run or not os.path.exists(path):  # among runs, "digits" and "mnist" are what they were trained on
         if data == "digits":
             return _digits(split, how)
-        return prepare(prepared.items(prepared.locate(data, data_dir), split, how["progress"]), **how)
+        return make_alike(prepared.items(prepared.locate(data, data_dir), split, how["progress"]), **how)
     if os.path.isdir(path):
         found = prepared.find(path)
         items = prepared.items(found, split, how["progress"]) if found else files.folder(path, split)
-        return prepare(items, **how)
+        return make_alike(items, **how)
     if path.lower().endswith(".npz"):
         return arrays.array_source(*arrays.npz(path, split), path, **how)
     if path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
-        return prepare(files.archive(path, split), **how)
+        return make_alike(files.archive(path, split), **how)
     raise UserError(f"{data}: neither a folder nor a .zip, .tar, .tar.gz, .tar.xz, .tgz or .npz; give one of these")
 
 
 def asked(name, *, size=None, channels=None, background="white", fit="crop", skip_broken=False, progress=None) -> dict:
-    """The arguments of `prepare` for what the user asked for, as `open_source` takes it; UserError for what there is not."""
+    """The arguments of `make_alike` for what the user asked for, as `open_source` takes it; UserError for what there is not."""
     if channels not in (None, 1, 3, 4):
         raise UserError(f"channels is {channels}; give 1 (grey), 3 (RGB) or 4 (RGBA)")
     return dict(

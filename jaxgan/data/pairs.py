@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from jaxgan.data import files, images
+from jaxgan.data.alike import ahead, make_alike
 from jaxgan.data.degrade import degraded
 from jaxgan.data.open import asked, open_source
-from jaxgan.data.source import CHUNK, Items, Progress, Source, ahead, fingerprint, prepare
+from jaxgan.data.source import CHUNK, Items, Progress, Source, fingerprint
 from jaxgan.errors import UserError
 
 
@@ -98,7 +99,7 @@ def _check_sizes(given, made, i, sized):
         try:
             with items.image(i) as im:
                 sizes.append(images.header(im).size)
-        except Exception:  # `prepare` says what is wrong with it, or leaves it out
+        except Exception:  # `make_alike` says what is wrong with it, or leaves it out
             return
     if sizes[0] == sizes[1]:
         return
@@ -148,8 +149,8 @@ def _chosen(items, order):
 
 def _both(given, made, source_channels, how):
     """Both sides prepared; where one is broken and left out, its partner is too. how: of `asked`, for the targets."""
-    targets = prepare(made, **how)
-    inputs = prepare(given, **how | {"size": how["size"] or targets.shape[:2], "channels": source_channels})
+    targets = make_alike(made, **how)
+    inputs = make_alike(given, **how | {"size": how["size"] or targets.shape[:2], "channels": source_channels})
     skipped = tuple(dict.fromkeys((*targets.skipped, *inputs.skipped)))
     broken = {os.path.splitext(name)[0] for name in skipped}
     if broken:

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import numpy as np
 from PIL import Image
 
+from jaxgan.data.alike import IN_MEMORY
 from jaxgan.data.images import open_image
-from jaxgan.data.source import IN_MEMORY, MOST_CLASSES, Items, Progress, finite
+from jaxgan.data.source import MOST_CLASSES, Items, Progress, finite
 from jaxgan.errors import UserError, one_line
 
 NAME = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(/(?P<config>[\w.\-+]+))?(:(?P<version>\d+\.\d+\.\d+))?")
