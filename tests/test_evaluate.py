@@ -163,7 +163,7 @@ def test_a_run_in_training_is_not_asked_for_metrics_of_its_generator(tmp_path):
 
 def test_help_lists_the_protocols():
     code, out, _ = commands.run("evaluate", "anything", "--metrics", "help")
-    assert code == 0 and all(name in out for name in ("fid50k_full", "mnist10k", "eqr50k", "ppl = ppl2_wend"))
+    assert code == 0 and all(name in out for name in ("fid50k_full", "fd10k", "eqr50k", "ppl = ppl2_wend"))
 
 
 def test_a_run_whose_data_is_elsewhere_now():

@@ -50,7 +50,6 @@ PROTOCOLS = {
     "pr50k3": Protocol("manifold", "inception", 50_000, 50_000, "precision, recall (k = 3), density, coverage (k = 5)"),
     "fd_dinov2": Protocol("fid", "dinov2", 50_000, 0, "Frechet distance of DINOv2 ViT-L/14 features (dgm-eval)"),
     "fd10k": Protocol("fid", "classifier", 10_000, 0, "Frechet distance of features of a classifier of the data set"),
-    "mnist10k": Protocol("fid", "classifier", 10_000, 0, "fd10k; on MNIST, of 60,000 training images"),
     "fd2k": Protocol("fid", "classifier", 2_000, 0, "fd10k of 2,000 images: for curves during training"),
     "kd10k": Protocol("kid", "classifier", 10_000, 0, "kernel distance of the classifier's features, +- over subsets"),
     "pr10k": Protocol("manifold", "classifier", 10_000, 10_000, "precision, recall (k = 3), density, coverage (k = 5)"),
