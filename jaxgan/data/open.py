@@ -33,8 +33,8 @@ def open_source(
       data_dir: where TFDS sets lie; '' is TFDS's default.
       split: "train", "test"; of TFDS also slices. Of a folder or archive: its sub-folder of that name.
       size: (H, W) in pixels. None keeps the images' own, which must then agree.
-      channels: 1, 3, or 4 for straight RGBA, in which colours that cannot be seen become those around; None takes 1 when all images
-        are grey, else 3.
+      channels: 1, 3, or 4 for straight RGBA, in which colours that cannot be seen become those around; None takes 1 when all
+        images are grey, else 3.
       background: what lies under transparent pixels unless channels is 4; a colour as PIL reads it.
       fit: how images of other proportions are brought to `size`. "crop": scaled to cover it, and the rest cut off; "pad": scaled
         to fit in, the rest background (with channels 4 transparent).
