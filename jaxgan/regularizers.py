@@ -55,8 +55,8 @@ def lecam(real_logits, fake_logits, ema, *, decay=0.99, one_sided=False, mean=jn
       one_sided: square max(0, real - a_f) and max(0, a_r - fake) instead, as the official code does.
       mean: logits -> []; give `lambda x: jax.lax.pmean(jnp.mean(x), axis)` for the mean over all devices.
     Returns:
-      The penalty, float32, the shape of the logits (the paper's weight: 0.01 to 0.3); and the new (a_r, a_f), without
-      gradient.
+      The penalty, float32, the shape of the logits (weights of the authors' code on CIFAR: 0.3 for BigGAN, 1e-6 for
+      StyleGAN2); and the new (a_r, a_f), without gradient.
     Raises:
       ValueError: shapes differ, logits are not floats, or `ema` is not two numbers.
     Source: Tseng et al. 2021, section 3.2. The means are updated before they are used, as in the official code; which
