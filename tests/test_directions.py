@@ -14,6 +14,7 @@ from jaxgan import convert, directions, latents, weights
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
 from jaxgan.models import stylegan2, stylegan3
+from tests import shared
 
 RNG = np.random.default_rng(0)
 
@@ -193,7 +194,7 @@ def test_the_command(styled, tmp_path, monkeypatch, capsys):
     def command(*args):
         monkeypatch.setattr(sys, "argv", ["directions", str(tmp_path / "g.safetensors"), *map(str, args)])
         experiments.directions.main()
-        return np.load(tmp_path / "a.npz")
+        return shared.arrays(tmp_path / "a.npz")
 
     out = ["--out", tmp_path / "a.png", "--image", 2, "--seed", 4, "--layers", 1, 3]
     made = command("--method", "pca", "--n", 2, "--steps", 5, "--range", 2, "--draws", 300, *out)

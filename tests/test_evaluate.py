@@ -14,7 +14,7 @@ from experiments.configs import CONFIGS
 from jaxgan import convert, plan, run
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips, measure
-from tests import commands
+from tests import commands, shared
 from tests.test_metrics_generators import drawn
 from tests.test_metrics_lpips import narrow
 
@@ -73,7 +73,7 @@ def test_a_run_a_folder_and_an_npz(trained, tmp_path):
     assert [line["metric"] for line in of_run] == ["random10k", "swd10k"] and of_run[0]["fakes"] == 300
     code, _, err = commands.run("sample", trained, "--n", "300", "--out", tmp_path / "images.npz")
     assert code == 0, err
-    for i, image in enumerate(np.load(tmp_path / "images.npz")["images"]):
+    for i, image in enumerate(shared.arrays(tmp_path / "images.npz")["images"]):
         (tmp_path / "folder").mkdir(exist_ok=True)
         Image.fromarray(image[..., 0]).save(tmp_path / "folder" / f"{i:04d}.png")
     for what in ("images.npz", "folder"):

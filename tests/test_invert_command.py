@@ -14,6 +14,7 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
 from jaxgan.models import residual
 from jaxgan.models.pix2pix import Generator as Pix2pix
+from tests import shared
 from tests.test_invert import made
 from tests.test_metrics_lpips import narrow
 
@@ -53,7 +54,7 @@ def test_arrays_give_the_images_again_and_holes_are_filled(folder, main):
     at, run = folder
     said = main(at / "given", "--damage", "centre", "--out", at / "a.npz")
     assert "3 images" in said and "in the holes: PSNR" in said
-    f = np.load(at / "a.npz")
+    f = shared.arrays(at / "a.npz")
     assert f["names"].tolist() == ["a.bmp", "b.bmp", "c.bmp"]
     again = run.images(latents.Latents(f["code"], f["c"], f["keys"]))
     np.testing.assert_allclose(again, f["images"].astype(int), atol=1)

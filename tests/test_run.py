@@ -27,7 +27,7 @@ from jaxgan.errors import UserError
 from jaxgan.lock import LOCK, lock_file
 from jaxgan.method import Phase, Recipe, Term, Turn
 from jaxgan.run import Machine, Signals, explained, steps_per_call
-from tests import commands
+from tests import commands, shared
 from tests.commands import assert_equal, final_state
 
 pytestmark = pytest.mark.slow
@@ -374,7 +374,7 @@ def test_samples(finished, tmp_path, monkeypatch):
     code, out, err = run("sample", directory, "--n", "5", "--out", tmp_path / "a.npz")
     assert code == 0, err
     run("sample", directory, "--n", "70", "--out", tmp_path / "b.npz")
-    few, many = (np.load(tmp_path / f"{name}.npz")["images"] for name in "ab")
+    few, many = (shared.arrays(tmp_path / f"{name}.npz")["images"] for name in "ab")
     assert few.shape == (5, 28, 28, 1) and many.dtype == np.uint8
     np.testing.assert_array_equal(few, many[:5])
     assert run("sample", directory, "--n", "3", "--out", tmp_path / "folder")[0] == 0

@@ -20,6 +20,7 @@ from experiments import cli
 from jaxgan import convert, game, restore, sample
 from jaxgan.errors import UserError
 from jaxgan.models import progan, stylegan, stylegan2
+from tests import shared
 
 SHAPE = (8, 12, 3)
 SIZES = {"z_dim": 6, "w_dim": 5, "channel_base": 48, "channel_max": 4}
@@ -137,7 +138,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 
     command("--mix", 2, 3, "--mix-layers", 1, 3, "--seed", 4, "--noise", "none", "--out", f"{table}.npz")
     assert "a table of 2 x 3" in capsys.readouterr().out
-    images = np.load(f"{table}.npz")["images"]
+    images = shared.arrays(f"{table}.npz")["images"]
     np.testing.assert_array_equal(images, sample.mix(g, v, (2, 3), (1, 3), seed=4, noise="none"))
     command("--mix", 2, 3, "--out", f"{table}.png")
     with Image.open(f"{table}.png") as picture:

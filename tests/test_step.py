@@ -14,6 +14,7 @@ from jaxgan.augment import pipeline
 from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Game, Phase, Recipe, Term, Turn, Verdict
 from jaxgan.models import dcgan
+from tests import shared
 from tests.golden import tutorial_rule
 from tests.shared import updater
 
@@ -566,7 +567,7 @@ def test_shard_map_that_checks_replication_gives_the_gradients_of_one_device():
 
 def test_the_tutorials_step_is_keras_own():
     """Three simultaneous steps of the Keras listing (as it is meant), weights, noise and images by a written rule."""
-    gold = np.load(Path(__file__).parent / "golden" / "tutorial_step.npz")
+    gold = shared.arrays(Path(__file__).parent / "golden" / "tutorial_step.npz")
     generator, discriminator = dcgan.TutorialGenerator(), dcgan.TutorialDiscriminator(dropout=0.0)
     g, d = tutorial_rule.g_variables(), tutorial_rule.d_variables()
     recipe = recipes.tutorial(batch=4)

@@ -18,6 +18,7 @@ from jaxgan import marks, restore, watermark
 from jaxgan.data import arrays
 from jaxgan.errors import UserError
 from jaxgan.metrics import extraction
+from tests import shared
 
 DIGITS = arrays.digits()[0]
 
@@ -77,11 +78,11 @@ def test_copies_are_replaced_and_numbers_stay(command, tmp_path):
         np.testing.assert_array_equal(command.trained.sample(facts["index"] + 1, **options)[-1], everything[i])
     table = tmp_path / "table.npz"
     command("sample", "run", "--rows", 3, "--out", table, "--refuse-copies", "digits", "--refuse-share", 0.005)
-    assert not copied(np.load(table)["images"]).any()
-    assert np.load(table)["labels"].tolist() == np.load(table)["images"][:, 0, 0, 0].tolist() == [0, 1] * 3
+    assert not copied(shared.arrays(table)["images"]).any()
+    assert shared.arrays(table)["labels"].tolist() == shared.arrays(table)["images"][:, 0, 0, 0].tolist() == [0, 1] * 3
     facts = marks.of_arrays(table).facts
     again = command.trained.sample(max(facts["index"]) + 1, label=np.arange(max(facts["index"]) + 1) % 2)
-    np.testing.assert_array_equal(again[facts["index"]], np.load(table)["images"])
+    np.testing.assert_array_equal(again[facts["index"]], shared.arrays(table)["images"])
 
 
 def test_a_mark_goes_through_every_kind_of_file(command, tmp_path):
@@ -92,7 +93,7 @@ def test_a_mark_goes_through_every_kind_of_file(command, tmp_path):
         assert code == 0 and "watermark found" in said and '"watermark": 3.0' in said and "secret" not in said
         code, said = command("verify", tmp_path / name, "--watermark", "another")
         assert code == 1 and "watermark not found" in said
-    np.testing.assert_array_equal(np.load(tmp_path / "a.npz")["images"], watermark.embed(plain, "secret", 3))
+    np.testing.assert_array_equal(shared.arrays(tmp_path / "a.npz")["images"], watermark.embed(plain, "secret", 3))
     with Image.open(tmp_path / "a" / "seed0_000007.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), watermark.embed(plain, "secret", 3)[7, ..., 0])
     command("sample", "run", "--n", 20, "--out", tmp_path / "plain")

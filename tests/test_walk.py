@@ -13,6 +13,7 @@ from jaxgan import convert, latents, marks, walk, watch, weights
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
 from jaxgan.models import mlp
+from tests import shared
 
 RNG = np.random.default_rng(0)
 
@@ -136,14 +137,14 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     small = ["--keys", 3, "--frames", 4, "--seed", 5]
     command(*small, "--label", 2, 0, "--grid", 1, 2, "--out", out / "a.npz")
     assert "12 frames of" in capsys.readouterr().out
-    arrays = np.load(out / "a.npz")
+    arrays = shared.arrays(out / "a.npz")
     assert arrays["images"].shape == (2, 12, 4, 6, 3) and arrays["code"].shape == (2, 12, 5) and arrays["c"].shape == (2, 12, 3)
     np.testing.assert_array_equal(arrays["c"][:, ::4].argmax(2), [[2, 0, 2]] * 2)
     drawn = latents.draw(g, v, 6, seed=5, label=[2, 0, 2] * 2)  # the second walk's images are the next of the seed
     np.testing.assert_array_equal(arrays["images"][:, ::4].reshape(6, 4, 6, 3), latents.images(g, v, drawn))
     np.testing.assert_allclose(arrays["code"][1], walk.walk(drawn.take(slice(3, 6)), 4, classes=3).code)
     command("--keys", 1, "--label", 0, 1, 2, "--frames", 1, "--no-loop", "--out", out / "b.npz")
-    arrays = np.load(out / "b.npz")
+    arrays = shared.arrays(out / "b.npz")
     assert (arrays["code"] == arrays["code"][:, :1]).all() and (arrays["c"][0] == np.eye(3)).all()
     assert (arrays["images"][0, 0] != arrays["images"][0, 1]).any()
     for name in ("a.webp", "a.gif", "folder", "a.png"):

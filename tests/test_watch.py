@@ -16,6 +16,7 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import measure
 from jaxgan.report import Report
 from jaxgan.settings import Settings
+from tests import shared
 
 
 def test_curves_are_drawn_in_a_fiftieth_of_the_time_and_whenever_pictures_are():
@@ -106,7 +107,7 @@ def test_grids_of_less_than_a_kimg_do_not_replace_one_another(tmp_path):
 
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
     watch.write_arrays(tmp_path / "in" / "a.npz", images=np.arange(3))
-    np.testing.assert_array_equal(np.load(tmp_path / "in" / "a.npz")["images"], np.arange(3))
+    np.testing.assert_array_equal(shared.arrays(tmp_path / "in" / "a.npz")["images"], np.arange(3))
 
     def full(self, file, kind, **texts):
         file.write(b"some of it")
