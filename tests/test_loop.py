@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import CONFIGS, families, growing, objective, paired, residual, unpaired
-from jaxgan import calls, parallel, plan, run, step
+from jaxgan import calls, parallel, plan, run, step, stopping
 from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.profiling import Tracer
@@ -123,7 +123,7 @@ def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
 
 def test_a_run_in_a_thread_leaves_signals_to_the_main_one():
     def enter():
-        with run.Signals() as signals:
+        with stopping.Signals() as signals:
             return signals.before
 
     with ThreadPoolExecutor(1) as pool:

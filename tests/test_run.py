@@ -21,12 +21,13 @@ from PIL import Image
 
 from experiments import sample
 from experiments.configs import CONFIGS
-from jaxgan import calls, parallel
+from jaxgan import calls, parallel, stopping
 from jaxgan import run as loop
 from jaxgan.errors import UserError
 from jaxgan.lock import LOCK, lock_file
 from jaxgan.method import Phase, Recipe, Term, Turn
-from jaxgan.run import Machine, Signals, explained, steps_per_call
+from jaxgan.run import Machine, explained, steps_per_call
+from jaxgan.stopping import Signals
 from tests import commands, shared
 from tests.commands import assert_equal, final_state
 
@@ -307,7 +308,7 @@ def test_a_second_signal_ends_at_once(monkeypatch, capfd):
         os.kill(os.getpid(), signal.SIGINT)  # `timeout` and `srun` send what the process group gets too
         assert signals.caught == signal.SIGINT and capfd.readouterr().err.count("once more stops at once") == 1
         signals.since -= 2
-        for number in (signal.SIGHUP, *loop.OTHERS):
+        for number in (signal.SIGHUP, *stopping.OTHERS):
             os.kill(os.getpid(), number)
         os.kill(os.getpid(), signal.SIGTERM)
     assert capfd.readouterr().err == ""
