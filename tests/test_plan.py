@@ -218,6 +218,8 @@ def test_what_may_change_between_a_run_and_its_resumption():
     older = old | {"settings": {name: value for name, value in now.items() if name not in ("fit", "posthoc")}}
     check = lambda **new: config_file.check_changes(Path("runs/a"), older, older | {"settings": now | new}, Settings())
     check()  # a run from before there were --fit and --posthoc
+    own = dataclasses.make_dataclass("Own", [("net", type, dict)], bases=(Settings,), frozen=True)  # no value of JSON's
+    config_file.check_changes(Path("runs/a"), older, older | {"settings": now | {"net": repr(dict)}}, own())
     with pytest.raises(UserError, match="another config: fit was crop, is pad. Give"):
         check(fit="pad")
     assert changed(recipe={"turn 1 of d": "1 adv"}) == []  # an older config has none
