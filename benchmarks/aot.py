@@ -9,12 +9,12 @@ Nothing runs, so nothing is timed on a device. `--for` names the device:
 - h100 (the default), or a file that describes another GPU, as in XLA's sources
   (xla/backends/gpu/target_config/specs/*.txtpb). Needs `pip install "jax[cuda12]"`. The autotuner, which needs a GPU, is off, and
   with it the compiler's own matrix products, some of which do not compile without it; so compilation is faster here than on a
-  machine with the GPU.
+  machine with the GPU. The estimated time is `benchmarks.roofline`'s, for an H100; `--top` lists what most of it goes into.
 - v4, v5e, v5p, v6e: a TPU. Needs `pip install "jax[tpu]"`. Its lines include the compiler's own cost estimate, in
   millions of cycles, for comparing one formulation with another.
 
 `--devices 4` compiles the step for so many devices, as `pmap` runs it. `--cases` takes cases of `benchmarks.ops` instead of
-configs, with `--block` as there, and gives the cycles of our formulation and of the plain one.
+configs, with `--block` as there, and gives the estimates of our formulation and of the plain one.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ import importlib.util
 import itertools
 import os
 import re
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
 from benchmarks.ops import CASES, orders  # noqa: E402
 from benchmarks.result import command_line, say  # noqa: E402
+from benchmarks.roofline import kernels  # noqa: E402
 from benchmarks.step import designed, noise  # noqa: E402
 from experiments.configs import CONFIGS  # noqa: E402
 from jaxgan import ops, parallel, plan, run, step  # noqa: E402
@@ -65,8 +67,8 @@ TPUS = {"v4": "v4:2x2x1", "v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"
 """Name -> the smallest slice that its compiler knows; one chip of it is compiled for."""
 
 
-def rows(name: str, batch: int | None, dtype: str | None, devices):
-    """A row for each program of a config's step."""
+def rows(name: str, batch: int | None, dtype: str | None, top: int, devices):
+    """A row for each program of a config's step, after the `top` kernels of each that are estimated to take longest."""
     given = {"batch": batch, "dtype": dtype}
     config = dataclasses.replace(CONFIGS[name], **{key: value for key, value in given.items() if value is not None})
     source = noise(config, max(config.batch, 64))
@@ -90,6 +92,7 @@ def rows(name: str, batch: int | None, dtype: str | None, devices):
         end = time.perf_counter()
         memory = compiled.memory_analysis()
         held_bytes = sum(a.nbytes for a in jax.tree.leaves(held)) / len(devices) if machine.feed.resident else 0
+        print(*heaviest(compiled, top), sep="\n", file=sys.stderr, end="\n" * bool(top))
         kinds = memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes
         yield {
             "config": name,
@@ -100,16 +103,15 @@ def rows(name: str, batch: int | None, dtype: str | None, devices):
             "lower_checked_s": round(first, 1),
             "lower_s": round(middle - start, 1),
             "compile_s": round(end - middle, 1),
-            "kernels": len(re.findall(r" (?:fusion|custom-call)\(", entry(compiled))),
             "device_mb": round((sum(kinds) - memory.alias_size_in_bytes - held_bytes) / 1e6),
             "temporary_mb": round(memory.temp_size_in_bytes / 1e6),
-            **cycles(compiled),
+            **estimate(compiled),
             "devices": f"{len(devices)} x {devices[0].device_kind}",
         }
 
 
 def case(name: str, batch: int, dtype: str, block: int | None, devices) -> dict:
-    """Cycles of a case of `benchmarks.ops`, ours and plain, where the compiler says them."""
+    """Estimates of a case of `benchmarks.ops`, ours and plain."""
     made = CASES[name]
     shapes = ((batch, *made.image), *made.others, *((batch, *s) for s in made.per_image))
     arguments = on(devices, tuple(jax.ShapeDtypeStruct(s, jnp.dtype(dtype)) for s in shapes))
@@ -118,7 +120,7 @@ def case(name: str, batch: int, dtype: str, block: int | None, devices) -> dict:
     for whose, f in (("ours", made.ours), ("plain", made.plain)):
         for order, g in orders(f, len(shapes)).items():
             compiled = g.lower(*arguments).compile()
-            kind = {"temporary_mb": round(compiled.memory_analysis().temp_size_in_bytes / 1e6)} | cycles(compiled)
+            kind = {"temporary_mb": round(compiled.memory_analysis().temp_size_in_bytes / 1e6)} | estimate(compiled)
             out |= {f"{whose} {order}": kind}
     return out | {"devices": f"1 x {devices[0].device_kind}"}
 
@@ -131,15 +133,39 @@ def on(devices, tree):
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=place), tree)
 
 
-def entry(compiled) -> str:
-    """The text of the compiled program's main computation."""
-    return compiled.as_text().partition("\nENTRY")[2]
+def estimate(compiled) -> dict:
+    """For a TPU its compiler's estimate, for a GPU `roofline`'s."""
+    text = compiled.as_text()
+    if jax.default_backend() == "tpu":
+        main = text.partition("\nENTRY")[2]
+        found = [int(n) for n in re.findall(r'"estimated_cycles":"(\d+)"', main)]
+        return {
+            "kernels": len(re.findall(r" (?:fusion|custom-call)\(", main)),
+            "estimated_mcycles": float(f"{sum(found) / 1e6:.4g}"),
+        }
+    found = list(kernels(text))
+    total = lambda field: sum(getattr(kernel, field) * kernel.times for kernel in found)
+    return {
+        "kernels": sum(kernel.times for kernel in found),
+        "estimated_ms": float(f"{total('seconds') * 1e3:.4g}"),
+        "gb": float(f"{total('bytes') / 1e9:.4g}"),
+        "tflop": float(f"{total('operations') / 1e12:.4g}"),
+    }
 
 
-def cycles(compiled) -> dict:
-    """What a TPU's compiler estimates; nothing for a GPU."""
-    found = [int(n) for n in re.findall(r'"estimated_cycles":"(\d+)"', entry(compiled))]
-    return {"estimated_mcycles": float(f"{sum(found) / 1e6:.4g}")} if found else {}
+def heaviest(compiled, top: int) -> list[str]:
+    """Lines on the `top` kernels, by what they are from and make, that a GPU is estimated to spend most time in."""
+    if not top:
+        return []
+    alike = lambda kernel: (kernel.source.rpartition("jit(update)/")[2] or "-", kernel.kind, kernel.result)
+    found = sorted(kernels(compiled.as_text()), key=alike)
+    groups = [(key, list(group)) for key, group in itertools.groupby(found, alike)]
+    took = lambda group: sum(kernel.seconds * kernel.times for kernel in group) * 1e3
+    groups = sorted(groups, key=lambda pair: -took(pair[1]))[:top]
+    return [
+        f"{took(group):7.3f} ms  {sum(k.times for k in group):3d} x {group[0].bytes / 1e6:6.0f} MB  {kind}  {source}  {result}"
+        for (source, kind, result), group in groups
+    ]
 
 
 def devices_of(target: str, count: int) -> list:
@@ -164,6 +190,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="instead of the config's own; of cases bfloat16")
     parser.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="of benchmarks.ops")
     parser.add_argument("--block", type=int, nargs="+", help="of the cases' grouped convolutions; 0 for XLA's own")
+    parser.add_argument("--top", type=int, default=0, metavar="N", help="say of each GPU program its N heaviest kinds of kernels")
     parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     unknown = [f"config {name!r}" for name in args.configs if name not in CONFIGS]
@@ -180,7 +207,7 @@ def main() -> None:
     jax.config.update("jax_num_cpu_devices", args.devices)  # on which a batch is laid out
     devices = devices_of(args.target, args.devices)
     for name in args.configs:
-        for row in rows(name, args.batch, args.dtype, devices):
+        for row in rows(name, args.batch, args.dtype, args.top, devices):
             say(row, args.out)
     blocks = args.block or (ops.BLOCK.get(jax.default_backend()),)
     for name, block in itertools.product(args.cases, blocks):

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from benchmarks import roofline
 from tests.commands import ROOT, environment
 
 
@@ -40,3 +41,42 @@ def test_marks_are_found_and_copies_refused():
     assert marked["found"]["as written"] == {"single": 100.0, "sets": 100.0} and 40 < marked["found"]["psnr"] < 50
     assert wrong["false positives"]["scores"] == 4 * 64 and 0.7 < wrong["false positives"]["deviation"] < 1.3
     assert copies["refused"]["exact copies"] == 100 and copies["refused"]["fresh"] < 5
+
+
+PROGRAM = """
+%body (p: (f32[8])) -> (f32[8]) {
+  %p = (f32[8]{0}) parameter(0)
+  %x = f32[8]{0} get-tuple-element(%p), index=0
+  %twice = f32[8]{0} fusion(%x), kind=kLoop, calls=%fused
+  ROOT %t = (f32[8]{0}) tuple(%twice)
+}
+
+ENTRY %main (a: bf16[64,32,32,768], k: bf16[768,3,3,8], q: f32[5,64,128], r: f32[5,128,256]) -> f32[5,64,256] {
+  %a = bf16[64,32,32,768]{3,2,1,0} parameter(0)
+  %k = bf16[768,3,3,8]{3,2,1,0} parameter(1)
+  %q = f32[5,64,128]{2,1,0} parameter(2)
+  %r = f32[5,128,256]{2,1,0} parameter(3)
+  %c = (bf16[64,32,32,768]{3,2,1,0}, u8[0]{0}) custom-call(%a, %k), window={size=3x3 pad=1_1x1_1}, dim_labels=b01f_o01i->b01f, \
+feature_group_count=96, custom_call_target="__cudnn$convForward", metadata={op_name="jit(f)/conv"}
+  %w = (f32[768,3,3,8]{3,2,1,0}, u8[0]{0}) custom-call(%a, %a), window={size=3x3 pad=1_1x1_1}, dim_labels=b01f_o01i->b01f, \
+feature_group_count=96, custom_call_target="__cudnn$convBackwardFilter"
+  %i = (bf16[64,64,64,3]{3,2,1,0}, u8[0]{0}) custom-call(%a, %k), window={size=3x3 stride=2x2}, dim_labels=b01f_o01i->b01f, \
+custom_call_target="__cudnn$convBackwardInput"
+  %sum = bf16[64,32,32,768]{3,2,1,0} fusion(%a, %a), kind=kLoop, calls=%fused
+  %while = (f32[8]{0}) while(%tuple), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"7"}}
+  ROOT %d = (f32[5,64,256]{2,1,0}, s8[4]{0}) custom-call(%q, %r), custom_call_target="__cublas$lt$matmul", \
+backend_config={"dot_dimension_numbers":{"lhs_batch_dimensions":["0"]}}
+}
+""".replace("\\\n", "")
+
+
+def test_the_estimate_counts_the_arithmetic_and_the_bytes_of_a_program():
+    conv, kernel, back, total, loop, product = roofline.kernels(PROGRAM)
+    pixels, size = 64 * 32 * 32, 2 * 64 * 32 * 32 * 768
+    assert (conv.operations, conv.source, conv.times) == (2 * pixels * 768 * 9 * 8, "jit(f)/conv", 1)
+    assert conv.bytes == 2 * size + 2 * 768 * 9 * 8
+    assert kernel.operations == conv.operations
+    assert back.operations == 2 * pixels * 768 * 9 * 8  # each value of the output's gradient meets each weight of its filter
+    assert total.bytes == 3 * size and total.seconds == 3 * size / roofline.BANDWIDTH
+    assert (loop.times, loop.bytes, loop.seconds) == (7, 64, roofline.LEAST)
+    assert product.operations == pytest.approx(2 * 5 * 64 * 128 * 256)
