@@ -152,12 +152,16 @@ def test_mistakes_are_one_line(tmp_path):
 
 PAPERS = {"progan-1024": (23.1, 23.1), "stylegan-1024": (26.2, 23.1)}
 """Millions of parameters of G and D: table 2 of each paper."""
+KIMG = {"progan-256": 19_000, "progan-1024": 19_000, "stylegan-256": 25_000, "stylegan-1024": 25_000}
+"""Of the authors' configurations."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*growing.SMALL, *growing.PAPERS])
 def test_the_config_traces(name):
     made = growing.configs()[name]
+    if name in KIMG:
+        assert made.kimg == KIMG[name]
     shape, classes = (*made.size, 1 if made.size == (28, 28) else 3), 10 if made.conditional == "auto" else 0
     designs = made.design(shape, classes)
     design = designs[-1] if name.startswith("progan") else designs
