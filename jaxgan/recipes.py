@@ -30,7 +30,10 @@ def tutorial(*, batch: int, loss: str = "non_saturating", lr: float = 1e-4, accu
 
 
 def dcgan(*, batch: int, lr: float = 2e-4, b1: float = 0.5, accum: int = 1, ema_kimg=0.0) -> Recipe:
-    """Radford et al. 2016: alternating updates, non-saturating loss, Adam 2e-4 with beta1 0.5."""
+    """Radford et al. 2016, section 4: alternating updates, non-saturating loss, Adam 2e-4 with beta1 0.5.
+
+    The authors' code also decays the weights (1e-5), which the paper does not mention.
+    """
     return Recipe(
         turns=alternating([adversarial("d", "non_saturating")], [adversarial("g", "non_saturating")]),
         tx={name: optim.adam(lr, b1=b1) for name in ("g", "d")},
@@ -202,7 +205,7 @@ def adaptive(recipe: Recipe, *, heuristic: str = "r_t", start=0.0, target=0.6, k
       target: of the heuristic; the paper: 0.6 for r_t, 0.5 for r_v.
       kimg: thousands of images, counted as `schedules` does, in which p can go from 0 to 1.
       every: p is updated once in so many steps, from the mean of the heuristic over them.
-    Source: Karras et al. 2020 (ADA), section 3.2: start 0, 500 kimg, every 4 minibatches.
+    Source: Karras et al. 2020 (ADA), section 3: start 0, 500 kimg, every 4 minibatches.
     """
     watched = next(t for t, turn in enumerate(recipe.turns) if "d" in [phase.player for phase in turn.phases])
     turn, slot = recipe.turns[watched], recipe.slots

@@ -34,7 +34,7 @@ def wgan(*, batch: int = 64, lr: float = 5e-5, limit: float = 0.01, n_critic: in
     """WGAN, for `models.dcgan`: the critic's parameters are clipped to +-limit after each of its n_critic updates; RMSprop.
 
     Source: Arjovsky et al. 2017, algorithm 1. Deviation: their code gives the critic 100 updates in each of the first 25
-      steps and in every 500th.
+      steps and in every 500th, and clips before an update, not after it.
     """
     tx = {"g": optim.rmsprop(lr), "d": optim.clip_weights(optim.rmsprop(lr), limit=limit)}
     turns = alternating([adversarial("d", "wasserstein")], [adversarial("g", "wasserstein")], n_critic)
@@ -54,8 +54,8 @@ def wgan_gp(
     """WGAN-GP, for `models.resnet` (norm 'none' or 'layer'): a gradient penalty; Adam with betas 0, 0.9.
 
     Source: Gulrajani et al. 2017, algorithm 1, and the CIFAR-10 network's numbers (100,000 steps, rate falling to 0); their
-      64x64 network has the rate 1e-4, constant (`lr=1e-4, kimg=None`). Deviation: their CIFAR-10 generator's batch is twice
-      the critic's.
+      64x64 network has the rate 1e-4, constant (`lr=1e-4, kimg=None`). Deviations: their CIFAR-10 generator's batch is twice
+      the critic's, and their real images have uniform noise of a grey level's width added (dequantisation).
     """
     tx = _adams(lr, lr, 0.0, 0.9, kimg)
     d = [adversarial("d", "wasserstein"), terms.mixed_gradient_penalty("wgan_gp", weight)]
@@ -110,7 +110,8 @@ def sngan(
     """SNGAN and its projection variant, for `models.resnet` or `models.sngan`: hinge loss, Adam with betas 0, 0.9.
 
     Source: Miyato et al. 2018 and Miyato & Koyama 2018, numbers of the authors' CIFAR-10 configuration (50,000 steps, rate
-      falling to 0). Deviation: there the generator's batch is twice the discriminator's.
+      falling to 0). Deviations: there the generator's batch is twice the discriminator's, fakes have uniform labels (here those
+      of the reals), and real images have uniform noise of a grey level's width added (dequantisation).
     """
     tx = _adams(lr, lr, 0.0, 0.9, kimg)
     turns = alternating([adversarial("d", "hinge")], [adversarial("g", "hinge")], n_critic)
@@ -120,7 +121,8 @@ def sngan(
 def sagan(*, batch: int = 256, lr_g: float = 1e-4, lr_d: float = 4e-4, n_critic: int = 1, accum: int = 1, ema_kimg=0.0) -> Recipe:
     """SAGAN, for `models.biggan`'s SAGAN pair: hinge loss, one update each, a faster discriminator (TTUR).
 
-    Source: Zhang et al. 2019, section 4 (Adam, betas 0, 0.9).
+    Source: Zhang et al. 2019, sections 4 and 5 (Adam, betas 0, 0.9; the authors' code has TensorFlow's default of 0.999 for the
+      second, and batch norm's statistics of each of four GPUs). Fakes have the labels of the reals, theirs uniform ones.
     """
     tx = _adams(lr_g, lr_d, 0.0, 0.9, None)
     turns = alternating([adversarial("d", "hinge")], [adversarial("g", "hinge")], n_critic)
@@ -136,25 +138,39 @@ def biggan(
     n_critic: int = 2,
     accum: int = 1,
     ema_kimg=None,
+    ema_start: int = 20_000,
 ) -> Recipe:
     """BigGAN and BigGAN-deep: hinge loss, two updates of D per update of G, orthogonal regularisation of G, averaged weights.
 
     Args:
       orthogonal: weight of the regularisation; 0 turns it off. It applies to every kernel, but not to the class embedding.
       ema_kimg: half-life of the average; None for the paper's 0.9999 per step, a half-life of 6,931 batches.
-    Source: Brock et al. 2019, section 3 and appendix C (Adam, betas 0, 0.999). Deviation: the batch is that of one forward
-      pass over all devices; `accum` > 1 gives batch norm a micro-batch's statistics.
+      ema_start: for None, the step from which on that is; before, the average is the weights themselves.
+    Source: Brock et al. 2019, section 3 and appendix C (Adam, betas 0, 0.999); ema_start of the authors' PyTorch code (1,000 on
+      CIFAR-10). Deviations: the batch is that of one forward pass over all devices; `accum` > 1 gives batch norm a micro-batch's
+      statistics. Fakes have the labels of the reals, theirs uniform ones. Epsilons of batch norm 1e-5, as in that code (1e-4 in
+      the paper), of spectral norm 1e-12 (there 1e-6 to 1e-8, 1e-4), of Adam 1e-8 (its ImageNet script: 1e-6).
     """
     g = [adversarial("g", "hinge")] + ([terms.orthogonal("g", orthogonal)] if orthogonal else [])
     tx = _adams(lr_g, lr_d, 0.0, 0.999, None)
-    return Recipe(alternating([adversarial("d", "hinge")], g, n_critic), tx, batch, accum, _half_life(batch, ema_kimg))
+    average = _half_life(batch, ema_kimg, ema_start)
+    return Recipe(alternating([adversarial("d", "hinge")], g, n_critic), tx, batch, accum, average)
 
 
 def reacgan(
-    *, batch: int = 128, lr: float = 2.8e-4, weight: float = 0.5, n_critic: int = 5, accum: int = 1, ema_kimg=None
+    *,
+    batch: int = 128,
+    lr: float = 2.8e-4,
+    weight: float = 0.5,
+    n_critic: int = 5,
+    accum: int = 1,
+    ema_kimg=None,
+    ema_start: int = 1_000,
 ) -> Recipe:
     """ReACGAN, for any D with head='embedding': hinge loss and data-to-data cross-entropy for both players.
 
+    Args:
+      ema_kimg, ema_start: as `biggan`.
     Source: Kang et al. 2021, its CIFAR-10 configuration on BigGAN's pair (Adam, betas 0.5, 0.999; average of 0.9999 per step).
     """
     with_classes = lambda player: [
@@ -162,25 +178,40 @@ def reacgan(
         terms.d2d_ce(player, weight, proxies=heads.proxies, temperature=0.5, m_p=0.98),
     ]
     tx = _adams(lr, lr, 0.5, 0.999, None)
-    return Recipe(alternating(with_classes("d"), with_classes("g"), n_critic), tx, batch, accum, _half_life(batch, ema_kimg))
+    average = _half_life(batch, ema_kimg, ema_start)
+    return Recipe(alternating(with_classes("d"), with_classes("g"), n_critic), tx, batch, accum, average)
 
 
 def multi_hinge(
-    *, batch: int = 64, lr: float = 2e-4, weight_g: float = 0.05, n_critic: int = 5, accum: int = 1, ema_kimg=None
+    *,
+    batch: int = 64,
+    lr: float = 2e-4,
+    weight_g: float = 0.05,
+    n_critic: int = 5,
+    accum: int = 1,
+    ema_kimg=None,
+    ema_start: int = 1_000,
 ) -> Recipe:
     """MHingeGAN, for any D with head='multi_hinge': a hinge over K + 1 classes, and feature matching for G.
 
-    Source: Kavalerov et al. 2021; weights of StudioGAN's CIFAR-10 configuration (feature matching 1, hinge of G 0.05; average of
-      0.9999 per step).
+    Args:
+      ema_kimg, ema_start: as `biggan`.
+    Source: Kavalerov et al. 2021. Weights (feature matching 1, hinge of G 0.05) and average (0.9999 per step) are the authors';
+      the rest is of StudioGAN's CIFAR-10 configuration. The authors' has BigGAN's pair, batches of 50, four updates of D and
+      betas 0, 0.999.
     """
     g = [terms.multi_hinge("g", weight_g), terms.feature_matching(norm="l1")]
     tx = _adams(lr, lr, 0.5, 0.999, None)
-    return Recipe(alternating([terms.multi_hinge("d")], g, n_critic), tx, batch, accum, _half_life(batch, ema_kimg))
+    average = _half_life(batch, ema_kimg, ema_start)
+    return Recipe(alternating([terms.multi_hinge("d")], g, n_critic), tx, batch, accum, average)
 
 
-def _half_life(batch, asked):
-    """In kimg: as asked, or for None of an average of 0.9999 per step."""
-    return batch / 1000 * math.log(0.5) / math.log(0.9999) if asked is None else asked
+def _half_life(batch, asked, start):
+    """In kimg: as asked, or for None that of an average of 0.9999 per step from step number `start` on, and 0 before."""
+    if asked is not None:
+        return asked
+    full, before = batch / 1000 * math.log(0.5) / math.log(0.9999), (start - 1.5) * batch / 1000
+    return lambda kimg: jnp.where(kimg > before, full, 0.0)
 
 
 def _adams(lr_g, lr_d, b1, b2, kimg):

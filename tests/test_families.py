@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.configs import families, objective, paired, stacked
+from experiments.configs import CONFIGS, families, objective, paired, stacked
 from jaxgan import description, game, method, plan
 from jaxgan.errors import UserError
 from jaxgan.models import stylegan2
@@ -18,7 +18,12 @@ from tests.test_loop import SAME_RECIPE
 pytestmark = pytest.mark.slow
 
 PAPERS = {  # parameters of G and D that the papers or the official code have
+    "wgan_gp-cifar10": (1_204_483, 1_053_825),
+    "sngan-cifar10": (4_304_387, 1_055_104 + 1),  # D's last bias is ours
+    "sagan-imagenet128": (42_078_852, 39_463_618),
+    "biggan-cifar10": (4_373_251, 4_207_361),
     "biggan-imagenet128": (70_433_988, 87_982_370),
+    "stylegan2-cifar10": (20_215_315, 23_089_664),
     "stylegan2-256": (24_767_458, 24_001_089),
     "stylegan3-256": (28_472_133, 28_864_129),
     "stylegan3-r-256": (18_816_387, 28_864_129),
@@ -112,11 +117,26 @@ def test_minus_one_is_the_papers_average_where_there_is_one():
 
 def test_trained_networks_keep_their_average_where_a_ramp_would_drop_it():
     """As the authors' codes do; at kimg 0 a ramp's half-life is 0, and the average is what the first step leaves."""
-    for name, full in (("stylegan3-256", 10.0), ("stylegan3-r-256", 10.0), ("stylegan2-cifar10", 500.0), ("stylegan2-256", 20.0)):
-        ramped = name != "stylegan2-256"
-        for init, first in ((None, 0.0 if ramped else full), ("ffhq.pkl", full)):
-            config = dataclasses.replace(families.configs()[name], init=init)
-            assert config.design(*sizes(config)).recipe.ema_kimg(jnp.float32(0)) == first
+    config = families.configs()
+    of_style = {"stylegan3-256": 10.0, "stylegan3-r-256": 10.0, "stylegan2-cifar10": 500.0, "stylegan2-256": 20.0}
+    of_big = {"biggan-cifar10": 50 * 6.93112, "biggan-imagenet128": 2048 * 6.93112}
+    of_big |= {name: 32 * 6.93112 for name in ("reacgan", "multi_hinge")}  # an average of 0.9999 per step, in kimg
+    for name, full in (of_style | of_big).items():
+        for init, first in ((None, full if name == "stylegan2-256" else 0.0), ("ffhq.pkl", full)):
+            now = dataclasses.replace(config[name], init=init, ema_kimg=-1.0)
+            half_life = now.design(*sizes(now)).recipe.ema_kimg
+            np.testing.assert_allclose([half_life(jnp.float32(kimg)) for kimg in (0, 1e5)], (first, full), rtol=1e-5)
+    starts = {"biggan-cifar10": 1_000, "biggan-imagenet128": 20_000}
+    for name, start in starts.items():
+        half_life = config[name].design(*sizes(config[name])).recipe.ema_kimg
+        assert [bool(half_life(step * config[name].batch / 1000)) for step in (start - 2, start - 1)] == [False, True]
+
+
+def test_folders_of_ffhq_are_no_classes():
+    """FFHQ comes in folders of a thousand images; of these configs the authors' runs are unconditional, and x-flipped."""
+    for name, config in CONFIGS.items():
+        if config.data == "photos":
+            assert (name, config.conditional, config.mirror) == (name, "no", True)
 
 
 def test_ada_adapts_five_times_as_fast_to_trained_networks():

@@ -56,6 +56,11 @@ def residual_pair(config, shape, classes, **d):
     return pair_of(resnet, config, shape, classes, g={"channels": tapered(config, shape)}, d=d, width=config.width)
 
 
+def averaged(config, start: int) -> dict:
+    """From which step on a paper's own average is taken; of trained networks, whose average that would drop, at once."""
+    return {"ema_start": 0 if config.init else start}
+
+
 def with_classes(config, classes: int) -> None:
     if not classes:
         raise UserError(f"{config.family} needs labels; give data with classes and --conditional auto")
@@ -70,12 +75,12 @@ def gan(config, shape, classes):
 
 
 def dcgan_pair(config, shape, classes):
-    """Radford et al. 2016: strided convolutions with batch norm in both; at width 64 (128 in the paper's G) as there."""
+    """Radford et al. 2016: strided convolutions with batch norm in both; at width 128 as there."""
     return pair_of(dcgan, config, shape, classes, width=config.width), recipes.dcgan(**given(config, lr="lr"))
 
 
 def wgan(config, shape, classes):
-    """Arjovsky et al. 2017: DCGAN's pair without batch norm in the critic, weights clipped, RMSprop, five critics."""
+    """Arjovsky et al. 2017: DCGAN's pair, weights clipped, RMSprop, five critics. Ours: no batch norm in the critic."""
     pair = pair_of(dcgan, config, shape, classes, d={"norm": False}, width=config.width)
     return pair, recipes_classic.wgan(**given(config, lr="lr", n_critic="n_critic"))
 
@@ -130,7 +135,8 @@ def sagan(config, shape, classes):
 def big(module):
     def make(config, shape, classes):
         """Brock et al. 2019: hierarchical z, shared class vectors, orthogonal regularisation, average of the weights."""
-        least = {"orthogonal": 0.0} if config.preset == "biggan_32" else {}  # the authors' PyTorch code has none on CIFAR-10
+        # The authors' PyTorch code has no orthogonal regularisation on CIFAR-10, and an earlier average.
+        least = averaged(config, 20_000) if config.preset != "biggan_32" else {"orthogonal": 0.0} | averaged(config, 1_000)
         g = {"z_dim": 60, "shared_dim": 32, "channels": tapered(config, shape)}
         pair = pair_of(module, config, shape, classes, g=g, width=config.width)
         return pair, recipes_classic.biggan(**given(config, lr_g="lr", lr_d="lr_d", n_critic="n_critic"), **least)
@@ -142,14 +148,16 @@ def reacgan(config, shape, classes):
     """Kang et al. 2021: SNGAN's pair, embedding head, data-to-data cross-entropy."""
     with_classes(config, classes)
     pair = residual_pair(config, shape, classes, head="embedding")
-    return pair, recipes_classic.reacgan(**given(config, lr="lr", n_critic="n_critic", weight="class_weight"))
+    said = given(config, lr="lr", n_critic="n_critic", weight="class_weight")
+    return pair, recipes_classic.reacgan(**said, **averaged(config, 1_000))
 
 
 def multi_hinge(config, shape, classes):
     """Kavalerov et al. 2021: SNGAN's pair, a hinge over K + 1 classes, feature matching."""
     with_classes(config, classes)
     pair = residual_pair(config, shape, classes, head="multi_hinge")
-    return pair, recipes_classic.multi_hinge(**given(config, lr="lr", n_critic="n_critic", weight_g="class_weight"))
+    said = given(config, lr="lr", n_critic="n_critic", weight_g="class_weight")
+    return pair, recipes_classic.multi_hinge(**said, **averaged(config, 1_000))
 
 
 def style2(config, shape, classes):
@@ -325,16 +333,18 @@ average of the weights."""
 
 PAPER = {"ema_kimg": -1.0, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
 CIFAR = PAPER | {"data": "cifar10", "size": (32, 32), "channels": 3}
-STYLE3 = PAPER | {
-    **{"batch": 32, "kimg": 25_000.0, "mirror": True, "augment": ("ada",), "augment_target": 0.6, "dtype": "bfloat16"},
-    **{"data": "photos", "size": (256, 256)},
-}
+FFHQ = PAPER | {"data": "photos", "size": (256, 256), "mirror": True, "conditional": "no", "dtype": "bfloat16"}
+"""Without labels, as there: FFHQ comes in folders of 1,000 images, which are no classes."""
+STYLE3 = FFHQ | {"batch": 32, "kimg": 25_000.0, "augment": ("ada",), "augment_target": 0.6}
+"""ADA by the authors' default; their own runs on FFHQ, at 1024 pixels, have none: `--augment --augment-target 0`."""
 PAPERS = {
     "wgan_gp-cifar10": Config(family="wgan_gp", preset="wgan_gp_32", batch=64, kimg=6_400.0, conditional="no", **CIFAR),
     "sngan-cifar10": Config(family="sngan", preset="sngan_32", batch=64, kimg=3_200.0, conditional="yes", **CIFAR),
     "sagan-imagenet128": Config(
         family="sagan", preset="sagan_128", batch=256, kimg=256_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
     ),
+    # The network is the paper's (hierarchical z, a shared embedding), the numbers are of the authors' PyTorch script, which has
+    # neither: z whole, a table of classes for each norm, weights N(0, 0.02).
     "biggan-cifar10": Config(family="biggan", preset="biggan_32", batch=50, kimg=6_250.0, lr=2e-4, n_critic=4, **CIFAR),
     "biggan-imagenet128": Config(
         family="biggan", preset="biggan_128", batch=2048, kimg=338_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
@@ -349,15 +359,8 @@ PAPERS = {
         dtype="bfloat16",
         **CIFAR,
     ),
-    "stylegan2-256": Config(
-        family="stylegan2",
-        preset="paper256",
-        batch=64,
-        kimg=25_000.0,
-        mirror=True,
-        dtype="bfloat16",
-        **PAPER | {"data": "photos", "size": (256, 256)},
-    ),
+    # All of FFHQ, without ADA, as their starting point for transfer was trained.
+    "stylegan2-256": Config(family="stylegan2", preset="paper256", batch=64, kimg=25_000.0, **FFHQ),
     "stylegan3-256": Config(family="stylegan3", preset="t", **STYLE3),
     "stylegan3-r-256": Config(family="stylegan3", preset="r", **STYLE3),
     "r3gan-cifar10": Config(
@@ -370,16 +373,7 @@ PAPERS = {
         dtype="bfloat16",
         **CIFAR,
     ),
-    "r3gan-256": Config(
-        family="r3gan",
-        preset="ffhq256",
-        batch=256,
-        kimg=150_000.0,
-        mirror=True,
-        augment=("ada_r3gan",),
-        dtype="bfloat16",
-        **PAPER | {"data": "photos", "size": (256, 256), "conditional": "no"},
-    ),
+    "r3gan-256": Config(family="r3gan", preset="ffhq256", batch=256, kimg=150_000.0, augment=("ada_r3gan",), **FFHQ),
 }
 """As in the papers; for the accelerators that those name. `kimg` counts G's updates: 100,000 for WGAN-GP, 50,000 for SNGAN,
 125,000 for BigGAN on CIFAR-10 (500 epochs of D's images, as the authors' PyTorch code counts), 165,000 on ImageNet, 1,000,000 for
