@@ -26,7 +26,7 @@ def ema(average, params, beta):
       `params`.
     Raises:
       ValueError: trees of other structures or shapes.
-    Source: Karras et al. 2018 (ProGAN), section 6; Yazici et al. 2019.
+    Source: Karras et al. 2018 (ProGAN), appendix A.1; Yazici et al. 2019.
     """
 
     def step(a, p):

@@ -32,7 +32,7 @@ def stylegan2(
       share: path length uses one of every `share` images.
       accum: micro-batches; the minibatch stddev sees one of them.
       ema_kimg: half-life of the weight average; `schedules.ramp` for the authors' ramp.
-    Source: Karras et al. 2020 (StyleGAN2), section 3.2 and appendix B. stylegan2-ada-pytorch updates the mean of w in every
+    Source: Karras et al. 2020 (StyleGAN2), sections 3.1 and 3.2, appendix B. stylegan2-ada-pytorch updates the mean of w in every
       pass through the mapping, StyleGAN3's code in D's phase; here G's phases update it.
     """
     gamma = schedules.as_schedule(gamma)
@@ -175,12 +175,12 @@ def progan(*, batch: int, lr=0.001, gp=10.0, drift_weight=0.001, class_weight=0.
     """ProGAN (Karras et al. 2018): Wasserstein loss, gradient penalty, drift; one update of D per update of G.
 
     Args:
-      batch: global images per step; its batch falls with the resolution (64 at 32 pixels to 4 at 1024).
-      lr: Adam's, betas 0 and 0.99 (0.0015 from 128 pixels on, 0.003 at 1024). A number or a schedule, as ema_kimg.
+      batch: global images per step; the paper's is 16, and 14, 6, 3 at 256, 512, 1024 pixels.
+      lr: Adam's, betas 0 and 0.99; the paper's is 0.001 throughout. A number or a schedule, as ema_kimg.
       gp: weight of the gradient penalty towards norm 1. drift_weight: of D(x)^2 on reals.
-      class_weight: of AC-GAN's class loss in both players, for a D with classes; 0 for none.
+      class_weight: of AC-GAN's class loss in both players, for a D with classes; 0 for none, theirs is 1.
       accum: micro-batches; the minibatch stddev sees one of them.
-    Source: Karras et al. 2018, appendix A. Deviation: with labels their class term is on D and G as here, its weight 1.
+    Source: Karras et al. 2018, appendix A. (The authors' faster presets have batches of up to 512 and rates of up to 0.003.)
     """
     classes = lambda player: [ac_gan(player, class_weight)] if class_weight else []
     critic = [adversarial("d", "wasserstein"), mixed_gradient_penalty("wgan_gp", gp), drift(drift_weight)]

@@ -138,7 +138,8 @@ def half_life_beta(batch, ema_kimg):
     Returns:
       float32 [], in [0, 1]: 0 at half-life 0 (no averaging), 1 at infinity. Rounding beta to float32 moves 1 - beta by
       at most 3e-8, which is 0.04 % of it at a half-life of 10,000 batches.
-    Source: Karras et al. 2018, appendix C, and StyleGAN2's training loop (`ema_beta`), with 0 where that adds 1e-8.
+    Source: StyleGAN2's training loop (`ema_beta`), with 0 where that adds 1e-8; ProGAN's decay of 0.999 per batch of 16 is a
+      half-life of 11.1.
     """
     # 2^-1000 is 0 in float32, so the bound changes no value; it keeps the division and its gradient finite at 0.
     return jnp.exp2(-(batch / 1000) / jnp.maximum(jnp.asarray(ema_kimg, jnp.float32), batch / 1e6))

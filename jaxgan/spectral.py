@@ -43,7 +43,7 @@ class SpectralNorm(nn.Module):
           kernel / sigma, of the kernel's shape and dtype; sigma is computed in float32.
         Raises:
           ValueError: a kernel of fewer than two axes, or not of floats.
-        Source: Miyato et al. 2018, eq. 7.
+        Source: Miyato et al. 2018, eq. 8.
         """
         if kernel.ndim < 2 or not jnp.issubdtype(kernel.dtype, jnp.floating):
             raise ValueError(f"kernel: {kernel.dtype} {kernel.shape}; give floats with two or more axes, outputs last")

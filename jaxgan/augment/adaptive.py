@@ -37,7 +37,7 @@ def ada_update(p, r, images, *, target=0.6, kimg=500.0):
       target: the target value of r.
       kimg: thousands of images in which p can go from 0 to 1.
     Returns:
-      [] float32. Source: Karras et al. 2020 (ADA), section 3.2. Deviation: also kept below 1.
+      [] float32. Source: Karras et al. 2020 (ADA), section 3. Deviation: also kept below 1.
     """
     step = jnp.sign(jnp.asarray(r, jnp.float32) - target) * jnp.asarray(images, jnp.float32) / (1000.0 * kimg)
     return jnp.clip(jnp.asarray(p, jnp.float32) + step, 0.0, 1.0)

@@ -5,7 +5,8 @@ generator makes of (a, b) the pair (F(b), G(a)), so that each half of its output
 made of its own output the pair (F(G(a)), G(F(b))), the two cycles. Images are float32 in [-1, 1].
 
 Source: Zhu et al. 2017, section 4 and appendix 7.2; the generator is that of Johnson et al. 2016 with instance normalisation. As
-in the code of the paper the norm has learned gains and biases (the authors' later PyTorch code has neither).
+in the code of the paper the norm has learned gains and biases (the authors' later PyTorch code has neither). The discriminators'
+zero padding is one pixel wide, as in pix2pix and that later code (two in the code of the paper).
 """
 
 from functools import partial

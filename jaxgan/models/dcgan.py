@@ -99,7 +99,7 @@ class Generator(nn.Module):
       width: channels of the last hidden grid (half the image's size), doubled at every grid below it. max_width: upper
         bound on channels. kernel: kernel size.
     Source: Radford, Metz & Chintala 2016, section 3; at 64x64x3 it is their network (1024, 512, 256, 128 channels) with
-      width = 128. The Torch code's ngf is 64.
+      width = 128, which their Theano code's D has too. The Torch code's ngf and ndf are 64.
     """
 
     shape: tuple

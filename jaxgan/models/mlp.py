@@ -3,9 +3,9 @@
 Called like every network here: `(z or x, c, keys=, train=, axis=)`; keys (one typed key per image) are for the
 discriminator's dropout.
 Source: Goodfellow et al. 2014, section 5 (maxout: Goodfellow et al. 2013), with the sizes of the authors' MNIST
-configuration. Deviations: images are in [-1, 1] outside and in [0, 1] inside; the output bias is initialised at
-the logit of one grey level, not of each pixel's mean over the data; no sigmoid at the end of the discriminator, whose losses
-take logits.
+configuration. Deviations: z is normal (theirs uniform, of variance 1 as well); images are in [-1, 1] outside and in [0, 1]
+inside; the output bias is initialised at the logit of one grey level, not of each pixel's mean over the data; no sigmoid at the
+end of the discriminator, whose losses take logits.
 Conditional on labels (ours, after Mirza & Osindero 2014): a learned class embedding is concatenated to z, and the
 discriminator has a `heads.Head`.
 """

@@ -6,7 +6,8 @@ when classes = 0), axis the mapped axis that batch statistics are averaged over;
 
 Source: Gulrajani et al. 2017 (WGAN-GP), appendix and code; Miyato et al. 2018 (SNGAN) and Miyato & Koyama 2018
 (projection), appendices and code. Deviations: the 1x1 convolution of a skip path runs on the smaller of its two grids
-(the same numbers, a quarter of the work); biases before a batch norm are kept everywhere.
+(the same numbers, a quarter of the work); biases before a batch norm are kept everywhere; D's last layer has a bias (SNGAN's
+for CIFAR-10 has none); batch norm's epsilon is 1e-5 (SNGAN's 2e-5).
 """
 
 from functools import partial

@@ -3,8 +3,8 @@
 Source: Karras et al. 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks": their configuration
 F; details from appendix C. Deviations: no progressive growing (StyleGAN2 showed it to be unnecessary; `progan` has it); sizes of
 4x4, 5x5, 6x6, 7x7 times a power of two and non-square ones; the label embedding is StyleGAN2-ADA's; style mixing draws its
-layer for every image. The mapping network's bias acts after the gain of the kernel here, and before it in the authors'
-code, where it learns sqrt(2) times faster.
+layer for every image. In the mapping network the gain of sqrt(2) is of kernel and bias here, as in StyleGAN2, and of the kernel
+alone in the authors' code, so that the bias learns sqrt(2) times faster here.
 """
 
 import zlib
