@@ -33,7 +33,8 @@ def stylegan2(
       accum: micro-batches; the minibatch stddev sees one of them.
       ema_kimg: half-life of the weight average; `schedules.ramp` for the authors' ramp.
     Source: Karras et al. 2020 (StyleGAN2), sections 3.1 and 3.2, appendix B. stylegan2-ada-pytorch updates the mean of w in every
-      pass through the mapping, StyleGAN3's code in D's phase; here G's phases update it.
+      pass through the mapping, StyleGAN3's code in D's phase; here G's phases update it. Gradients that are not finite are not
+      replaced by finite ones, as theirs are (float16 overflows).
     """
     gamma = schedules.as_schedule(gamma)
     path = (Turn((Phase("g", (path_length(path_weight, every=every[0], share=share),)),)),) if path_weight else ()
