@@ -31,7 +31,7 @@ def noise(config, n: int = 2048):
     """A `Source` of n images that nobody minds, as a config wants them: with ten classes, in pairs, or two sets."""
     rng, shape = np.random.default_rng(0), (*(config.size or (28, 28)), config.channels or (3 if config.data == "photos" else 1))
     images, labels = rng.integers(0, 256, (n, *shape), np.uint8), rng.integers(0, 10, n).astype(np.int32)
-    classes = 10 if config.conditional == "auto" else 0
+    classes = 10 if config.conditional != "no" else 0
     made = Source("noise", shape, n, lambda i: images[i], labels if classes else None, classes, (), "")
     if isinstance(config, unpaired.Config):
         return stacked(made, made)

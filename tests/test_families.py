@@ -132,11 +132,13 @@ def test_trained_networks_keep_their_average_where_a_ramp_would_drop_it():
         assert [bool(half_life(step * config[name].batch / 1000)) for step in (start - 2, start - 1)] == [False, True]
 
 
-def test_folders_of_ffhq_are_no_classes():
-    """FFHQ comes in folders of a thousand images; of these configs the authors' runs are unconditional, and x-flipped."""
+def test_the_papers_runs_have_classes_or_none_whatever_the_data_is():
+    """FFHQ comes in folders of a thousand images, which are no classes, and is x-flipped."""
     for name, config in CONFIGS.items():
         if config.data == "photos":
             assert (name, config.conditional, config.mirror) == (name, "no", True)
+        elif name in families.PAPERS:
+            assert (name, config.conditional) == (name, "no" if name == "wgan_gp-cifar10" else "yes")
 
 
 def test_ada_adapts_five_times_as_fast_to_trained_networks():

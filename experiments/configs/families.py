@@ -332,23 +332,20 @@ taper it), in rates five to twenty times higher, for runs of about a thousand st
 average of the weights."""
 
 PAPER = {"ema_kimg": -1.0, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
-CIFAR = PAPER | {"data": "cifar10", "size": (32, 32), "channels": 3}
+CIFAR = PAPER | {"data": "cifar10", "size": (32, 32), "channels": 3, "conditional": "yes"}
+IMAGENET = PAPER | {"data": "imagenet2012", "size": (128, 128), "conditional": "yes"}
 FFHQ = PAPER | {"data": "photos", "size": (256, 256), "mirror": True, "conditional": "no", "dtype": "bfloat16"}
 """Without labels, as there: FFHQ comes in folders of 1,000 images, which are no classes."""
 STYLE3 = FFHQ | {"batch": 32, "kimg": 25_000.0, "augment": ("ada",), "augment_target": 0.6}
 """ADA by the authors' default; their own runs on FFHQ, at 1024 pixels, have none: `--augment --augment-target 0`."""
 PAPERS = {
-    "wgan_gp-cifar10": Config(family="wgan_gp", preset="wgan_gp_32", batch=64, kimg=6_400.0, conditional="no", **CIFAR),
-    "sngan-cifar10": Config(family="sngan", preset="sngan_32", batch=64, kimg=3_200.0, conditional="yes", **CIFAR),
-    "sagan-imagenet128": Config(
-        family="sagan", preset="sagan_128", batch=256, kimg=256_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
-    ),
+    "wgan_gp-cifar10": Config(family="wgan_gp", preset="wgan_gp_32", batch=64, kimg=6_400.0, **CIFAR | {"conditional": "no"}),
+    "sngan-cifar10": Config(family="sngan", preset="sngan_32", batch=64, kimg=3_200.0, **CIFAR),
+    "sagan-imagenet128": Config(family="sagan", preset="sagan_128", batch=256, kimg=256_000.0, **IMAGENET),
     # The network is the paper's (hierarchical z, a shared embedding), the numbers are of the authors' PyTorch script, which has
     # neither: z whole, a table of classes for each norm, weights N(0, 0.02).
     "biggan-cifar10": Config(family="biggan", preset="biggan_32", batch=50, kimg=6_250.0, lr=2e-4, n_critic=4, **CIFAR),
-    "biggan-imagenet128": Config(
-        family="biggan", preset="biggan_128", batch=2048, kimg=338_000.0, **PAPER | {"data": "imagenet2012", "size": (128, 128)}
-    ),
+    "biggan-imagenet128": Config(family="biggan", preset="biggan_128", batch=2048, kimg=338_000.0, **IMAGENET),
     "stylegan2-cifar10": Config(
         family="stylegan2",
         preset="cifar",
