@@ -21,6 +21,9 @@ from jaxgan.state import TrainState, generator_variables
 WIDE = 1024
 """About how wide the sheets of twelve columns are, in pixels: repaired images are looked at closely."""
 
+DARK = 64
+"""Of 255: images without any value as large are hardly meant so."""
+
 HUNGRY = 0.3
 """The share of the time that may be spent waiting for images before a run says so."""
 
@@ -61,6 +64,9 @@ class Report:
         elif self.inputs is not None:
             images, columns = translate.side_by_side(self.inputs[:32], images[:32]), 8
         watch.write_picture(watch.grid(images, columns=columns), self.directory / "samples" / "reals.png")
+        if (most := self.reference[..., :3].max()) < DARK:
+            mend = "masks of 0 and 1, or 12 bits in 16? scale them if samples/reals.png is not as it should be"
+            self.bar.say(f"note: the images are dark, no value above {most} of 255: {mend}")
 
     def begin(self) -> None:
         """The first step comes now: from here on its time counts."""

@@ -165,6 +165,15 @@ def test_where_images_cannot_be_read_what_was_trained_is_saved_first(monkeypatch
         run._images(SimpleNamespace(feed=SimpleNamespace(at=gone)), SimpleNamespace(), None, 3)
 
 
+@pytest.mark.parametrize(("scale", "notes"), [(1, 1), (63, 1), (64, 0), (255, 0)])
+def test_images_on_the_scale_of_masks_or_of_12_bits_are_told(tmp_path, scale, notes):
+    said, images = [], np.eye(8, dtype=np.uint8)[None, :, :, None] * np.uint8(scale)
+    source = SimpleNamespace(sides=None)
+    report = SimpleNamespace(reference=images, inputs=None, run=SimpleNamespace(source=source), directory=tmp_path)
+    Report.reals(SimpleNamespace(**vars(report), bar=SimpleNamespace(say=said.append)))
+    assert [f"no value above {scale} of 255" in line for line in said] == [True] * notes
+
+
 def test_who_waits_for_images_is_told_once():
     said = []
     report = SimpleNamespace(hungry=0.0, last_step=None, said_hungry=False, bar=SimpleNamespace(say=said.append))
