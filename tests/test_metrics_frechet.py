@@ -64,7 +64,8 @@ def test_fewer_images_than_features(n, m):
     moments = frechet.moments_of(x), frechet.moments_of(y)
     np.testing.assert_allclose(frechet.frechet(*moments), reference.frechet_of_few(x, y), rtol=1e-9)
     assert frechet.frechet(moments[0], moments[0]) < 1e-9
-    assert frechet.warning(20, 64) and "20 images with 64" in frechet.warning(20, 64) and frechet.warning(65, 64) is None
+    assert "of 20 images with 64" in frechet.warning(20, 20, 64) and "from 64 real images" in frechet.warning(65, 64, 64)
+    assert frechet.warning(65, 65, 64) is None
 
 
 def test_all_images_equal():

@@ -167,14 +167,19 @@ def estimate(real: Moments, fake, *, ddof: int = 1) -> Estimate:
     return Estimate(frechet(real, moments_of(fake), ddof=ddof), float("nan"))
 
 
-def warning(n: int, features: int) -> str | None:
-    """One line to show with a distance of `n` images and `features` features, or None if there are enough images."""
-    if n > features:
-        return None
-    return (
-        f"Frechet distance of {n} images with {features} features: the covariance is singular and the distance far too "
-        f"large; use more than {features} images, and the same number wherever you compare"
-    )
+def warning(fakes: int, reals: int, features: int) -> str | None:
+    """One line to show with a distance of so many generated and real images, or None if there are more of both than features."""
+    if fakes <= features:
+        return (
+            f"Frechet distance of {fakes} images with {features} features: the covariance is singular and the distance far too "
+            f"large; use more than {features} images, and the same number wherever you compare"
+        )
+    if reals <= features:
+        return (
+            f"Frechet distance from {reals} real images with {features} features: their covariance is singular, and only copies "
+            "of them come close; compare with the same real images only, or by the kernel distance"
+        )
+    return None
 
 
 def _gaussian(mean, cov):

@@ -80,7 +80,8 @@ def _rows_of(p: Protocol, e, source, progress):
 
 def _modes(p: Protocol, e, source, fake: Rows, progress) -> Found:
     found = modes.modes(fake.logits.argmax(1), e.classes, reference=np.bincount(source.labels, minlength=e.classes))
-    return Found({"count": Estimate(found.count, float("nan")), "kl": Estimate(found.kl, found.kl_error)})
+    values = {"count": Estimate(found.count, float("nan")), "kl": Estimate(found.kl, found.kl_error)}
+    return Found(values, (f"as many draws of the data: {found.perfect_count:.5g} classes and a KL of {found.perfect_kl:.2g}",))
 
 
 def _manifold(p: Protocol, e, source, fake: Rows, progress) -> Found:
@@ -108,7 +109,7 @@ def _accuracy(p: Protocol, e, source: Source, fake: Rows, progress) -> Found:
 def _intra_fid(p: Protocol, e, source: Source, fake: Rows, progress) -> Found:
     real = _rows_of(p, e, source, progress)
     found = conditional.intra_frechet(real, source.labels, fake.features, fake.labels, source.classes, **p.options)
-    few = frechet.warning(int(np.bincount(fake.labels).min()), e.size)
+    few = frechet.warning(*(int(np.bincount(labels).min()) for labels in (fake.labels, source.labels)), e.size)
     said = f"the intra-class distance is largest for {_name(source, found.which)}"
     return Found({"": found.value, "largest": found.worst}, (said, *([f"of the rarest class: {few}"] if few else [])))
 
@@ -239,23 +240,24 @@ def measure(
         notes = (*features.notes(e, meter.source.shape), *found.notes)
         if p.fakes != meter.protocols[name].fakes and meter.protocols[name].fakes:
             notes = (*notes, f"of {n} images: not comparable with {name} of {meter.protocols[name].fakes}")
-        elif p.options != meter.protocols[name].options:
-            notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: only comparable with the same")
-        if p.metric == "fid" and (few := frechet.warning(n, e.size)):
+        if p.options != meter.protocols[name].options:
+            notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: its ± is only comparable with such")
+        if p.metric == "fid" and (few := frechet.warning(n, real, e.size)):
             notes = (*notes, few)
         results.append(Result(name, found.values, n, real, notes, found.pictures))
     return results
 
 
 def _fitted(p: Protocol, limit: int, n: int) -> Protocol:
-    """The protocol for at most `limit` generated images (0: any number) and n real ones: KID's subsets are no larger, and
-    precision and recall are of as many generated images, as recall falls with more (`manifold.manifold`)."""
+    """The protocol for at most `limit` generated images (0: any number) and n real ones: KID's subsets are at most half as large
+    (those of all images are all the same and spread by nothing), and precision and recall are of as many generated images, as
+    recall falls with more (`manifold.manifold`)."""
     fakes = limit if limit and not 0 < p.fakes <= limit else p.fakes
     few = min(p.reals or n, n) * (2 if p.mirror else 1)
     fakes = min(fakes, few) if p.metric == "manifold" else fakes
     few = min(few, fakes) if fakes else few
-    small = p.metric == "kid" and few < p.options.get("size", 1000)
-    return p._replace(fakes=fakes, options=p.options | {"size": max(few, 2)} if small else p.options)
+    small = p.metric == "kid" and few < 2 * p.options.get("size", 1000)
+    return p._replace(fakes=fakes, options=p.options | {"size": max(few // 2, 2)} if small else p.options)
 
 
 def _images(p: Protocol) -> float:

@@ -62,7 +62,7 @@ PROTOCOLS = {
     "ifd10k": Protocol("intra_fid", "classifier", 10_000, 0, "the mean of fd10k over the classes, each on its own"),
     "ifid50k": _stylegan("intra_fid", 50_000, "intra FID: the mean of the FID over the classes, each on its own"),
     "random10k": Protocol("fid", "random", 10_000, 0, "Frechet distance of random convolutional features, for any data"),
-    "swd10k": Protocol("swd", "pixels", 10_000, 10_000, "sliced Wasserstein distance of pixels, grey levels, +- over directions"),
+    "swd10k": Protocol("swd", "pixels", 10_000, 10_000, "sliced Wasserstein distance of pixels, grey levels (not ProGAN's)"),
     "swd2k": Protocol("swd", "pixels", 2_000, 2_000, "sliced Wasserstein distance of pixels, grey levels, of 2,000 images"),
     "eqt50k_int": _equivariance("integer", "EQ-T of StyleGAN3 in dB: translations by whole pixels"),
     "eqt50k_frac": _equivariance("fractional", "EQ-T_frac of StyleGAN3 in dB: translations by any distance"),
