@@ -71,7 +71,7 @@ def real_images(args: Arguments, config: dict | None, update):
         return open_source(
             data,
             data_dir=args.data_dir or where.get("data_dir", ""),
-            split=args.split or where.get("split", "train"),
+            split=split_of(args, config),
             size=size,
             channels=shape[2] if shape else None,
             **made_alike(settings),
@@ -84,6 +84,11 @@ def real_images(args: Arguments, config: dict | None, update):
         raise UserError(
             f"{args.what} was trained on --data {data}: {e}; --against (explain: --data) says where it is now"
         ) from None
+
+
+def split_of(args: Arguments, config: dict | None) -> str:
+    """The split of the real images."""
+    return args.split or ("train" if args.against or config is None else config["settings"].get("split", "train"))
 
 
 def default_metrics(source) -> tuple[str, ...]:
@@ -113,7 +118,7 @@ def generated(args: Arguments, config: dict | None, source, n: int, update):
         label = label_vectors.to_measure(source, classes, args.seed, n)
         check_size(args.what, trained.generator.shape, source)
         images = trained.stream(n, seed=args.seed, psi=args.psi, label=label)
-        return images, label, args.n, {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
+        return images, label, args.n, drawn_by(args, trained)
     fakes = open_source(args.what, size=args.size, channels=source.shape[2], progress=update)
     check_size(args.what, fakes.shape, source)
     import numpy as np
@@ -124,6 +129,11 @@ def generated(args: Arguments, config: dict | None, source, n: int, update):
     if fakes.classes and fakes.labels.ndim == 1 and set(fakes.class_names) <= set(source.class_names):
         label = np.array([source.class_names.index(name) for name in fakes.class_names])[fakes.labels[order]]
     return pieces, label, min(args.n or fakes.n, fakes.n), {"images": args.what}
+
+
+def drawn_by(args: Arguments, trained) -> dict:
+    """Which generator drew the images and how, for a line of metrics.jsonl."""
+    return {"run": args.what, "step": trained.step, "seed": args.seed, "psi": args.psi, "average": args.average}
 
 
 def check_size(what: str, shape, source) -> None:
@@ -201,7 +211,8 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     with watch.counter("measuring") as update:
         results = measure(meter, images, labels=labels, limit=limit, progress=lambda what, done, total: update(done, total))
     show(results, meter.protocols, f"against {source.n} images of {source.name}")
-    out = write(args, [as_json(r, meter.protocols[r.name]) | {"of": of, "against": source.name} for r in results])
+    against = {"against": source.name, "split": split_of(args, config), "fingerprint": source.fingerprint}
+    out = write(args, [as_json(r, meter.protocols[r.name]) | {"of": of} | against for r in results])
     with writing(out):
         for r in results:
             if r.pictures is not None:
@@ -224,8 +235,7 @@ def of_generator(args: Arguments, chosen) -> None:
     with watch.counter("measuring") as update:
         results = generators.measure(tuple(chosen), trained, **how, progress=lambda what, done, total: update(done, total))
     show(results, chosen, f"the generator of {args.what}")
-    of = {"run": args.what, "step": trained.step, "psi": args.psi, "average": args.average}
-    write(args, [as_json(r, chosen[r.name]) | {"of": of} for r in results])
+    write(args, [as_json(r, chosen[r.name]) | {"of": drawn_by(args, trained)} for r in results])
 
 
 def write(args: Arguments, lines: list[dict]) -> Path | None:

@@ -73,7 +73,7 @@ def evaluate(args, config: dict) -> None:
         which = "images" if names else which
         show(results, chosen, f"against {real.n if names else len(index)} {which} of {real.name}")
     lines += [as_json(r, chosen[r.name]) | way for r in results]
-    of = {"of": {"run": args.what, "step": trained.step, "average": args.average}, "against": source.name}
+    of = {"of": {"run": args.what, "step": trained.step, "seed": args.seed, "average": args.average}, "against": source.name}
     write(args, [line | of for line in lines])
 
 

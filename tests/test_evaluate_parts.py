@@ -120,7 +120,7 @@ def test_images_of_a_run_are_those_of_sample_with_the_classes_of_the_data(monkey
     monkeypatch.setattr(restore, "load", lambda run, **which: calls.append((run, which)) or trained)
     args = Arguments("run", seed=4, psi=0.5, average=0.1, checkpoint="best", n=6)
     images, labels, limit, of = evaluate.generated(args, CONFIG, source, 50, None)
-    assert (images, limit) == ("pieces", 6) and of == {"run": "run", "step": 9, "psi": 0.5, "average": 0.1}
+    assert (images, limit) == ("pieces", 6) and of == {"run": "run", "step": 9, "seed": 4, "psi": 0.5, "average": 0.1}
     (run, which), (n, options) = calls
     assert (run, which, n) == ("run", {"checkpoint_step": "best", "average": 0.1}, 50)
     np.testing.assert_array_equal(options.pop("label"), label_vectors.drawn(source.labels, 4, 50))
@@ -165,7 +165,8 @@ def test_as_many_images_are_made_as_the_metrics_take(names, n, need, monkeypatch
             go()
         return
     go()
-    written = [measure.as_json(r, PROTOCOLS[r.name]) | {"of": "it", "against": "arrays"} for r in RESULTS]
+    against = {"against": "arrays", "split": "test", "fingerprint": source.fingerprint}  # the split is that of CONFIG
+    written = [measure.as_json(r, PROTOCOLS[r.name]) | {"of": "it"} | against for r in RESULTS]
     assert given == [need, ((names or ("random10k", "swd10k"), source), {"dinov2": "a.pth"}), ("pieces", "labels", need), written]
     assert "note: arrays has changed since the run was trained on it" in capsys.readouterr().out
     go(against="other")
@@ -241,7 +242,7 @@ RESULTS = [
 def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text("{}")
-    rows = [measure.as_json(r, PROTOCOLS[r.name]) | {"of": 1} for r in RESULTS]
+    rows = [measure.as_json(r._replace(extractor="5eed" * i), PROTOCOLS[r.name]) | {"of": 1} for i, r in enumerate(RESULTS)]
     write = lambda what, out="": evaluate.write(Arguments(str(tmp_path / what), out=out), rows)
     own, asked = tmp_path / "run" / "metrics.jsonl", tmp_path / "made" / "a.jsonl"
     assert write("folder") is None and not list(tmp_path.rglob("*.jsonl"))
@@ -250,6 +251,7 @@ def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path, capsys
         lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
         assert [line["metric"] for line in lines] == ["swd10k", "pr10k"] * 2 and all(line["of"] == 1 for line in lines)
         assert lines[0]["value"] == [1.25, None] and lines[1]["recall"] == [0.25, 0.01]
+        assert "extractor" not in lines[0] and lines[1]["extractor"] == "5eed"
     with pytest.raises(UserError, match="--out .*: it cannot be written"):
         write("folder", str(own / "below"))
     own.unlink()

@@ -3,6 +3,7 @@
 import contextlib
 import zipfile
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,12 +82,13 @@ def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, ro
       n: images, 0 for all. mirror: and their x-flips.
       rows: the features [n, F] float32; else `frechet.Moments`, which take no more memory for more images.
     """
-    name = f"{source.fingerprint}-{which.hash}-{n}{'-mirror' * mirror}-{'rows' if rows else 'moments'}.npz"
-    path = cache_directory() / "reals" / name
-    if path.is_file():
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # cut off, not ours: taken again
-            with path.open("rb") as file, np.load(file) as found:
-                return found["rows"] if rows else frechet.Moments(int(found["n"]), found["mean"], found["scatter"])
+    n = n if n < source.n else 0  # all are all: extracted once, whatever number a protocol calls them by
+    name = f"{source.fingerprint}-{which.hash}-{n}{'-mirror' * mirror}"
+    paths = {kind: cache_directory() / "reals" / f"{name}-{kind}.npz" for kind in ("rows", "moments")}
+    if not rows and (found := _kept(paths["moments"], frechet.Moments._fields)):
+        return frechet.Moments(int(found[0]), *found[1:])
+    if found := _kept(paths["rows"], ("rows",)):
+        return found[0] if rows else frechet.moments_of(found[0])
     total = min(n or source.n, source.n) * (2 if mirror else 1)
     moments, kept, done = frechet.start_moments(which.size), [], 0
     at_once = min(1024, max(CHUNK, PIECE // int(np.prod(source.shape))))
@@ -97,7 +99,15 @@ def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, ro
         done += len(x)
         if progress:
             progress(done, total)
-    kept = np.concatenate(kept) if rows else None
+    arrays = {"rows": np.concatenate(kept)} if rows else moments._asdict()
     with contextlib.suppress(OSError):  # the cache is a help, not a condition
-        write_whole(path, lambda file: np.savez(file, **({"rows": kept} if rows else moments._asdict())))
-    return kept if rows else moments
+        write_whole(paths["rows" if rows else "moments"], lambda file: np.savez(file, **arrays))
+    return arrays["rows"] if rows else moments
+
+
+def _kept(path: Path, names: tuple[str, ...]) -> list[np.ndarray] | None:
+    """Arrays of a file of the cache; None where it is not there, or cut off, or not ours."""
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with path.open("rb") as file, np.load(file) as found:
+            return [found[name] for name in names]
+    return None

@@ -29,6 +29,8 @@ class Result(NamedTuple):
     """Notes to read with it."""
     pictures: np.ndarray | None = None
     """Rows of images [n, 1 + k, H, W, C]: a generated one and its nearest training images."""
+    extractor: str = ""
+    """Name and hash of what the features are of: numbers of two hashes are not comparable."""
 
 
 def extractor(kind: str, source: Source, weights: dict[str, str] | None = None, show: bool = True) -> features.Extractor:
@@ -228,9 +230,11 @@ def measure(
     kept: list[np.ndarray] = []
     batches = _remembered(batches, kept, max(map(_images, protocols.values()), default=0))
     found = generated(batches, [meter.extractors[k] for k in kinds], need, lambda *n: progress("generated images", *n))
-    rows, results = dict(zip(kinds, found, strict=True)), []
+    rows, results = dict(zip(kinds, found, strict=True)), {}
     images = np.concatenate(kept) if kept else None
-    for name, p in protocols.items():
+    for name, p in sorted(
+        protocols.items(), key=lambda item: item[1].metric == "fid"
+    ):  # moments follow from rows, not rows from them
         e, all_rows = meter.extractors[p.features], rows[p.features]
         n = p.fakes or len(all_rows.features)
         fake = Rows(*(None if part is None else part[:n] for part in (*all_rows[:2], labels, images)))
@@ -241,11 +245,11 @@ def measure(
         if p.fakes != meter.protocols[name].fakes and meter.protocols[name].fakes:
             notes = (*notes, f"of {n} images: not comparable with {name} of {meter.protocols[name].fakes}")
         if p.options != meter.protocols[name].options:
-            notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: its ± is only comparable with such")
+            notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: compare its ± with such only")
         if p.metric == "fid" and (few := frechet.warning(n, real, e.size)):
             notes = (*notes, few)
-        results.append(Result(name, found.values, n, real, notes, found.pictures))
-    return results
+        results[name] = Result(name, found.values, n, real, notes, found.pictures, f"{e.name} {e.hash}")
+    return [results[name] for name in protocols]
 
 
 def _fitted(p: Protocol, limit: int, n: int) -> Protocol:
@@ -277,4 +281,5 @@ def as_json(result: Result, protocol: Protocol) -> dict[str, Any]:
     number = lambda x: x if np.isfinite(x) else None
     values = {name or "value": [number(estimate.value), number(estimate.error)] for name, estimate in result.values.items()}
     line = {"metric": result.name, **values, "fakes": result.fakes, "reals": result.reals, "notes": list(result.notes)}
+    line |= {"extractor": result.extractor} if result.extractor else {}
     return line | {"protocol": {k: v for k, v in protocol._asdict().items() if k != "about"}}
