@@ -53,6 +53,14 @@ def test_far_from_zero_or_small(offset, scale):
     assert values(manifold(real, fake)) == pytest.approx(expected(real, fake), rel=1e-12)
 
 
+@pytest.mark.parametrize("far", [1e8, 1e15])
+def test_one_image_far_away_does_not_blur_the_others(far):
+    x = cloud(150, 0)
+    x[7] = far
+    exact = np.sort(np.linalg.norm(x[:, None].astype(np.float64) - x, axis=2), axis=1)[:, [3, 5]].T
+    np.testing.assert_allclose(np.delete(radii(x), 7, 1), np.delete(exact, 7, 1), rtol=1e-12)
+
+
 @pytest.mark.parametrize("width", [3, 400])
 def test_the_bound_holds_the_error_of_the_fast_distances_and_little_more(width):
     """Also of pairs nearly equal, whose distance all but drowns."""

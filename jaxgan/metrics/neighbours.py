@@ -47,20 +47,27 @@ def nearest(points, queries, k: int, *, skip=None, block: int = BLOCK) -> Neares
     """
     if not 1 <= k <= len(points) - (skip is not None) or points.shape[1] != queries.shape[1]:
         raise ValueError(f"nearest: k = {k} of points {points.shape} to queries {queries.shape}; lower k or give more points")
-    mean = points.mean(axis=0, dtype=np.float64)
-    rows = centred(points, mean)
+    middle = centre(points)
+    rows = centred(points, middle)
     skip = np.full(len(queries), -1) if skip is None else np.asarray(skip)
     found = [
-        _refined(points, rows, queries[i : i + block], mean, skip[i : i + block], k, block) for i in range(0, len(queries), block)
+        _refined(points, rows, queries[i : i + block], middle, skip[i : i + block], k, block)
+        for i in range(0, len(queries), block)
     ]
     return Nearest(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def centred(x, mean) -> Centred:
-    """x - mean in float64, rounded to float32."""
+def centre(x) -> np.ndarray:
+    """A point [F] amid the rows: the median of each feature over about a thousand of them. (One row far away would move the mean
+    so far that float32 did not tell the others apart.)"""
+    return np.median(x[:: max(1, len(x) // 1000)].astype(np.float64), axis=0)
+
+
+def centred(x, middle) -> Centred:
+    """x - middle in float64, rounded to float32."""
     out, norms = np.empty(x.shape, np.float32), np.empty(len(x), np.float32)
     for i in range(0, len(x), BLOCK):
-        part = x[i : i + BLOCK] - mean
+        part = x[i : i + BLOCK] - middle
         out[i : i + BLOCK], norms[i : i + BLOCK] = part, np.einsum("nf,nf->n", part, part)
     return Centred(out, norms)
 
@@ -90,9 +97,9 @@ def measured(a, b, i, j) -> np.ndarray:
     return out
 
 
-def _refined(points, rows, queries, mean, skip, k, block):
+def _refined(points, rows, queries, middle, skip, k, block):
     """`nearest` for one block of queries: (distances [n, k], indices [n, k])."""
-    q = part(centred(queries, mean), 0, len(queries))
+    q = part(centred(queries, middle), 0, len(queries))
     values, indices = [], []
     for start in range(0, len(points), block):
         v, i = _closest(q, part(rows, start, block), skip - start, min(k + SPARE, block, len(points) - start))
