@@ -89,8 +89,8 @@ def _inside(real, fake, balls, block):
 
     A family is (radii, 0 if they belong to the reals or 1 if to the fakes, strict); close is within the radius.
     """
-    middle = neighbours.centre(real)
-    a, b = neighbours.centred(real, middle), neighbours.centred(fake, middle)
+    mid = neighbours.centre(real)
+    a, b = neighbours.centred(real, mid), neighbours.centred(fake, mid)
     counts, hits = np.zeros((len(balls), len(fake)), np.int64), np.zeros((len(balls), len(real)), bool)
     for i in range(0, len(real), block):
         part_a = neighbours.part(a, i, block)

@@ -47,12 +47,11 @@ def nearest(points, queries, k: int, *, skip=None, block: int = BLOCK) -> Neares
     """
     if not 1 <= k <= len(points) - (skip is not None) or points.shape[1] != queries.shape[1]:
         raise ValueError(f"nearest: k = {k} of points {points.shape} to queries {queries.shape}; lower k or give more points")
-    middle = centre(points)
-    rows = centred(points, middle)
+    mid = centre(points)
+    rows = centred(points, mid)
     skip = np.full(len(queries), -1) if skip is None else np.asarray(skip)
     found = [
-        _refined(points, rows, queries[i : i + block], middle, skip[i : i + block], k, block)
-        for i in range(0, len(queries), block)
+        _refined(points, rows, queries[i : i + block], mid, skip[i : i + block], k, block) for i in range(0, len(queries), block)
     ]
     return Nearest(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
@@ -63,11 +62,11 @@ def centre(x) -> np.ndarray:
     return np.median(x[:: max(1, len(x) // 1000)].astype(np.float64), axis=0)
 
 
-def centred(x, middle) -> Centred:
-    """x - middle in float64, rounded to float32."""
+def centred(x, mid) -> Centred:
+    """x - mid in float64, rounded to float32."""
     out, norms = np.empty(x.shape, np.float32), np.empty(len(x), np.float32)
     for i in range(0, len(x), BLOCK):
-        part = x[i : i + BLOCK] - middle
+        part = x[i : i + BLOCK] - mid
         out[i : i + BLOCK], norms[i : i + BLOCK] = part, np.einsum("nf,nf->n", part, part)
     return Centred(out, norms)
 
@@ -97,9 +96,9 @@ def measured(a, b, i, j) -> np.ndarray:
     return out
 
 
-def _refined(points, rows, queries, middle, skip, k, block):
+def _refined(points, rows, queries, mid, skip, k, block):
     """`nearest` for one block of queries: (distances [n, k], indices [n, k])."""
-    q = part(centred(queries, middle), 0, len(queries))
+    q = part(centred(queries, mid), 0, len(queries))
     values, indices = [], []
     for start in range(0, len(points), block):
         v, i = _closest(q, part(rows, start, block), skip - start, min(k + SPARE, block, len(points) - start))
