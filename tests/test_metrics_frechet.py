@@ -130,6 +130,17 @@ def test_jackknife_value_is_the_distance_of_all(ddof):
     np.testing.assert_allclose(found.corrected, 5 * found.value - 4 * np.mean(left_out), rtol=1e-7)
 
 
+@pytest.mark.parametrize("order", ["sorted", "in turn"])
+def test_the_error_does_not_know_the_order_of_the_images(order):
+    """Ten classes, one after another or in turn, which are the parts of a cut by rows."""
+    rng, labels = np.random.default_rng(7), np.repeat(np.arange(10), 60)
+    rows = rng.standard_normal((600, 2)) + 5 * labels[:, None]
+    mixed = frechet.estimate(frechet.moments_of(rows + 0.5), rng.permutation(rows)).error
+    given = rows if order == "sorted" else rows.reshape(10, 60, 2).swapaxes(0, 1).reshape(600, 2)
+    assert 0.5 < frechet.estimate(frechet.moments_of(rows + 0.5), given).error / mixed < 2
+    assert sorted(np.concatenate(frechet.parts(103))) == list(range(103)) and set(map(len, frechet.parts(103))) == {10, 11}
+
+
 def bad(x, row=3):
     x = np.array(x)
     x[row, 1] = np.nan

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxgan.metrics.contract import Estimate, two_sets
-from jaxgan.metrics.frechet import BLOCKS
+from jaxgan.metrics.frechet import BLOCKS, parts
 
 
 def sliced_wasserstein(real, fake, *, seed: int = 0, directions: int = 256, side: int = 32) -> float:
@@ -62,8 +62,7 @@ def sliced(real, fake, *, seed: int = 0, directions: int = 256) -> Estimate:
     distance = lambda b: _distances(a, np.sort(b, axis=0)).mean()
     if len(b) <= 10 * BLOCKS:
         return Estimate(float(distance(b)), float("nan"))
-    parts = np.array_split(np.arange(len(b)), BLOCKS)
-    left_out = [distance(np.delete(b, part, axis=0)) for part in parts]
+    left_out = [distance(np.delete(b, part, axis=0)) for part in parts(len(b))]
     return Estimate(float(distance(b)), float(np.std(left_out) * np.sqrt(BLOCKS - 1)))
 
 
