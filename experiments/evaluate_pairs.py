@@ -139,7 +139,7 @@ def pairs(args, config: dict, update, opened) -> tuple[Source, np.ndarray, str]:
     names += ("target", "degrade", "data_dir", "split", "size", "channels", "skip_broken")
     source = opened(now["data"], **{name: now[name] for name in names}, **made_alike(run), progress=update)
     if not now["hold_out"]:
-        return source, np.arange(source.n), "pairs"
+        return source, np.random.RandomState(0).permutation(source.n), "pairs"  # the first may all be of one class
     same = not changed(config, source)
     source = shuffled(source, run["seed"])  # as the run did
     if not same:

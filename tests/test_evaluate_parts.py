@@ -76,6 +76,14 @@ def test_whatever_reads_images_for_a_run_makes_them_alike_as_it_did(tmp_path, mo
     np.testing.assert_array_equal(image[[0, 1, 6, 7]], np.broadcast_to(np.uint8([255, 0, 0]), (4, 8, 3)))
 
 
+def test_pairs_of_a_sorted_set_are_taken_from_all_of_it():
+    settings = SETTINGS | {"side_by_side": "", "source_channels": None, "target": "", "degrade": [], "size": None}
+    config = {"settings": settings | {"hold_out": 5, "seed": 3, "channels": None}}
+    opened = lambda *_, **__: of_arrays(IMAGES)._replace(inputs=of_arrays(IMAGES))
+    source, index, which = evaluate_pairs.pairs(Arguments("run", split="test"), config, None, opened)
+    assert which == "pairs" and sorted(index) == list(range(3000)) and abs(index[:300].mean() / 3000 - 0.5) < 0.1
+
+
 def test_what_is_measured_by_default_exists_for_the_data():
     images = np.zeros((4, 8, 8, 4), np.uint8)
     sets = [of_arrays(images, np.arange(4)), of_arrays(images[..., :3], np.arange(4)), of_arrays(images[..., :1])]
