@@ -39,8 +39,8 @@ def accuracy(predicted, labels, classes: int) -> ByClass:
       labels: int [n], the class that each was made for, in [0, classes).
       classes: their number.
     Returns:
-      `ByClass`: the share of all images, and that of the class where it is lowest; errors over draws of images. A class of which
-      there is no image is left out.
+      `ByClass`: the share of all images, and that of the class where it is lowest; errors over draws of images. The lowest
+      of noisy shares is on average too low. A class of which there is no image is left out.
     Raises:
       ValueError: not two arrays of as many classes.
     Source: Shmelkov et al. 2018, section 3.1.

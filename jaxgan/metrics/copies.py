@@ -26,7 +26,8 @@ class Copies(NamedTuple):
     threshold: float
     """Images up to this distance are rejected."""
     share: Estimate
-    """False-rejection rate on fresh real images; its uncertainty comes from the number of real images used."""
+    """False-rejection rate on fresh real images; its uncertainty comes from the number of real images used, as if their distances
+    were independent: neighbours are often each other's, so over draws of the set it is about 1.4 times as large."""
 
 
 def threshold(distances, share: float) -> tuple[float, Estimate]:

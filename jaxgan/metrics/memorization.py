@@ -38,7 +38,7 @@ def authenticity(train, fake, *, k: int = 1) -> Authenticity:
       k: neighbours to return, for the picture; the metric itself needs one.
     Returns:
       `Authenticity`; share with its standard error over fakes. Fresh real images do not score 1 but 0.4 (few
-      dimensions) to 0.8 (many): compare with the share of held-out images, passed as `fake`.
+      dimensions) to 0.9 (hundreds): compare with the share of held-out images, passed as `fake`.
     Raises:
       UserError: too few images, NaN features. ValueError: widths differ.
     Source: Alaa et al. 2022 (authenticity), as counted by dgm-eval. A copy of an image that is in the training
