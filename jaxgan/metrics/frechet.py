@@ -95,7 +95,8 @@ def frechet_distance(mean1, cov1, mean2, cov2) -> float:
 
     The last trace is the sum of the square roots of the eigenvalues of the symmetric R^T C2 R with C1 = R R^T, where R
     leaves out the null space of C1. So nothing becomes complex and no offset is added to singular covariances. The
-    error is at most about 1e-8 of the trace, if C2 is singular and C1 is not; then pass C2 first.
+    error is at most about 1e-8 of the trace: where variances span eight decades, or C2 is singular and C1 is not; then pass C2
+    first.
 
     Args:
       mean1, mean2: [F]. cov1, cov2: [F, F], symmetric, not negative.
