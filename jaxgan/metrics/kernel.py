@@ -14,7 +14,8 @@ def kid(real, fake, *, subsets: int = 100, size: int = 1000, seed: int = 2020) -
       seed: of the draws, which are those of torch-fidelity (a numpy RandomState, fake first): equal seeds, equal numbers.
     Returns:
       (mean, standard deviation over subsets): what papers report after the +-. The subsets overlap, so it is *not* the
-      error of the mean; for that see `mmd2`. The expectation for equal distributions is 0, and values below 0 occur.
+      error of the mean, but larger; with subsets of half of the images it is about that, of all of them 0. For the error see
+      `mmd2`. The expectation for equal distributions is 0, and values below 0 occur.
     Raises:
       UserError: fewer than `size` images, NaN features. ValueError: widths differ; `subsets` or `size` too small.
     Source: Binkowski et al. 2018, section 4 (degree 3, gamma 1/F, coefficient 1) and their code (100 subsets of 1000).

@@ -39,8 +39,8 @@ def _path(space, about):
 
 
 PROTOCOLS = {
-    "fid50k_full": _stylegan("fid", 50_000, "FID as in StyleGAN2-ADA, StyleGAN3 and R3GAN, x-flips aside", ddof=0),
-    "fid50k_mirror": Protocol("fid", "inception", 50_000, 0, "the same, if training mirrors the data", True, {"ddof": 0}),
+    "fid50k_full": _stylegan("fid", 50_000, "FID as in StyleGAN2-ADA, StyleGAN3 and R3GAN: reals without x-flips", ddof=0),
+    "fid50k_mirror": Protocol("fid", "inception", 50_000, 0, "the same with x-flips: not as published", True, {"ddof": 0}),
     "fid10k": _stylegan("fid", 10_000, "FID of 10,000 images: for curves; larger than with 50,000", ddof=0),
     "fid_folder": _stylegan("fid", 0, "FID of as many images as there are, TF1 resize: torch-fidelity's"),
     "fid_pytorch": Protocol("fid", "inception-pytorch-fid", 0, 0, "FID as in pytorch-fid"),
