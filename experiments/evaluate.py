@@ -211,6 +211,10 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     with watch.counter("measuring") as update:
         results = measure(meter, images, labels=labels, limit=limit, progress=lambda what, done, total: update(done, total))
     show(results, meter.protocols, f"against {source.n} images of {source.name}")
+    if args.split and {"classifier", "stacked"} & {p.features for p in protocols.named(names).values()}:
+        print(
+            f"note: the classifier is trained on --split {args.split}: its numbers are not comparable with those of another split"
+        )
     against = {"against": source.name, "split": split_of(args, config), "fingerprint": source.fingerprint}
     out = write(args, [as_json(r, meter.protocols[r.name]) | {"of": of} | against for r in results])
     with writing(out):

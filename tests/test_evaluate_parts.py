@@ -178,7 +178,12 @@ def test_as_many_images_are_made_as_the_metrics_take(names, n, need, monkeypatch
     assert given == [need, ((names or ("random10k", "swd10k"), source), {"dinov2": "a.pth"}), ("pieces", "labels", need), written]
     assert "note: arrays has changed since the run was trained on it" in capsys.readouterr().out
     go(against="other")
-    assert "has changed" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "has changed" not in said and "classifier is trained" not in said
+    go(split="train[:9]")
+    assert ("note: the classifier is trained on --split train[:9]" in capsys.readouterr().out) == bool(
+        {"fd10k", "fd2k"} & {*names}
+    )
 
 
 @pytest.fixture
