@@ -109,6 +109,8 @@ def changed(config: dict, source) -> bool:
 def generated(args: Arguments, config: dict | None, source, n: int, update):
     """Generated images, a piece at a time, with the real ones' classes that they were made for, or None; how many there are
     (0: any number); and what it is of."""
+    import numpy as np
+
     from jaxgan import label_vectors, restore
     from jaxgan.data import open_source
 
@@ -117,12 +119,15 @@ def generated(args: Arguments, config: dict | None, source, n: int, update):
         classes = trained.generator.classes if trained.vectors is None else 0
         label = label_vectors.to_measure(source, classes, args.seed, n)
         check_size(args.what, trained.generator.shape, source)
-        images = trained.stream(n, seed=args.seed, psi=args.psi, label=label)
+        names, asked = list(config["data"].get("class_names") or source.class_names), label
+        if label is not None and sorted(names) == sorted(source.class_names):  # also where their order is another
+            asked = np.array([names.index(name) for name in source.class_names], np.int32)[label]
+        elif label is not None:
+            print(f"note: {args.what} and {source.name} have classes of other names: they are matched by their numbers")
+        images = trained.stream(n, seed=args.seed, psi=args.psi, label=asked)
         return images, label, args.n, drawn_by(args, trained)
     fakes = open_source(args.what, size=args.size, channels=source.shape[2], progress=update)
     check_size(args.what, fakes.shape, source)
-    import numpy as np
-
     order = np.random.RandomState(0).permutation(fakes.n)  # the first of a folder may all be of its first class
     pieces = (fakes.read(order[i : i + 1024]) for i in range(0, fakes.n, 1024))
     label = None

@@ -118,7 +118,7 @@ def test_images_of_a_folder_are_taken_in_an_order_of_their_own_and_all_of_them(o
             evaluate.check_size("x", shape, source)
 
 
-def test_images_of_a_run_are_those_of_sample_with_the_classes_of_the_data(monkeypatch):
+def test_images_of_a_run_are_those_of_sample_with_the_classes_of_the_data(monkeypatch, capsys):
     from jaxgan import label_vectors, restore
 
     calls = []
@@ -134,6 +134,12 @@ def test_images_of_a_run_are_those_of_sample_with_the_classes_of_the_data(monkey
     np.testing.assert_array_equal(options.pop("label"), label_vectors.drawn(source.labels, 4, 50))
     np.testing.assert_array_equal(labels, label_vectors.drawn(source.labels, 4, 50))
     assert options == {"seed": 4, "psi": 0.5}
+    for names, order, said in ((["2", "0", "1"], [1, 2, 0], False), (["a", "b", "c"], [0, 1, 2], True)):  # the run's
+        named = CONFIG | {"data": CONFIG["data"] | {"class_names": names}}
+        _, found, *_ = evaluate.generated(args, named, source, 50, None)
+        np.testing.assert_array_equal(found, labels)
+        np.testing.assert_array_equal(calls[-1][1]["label"], np.array(order)[labels])
+        assert ("have classes of other names" in capsys.readouterr().out) == said
     trained.vectors = np.ones((5, 3), np.float32)  # of which the run itself draws
     evaluate.generated(args, CONFIG, source, 50, None)
     assert calls[-1][1]["label"] is None
