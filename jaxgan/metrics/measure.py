@@ -215,7 +215,7 @@ def measure(
 
     Args:
       meter: from `ready`.
-      batches: yields uint8 [k, H, W, C]; consumed until there are enough.
+      batches: yields uint8 [k, H, W, C], not sorted by class; consumed until there are enough.
       labels: int [n] or more, the real images' classes that these were made for, in their order; None where they have none.
       limit: use at most this many images if a protocol asks for more (such as a folder's size); 0 for no limit.
       progress: (what, done, total) -> None.
