@@ -1,5 +1,6 @@
 """What every metric requires of its features, and what it returns: a number with its uncertainty."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +16,9 @@ class Estimate(NamedTuple):
 
 
 def mean_estimate(x) -> Estimate:
-    """Mean of [n] numbers and its standard error s / sqrt(n) (0 for n = 1)."""
+    """Mean of [n] numbers and its standard error s / sqrt(n), NaN for n = 1."""
     x = np.asarray(x, np.float64)
-    return Estimate(float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else 0.0)
+    return Estimate(float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else math.nan)
 
 
 def rows(name: str, x, least: int, statistic: str) -> np.ndarray:
