@@ -48,6 +48,13 @@ def test_the_error_is_the_spread_over_draws_of_generated_images(shift, m):
     assert 0.75 < found[:, 1].mean() / found[:, 0].std() < 1.35
 
 
+def test_two_samples_of_one_distribution_are_as_far_apart_as_is_said():
+    """Of normal projections the factor is (2 / pi)^1/2 int (Phi (1 - Phi))^1/2 = 1.288."""
+    rng = np.random.default_rng(4)
+    found = [sliced(rng.standard_normal((200, 4)), rng.standard_normal((150, 4)), directions=16).value for _ in range(80)]
+    assert np.mean(found) == pytest.approx(1.288 * np.sqrt(1 / 200 + 1 / 150), rel=0.06)
+
+
 def test_the_error_is_the_jackknifes():
     rng = np.random.default_rng(3)
     real, fake = rng.standard_normal((50, 3)), 1 + rng.standard_normal((120, 3))

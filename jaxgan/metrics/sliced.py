@@ -47,7 +47,7 @@ def sliced(real, fake, *, seed: int = 0, directions: int = 256) -> Estimate:
     Returns:
       (value, standard error over draws of fakes: the jackknife over ten parts of them, NaN for up to 100), in units of the
       features; the reals and the directions are taken as given. Two samples of one distribution do not score 0 but about
-      1.4 s (1/n + 1/m)^1/2, s the standard deviation of a projection: compare with two halves of the real set, and at equal
+      1.3 s (1/n + 1/m)^1/2, s the standard deviation of a projection: compare with two halves of the real set, and at equal
       numbers.
     Raises:
       UserError: fewer than 2 images, NaN features. ValueError: widths differ, fewer than 1 direction.
