@@ -42,8 +42,8 @@ class Output(NamedTuple):
 
 def output(run: str, trained: restore.Trained, key: str | None = None, strength: float = 2.0, **facts) -> Output:
     """Of a run and what was asked of it. UserError where a watermark cannot be made so."""
-    if key == "":
-        raise UserError("--watermark is empty; give a secret text")
+    if key is not None:
+        watermark.signs(key)
     if key is not None and not 1 <= strength <= 32:
         raise UserError(f"--watermark-strength {strength:g}: it must be 1 to 32 grey levels")
     said = marks.facts(run, trained.step, trained.variables["params"]) | facts

@@ -15,9 +15,10 @@ from PIL import Image
 
 from experiments.cli import parse, run_command
 from jaxgan import marks, watch, watermark
+from jaxgan.data import images
 from jaxgan.errors import UserError, one_line
 
-SUFFIXES = (".png", ".npz", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+SUFFIXES = (".npz", *images.SUFFIXES)
 """What is taken of a folder."""
 
 
@@ -31,7 +32,7 @@ class Arguments:
     """The text that the images were watermarked with. Prints the score of each file and the joint score of all files, which
     finds marks too weak in single small images; it assumes that all files carry this key's mark or none does."""
     cropped: bool = False
-    """Detect the watermark in crops of images; each file must then have it."""
+    """Detect the watermark in crops of images, mirrored and turned by quarters too; each file must then have it."""
     size: tuple[int, int] | None = None
     """H W of the images when they were watermarked; resized images are scaled back to it before detection."""
 
@@ -57,11 +58,12 @@ def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarr
             if size is not None:
                 raise UserError(f"--size: {path} holds arrays, which are never resized; verify it without --size")
             with np.load(path, allow_pickle=False) as file:
-                images = file["images"]
-            return marks.of_arrays(path), images.reshape(-1, *images.shape[-3:])
-        with Image.open(path) as picture:
+                found = file["images"]
+            return marks.of_arrays(path), found.reshape(-1, *found.shape[-3:])
+        with path.open("rb") as file, images.open_image(file) as picture:
             picture.load()
             said = marks.of_picture(picture)
+            picture = images.upright(picture)
             mode = picture.mode if picture.mode in ("L", "RGB", "RGBA") else "RGBA" if "transparency" in picture.info else "RGB"
             pixels = picture.convert(mode)
             pixels = np.asarray(pixels if size is None else pixels.resize(size[::-1], Image.Resampling.BICUBIC))
@@ -86,18 +88,18 @@ def shortened(facts: dict) -> dict:
     return {name: v[:12] if name in ("weights", "source") and isinstance(v, str) else short(v) for name, v in facts.items()}
 
 
-def of_all(path: Path, images: np.ndarray) -> np.ndarray:
+def of_all(path: Path, pixels: np.ndarray) -> np.ndarray:
     """`watermark.evidence` of a file's images together. UserError where they are none that can be marked."""
     try:
-        return sum(watermark.evidence(images[i : i + 64]).sum(0, keepdims=True) for i in range(0, len(images), 64))
+        return sum(watermark.evidence(pixels[i : i + 64]).sum(0, keepdims=True) for i in range(0, len(pixels), 64))
     except ValueError as e:
         raise UserError(f"{path}: {e}") from None
 
 
 def main() -> int:
     args = parse(Arguments, prog="python -m experiments.verify")
-    if args.watermark == "":
-        raise UserError("--watermark is empty; give the text that the images were marked with")
+    if args.watermark is not None:
+        watermark.signs(args.watermark)
     if (args.cropped or args.size) and not args.watermark:
         raise UserError("--cropped and --size only apply to the watermark test; give --watermark too")
     if args.size and min(args.size) < 1:
@@ -105,11 +107,11 @@ def main() -> int:
     files, said, least, total = found(args.files), [], np.inf, 0.0
     with watch.counter("reading", len(files) > 100) as update:
         for path in files:
-            says, images = look(path, args.size)
+            says, pixels = look(path, args.size)
             said.append(says)
             line = f"{path}: {words(says)}"
             if args.watermark:
-                evidence = of_all(path, images)
+                evidence = of_all(path, pixels)
                 score = float(watermark.score(evidence, args.watermark, cropped=args.cropped)[0])
                 least, total = min(least, score), total + evidence
                 line += f"; watermark score {score:.1f}"

@@ -2,7 +2,8 @@
 
 A key gives a tile of random signs. `embed` adds it, repeated over the picture, at a strength of a few grey levels. `detect`
 needs the key and the picture, not the original. It identifies honest output after lossless copies or mild compression. It is
-not a security measure: blurring or rescaling removes it, and anyone with many marked images can average it out.
+not a security measure: blurring or rescaling removes it, and as it is the same in all images, whoever has marked ones can estimate
+it from them, without the key, to take it off or to put it on any image (Kutter et al. 2000); one of 128x128 pixels is enough.
 
 Scores need no calibration. The evidence e is computed from the image without the key, and the score is sum(e * signs) / |e|.
 For an image unrelated to the key it has mean 0 and variance 1 over keys, is approximately normal, and exceeds z for
@@ -11,8 +12,11 @@ at most exp(-z^2 / 2) of all keys, whatever the image (Hoeffding 1963).
 
 import hashlib
 import math
+import unicodedata
 
 import numpy as np
+
+from jaxgan.errors import UserError
 
 TILE = 64
 """Side of the tile in pixels. A score is at most TILE, and at most the square root of the pixels of a smaller image."""
@@ -26,12 +30,18 @@ SMOOTH, WIDE = (0.25, 0.5, 0.25), (0.0625, 0.25, 0.375, 0.25, 0.0625)
 def signs(key: str) -> np.ndarray:
     """The tile of a key: float32 [TILE, TILE] of -1 and 1, from SHAKE-256, so the same everywhere and for ever.
 
+    Args:
+      key: any text; of Unicode's ways to write the same text (NFC, NFD) each gives the same signs.
     Raises:
-      ValueError: an empty key.
+      UserError: an empty key, or what is no text.
     """
     if not key or not isinstance(key, str):
-        raise ValueError(f"key is {'empty' if not key else f'a {type(key).__name__}'}; give a secret text")
-    stream = hashlib.shake_256(b"jaxgan watermark 1\0" + key.encode()).digest(TILE * TILE // 8)
+        raise UserError(f"the watermark's key is {'empty' if not key else f'a {type(key).__name__}'}; give a secret text")
+    try:
+        text = unicodedata.normalize("NFC", key).encode()
+    except UnicodeEncodeError:  # bytes on the command line that are not in its encoding
+        raise UserError("the watermark's key is not a text that UTF-8 can write; give another") from None
+    stream = hashlib.shake_256(b"jaxgan watermark 1\0" + text).digest(TILE * TILE // 8)
     return 2 * np.unpackbits(np.frombuffer(stream, np.uint8)).reshape(TILE, TILE).astype(np.float32) - 1
 
 
@@ -92,8 +102,8 @@ def score(found: np.ndarray, key: str, *, cropped: bool = False) -> np.ndarray:
       found: [n, TILE, TILE] from `evidence`, or a sum of several: of a set of images that a key marked as a whole. (The
         scores of single images must not be added: similar images, such as digits, have similar scores under a wrong key.)
       key: the text passed to `embed`.
-      cropped: try every offset of the tile, for crops of an image. Of the best one's score z it
-        gives sqrt(z^2 - 2 log(TILE^2)), or 0, which keeps the bound exp(-z^2 / 2).
+      cropped: try every offset of the tile, mirrored and turned by quarters too, for crops of an image. Of the best one's
+        score z it gives sqrt(z^2 - 2 log(8 TILE^2)), or 0, which keeps the bound exp(-z^2 / 2).
     Returns:
       float64 [n]; `FOUND` or more is a detection. Without a mark approximately normal, with mean 0 and variance 1, over keys.
     Raises:
@@ -103,8 +113,10 @@ def score(found: np.ndarray, key: str, *, cropped: bool = False) -> np.ndarray:
     length = np.maximum(np.sqrt(np.square(e).sum((1, 2))), 1e-12)
     if not cropped:
         return (e * s).sum((1, 2)) / length
-    best = np.fft.irfft2(np.fft.rfft2(e) * np.conj(np.fft.rfft2(s)), (TILE, TILE)).max((1, 2)) / length
-    return np.sqrt(np.maximum(best**2 - 2 * math.log(TILE**2), 0))
+    pattern = np.conj(np.fft.rfft2(s))
+    at_best = lambda e: np.fft.irfft2(np.fft.rfft2(e) * pattern, (TILE, TILE)).max((1, 2))
+    best = np.max([at_best(np.rot90(side, k, (1, 2))) for side in (e, e[:, :, ::-1]) for k in range(4)], 0) / length
+    return np.sqrt(np.maximum(best**2 - 2 * math.log(8 * TILE**2), 0))
 
 
 def detect(images: np.ndarray, key: str, *, cropped: bool = False) -> np.ndarray:

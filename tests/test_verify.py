@@ -111,6 +111,24 @@ def test_a_mark_goes_through_every_kind_of_file(command, tmp_path):
     assert command("verify", tmp_path / "small.png", "--watermark", "secret", "--size", *size)[0] == 0
 
 
+def test_a_mark_is_found_in_other_kinds_of_files_and_in_an_image_that_was_turned(command, tmp_path):
+    grey = watermark.embed(np.full((1, 80, 64, 1), 90, np.uint8), "k")[0, ..., 0]
+    picture, turned = Image.fromarray(grey), Image.Exif()
+    turned[0x0112] = 6  # to be turned clockwise
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "16.png")
+    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=turned)
+    picture.convert("RGB").save(tmp_path / "colour.jfif", "JPEG", quality=100)
+    assert command("verify", tmp_path, "--watermark", "k")[0] == 0
+    for name in ("16.png", "turned.png", "colour.jfif"):
+        assert command("verify", tmp_path / name, "--watermark", "k")[0] == 0
+    picture.transpose(Image.Transpose.TRANSVERSE).save(tmp_path / "mirrored.png")
+    assert command("verify", tmp_path / "mirrored.png", "--watermark", "k")[0] == 1
+    assert command("verify", tmp_path / "mirrored.png", "--watermark", "k", "--cropped")[0] == 0
+    (tmp_path / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
+    with pytest.raises(UserError, match="script.png: .*not an image that can be read"):  # which PIL would have Ghostscript run
+        command("verify", tmp_path / "script.png")
+
+
 def test_the_exit_code_is_for_scripts(command, tmp_path):
     command("sample", "run", "--n", 3, "--out", tmp_path / "in")
     files = sorted((tmp_path / "in").iterdir())
@@ -130,7 +148,8 @@ def test_the_exit_code_is_for_scripts(command, tmp_path):
         ((), "give one or more files"),
         ((files[0], "--cropped"), "give --watermark too"),
         ((files[0], "--watermark", "k", "--size", "0", "3"), "at least 1"),
-        ((files[0], "--watermark", ""), "--watermark is empty"),
+        ((files[0], "--watermark", ""), "the watermark's key is empty"),
+        ((files[0], "--watermark", "\udcff"), "key is not a text"),
         ((tmp_path / "whole.npz", "--watermark", "k", "--size", "4", "4"), "--size: .* holds arrays"),
     ):
         with pytest.raises(UserError, match=says):
@@ -140,7 +159,8 @@ def test_the_exit_code_is_for_scripts(command, tmp_path):
 def test_what_is_asked_for_is_checked_before_anything_is_made(command, tmp_path):
     out = ("--out", tmp_path / "out.png")
     for args, says in (
-        (("--watermark", ""), "--watermark is empty"),
+        (("--watermark", ""), "the watermark's key is empty"),
+        (("--watermark", "\udcff"), "key is not a text"),
         (("--watermark", "k", "--watermark-strength", "0.5"), "1 to 32"),
         (("--watermark-strength", "3"), "only applies with --watermark; give that too"),
         (("--refuse-share", "0.1"), "only applies with --refuse-copies; give that too"),

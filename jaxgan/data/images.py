@@ -118,9 +118,10 @@ def header(im: Image.Image) -> Header:
 
 
 def upright(im: Image.Image) -> Image.Image:
-    """The image decoded and turned as its EXIF orientation says; of its metadata only what the pixels need is kept.
+    """The image decoded, turned as its EXIF orientation says and with 8 bits; of its metadata only what the pixels need is kept.
 
     Raises:
+      UserError: 32-bit values beyond 16 bits.
       Exception: whatever PIL raises on damaged pixels.
     """
     turn = TURNS.get(_orientation(im))
@@ -128,7 +129,7 @@ def upright(im: Image.Image) -> Image.Image:
     if turn is not None:
         im = im.transpose(turn)
     im.info = {name: value for name, value in im.info.items() if name == "transparency"}
-    return im
+    return _eight_bit(im) if im.mode in SIXTEEN_BIT else im
 
 
 def pixels(im: Image.Image, look: Look) -> np.ndarray:
@@ -150,8 +151,6 @@ def pixels(im: Image.Image, look: Look) -> np.ndarray:
     """
     profile = _profile(im)
     im = upright(im)
-    if im.mode in SIXTEEN_BIT:
-        im = _eight_bit(im)
     if profile is not None:
         im = _as_srgb(im, profile)
     if im.mode in ("CMYK", "YCbCr", "HSV", "RGBX"):
