@@ -98,6 +98,7 @@ def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share
         found = copies.copies(source, extractor, share=share, mirror=settings.get("mirror", False), progress=update)
     print(
         f"refused is what lies within {found.threshold:.4g} of an image of {source.name}, in {extractor.name}, "
-        f"as {found.share.value:.2%} of its own images do to another (± {found.share.error:.2%})"
+        f"as {found.share.value:.2%} of its own images do to another (± {found.share.error:.2%}), half of them within "
+        f"{found.median:.4g}"
     )
     return found.accept

@@ -64,13 +64,21 @@ def test_mirrored_copies_are_refused_where_asked(digits, source):
     assert both.threshold <= one.threshold and both.share.value <= 0.1
 
 
-def test_where_the_set_has_copies_of_its_own_these_alone_are_refused(digits, source):
-    twice = np.concatenate([digits[:20], digits[:20]])
-    found = copies.copies(
-        source._replace(n=40, read=twice.__getitem__, fingerprint="4"), features.pixels(source.shape), share=0.1
+@pytest.mark.parametrize("mirror", [False, True])
+def test_copies_within_the_set_do_not_make_the_test_weak(digits, source, mirror):
+    """Of 200 images 40 are there again, with `mirror` 40 more as their flips: the threshold was 0, and noise of a level passed."""
+    once = digits[:200]
+    more = np.concatenate([once, once[:40], *([once[40:80, :, ::-1]] * mirror)])
+    of = lambda x, name: copies.copies(
+        source._replace(n=len(x), read=x.__getitem__, fingerprint=name), features.pixels(source.shape), share=0.1, mirror=mirror
     )
-    assert found.threshold == 0 and found.share == (1.0, 0.0)
-    assert found.accept(digits[:40]).tolist() == [False] * 20 + [True] * 20
+    found, plain = of(more, f"4 {mirror}"), of(once, f"5 {mirror}")
+    assert found.threshold == plain.threshold if not mirror else found.threshold == pytest.approx(plain.threshold, rel=0.1)
+    assert 0 < found.threshold < found.median and 0.09 < found.share.value < 0.11
+    noisy = np.clip(once + np.random.default_rng(1).integers(-1, 2, once.shape), 0, 255).astype(np.uint8)
+    assert not found.accept(noisy).any() and found.accept(digits[200:300]).mean() > 0.8
+    with pytest.raises(UserError, match="all 9 images of train are the same"):
+        of(np.repeat(once[:1], 9, 0), "6")
 
 
 def test_too_few_training_images(source):

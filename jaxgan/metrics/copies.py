@@ -1,5 +1,6 @@
 """A test that rejects generated images that are too close to a training image, with a known false-rejection rate."""
 
+import hashlib
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,6 +29,9 @@ class Copies(NamedTuple):
     share: Estimate
     """False-rejection rate on fresh real images; its uncertainty comes from the number of real images used, as if their distances
     were independent: neighbours are often each other's, so over draws of the set it is about 1.4 times as large."""
+    median: float
+    """Half of the real images are this near to another. A threshold far below it says that many are nearly the same, and then
+    only what is nearly a copy is rejected: a larger share rejects more."""
 
 
 def threshold(distances, share: float) -> tuple[float, Estimate]:
@@ -61,7 +65,8 @@ def copies(source: Source, extractor: features.Extractor, *, share: float = 0.01
 
     An image is rejected if its nearest training image is as close as only a fraction `share` of real images are to their
     nearest neighbours. The distance itself is used, not its ratio to distances nearby: for images that are in the set twice,
-    which a generator copies first, the ratio is always large.
+    which a generator copies first, the ratio is always large. Nor do such images count as near to one another: that would make
+    the threshold 0 where there are more of them than `share`.
 
     Args:
       source: the training images, at least 2.
@@ -71,15 +76,22 @@ def copies(source: Source, extractor: features.Extractor, *, share: float = 0.01
       mirror: also test an image's x-flip.
       progress: (real images done, in all) -> None.
     Raises:
-      UserError: too few images; an extractor that does not take them.
+      UserError: too few images, or of different ones; an extractor that does not take them.
     """
     train = rows("training features", reals(source, extractor, 0, False, rows=True, progress=progress), 2, "copies")
+    first = np.unique([hashlib.blake2b(row.tobytes()).digest()[:16] for row in train], return_index=True)[1]
+    if len(first) < 2:
+        raise UserError(f"copies: all {len(train)} images of {source.name} are the same; give a set of different ones")
+    first.sort()  # of equal images
+    train = train[first]
     flips = (False, True) if mirror else (False,)
 
     def nearest(images, skip=None):
         found = [extract(extractor, images[:, :, ::-1] if flip else images).features for flip in flips]
         return np.min([neighbours.nearest(train, x, 1, skip=skip).distances[:, 0] for x in found], axis=0)
 
-    chosen = np.sort(np.random.RandomState(0).permutation(source.n)[:MOST])
-    limit, expected = threshold(nearest(source.read(chosen), chosen), share)
-    return Copies(lambda images: nearest(images) > limit, nearest, limit, expected)
+    chosen = np.sort(np.random.RandomState(0).permutation(len(train))[:MOST])
+    apart = nearest(source.read(first[chosen]), chosen)
+    apart = apart[apart > 0]  # 0: another's x-flip
+    limit, expected = threshold(apart, share)
+    return Copies(lambda images: nearest(images) > limit, nearest, limit, expected, float(np.median(apart)))
