@@ -1,7 +1,8 @@
 """What does a watermark survive, and which copies are rejected? The tables of docs/use.md.
 
 `python -m benchmarks.marks SOURCE [--strength 2]`: SOURCE is any --data. First, up to --images of its images are watermarked: the
-detection rate, singly and in sets of 64, after typical changes of a file; and the false positives over wrong keys. Then, with a
+detection rate, singly and in sets of 64, after typical changes of a file, and of what is made without the key of a few marked
+images: others that bear the mark, and marked ones without it; and the false positives over wrong keys. Then, with a
 training set of --train of the images (the rest are fresh): the rate at which `--refuse-copies` rejects fresh images and copies.
 """
 
@@ -68,7 +69,10 @@ BEFALLS = {
     "to 90 %, not back": scaled(0.9, False),
     "brighter by 10": levels(lambda x: x + 10),
     "a fifth cropped": cropped,
+    "mirrored": lambda x: x[:, :, ::-1],
 }
+SEARCHED = "a fifth cropped", "mirrored"
+"""What is looked for as `verify --cropped` does."""
 COPIES = {
     "exact copies": lambda x: x,
     "noise 5": noise(5),
@@ -86,13 +90,27 @@ def found(images: np.ndarray, strength: float) -> dict:
     marked = watermark.embed(images, KEY, strength)
     rows = {}
     for name, befall in BEFALLS.items():
-        e, search = watermark.evidence(befall(marked)), name == "a fifth cropped"
+        e, search = watermark.evidence(befall(marked)), name in SEARCHED
         scores = watermark.score(e, KEY, cropped=search)
         sets = np.stack([e[i : i + SET].sum(0) for i in range(0, len(e) - SET + 1, SET)])
         share = lambda z: round(float(100 * (z >= watermark.FOUND).mean()), 1)
         rows[name] = {"single": share(scores), "sets": share(watermark.score(sets, KEY, cropped=search))}
     squares = np.square(marked.astype(np.float64) - images).mean()
     return rows | {"psnr": round(float(10 * np.log10(255**2 / squares)), 1)}
+
+
+def stolen(images: np.ndarray, strength: float) -> dict:
+    """Per cent of single images found: the signs of the evidence of n marked images, added to unmarked ones at the same strength
+    ("forged"), and subtracted from marked ones ("cleaned")."""
+    n, (h, w) = len(images) // 2, images.shape[1:3]
+    marked, rows = watermark.embed(images, KEY, strength), {}
+    share = lambda x: round(float(100 * (watermark.detect(x, KEY) >= watermark.FOUND).mean()), 1)
+    for k in (k for k in (1, 16, 256) if k <= n):
+        tile = np.sign(watermark.evidence(marked[:k]).sum(0))
+        pattern = strength * np.tile(tile, (-(-h // len(tile)), -(-w // len(tile))))[:h, :w, None]
+        add = lambda x, sign, pattern=pattern: levels(lambda y: y + sign * pattern)(x)
+        rows[f"from {k}"] = {"forged": share(add(images[n:], 1)), "cleaned": share(add(marked[n:], -1))}
+    return rows
 
 
 def false_positives(images: np.ndarray, keys: int) -> dict:
@@ -133,6 +151,7 @@ def main() -> None:
     images = source.read(np.sort(np.random.RandomState(0).permutation(source.n)[: args.images]))
     for strength in args.strength:
         print(json.dumps({"source": source.name, "strength": strength, "found": found(images, strength)}), flush=True)
+        print(json.dumps({"source": source.name, "strength": strength, "stolen": stolen(images, strength)}), flush=True)
     print(json.dumps({"source": source.name, "false positives": false_positives(images, args.keys)}), flush=True)
     train = min(args.train, source.n * 3 // 4)
     print(json.dumps({"source": source.name, "train": train, "refused": refused(source, train)}), flush=True)

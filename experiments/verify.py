@@ -20,6 +20,8 @@ from jaxgan.errors import UserError, one_line
 
 SUFFIXES = (".npz", *images.SUFFIXES)
 """What is taken of a folder."""
+MOST = 1000
+"""Characters that are printed of a file's facts, which anybody can have written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Arguments:
     """The text that the images were watermarked with. Prints the score of each file and the joint score of all files, which
     finds marks too weak in single small images; it assumes that all files carry this key's mark or none does."""
     cropped: bool = False
-    """Detect the watermark in crops of images, mirrored and turned by quarters too; each file must then have it."""
+    """Detect the watermark in crops of images and in mirrored ones; each file must then have it."""
     size: tuple[int, int] | None = None
     """H W of the images when they were watermarked; resized images are scaled back to it before detection."""
 
@@ -53,10 +55,11 @@ def found(names: tuple[str, ...]) -> list[Path]:
 
 def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarray]:
     """What a file says, and its images uint8 [n, H, W, C]. UserError where there are none to be read."""
+    arrays = path.suffix.lower() == ".npz"
+    if arrays and size is not None:
+        raise UserError(f"--size: {path} holds arrays, which are never resized; verify it without --size")
     try:
-        if path.suffix.lower() == ".npz":
-            if size is not None:
-                raise UserError(f"--size: {path} holds arrays, which are never resized; verify it without --size")
+        if arrays:
             with np.load(path, allow_pickle=False) as file:
                 found = file["images"]
             return marks.of_arrays(path), found.reshape(-1, *found.shape[-3:])
@@ -68,8 +71,6 @@ def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarr
             pixels = picture.convert(mode)
             pixels = np.asarray(pixels if size is None else pixels.resize(size[::-1], Image.Resampling.BICUBIC))
             return said, pixels.reshape(1, *pixels.shape[:2], -1)
-    except UserError:
-        raise
     except (KeyError, zipfile.BadZipFile, Image.DecompressionBombError, SyntaxError, EOFError, OSError, ValueError) as e:
         why = e.strerror if isinstance(e, OSError) and e.strerror else one_line(e)
         raise UserError(f"{path}: it cannot be read as images ({why})") from None
@@ -79,7 +80,10 @@ def words(said: marks.Said) -> str:
     """What a file says, in one line without control characters."""
     kind = f"generated (IPTC {said.kind})" if said.kind in (marks.GENERATED, marks.COMPOSITE) else f"IPTC {said.kind}"
     kind = kind if said.kind else "says nothing of its source"
-    return kind if said.facts is None else f"{kind} {json.dumps(shortened(said.facts))}"
+    if said.facts is None:
+        return kind
+    text = json.dumps(shortened(said.facts))
+    return f"{kind} {text if len(text) <= MOST else text[:MOST] + '...'}"
 
 
 def shortened(facts: dict) -> dict:
@@ -90,6 +94,8 @@ def shortened(facts: dict) -> dict:
 
 def of_all(path: Path, pixels: np.ndarray) -> np.ndarray:
     """`watermark.evidence` of a file's images together. UserError where they are none that can be marked."""
+    if not len(pixels):
+        raise UserError(f"{path}: it holds no images")
     try:
         return sum(watermark.evidence(pixels[i : i + 64]).sum(0, keepdims=True) for i in range(0, len(pixels), 64))
     except ValueError as e:
@@ -109,7 +115,8 @@ def main() -> int:
         for path in files:
             says, pixels = look(path, args.size)
             said.append(says)
-            line = f"{path}: {words(says)}"
+            name = str(path)
+            line = f"{name if name.isprintable() else ascii(name)}: {words(says)}"  # a line break could feign another file
             if args.watermark:
                 evidence = of_all(path, pixels)
                 score = float(watermark.score(evidence, args.watermark, cropped=args.cropped)[0])

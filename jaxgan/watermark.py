@@ -2,8 +2,8 @@
 
 A key gives a tile of random signs. `embed` adds it, repeated over the picture, at a strength of a few grey levels. `detect`
 needs the key and the picture, not the original. It identifies honest output after lossless copies or mild compression. It is
-not a security measure: blurring or rescaling removes it, and as it is the same in all images, whoever has marked ones can estimate
-it from them, without the key, to take it off or to put it on any image (Kutter et al. 2000); one of 128x128 pixels is enough.
+not a security measure: blurring or rescaling removes it, and as it is the same in all images, whoever has marked ones can
+estimate it from them, without the key, to take it off or to put it on any image (Kutter et al. 2000). One may be enough.
 
 Scores need no calibration. The evidence e is computed from the image without the key, and the score is sum(e * signs) / |e|.
 For an image unrelated to the key it has mean 0 and variance 1 over keys, is approximately normal, and exceeds z for
@@ -102,8 +102,8 @@ def score(found: np.ndarray, key: str, *, cropped: bool = False) -> np.ndarray:
       found: [n, TILE, TILE] from `evidence`, or a sum of several: of a set of images that a key marked as a whole. (The
         scores of single images must not be added: similar images, such as digits, have similar scores under a wrong key.)
       key: the text passed to `embed`.
-      cropped: try every offset of the tile, mirrored and turned by quarters too, for crops of an image. Of the best one's
-        score z it gives sqrt(z^2 - 2 log(8 TILE^2)), or 0, which keeps the bound exp(-z^2 / 2).
+      cropped: try every offset of the tile and of its mirror image, for crops of an image. Of the best one's score z it
+        gives sqrt(z^2 - 2 log(2 TILE^2)), or 0, which keeps the bound exp(-z^2 / 2).
     Returns:
       float64 [n]; `FOUND` or more is a detection. Without a mark approximately normal, with mean 0 and variance 1, over keys.
     Raises:
@@ -115,8 +115,8 @@ def score(found: np.ndarray, key: str, *, cropped: bool = False) -> np.ndarray:
         return (e * s).sum((1, 2)) / length
     pattern = np.conj(np.fft.rfft2(s))
     at_best = lambda e: np.fft.irfft2(np.fft.rfft2(e) * pattern, (TILE, TILE)).max((1, 2))
-    best = np.max([at_best(np.rot90(side, k, (1, 2))) for side in (e, e[:, :, ::-1]) for k in range(4)], 0) / length
-    return np.sqrt(np.maximum(best**2 - 2 * math.log(8 * TILE**2), 0))
+    best = np.maximum(at_best(e), at_best(e[:, :, ::-1])) / length
+    return np.sqrt(np.maximum(best**2 - 2 * math.log(2 * TILE**2), 0))
 
 
 def detect(images: np.ndarray, key: str, *, cropped: bool = False) -> np.ndarray:
@@ -149,6 +149,8 @@ def _levels(images) -> np.ndarray:
     whole = images.dtype == np.uint8
     if images.ndim != 4 or images.shape[3] not in (1, 3, 4) or 0 in images.shape or not (whole or images.dtype.kind == "f"):
         raise ValueError(f"images: {images.dtype} {images.shape}; give uint8, or float in [-1, 1], [n, H, W, 1, 3 or 4]")
+    if not (whole or np.isfinite(images).all()):
+        raise ValueError("images contain NaN or infinity; leave them out")  # one would hide the mark of a whole set
     return images.astype(np.float32) if whole else (images.astype(np.float32) + 1) * 127.5
 
 

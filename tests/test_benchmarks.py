@@ -37,8 +37,9 @@ def test_both_formulations_of_an_operation_are_measured_to_be_equal():
 
 
 def test_marks_are_found_and_copies_refused():
-    marked, wrong, copies = lines("marks", "digits", "--images", 64, "--keys", 4, "--train", 300)
+    marked, stolen, wrong, copies = lines("marks", "digits", "--images", 64, "--keys", 4, "--train", 300)
     assert marked["found"]["as written"] == {"single": 100.0, "sets": 100.0} and 40 < marked["found"]["psnr"] < 50
+    assert stolen["stolen"]["from 16"]["forged"] > 90 and stolen["stolen"]["from 16"]["cleaned"] < 10
     assert wrong["false positives"]["scores"] == 4 * 64 and 0.7 < wrong["false positives"]["deviation"] < 1.3
     assert copies["refused"]["exact copies"] == 100 and copies["refused"]["fresh"] < 5
 

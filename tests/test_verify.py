@@ -121,7 +121,7 @@ def test_a_mark_is_found_in_other_kinds_of_files_and_in_an_image_that_was_turned
     assert command("verify", tmp_path, "--watermark", "k")[0] == 0
     for name in ("16.png", "turned.png", "colour.jfif"):
         assert command("verify", tmp_path / name, "--watermark", "k")[0] == 0
-    picture.transpose(Image.Transpose.TRANSVERSE).save(tmp_path / "mirrored.png")
+    picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored.png")
     assert command("verify", tmp_path / "mirrored.png", "--watermark", "k")[0] == 1
     assert command("verify", tmp_path / "mirrored.png", "--watermark", "k", "--cropped")[0] == 0
     (tmp_path / "script.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n")
@@ -140,6 +140,13 @@ def test_the_exit_code_is_for_scripts(command, tmp_path):
     (tmp_path / "broken.npz").write_bytes(files[0].read_bytes())
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     np.savez(tmp_path / "whole.npz", images=np.zeros((1, 8, 8, 1), np.uint8))
+    np.savez(tmp_path / "empty.npz", images=np.zeros((0, 8, 8, 1), np.uint8))
+    np.savez(tmp_path / "nan.npz", images=np.full((1, 8, 8, 1), np.nan, np.float32))
+    Image.fromarray(np.full((8, 8), 70_000, np.int32) * np.eye(8, dtype=np.int32)).save(tmp_path / "deep.tif")
+    long = marks.png({"run": "\n" * 2000})
+    Image.new("L", (4, 4)).save(tmp_path / "odd\nb.png: generated", "PNG", pnginfo=long)
+    code, said = command("verify", tmp_path / "odd\nb.png: generated")
+    assert code == 0 and said.count("\n") == 1 and len(said) < 1500 and said.endswith("...\n")
     for args, says in (
         ((tmp_path / "none.png",), "No such file"),
         ((tmp_path / "broken.npz",), "cannot be read as images"),
@@ -148,6 +155,9 @@ def test_the_exit_code_is_for_scripts(command, tmp_path):
         ((), "give one or more files"),
         ((files[0], "--cropped"), "give --watermark too"),
         ((files[0], "--watermark", "k", "--size", "0", "3"), "at least 1"),
+        ((tmp_path / "deep.tif",), "deep.tif: it cannot be read as images .it has values from 0 to 70000"),
+        ((tmp_path / "empty.npz", "--watermark", "k"), "empty.npz: it holds no images"),
+        ((tmp_path / "nan.npz", "--watermark", "k"), "nan.npz: images contain NaN"),
         ((files[0], "--watermark", ""), "the watermark's key is empty"),
         ((files[0], "--watermark", "\udcff"), "key is not a text"),
         ((tmp_path / "whole.npz", "--watermark", "k", "--size", "4", "4"), "--size: .* holds arrays"),

@@ -129,12 +129,10 @@ def test_a_piece_of_an_image_is_found_by_looking_everywhere():
     assert (watermark.detect(pieces, "k") < watermark.FOUND).all()
     aligned = watermark.embed(images, "k", 3)[:, 64:, 64:]
     best = watermark.detect(aligned, "k", cropped=True)
-    np.testing.assert_allclose(best, np.sqrt(watermark.detect(aligned, "k") ** 2 - 2 * np.log(8 * 4096)), rtol=1e-6)
+    np.testing.assert_allclose(best, np.sqrt(watermark.detect(aligned, "k") ** 2 - 2 * np.log(2 * 4096)), rtol=1e-6)
     assert (watermark.detect(pieces, "k", cropped=True) > 10).all()
-    for side in (pieces, pieces[:, :, ::-1]):
-        for k in range(4):
-            found = watermark.detect(np.rot90(side, k, (1, 2)), "k", cropped=True)
-            np.testing.assert_allclose(found, watermark.detect(pieces, "k", cropped=True), rtol=1e-5)
+    found = watermark.detect(pieces[:, :, ::-1], "k", cropped=True)
+    np.testing.assert_allclose(found, watermark.detect(pieces, "k", cropped=True), rtol=1e-5)
     lost = np.concatenate([watermark.detect(pieces, key, cropped=True) for key in KEYS[:60]])
     assert lost.max() < 4 and (lost > 1).mean() < math.erfc(1 / 2**0.5) / 2
 
