@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 
 from experiments import evaluate
 from experiments.cli import parse, run_command
-from jaxgan import restore, watch
+from jaxgan import marks, restore, watch
 from jaxgan.data import stream
 from jaxgan.errors import UserError
 from jaxgan.metrics import measure, protocols
@@ -235,7 +235,8 @@ def main() -> int:
     for name, complaint in complaints.items():
         if complaint:
             print(f"{name}: {complaint}")
-    watch.write_picture(picture(options, contenders), table.with_name("samples.png"))
+    said = marks.png({"generated": True}, marks.COMPOSITE)  # real ones are beside them
+    watch.write_picture(picture(options, contenders), table.with_name("samples.png"), said)
     print(f"table: {table}; picture: samples.png beside it")
     return int(any(complaints.values()))
 

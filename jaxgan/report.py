@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxgan import checkpoint, disk, label_vectors, parallel, sample, translate, watch
+from jaxgan import checkpoint, disk, label_vectors, marks, parallel, sample, translate, watch
 from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.metrics import measure
@@ -158,11 +158,15 @@ class Report:
         several = steps_a_snapshot(self.run.settings) * self.batch < 1000
         return self.directory / "samples" / (f"kimg{kimg:010.3f}.png" if several else f"kimg{kimg:06.0f}.png")
 
+    def _draw(self, sheet, kimg: float, kind: str = marks.GENERATED) -> None:
+        """A grid of samples, which says that it is generated."""
+        watch.write_picture(sheet, self._path(kimg), marks.png({"generated": True, "kimg": kimg}, kind))
+
     def _pairs(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The grid of source, generated image, target; returns how far the generated images are from their targets."""
         fakes = translate.translate(generator, variables, self.inputs, seed=self.run.settings.seed)
         shown = translate.side_by_side(self.inputs[:24], fakes[:24], self.reference[:24])
-        watch.write_picture(watch.grid(shown, columns=12, least=WIDE), self._path(kimg))
+        self._draw(watch.grid(shown, columns=12, least=WIDE), kimg, marks.COMPOSITE)
         return {name: round(value, 4) for name, value in translate.distance(self.reference, fakes)._asdict().items()}
 
     def _both_ways(self, kimg: float, generator, variables: dict) -> dict[str, float]:
@@ -171,7 +175,7 @@ class Report:
         fakes = translate.translate(generator, variables, self.inputs, seed=self.run.settings.seed)
         (a, b), (of_b, of_a) = translate.halves(self.reference), translate.halves(fakes)
         shown = translate.side_by_side(a[:24], of_a[:24], b[:24], of_b[:24])
-        watch.write_picture(watch.grid(shown, columns=12, least=WIDE), self._path(kimg))
+        self._draw(watch.grid(shown, columns=12, least=WIDE), kimg, marks.COMPOSITE)
         found = {"swd": (sliced_wasserstein(b, of_a) + sliced_wasserstein(a, of_b)) / 2}
         if self.truth is not None:
             found |= translate.distance(self.truth, fakes)._asdict()
@@ -187,7 +191,7 @@ class Report:
             each = max(1, 8 // generator.classes)
             columns = generator.classes * each
             shown = sample.sample(generator, variables, 8 * columns, seed=seed, label=np.arange(8 * columns) % columns // each)
-        watch.write_picture(watch.grid(shown, columns=columns), self._path(kimg))
+        self._draw(watch.grid(shown, columns=columns), kimg)
         return {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
 
     def _labels(self, generator, source: Source, n: int) -> np.ndarray | None:

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from jaxgan.errors import UserError
-from jaxgan.metrics.memorization import authenticity, data_copying, mann_whitney, neighbour_rows
+from jaxgan.metrics.memorization import authenticity, data_copying, mann_whitney, membership, neighbour_rows
 from tests.reference import metrics as reference
 
 
@@ -91,6 +91,23 @@ def test_the_p_value_of_fresh_images_is_uniform():
     assert scipy.stats.kstest(p, "uniform").pvalue > 1e-3
 
 
+def test_membership_is_the_count_over_all_pairs_and_its_error_that_of_repetition():
+    rng = np.random.default_rng(0)
+    x, y = np.round(2 * rng.standard_normal(40) + 1), np.round(2 * rng.standard_normal(70))
+    found = membership(x, y, false=0.1)
+    assert found.auc.value == pytest.approx(np.mean((x[:, None] > y) + (x[:, None] == y) / 2))
+    bar = min(t for t in y if (y > t).mean() <= 0.1)
+    assert 0 < found.caught.value == (x > bar).mean() < 1
+    assert membership(x, x).auc.value == 0.5 and membership(y + 100, y, false=0).caught == (1, 0)
+    # Normal scores a deviation apart: auc = Phi(1 / sqrt(2)), P(x > the 99 % quantile) = 0.0924
+    many = [membership(rng.standard_normal(400) + 1, rng.standard_normal(300)) for _ in range(200)]
+    aucs = np.array([one.auc for one in many])
+    assert abs(aucs[:, 0].mean() - scipy.stats.norm.cdf(0.5**0.5)) < 4 * aucs[:, 0].std() / 200**0.5
+    assert aucs[:, 0].std() / aucs[:, 1].mean() == pytest.approx(1, abs=0.2)
+    exact = scipy.stats.norm.sf(scipy.stats.norm.isf(0.01) - 1)
+    assert np.mean([one.caught.value for one in many]) == pytest.approx(exact, abs=0.03)
+
+
 def test_rows_of_the_picture():
     train = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 1), np.uint8)
     images, indices = train[[9, 8]], np.array([[1, 2, 3], [4, 5, 6]])
@@ -108,6 +125,10 @@ def test_rows_of_the_picture():
         (lambda x: data_copying(x, x[:5], x), UserError, "held-out features: 5 images are too few.*at least 20"),
         (lambda x: data_copying(x, x, x * np.nan), UserError, "fake features: 30 of 30"),
         (lambda x: data_copying(x, x, x, cells=10), UserError, "none of 10 cells holds 20 of the 30"),
+        (lambda x: membership(x[:, 0], x[:1, 0]), UserError, "scores of other images: 1 images are too few"),
+        (lambda x: membership(x[:, 0] * np.nan, x[:, 0]), UserError, "scores of training images: 30 of 30"),
+        (lambda x: membership(x, x[:, 0]), ValueError, "give numbers"),
+        (lambda x: membership(x[:, 0], x[:, 0], false=1), ValueError, "false is 1"),
         (lambda x: neighbour_rows(x[:, None, None], x[:, None, None], np.zeros((3, 1), int)), ValueError, "for 30 images"),
         (lambda x: neighbour_rows(x[:, None, None], x[:, None], np.zeros((30, 1), int)), ValueError, "differ in shape"),
     ],

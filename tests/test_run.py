@@ -21,7 +21,7 @@ from PIL import Image
 
 from experiments import sample
 from experiments.configs import CONFIGS
-from jaxgan import calls, parallel, stopping
+from jaxgan import calls, marks, parallel, stopping
 from jaxgan import run as loop
 from jaxgan.errors import UserError
 from jaxgan.lock import LOCK, lock_file
@@ -83,6 +83,7 @@ def test_a_run_leaves_pictures_curves_a_log_and_checkpoints(finished):
         with Image.open(directory / name) as picture:
             picture.load()
             assert picture.width > 200
+            assert marks.of_picture(picture).kind == ("trainedAlgorithmicMedia" if "kimg" in name else None)
     last = max(path.stat().st_mtime_ns for path in (directory / "samples").iterdir())
     assert (directory / "curves.png").stat().st_mtime_ns > last  # drawn at the end, whatever it takes
     config = json.loads((directory / "config.json").read_text())

@@ -1,4 +1,5 @@
-"""Does the generator copy its training images? Nearest-neighbour metrics, and the rows for a picture of them."""
+"""Does the generator copy its training images, and does a score such as D's tell which they were? Metrics of nearest neighbours
+and of ranks, and the rows for a picture of copies."""
 
 import math
 from typing import NamedTuple
@@ -26,6 +27,13 @@ class Copying(NamedTuple):
     p_value: float  # of a score as low as this, were the generated images fresh real ones
     share: float  # of the held-out images that lie in the cells compared
     cells: np.ndarray  # [cells] z-score of each cell; NaN where too few images fall in it
+
+
+class Membership(NamedTuple):
+    """The result of `membership`."""
+
+    auc: Estimate  # P(score of a training image > that of another); 0.5: the score tells nothing
+    caught: Estimate  # share of the training images above what at most the share `false` of the others exceeds
 
 
 def authenticity(train, fake, *, k: int = 1) -> Authenticity:
@@ -95,6 +103,32 @@ def data_copying(train, held_out, fake, *, cells: int = 3, least: int = 20, seed
     score = float(w @ z[used])
     p_value = 0.5 * math.erfc(-score / math.sqrt(2 * (w @ w)))
     return Copying(score, p_value, float(weight[used].sum()), z)
+
+
+def membership(members, others, *, false: float = 0.01) -> Membership:
+    """How well a score tells training images from other real ones: a membership inference attack.
+
+    auc = P(member > other) + P(member = other) / 2 over all pairs. An auc near 0.5 does not mean that no image is given away:
+    `caught` is of those with the highest scores.
+
+    Args:
+      members: [m] scores of training images, such as D's logits. others: [n] scores of real images that were not trained on.
+      false: share of the others that may be taken for members, in [0, 1).
+    Returns:
+      `Membership`, with standard errors over images (of `caught` those of a share, the bound being given).
+    Raises:
+      UserError: fewer than 2 scores of either kind, NaN. ValueError: not [m] and [n], or false out of range.
+    Source: Hayes et al. 2019 (LOGAN; the discriminator's logit); Carlini et al. 2022 (true positives where false ones are few);
+      error of the auc: DeLong et al. 1988.
+    """
+    if not 0 <= false < 1:
+        raise ValueError(f"false is {false}; it must be in [0, 1)")
+    names = ("scores of training images", members), ("scores of other images", others)
+    x, y = (np.sort(rows(name, np.asarray(scores)[:, None], 2, "a membership test")[:, 0]) for name, scores in names)
+    below = [(np.searchsorted(b, a, "left") + np.searchsorted(b, a, "right")) / (2 * len(b)) for a, b in ((x, y), (y, x))]
+    error = math.sqrt(sum(part.var(ddof=1) / len(part) for part in below))
+    caught = float((x > y[-1 - math.floor(false * len(y) + 1e-9)]).mean())
+    return Membership(Estimate(float(below[0].mean()), error), Estimate(caught, math.sqrt(caught * (1 - caught) / len(x))))
 
 
 def mann_whitney(x, y) -> float:
