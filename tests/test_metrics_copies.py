@@ -81,6 +81,11 @@ def test_copies_within_the_set_do_not_make_the_test_weak(digits, source, mirror)
         of(np.repeat(once[:1], 9, 0), "6")
 
 
+def test_an_extractor_that_does_not_take_the_images_is_one_line(source):
+    with pytest.raises(UserError, match="takes colour images, and these have 4 channels"):
+        copies.copies(source._replace(shape=(28, 28, 4)), features.random_conv())
+
+
 def test_too_few_training_images(source):
     with pytest.raises(UserError, match="too few for a share"):
         copies.copies(source._replace(n=20, fingerprint="3"), features.pixels(source.shape))

@@ -78,6 +78,7 @@ def copies(source: Source, extractor: features.Extractor, *, share: float = 0.01
     Raises:
       UserError: too few images, or of different ones; an extractor that does not take them.
     """
+    features.notes(extractor, source.shape)
     train = rows("training features", reals(source, extractor, 0, False, rows=True, progress=progress), 2, "copies")
     first = np.unique([hashlib.blake2b(row.tobytes()).digest()[:16] for row in train], return_index=True)[1]
     if len(first) < 2:
