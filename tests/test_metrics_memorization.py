@@ -24,6 +24,16 @@ def test_authenticity_is_the_count_over_all_pairs():
     assert np.isnan(authenticity(train, fake[:1]).share.error)  # not certain: of one image there is no spread
 
 
+def test_fresh_images_are_as_authentic_as_training_images_that_are_left_out():
+    train = draw(60, 16)
+    wanted = [reference.authentic(np.delete(train, i, 0), train[i : i + 1])[0] for i in range(60)]
+    found = authenticity(train, train[:1])
+    assert 0.2 < found.fresh.value == np.mean(wanted) < 0.8
+    many, fresh = draw(3000, 17), draw(2000, 18)
+    found = authenticity(many, fresh)
+    assert abs(found.fresh.value - found.share.value) < 4 * np.hypot(found.fresh.error, found.share.error)
+
+
 def test_copies_and_strangers():
     train = draw(60, 2)
     fake = np.concatenate([train[[5, 9]], train[[7]] + np.float32(1e-4), draw(2, 3) + 50])

@@ -95,7 +95,7 @@ def _authenticity(p: Protocol, e, source: Source, fake: Rows, progress) -> Found
     found = memorization.authenticity(_rows_of(p, e, source, progress), fake.features, k=5)
     order = np.argsort(found.ratios[: len(fake.images)])[:16]
     pictures = memorization.neighbour_rows(fake.images[order], source.read, found.indices[order])
-    return Found({"": found.share}, pictures=pictures)
+    return Found({"": found.share, "fresh": found.fresh}, pictures=pictures)
 
 
 def _swd(p: Protocol, e, source: Source, fake: Rows, progress) -> Found:

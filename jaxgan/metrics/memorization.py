@@ -10,6 +10,9 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import neighbours
 from jaxgan.metrics.contract import Estimate, mean_estimate, rows
 
+MOST = 5000
+"""Number of training images that are left out in turn, to say how authentic fresh real images are."""
+
 
 class Authenticity(NamedTuple):
     """The result of `authenticity`."""
@@ -18,6 +21,7 @@ class Authenticity(NamedTuple):
     ratios: np.ndarray  # [n] float64; below 1: closer to its training image than that image's nearest fellow; 0: a copy
     indices: np.ndarray  # [n, k] the nearest training images, nearest first
     distances: np.ndarray  # [n, k] to them
+    fresh: Estimate  # the share of real images that were not trained on: of training images, each compared with all others
 
 
 class Copying(NamedTuple):
@@ -45,21 +49,26 @@ def authenticity(train, fake, *, k: int = 1) -> Authenticity:
       train: features [N, F] of *all* training images, N >= 2. fake: [n, F].
       k: neighbours to return, for the picture; the metric itself needs one.
     Returns:
-      `Authenticity`; share with its standard error over fakes. Fresh real images do not score 1 but 0.4 (few
-      dimensions) to 0.9 (hundreds): compare with the share of held-out images, passed as `fake`.
+      `Authenticity`; shares with standard errors over images. Compare the two: fresh real images do not score 1 but, for
+      normal features, 0.4 in 2 dimensions, 0.7 in 16 and 0.9 in 1,000.
     Raises:
       UserError: too few images, NaN features. ValueError: widths differ.
-    Source: Alaa et al. 2022 (authenticity), as counted by dgm-eval. A copy of an image that is in the training
-      set twice counts as a copy (0/0).
+    Source: Alaa et al. 2022 (authenticity), as counted by dgm-eval; `fresh` is ours. A copy of an image that is in the training
+      set twice counts as a copy (0/0), what is nearly one does not.
     """
     train, fake = rows("training features", train, max(k, 2), "authenticity"), rows("fake features", fake, 1, "authenticity")
-    distances, indices = neighbours.nearest(train, fake, k)
-    owners, where = np.unique(indices[:, 0], return_inverse=True)
-    fellow = neighbours.nearest(train, train[owners], 1, skip=owners).distances[where, 0]
-    first = distances[:, 0]
+    near, left_out = neighbours.nearest(train, fake, k), np.random.RandomState(0).permutation(len(train))[:MOST]
+    ratios, own = _ratios(train, near), _ratios(train, neighbours.nearest(train, train[left_out], 1, skip=left_out))
+    return Authenticity(mean_estimate(ratios > 1), ratios, near.indices, near.distances, mean_estimate(own > 1))
+
+
+def _ratios(train, near: neighbours.Nearest):
+    """[n]: the distance to the nearest training image over that image's to its nearest fellow; 0 of a copy. (A training image
+    that was left out may be that fellow: then the ratio is 1 instead of less, which counts alike.)"""
+    owners, where = np.unique(near.indices[:, 0], return_inverse=True)
+    fellow, first = neighbours.nearest(train, train[owners], 1, skip=owners).distances[where, 0], near.distances[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.where(first == 0, 0.0, first / fellow)
-    return Authenticity(mean_estimate(ratios > 1), ratios, indices, distances)
+        return np.where(first == 0, 0.0, first / fellow)
 
 
 def data_copying(train, held_out, fake, *, cells: int = 3, least: int = 20, seed: int = 0) -> Copying:
