@@ -56,9 +56,7 @@ PROTOCOLS = {
     "cs10k": Protocol("is", "classifier", 10_000, 0, "the Inception score's formula on the classifier's classes"),
     "modes10k": Protocol("modes", "classifier", 10_000, 0, "classes reached and KL to the data's, by the classifier"),
     "modes26k": Protocol("modes", "stacked", 26_000, 0, "StackedMNIST: modes of 1,000 and KL, as VEEGAN and PacGAN count"),
-    "auth10k": Protocol(
-        "authenticity", "classifier", 10_000, 0, "share not closer to a training image than its neighbour is; fresh: of real ones"
-    ),
+    "auth10k": Protocol("authenticity", "classifier", 10_000, 0, "share not closer than a training image's fellow; fresh: reals"),
     "acc10k": Protocol("accuracy", "classifier", 10_000, 0, "label accuracy (GAN-test) by the classifier of the data set"),
     "cas10k": Protocol("gan_train", "classifier", 10_000, 0, "GAN-train (CAS): a classifier of generated images on real ones"),
     "ifd10k": Protocol("intra_fid", "classifier", 10_000, 0, "the mean of fd10k over the classes, each on its own"),
