@@ -68,7 +68,9 @@ def keep_sources(out: Path, *given: str) -> None:
             raise UserError(f"--out {out} would overwrite {name}; give another")
 
 
-def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share: float) -> Callable[[np.ndarray], np.ndarray]:
+def refuser(
+    trained: restore.Trained, name: str, data_dir: str, kind: str, share: float, *, out: Path
+) -> Callable[[np.ndarray], np.ndarray]:
     """The test that refuses copies of a data set; says how near is too near, and how often a real image would be refused.
 
     Args:
@@ -76,6 +78,7 @@ def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share
       data_dir: where TFDS sets live; '' is the run's.
       kind: of features, as `measure.extractor` names them.
       share: of real images that may be refused.
+      out: what is to be written; UserError where that is the data set, or in it.
     """
     from jaxgan.metrics import copies, measure
 
@@ -83,9 +86,12 @@ def refuser(trained: restore.Trained, name: str, data_dir: str, kind: str, share
     if name == "own" and "data" not in settings:
         raise UserError("--refuse-copies own: this is not a run directory, so its training data is unknown; name the data")
     own = name in ("own", settings.get("data"))
+    data = own_data(trained.config, "--refuse-copies DATA") if name == "own" else name
+    if Path(data).name != data or Path(data).is_file():  # else a run's directory may have the name of a set
+        keep_sources(out, data)
     with watch.counter("training images") as update:
         source = open_source(
-            own_data(trained.config, "--refuse-copies DATA") if name == "own" else name,
+            data,
             data_dir=data_dir or settings.get("data_dir", ""),
             split=settings.get("split", "train") if own else "train",
             size=trained.generator.shape[:2],

@@ -166,7 +166,7 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     options |= {"label": args.label, "category": args.category, "threshold": args.threshold}
     stream = lambda m: trained.stream(m, **options | {what: label_of(np.arange(m))})
     how = args.refuse_copies, args.data_dir, args.refuse_features, args.refuse_share
-    accept = safety.refuser(trained, *how) if args.refuse_copies else None
+    accept = safety.refuser(trained, *how, out=out) if args.refuse_copies else None
     pieces, refused = filters.filtered(stream, accept, n, groups=groups), 0
     if out.suffix.lower() not in (".png", ".npz"):
         done = 0

@@ -100,7 +100,8 @@ def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
 
 def test_the_metrics_as_functions(monkeypatch):
     rng, names = np.random.default_rng(0), ("random10k", "swd2k")
-    sides = {name: rng.normal(size=(600, 5)) for name in ("real_features", "fake_features")}
+    sides = {name: rng.normal(size=(600, 5)) for name in ("real_features", "fake_features", "held_out_features")}
+    sides |= {name: rng.normal(size=64) for name in ("logits", "held_out_logits")}
     images = {name: rng.integers(0, 256, (64, 16, 16, 1), np.uint8) for name in ("reals", "fakes")}
     held = sides | images | {"source": data.of_arrays(images["reals"])}
     held |= {name: 2 * rng.random((2, 16, 16, 3), np.float32) - 1 for name in "xy"}

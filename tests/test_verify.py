@@ -182,6 +182,12 @@ def test_what_is_asked_for_is_checked_before_anything_is_made(command, tmp_path)
         with pytest.raises(UserError, match=says):
             command("sample", "run", *args, *out)
     assert not out[1].exists()
+    data = tmp_path / "data.npz"
+    np.savez(data, images=DIGITS[:200])
+    for kept, written in ((data, data), (tmp_path / "cache", tmp_path / "cache" / "made")):
+        kept.parent.joinpath("cache").mkdir(exist_ok=True)
+        with pytest.raises(UserError, match="would overwrite"):
+            command("sample", "run", "--refuse-copies", kept, "--out", written)
 
 
 class Inverse(nn.Module):
