@@ -84,7 +84,7 @@ def copies(source: Source, extractor: features.Extractor, *, share: float = 0.01
     if len(first) < 2:
         raise UserError(f"copies: all {len(train)} images of {source.name} are the same; give a set of different ones")
     first.sort()  # of equal images
-    train = train[first]
+    train = train if len(first) == len(train) else train[first]
     flips = (False, True) if mirror else (False,)
 
     def nearest(images, skip=None):
