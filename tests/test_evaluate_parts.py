@@ -65,7 +65,7 @@ def test_whatever_reads_images_for_a_run_makes_them_alike_as_it_did(tmp_path, mo
     monkeypatch.setattr(safety, "open_source", opened)
     monkeypatch.setattr(repair, "open_source", opened)
     for read in (
-        lambda: safety.refuser(trained, "digits", "", "pixels", 0.1),
+        lambda: safety.refuser(trained, "digits", "", "pixels", 0.1, out=tmp_path / "out.png"),
         lambda: evaluate_pairs.pairs(Arguments("run"), trained.config, None, opened),
         lambda: repair.read(invert.Arguments("run", "digits"), trained),
     ):
