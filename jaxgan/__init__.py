@@ -4,12 +4,22 @@ losses, penalties, schedules, augment, optim: pure functions for any training lo
 for every method. models: the networks. data, feed, parallel, checkpoint, run: what trains them.
 """
 
+import importlib
+import pkgutil
+
 __version__ = "0.1.0"
 
 
+def __dir__():
+    return ["__version__", "load", *(module.name for module in pkgutil.iter_modules(__path__))]
+
+
 def __getattr__(name):
-    if name == "load":  # late, so that importing one loss does not import Orbax
+    """`load` and the modules, late: importing one loss does not import Orbax."""
+    if name == "load":
         from jaxgan.restore import load
 
         return load
+    if name in __dir__():
+        return importlib.import_module(f"jaxgan.{name}")
     raise AttributeError(f"module 'jaxgan' has no attribute {name!r}")
