@@ -78,7 +78,8 @@ def share_cores(asked: int, batch: int, accum: int) -> None:
         changed for 0 where the environment says how many (JAX_NUM_CPU_DEVICES, XLA_FLAGS).
       batch, accum: images a step, and the micro-batches these are cut into.
     Raises:
-      UserError: asked is below 0; JAX has started already, with another number.
+      UserError: asked is below 0; JAX has started already, with another number, or for 0 with a single device. Several stay:
+        a notebook's next run has another batch.
     """
     if asked < 0:
         raise UserError(f"--cpu-devices {asked}: give 1 or more, or 0 for one per core")
@@ -86,13 +87,15 @@ def share_cores(asked: int, batch: int, accum: int) -> None:
         if os.environ.get("JAX_NUM_CPU_DEVICES") or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
             return
         micro = batch // accum if accum > 0 else 0
-        asked = next((n for n in range(min(cores(), MOST, micro // SHARE), 1, -1) if micro % n == 0), 1)
+    wanted = asked or next((n for n in range(min(cores(), MOST, micro // SHARE), 1, -1) if micro % n == 0), 1)
     try:
-        jax.config.update("jax_num_cpu_devices", asked)
+        jax.config.update("jax_num_cpu_devices", wanted)
     except RuntimeError:
-        if jax.default_backend() == "cpu" and jax.device_count() != asked:
+        has = jax.device_count()
+        if jax.default_backend() == "cpu" and (has != wanted if asked else has == 1 < wanted):
             early = "call run.start before any array is made, also by what is imported (constants of a module: NumPy)"
-            raise UserError(f"--cpu-devices {asked}: JAX has started already, with {jax.device_count()}; {early}") from None
+            early += f"; in a notebook restart the kernel, or go on with cpu_devices={has}"
+            raise UserError(f"--cpu-devices {wanted}: JAX has started already, with {has}; {early}") from None
 
 
 def check_batch(batch: int, accum: int, devices: int, share: int = 1) -> None:

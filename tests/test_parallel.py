@@ -62,6 +62,17 @@ def test_cores_that_are_shared_too_late_are_one_line():
         parallel.share_cores(3, 32, 1)
 
 
+def test_a_notebook_starts_another_run_with_another_batch(monkeypatch):
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES", raising=False)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    for batch in (32, 8, 0):  # of which it would share among 2, 1, and 1: it has 4
+        parallel.share_cores(0, batch, 1)
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    parallel.share_cores(0, 8, 1)
+    with pytest.raises(UserError, match="--cpu-devices 2: JAX .* with 1; .* in a notebook restart .* cpu_devices=1"):
+        parallel.share_cores(0, 32, 1)
+
+
 def test_a_batch_divides_by_devices_micro_batches_and_shares():
     for numbers in ((24, 2, 3, 4), (12, 1, 3, 4), (6, 2, 3, 1), (1, 1, 1), (3, 1, 1)):
         parallel.check_batch(*numbers)
