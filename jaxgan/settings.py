@@ -2,8 +2,13 @@
 
 import dataclasses
 import math
+import os
+from collections.abc import Hashable
 from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+
+import numpy as np
 
 from jaxgan.data import Source, open_source
 from jaxgan.data.source import Progress
@@ -140,17 +145,40 @@ ABOVE_0 = {
 which is the paper's where a config has one (`method.check` refuses it elsewhere)."""
 
 
+PLAIN = {
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str | os.PathLike, "text"),
+    bool: (bool | np.bool_, "True or False"),
+}
+"""What a field of each type takes from Python, and how that is said."""
+
+
+def _fits(value, kind) -> bool:
+    """Whether the command line would have taken a value for a field of this type; a list passes for a tuple."""
+    parts = get_args(kind)
+    if get_origin(kind) is Literal:
+        return isinstance(value, Hashable) and value in parts
+    if get_origin(kind) in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if get_origin(kind) is tuple:
+        many = isinstance(value, tuple | list)
+        parts = parts[:1] * len(value) if many and parts[-1] is Ellipsis else parts
+        return many and len(parts) == len(value) and all(map(_fits, value, parts))
+    return isinstance(value, PLAIN[kind][0] if kind in PLAIN else kind) if isinstance(kind, type) else True
+
+
 def _check_types(settings: Settings) -> None:
     """UserError for a value that the command line would not have taken."""
     for field in dataclasses.fields(settings):
         value, kind = getattr(settings, field.name), field.type
-        name = f"--{field.name.replace('_', '-')} {value!r}"
-        if get_origin(kind) is Literal and value not in get_args(kind):
-            raise UserError(f"{name}: give one of {', '.join(map(str, get_args(kind)))}")
-        if kind in (int, float) and not isinstance(value, Integral if kind is int else Real):
-            raise UserError(f"{name}: give a {'whole ' * (kind is int)}number")
-        if get_origin(kind) is tuple and isinstance(value, str):
-            raise UserError(f"{name}: give a tuple, ({value!r},)")
+        if _fits(value, kind):
+            continue
+        wanted = f"one of {', '.join(map(str, get_args(kind)))}" if get_origin(kind) is Literal else f"a {kind}"
+        wanted = f"a tuple, ({value!r},)" if get_origin(kind) is tuple and isinstance(value, str) else wanted
+        hint = "; arrays and Sources come from a method open_data (docs/own.md)" if field.name == "data" else ""
+        said = " ".join(f"{value!r:.60}".split())  # of an array one line
+        raise UserError(f"--{field.name.replace('_', '-')} {said}: give {PLAIN.get(kind, ('', wanted))[1]}{hint}")
 
 
 def check_numbers(settings: Settings) -> None:

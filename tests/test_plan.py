@@ -41,10 +41,18 @@ class Own(Settings):
         ({"batch": 8.0}, "--batch 8.0: give a whole number"),
         ({"metrics": "fd2k"}, "--metrics 'fd2k': give a tuple, .'fd2k',."),
         ({"kimg": -1}, "--kimg -1: it must be above 0"),
+        ({"size": 28}, "--size 28: give a tuple.int, int. | None"),
+        ({"size": (28.0, 28)}, "--size .28.0, 28.: give a tuple.int, int. | None"),
+        ({"mirror": "no"}, "--mirror 'no': give True or False"),  # which is true
+        ({"background": (0, 0, 0)}, "--background .0, 0, 0.: give text"),
+        (
+            {"data": np.zeros((2, 4, 4))},
+            r"--data array\(\[\[\[0., .*: give text; arrays and Sources come from a method open_data",
+        ),
     ],
 )
 def test_values_of_other_types_than_the_fields(fields, says):
-    check_numbers(Own(kimg=np.float32(1), batch=np.int64(8)))
+    check_numbers(Own(kimg=np.float32(1), batch=np.int64(8), run_dir=Path("a"), size=[8, 8], metrics=["fd2k"]))
     with pytest.raises(UserError, match=says):
         check_numbers(Own(**fields))
 
