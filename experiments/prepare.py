@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 from rich.progress import Progress
 
 from experiments.cli import parse, run_command
 from jaxgan.data import open_source, summary
 from jaxgan.data.prepare import check_destination, dataset_name, write
+from jaxgan.watch import console
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def main(args: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # so that what is half written is removed then too
     check_destination(how.dest)  # before the work, not after it
     dataset_name(how.dest, how.name)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    shown = console(stderr=True)
+    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as bar:
         reading = bar.add_task("reading", total=None)
         source = open_source(
             how.source,

@@ -196,6 +196,15 @@ def seldom(fn: Callable[..., None], share: float = 0.02, clock: Callable[[], flo
     return call
 
 
+def console(stderr: bool = False):
+    """rich's, which shows a bar on a terminal alone: FORCE_COLOR, which Jupyter sets for all that a cell starts, made it fill log
+    files with one. In a notebook it prints text: rich would make every line an output of its own."""
+    from rich.console import Console
+
+    terminal = getattr(sys.stderr if stderr else sys.stdout, "isatty", bool)()
+    return Console(stderr=stderr, force_jupyter=False, force_terminal=None if terminal else False)
+
+
 class Progress:
     """One rich line: what, bar, kimg, img/s, time left, losses. Not on a terminal: a plain line now and then.
 
@@ -213,13 +222,16 @@ class Progress:
             progress.TimeRemainingColumn(),
             progress.TextColumn("{task.fields[losses]}"),
         )
-        self.bar = progress.Progress(*columns, refresh_per_second=4, disable=not show, speed_estimate_period=60)
+        self.bar = progress.Progress(
+            *columns, console=console(), refresh_per_second=4, disable=not show, speed_estimate_period=60
+        )
         self.task = self.bar.add_task("compiling", total=total_kimg, completed=done_kimg, rate="", losses="")
         self.live = show and self.bar.console.is_interactive  # a dumb terminal shows no bar
 
     def __enter__(self):
         if self.live:
             self.bar.start()
+        self.tick("compiling")
         return self
 
     def __exit__(self, *_):
@@ -263,6 +275,7 @@ def counter(
         progress.BarColumn(bar_width=24),
         progress.MofNCompleteColumn(),
         progress.TimeRemainingColumn(),
+        console=console(),
         transient=True,
         disable=not show,
     )

@@ -1,6 +1,7 @@
 """What a person watches does not hold up what is watched."""
 
 import os
+import sys
 import time
 from types import SimpleNamespace
 
@@ -165,6 +166,12 @@ def test_the_losses_of_terms_of_other_names_are_shown_not_zero():
     assert watch.losses({"d/pairs": 0.7, "d/r1": 0.5, "g/adv": 2.0, "std": 1.0}) == "d/pairs 0.700  d/r1 0.500  g 2.000"
 
 
+def on_a_terminal(monkeypatch, kind):
+    for variable, value in {"TERM": kind, "COLUMNS": "200"}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+
 def test_names_are_said_as_they_are_and_to_nobody_without_an_error(capsys, monkeypatch):
     name = "photos [old]/:fire:/a[/b] é"
     watch.Progress(1.0, 0.0, True).say(name)
@@ -176,12 +183,9 @@ def test_names_are_said_as_they_are_and_to_nobody_without_an_error(capsys, monke
     os.close(reads)
     with monkeypatch.context() as closed, open(writes, "w") as pipe:  # as `train | head -1` leaves it
         closed.setattr("sys.stdout", pipe)
-        closed.setattr("rich._console", None)
         for _ in range(2):
             watch.Progress(1.0, 0.0, True).say(name)
-    for variable, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "200"}.items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.setattr("rich._console", None)  # made anew, with these
+    on_a_terminal(monkeypatch, "xterm")
     with watch.counter(f"reading {name}", True) as update:
         time.sleep(0.2)
         assert f"reading {name}" in capsys.readouterr().out  # also before the first is done
@@ -223,9 +227,7 @@ def test_a_billion_images_are_said_to_the_kimg():
 @pytest.mark.parametrize("terminal, live", [("xterm", True), ("dumb", False)])
 def test_a_dumb_terminal_shows_lines_where_others_show_a_bar(terminal, live, capsys, monkeypatch):
     """It shows no bar before the end, and for hours there was nothing to see."""
-    for variable, value in {"FORCE_COLOR": "1", "TERM": terminal, "COLUMNS": "200"}.items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.setattr("rich._console", None)  # made anew, with these
+    on_a_terminal(monkeypatch, terminal)
     with watch.Progress(1.0, 0.0, True) as bar:
         bar.tick("0.5 kimg")
         assert ("0.5 kimg" in capsys.readouterr().out) is not live and bar.live is live
