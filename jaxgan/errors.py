@@ -1,6 +1,7 @@
 """The one exception that is a user's mistake rather than ours, and words for messages."""
 
 import difflib
+import traceback
 
 
 class UserError(ValueError):
@@ -8,6 +9,12 @@ class UserError(ValueError):
 
     The commands of `experiments/` print that line and exit with code 2; no stack trace.
     """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython and Jupyter show in place of a trace: the last line of the user's own, and the message."""
+        frames, lines = traceback.walk_tb(self.__traceback__), traceback.extract_tb(self.__traceback__)
+        own = [at for (frame, _), at in zip(frames, lines, strict=True) if frame.f_globals.get("__name__") == "__main__"]
+        return [*(f"line {at.lineno}: {at.line}" for at in own[-1:]), f"{type(self).__name__}: {self}"]
 
 
 def one_line(error: Exception, most: int | None = None) -> str:

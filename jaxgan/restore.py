@@ -96,6 +96,9 @@ class Critic(NamedTuple):
     """The run's `config.json`."""
     step: int
 
+    def __repr__(self) -> str:
+        return f"Critic({self.discriminator!r}, step={self.step})"
+
     def judge(self, x: jax.Array | np.ndarray, c=None) -> Verdict:
         """Its output for images, without augmentation or dropout; batch norm uses its moving statistics. Pure.
 

@@ -24,7 +24,7 @@ from jaxgan.profiling import Tracer
 from jaxgan.report import Report, scored_by
 from jaxgan.settings import Design, Settings, ends_snapshot, steps_a_tick, steps_in_all
 from jaxgan.state import TrainState
-from jaxgan.stopping import Signals
+from jaxgan.stopping import Signals, raises
 
 
 def train_steps(state, meter, held, dues, *, axis, game, recipe, take):
@@ -139,7 +139,11 @@ def start(settings: Settings) -> None:
 
 @parallel.without_mesh
 def train(run: Run) -> int:
-    """Train to the end, or until a signal. Returns the exit code; raises UserError where the run cannot go on."""
+    """Train to the end, or until a signal. Returns the exit code; raises UserError where the run cannot go on.
+
+    Ctrl-C in a script, or a notebook's stop button, is a KeyboardInterrupt once the run is saved, so that a loop over runs ends
+    too. In a command (`run_command`) it is the code 130.
+    """
     with contextlib.ExitStack() as held:
         with parallel.failing_together():
             if parallel.is_main():
@@ -147,7 +151,7 @@ def train(run: Run) -> int:
         lock.check_shared(run.directory, parallel.all_told(lock.holder(run.directory))[0])
         try:
             with parallel.failing_together():
-                return _train(run)
+                code = _train(run)
         except UserError:
             if parallel.is_main():
                 lock.check_held(run.directory)  # two that write over one another fail in many ways
@@ -164,6 +168,9 @@ def train(run: Run) -> int:
             raise UserError(
                 f"{run.directory}: it cannot be written any more ({e.strerror}); {again} from the last checkpoint"
             ) from e
+    if raises(code - 128):
+        raise KeyboardInterrupt
+    return code
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)

@@ -18,6 +18,9 @@ class Player(struct.PyTreeNode):
     """Every collection but the parameters, by its name: BatchNorm statistics, spectral vectors, ..."""
     opt: Tree
 
+    def __repr__(self) -> str:  # without pages of arrays
+        return f"Player({sum(getattr(leaf, 'size', 1) for leaf in jax.tree.leaves(self.params)):,} parameters)"
+
 
 class TrainState(struct.PyTreeNode):
     """Everything that a run is at one step. With the config it determines all that follows."""
@@ -35,6 +38,9 @@ class TrainState(struct.PyTreeNode):
     """Power-function averages of g.params by their relative width ('0.05'), to choose the length of `ema` afterwards."""
     carry: dict[str, Tree]
     """What a recipe's terms keep between steps ({'p': [], 'pl_mean': [], ...}), the same on every device."""
+
+    def __repr__(self) -> str:
+        return f"TrainState(step={self.step}, g={self.g}, d={self.d}, carry={sorted(self.carry)})"
 
 
 def player(variables: dict, tx) -> Player:

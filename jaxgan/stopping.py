@@ -20,8 +20,14 @@ AGAIN = 1.0
 """Seconds in which a signal counts once: timeout, srun and uv run hand on what a whole process group gets too."""
 
 
+def raises(number: int) -> bool:
+    """Whether a signal is a KeyboardInterrupt here, as Ctrl-C in a notebook or a script; the commands handle it themselves."""
+    return number == signal.SIGINT and signal.getsignal(number) is signal.default_int_handler
+
+
 class Signals:
-    """SIGINT, SIGTERM, SIGHUP and OTHERS ask the loop to save and stop; a second SIGINT or SIGTERM exits at once. A context.
+    """SIGINT, SIGTERM, SIGHUP and OTHERS ask the loop to save and stop; a second SIGINT or SIGTERM exits at once, or raises the
+    KeyboardInterrupt that it was before: a notebook's kernel, with all that is in it, outlives it. A context.
 
     In a thread that is not the main one, which alone can handle signals, it does nothing.
     """
@@ -46,6 +52,8 @@ class Signals:
     def _catch(self, number, _frame):
         if self.caught:
             if number in (signal.SIGINT, signal.SIGTERM) and time.monotonic() > self.since + AGAIN:
+                if self.before.get(number) is signal.default_int_handler:
+                    raise KeyboardInterrupt
                 os._exit(128 + number)
             return
         self.caught, self.since = number, time.monotonic()
