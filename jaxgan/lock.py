@@ -43,7 +43,8 @@ def lock_file(path: Path) -> TextIO:
     except BlockingIOError:
         file.close()
         who, ranks = holder(path.parent), any(os.environ.get(name, "1") not in ("", "1") for name in RANKS)
-        said = f"{path.parent}: another process is training here{f' ({who})' * bool(who)}"
+        other = "a thread of this process" if who == own_name() else "another process"
+        said = f"{path.parent}: {other} is training here{f' ({who})' * bool(who)}"
         one = "; if these are processes of one run: --coordinator auto" * ranks
         raise UserError(f"{said}; wait for it, or give another --run-dir{one}") from None
     except (ImportError, OSError):  # Windows; a file system without locks, as Lustre may be mounted: the name must do

@@ -21,10 +21,12 @@ def test_a_lock_names_its_holder_to_who_comes_second(tmp_path, monkeypatch):
         lock.check_held(tmp_path)
         for tasks, hint in (("", ""), ("1", ""), ("4", "; if these are processes of one run: --coordinator auto")):
             monkeypatch.setenv("SLURM_NTASKS", tasks)
-            with pytest.raises(UserError) as refused:
-                lock.lock_file(tmp_path / lock.LOCK)
-            said = f"{tmp_path}: another process is training here ({lock.own_name()}); wait for it, or give another --run-dir"
-            assert str(refused.value) == said + hint
+            for own, other in ((lock.own_name, "a thread of this process"), (lambda: "b, process 7", "another process")):
+                with monkeypatch.context() as seen, pytest.raises(UserError) as refused:
+                    said = f"{tmp_path}: {other} is training here ({lock.own_name()}); wait for it, or give another --run-dir"
+                    seen.setattr(lock, "own_name", own)
+                    lock.lock_file(tmp_path / lock.LOCK)
+                assert str(refused.value) == said + hint
     lock.lock_file(tmp_path / lock.LOCK).close()
 
 
