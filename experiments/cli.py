@@ -93,16 +93,27 @@ def _one_line(panel: str, prog: str) -> str:
     """tyro's boxed complaint without its box: the complaint, and the nearest field's name."""
     rows = [re.sub(r"[│╭╮╰╯─]+|[|+]?-{4,}[|+]?|^[|]|[|]$", " ", row.strip()).strip() for row in panel.splitlines()[1:]]
     text = re.sub(r"\s+", " ", " ".join(rows)).strip()
-    text, _, rest = text.partition("Perhaps you meant:")
+    text, *near = re.split(r"(?=Perhaps you meant:)|Arguments similar to (?=--)", text)
     text = re.split(r"Argument helptext:|Got errors:|For full helptext", text)[0].strip().rstrip(".")
     text = re.sub(r"no type matching \{None\}\|\{(.+?)\} could be instantiated from", r"it takes \1, not", text)
-    near, unknown = (re.search(r"--([\w-]+)", part) for part in (rest, text))
-    hint = f"; the nearest is {near.group()}" if near else ""
-    if text.startswith("Unrecognized") and (here := ELSEWHERE.get(unknown and unknown[1].replace("_", "-"))):
-        hint = f"; here it is {here}"
-    elif "argument '--resume'" in text:
-        hint = "; to start from trained networks: --init"
-    return f"{text}{hint} ({prog} --help lists the fields)"
+    hints = _hints(text, near) if text.startswith("Unrecognized") else []
+    if "argument '--resume'" in text:
+        hints = ["to start from trained networks: --init"]
+    return f"{'; '.join([text, *hints])} ({prog} --help lists the fields)"
+
+
+def _hints(text: str, near: list[str]) -> list[str]:
+    """What is here what an unknown option means elsewhere, or the nearest one there is.
+
+    Args:
+      text: tyro's complaint, which names them.
+      near: what it says of each that is near to one, 'Perhaps you meant: --b ...'; of several unknown ones '--a: --b ...'.
+    """
+    names = [re.findall(r"--[\w-]+", part) for part in (text, *near)]
+    unknown, *pairs = names[0], *((part if near[0][0] == "-" else [names[0][0], *part])[:2] for part in names[1:])
+    hints = {a: f"the nearest is {b}" for a, b in pairs if a != b}
+    hints |= {a: f"here it is {ELSEWHERE[name]}" for a in unknown if (name := a[2:].replace("_", "-")) in ELSEWHERE}
+    return [f"{a}: {hints[a]}" if len(unknown) > 1 else hints[a] for a in unknown if a in hints]
 
 
 def check_which(checkpoint: str) -> None:

@@ -86,6 +86,12 @@ def test_what_another_program_calls_it_is_told():
             ["--epochs=3"],
             "Unrecognized options: --epochs=3; here it is --kimg, in thousands of images (x --help lists the fields)",
         ),
+        (["--sizes", "3"], "Unrecognized options: --sizes, 3; the nearest is --size (x --help lists the fields)"),
+        (
+            ["--sizes", "3", "--foo", "--bs", "4", "--resum"],
+            "Unrecognized options: --sizes, 3, --foo, --bs, 4, --resum; --sizes: the nearest is --size; "
+            "--bs: here it is --batch; --resum: the nearest is --resume (x --help lists the fields)",
+        ),
         (["--size", "64"], "Error parsing --size: it takes INT INT, not ['64'] (x --help lists the fields)"),
     ):
         with pytest.raises(UserError) as error:
