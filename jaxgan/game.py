@@ -45,12 +45,12 @@ def game(
       scheduled: kimg -> more keyword arguments of both networks, such as {'alpha': [], the fade of a grown stage}.
       reals: (x, kimg) -> x, as `method.Game` has it.
     Raises:
-      ValueError: a network without the required fields; a discriminator with `z_dim`.
+      UserError: a network without the required fields; a discriminator with `z_dim`.
     """
     _has("generator", generator, "z_dim", "shape", "classes")
     _has("discriminator", discriminator, "shape")
     if hasattr(discriminator, "z_dim"):  # `weights.example` tells the two apart by it
-        raise ValueError(f"discriminator: {type(discriminator).__name__} has a field `z_dim`, as generators do; rename it")
+        raise UserError(f"discriminator: {type(discriminator).__name__} has a field `z_dim`, as generators do; rename it")
     halves = ("mapping", "synthesis") if hasattr(generator, "mapping") else (None, "__call__")
 
     def run(module, method, variables, x, c, keys, kimg, axis, refresh):
@@ -74,7 +74,7 @@ def game(
         out, stats = run(discriminator, "__call__", variables, x, c, keys, kimg, axis, refresh)
         if not isinstance(out, jax.Array | tuple) or isinstance(out, tuple) and len(out) > 3:
             said = f"a tuple of {len(out)}" if isinstance(out, tuple) else f"a {type(out).__name__}"
-            raise ValueError(f"discriminator: it returns {said}; give logits [B], or (logits, class logits, features)")
+            raise UserError(f"discriminator: it returns {said}; give logits [B], or (logits, class logits, features)")
         return Verdict(*out) if isinstance(out, tuple) else Verdict(out), stats
 
     def seen(keys, x, p, critic):
@@ -93,7 +93,7 @@ def game(
 def _has(player: str, module: nn.Module, *fields: str) -> None:
     for field in fields:
         if not hasattr(module, field):
-            raise ValueError(
+            raise UserError(
                 f"{player}: {type(module).__name__} has no field `{field}`; a generator has z_dim, shape (H, W, C) and classes "
                 "(0: no labels), a discriminator shape"
             )

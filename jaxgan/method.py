@@ -162,7 +162,7 @@ def alternating(d: Sequence[Term], g: Sequence[Term], n_critic: int = 1, own: in
 
 
 def check(recipe: Recipe) -> None:
-    """Raise ValueError if a recipe is invalid."""
+    """Raise UserError if a recipe is invalid."""
     _tuple_of(Turn, recipe.turns, "Recipe.turns")
     for turn in recipe.turns:
         _tuple_of(Phase, turn.phases, "Turn.phases")
@@ -171,50 +171,50 @@ def check(recipe: Recipe) -> None:
             _tuple_of(Term, phase.terms, "Phase.terms")
         players = [phase.player for phase in turn.phases]
         if not set(players) <= {"g", "d"} or len(set(players)) != len(players):
-            raise ValueError(f"a turn updates 'g', 'd' or both, once each; this one updates {players}")
+            raise UserError(f"a turn updates 'g', 'd' or both, once each; this one updates {players}")
         for phase in turn.phases:
             names = [term.name for term in phase.terms]
             if len(set(names)) != len(names):
-                raise ValueError(f"the terms of a phase need distinct names; these are {names}")
+                raise UserError(f"the terms of a phase need distinct names; these are {names}")
             if not all(isinstance(n, Integral) and n >= 1 for term in phase.terms for n in (term.every, term.share)):
-                raise ValueError(f"every and share must be whole numbers of at least 1 in the terms {names}")
+                raise UserError(f"every and share must be whole numbers of at least 1 in the terms {names}")
             for term in phase.terms:
                 if not (callable(term.weight) or isinstance(term.weight, Real | Array)):
-                    raise ValueError(f"{term.name}: its weight is {term.weight!r}; give a number or a function of kimg")
+                    raise UserError(f"{term.name}: its weight is {term.weight!r}; give a number or a function of kimg")
     used = {s for turn in recipe.turns for s in (*turn.slots, *turn.extra)}
     if any(s in recipe.held_slots for turn in recipe.turns for s in turn.slots):
-        raise ValueError(f"no turn may train on the held-out slots {recipe.held_slots}; terms access them through `extra`")
+        raise UserError(f"no turn may train on the held-out slots {recipe.held_slots}; terms access them through `extra`")
     if used != set(range(recipe.slots)):
-        raise ValueError(f"slots must be 0, 1, ... without a gap; the turns use {sorted(used)}")
+        raise UserError(f"slots must be 0, 1, ... without a gap; the turns use {sorted(used)}")
     for name in ("batch", "accum"):
         if not isinstance(n := getattr(recipe, name), Integral) or n < 1:
-            raise ValueError(f"{name} is {n!r}; give a whole number of at least 1")
+            raise UserError(f"{name} is {n!r}; give a whole number of at least 1")
     if recipe.batch % recipe.accum:
-        raise ValueError(f"batch {recipe.batch} does not divide into {recipe.accum} micro-batches")
+        raise UserError(f"batch {recipe.batch} does not divide into {recipe.accum} micro-batches")
     if not callable(recipe.ema_kimg) and recipe.ema_kimg < 0:
         raise UserError(f"ema_kimg {recipe.ema_kimg:g}: a half-life is 0 or more thousand images; 0 is no average")
     if not isinstance(recipe.tx, dict) or set(recipe.tx) != {"g", "d"}:
         has = sorted(recipe.tx) if isinstance(recipe.tx, dict) else f"a {type(recipe.tx).__name__}"
-        raise ValueError(f"tx has optimisers for {has}; give one for 'g' and one for 'd', as in {{'g': ..., 'd': ...}}")
+        raise UserError(f"tx has optimisers for {has}; give one for 'g' and one for 'd', as in {{'g': ..., 'd': ...}}")
     for entry in jax.tree.leaves(recipe.carry):
         kind = getattr(entry, "dtype", None)
         if not isinstance(entry, Real) and (kind is None or jax.dtypes.issubdtype(kind, jax.dtypes.extended)):
             kind = kind or type(entry).__name__
-            raise ValueError(f"Recipe.carry holds a {kind}; give numbers, arrays (of a key its key_data), or trees of these")
+            raise UserError(f"Recipe.carry holds a {kind}; give numbers, arrays (of a key its key_data), or trees of these")
     for player, tx in recipe.tx.items():
         if not (hasattr(tx, "init") and hasattr(tx, "update")):
-            raise ValueError(f"tx[{player!r}] is {tx!r:.60}; give an optimiser, such as optax.adam(1e-3)")
+            raise UserError(f"tx[{player!r}] is {tx!r:.60}; give an optimiser, such as optax.adam(1e-3)")
 
 
 def _tuple_of(kind: type, found, name: str) -> None:
     if type(found) is not tuple or not found or not all(isinstance(one, kind) for one in found):
-        raise ValueError(f"{name} must be a tuple of {kind.__name__}, as in (one,); it is {found!r:.80}")
+        raise UserError(f"{name} must be a tuple of {kind.__name__}, as in (one,); it is {found!r:.80}")
 
 
 def checked(name: str, out, carry: dict):
-    """A term's result; ValueError naming the term unless it is (loss, carry entries, log entries)."""
+    """A term's result; UserError naming the term unless it is (loss, carry entries, log entries)."""
     if not (isinstance(out, tuple) and len(out) == 3 and all(isinstance(part, dict) for part in out[1:])):
-        raise ValueError(f"{name}: a term returns (loss [], new carry entries, log entries), the last two dicts")
+        raise UserError(f"{name}: a term returns (loss [], new carry entries, log entries), the last two dicts")
     value, new, notes = out
     _scalars(name, {"its loss": value} | notes)
     same_carry(name, carry | new, carry)
@@ -224,13 +224,13 @@ def checked(name: str, out, carry: dict):
 def _scalars(name: str, arrays: dict) -> None:
     for entry, array in arrays.items():
         if jnp.shape(array):
-            raise ValueError(f"{name}: {entry} has the shape {jnp.shape(array)}; average it to a scalar []")
+            raise UserError(f"{name}: {entry} has the shape {jnp.shape(array)}; average it to a scalar []")
 
 
 def same_carry(name: str, new: dict, old: dict) -> None:
-    """ValueError if the carry's entries changed: the next step would need another program, or fail."""
+    """UserError if the carry's entries changed: the next step would need another program, or fail."""
     if new.keys() != old.keys():
-        raise ValueError(f"{name}: the carry holds {sorted(new)}, but Recipe.carry has initial values for {sorted(old)}")
+        raise UserError(f"{name}: the carry holds {sorted(new)}, but Recipe.carry has initial values for {sorted(old)}")
     kinds = lambda tree: {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{jnp.asarray(a).dtype} {jnp.shape(a)}"
         for path, a in jax.tree_util.tree_leaves_with_path(tree)
@@ -238,6 +238,6 @@ def same_carry(name: str, new: dict, old: dict) -> None:
     now, was = kinds(new), kinds(old)
     for path in [*was, *now]:
         if was.get(path) != now.get(path):
-            raise ValueError(f"{name}: {path!r} was {was.get(path, 'not there')} and became {now.get(path, 'nothing')}")
+            raise UserError(f"{name}: {path!r} was {was.get(path, 'not there')} and became {now.get(path, 'nothing')}")
     if jax.tree.structure(new) != jax.tree.structure(old):
-        raise ValueError(f"{name}: the carry's trees were {jax.tree.structure(old)} and became {jax.tree.structure(new)}")
+        raise UserError(f"{name}: the carry's trees were {jax.tree.structure(old)} and became {jax.tree.structure(new)}")

@@ -103,7 +103,7 @@ def _checked(name: str, settings: Settings, design: Callable) -> Run:
     made = design(source.shape, source.classes if source.inputs is None else source.inputs.shape)
     stages = (made,) if isinstance(made, Design) else made
     if not isinstance(stages, tuple) or not stages or not all(isinstance(stage, Design) for stage in stages):
-        raise ValueError(f"design returned {made!r:.80}; give a jaxgan.settings.Design, or a tuple of the stages'")
+        raise UserError(f"design returned {made!r:.80}; give a jaxgan.settings.Design, or a tuple of the stages'")
     stages = tuple(s._replace(recipe=s.recipe._replace(posthoc=settings.posthoc)) for s in stages)
     stages, frozen = transfer.freeze(settings.freeze, stages) if settings.freeze else (stages, "")
     _check_recipes([s.recipe for s in stages], settings, pairs=source.inputs is not None)
@@ -134,9 +134,9 @@ def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> No
         method.check(recipe)
         if (recipe.batch, recipe.accum) != (settings.batch, settings.accum):
             said, run = (recipe.batch, recipe.accum), (settings.batch, settings.accum)
-            raise ValueError(f"the recipe's batch and accum are {said}, the settings' {run}; the design takes them from these")
+            raise UserError(f"the recipe's batch and accum are {said}, the settings' {run}; the design takes them from these")
     if len({(r.slots, r.held_slots) for r in recipes}) > 1:
-        raise ValueError("all stages of a run must have the same slots")
+        raise UserError("all stages of a run must have the same slots")
     held = recipes[0].held_slots
     if bool(held) != bool(settings.hold_out) and not pairs:
         need = "needs held-out images; give --hold-out 500 or so" if held else "uses none; leave --hold-out out"

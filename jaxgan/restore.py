@@ -39,7 +39,8 @@ class Trained(NamedTuple):
         return f"Trained({self.generator!r}, step={self.step})"
 
     def sample(self, n: int, **options) -> np.ndarray:
-        """uint8 [n, H, W, C]; options as in `jaxgan.sample.sample`, but labels may also be names of the data's classes."""
+        """uint8 [n, H, W, C]; options: seed, label, psi, threshold, noise and category, as in `jaxgan.sample.sample`, but
+        labels may also be names of the data's classes."""
         return np.concatenate(list(self.stream(n, **options)))
 
     def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, label=None, **options) -> Iterator[np.ndarray]:

@@ -213,7 +213,8 @@ def _train(run: Run) -> int:
     for line in damaged:
         bar.say(f"{line}; resuming from step {done}")
     if done >= total:
-        bar.say(f"{directory} is complete: {done * batch / 1000:.10g} kimg; --kimg with --resume force trains it further")
+        further = "--kimg with --resume force trains it further, another --run-dir another one"
+        bar.say(f"{directory} is complete: {done * batch / 1000:.10g} kimg; {further}")
         store.manager.close()
         return 0
     bar.say(run.data)

@@ -1,6 +1,7 @@
 """The settings common to all runs, and what a config must define: its `Design`."""
 
 import dataclasses
+import inspect
 import math
 import os
 from collections.abc import Hashable
@@ -170,6 +171,10 @@ def _fits(value, kind) -> bool:
 
 def _check_types(settings: Settings) -> None:
     """UserError for a value that the command line would not have taken."""
+    made = type(settings).__name__
+    if inspect.get_annotations(type(settings)) and "__dataclass_fields__" not in vars(type(settings)):
+        # Its defaults are those of the class that it is made of, whatever it says: silently another run.
+        raise UserError(f"{made} has fields but is no dataclass: write @dataclasses.dataclass(frozen=True) above class {made}")
     for field in dataclasses.fields(settings):
         value, kind = getattr(settings, field.name), field.type
         if _fits(value, kind):

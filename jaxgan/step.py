@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxgan import average
+from jaxgan.errors import UserError
 from jaxgan.method import Array, Game, Recipe, Round, Term, Tree, checked, same_carry
 from jaxgan.schedules import as_schedule, half_life_beta
 from jaxgan.state import TrainState
@@ -60,7 +61,7 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
     def synthesize(params, stats, w, refresh=False):
         n = len(jax.tree.leaves(w)[0])
         if not n or len(keys) % n:
-            raise ValueError(f"S takes B / k latents w, B = {len(keys)}, k whole, not {n}")
+            raise UserError(f"S takes B / k latents w, B = {len(keys)}, k whole, not {n}")
         k = len(keys) // n
         return game.synthesize({"params": params, **stats}, ks[::k], w, of_every(k, c), kimg, axis, refresh)
 
@@ -72,7 +73,7 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
     def judge(params, stats, x, of, given=OWN, refresh=False):
         if of not in ("real", "fake") or not len(x) or len(keys) % len(x):
             more = "; of more, call it for each B" * (len(x) > len(keys))
-            raise ValueError(f"D takes B / k images of 'real' or 'fake', B = {len(keys)}, k whole, not {len(x)} of {of!r}{more}")
+            raise UserError(f"D takes B / k images of 'real' or 'fake', B = {len(keys)}, k whole, not {len(x)} of {of!r}{more}")
         ka, kj = {"real": (kr, jr), "fake": (kf, jf)}[of]
         k = len(keys) // len(x)
         labels = of_every(k, c) if given is OWN else given
@@ -80,7 +81,7 @@ def _networks(game: Game, state: TrainState, c, keys, kimg, axis):
         def verdict(params, x, refresh):
             said, new = game.judge({"params": params, **stats}, kj[::k], x, labels, kimg, axis, refresh)
             if said.logits.shape[:1] != x.shape[:1]:
-                raise ValueError(f"D returned logits {said.logits.shape} for {len(x)} images; return [B], or [B, h, w] patches")
+                raise UserError(f"D returned logits {said.logits.shape} for {len(x)} images; return [B], or [B, h, w] patches")
             return said, new
 
         critic = lambda x: verdict(jax.lax.stop_gradient(params), x, False)[0].logits
@@ -109,7 +110,7 @@ def _play(game: Game, state: TrainState, terms: dict[str, tuple[Term, ...]], bat
 
     made, pull_g, g_stats = jax.vjp(generate, state.g.params, has_aux=True)
     if made[1].shape != x.shape:
-        raise ValueError(f"G makes images {made[1].shape}, but the real ones are {x.shape}; give both the same shape")
+        raise UserError(f"G makes images {made[1].shape}, but the real ones are {x.shape}; give both the same shape")
     outs, pull_d, d_stats = jax.vjp(judge_both, state.d.params, made[1], has_aux=True)
 
     def loss(moving, outs, made, player):
@@ -209,16 +210,16 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
       The next state, and {name: float32 []}: each term that was due, unweighted, averaged over the global batch; for a turn
       with several slots, those of the last one.
     Raises:
-      ValueError: images or labels that do not match the recipe's batch or G's images; a term that returns something else
+      UserError: images or labels that do not match the recipe's batch or G's images; a term that returns something else
         than it should.
     """
     lead = recipe.slots, recipe.accum, recipe.batch // recipe.accum // (jax.lax.axis_size(axis) if axis else 1)
     if x.ndim != 6 or x.shape[:3] != lead:
-        raise ValueError(f"x is {x.shape}; this recipe takes [slots, accum, B, H, W, C] with the first three {lead} per device")
+        raise UserError(f"x is {x.shape}; this recipe takes [slots, accum, B, H, W, C] with the first three {lead} per device")
     if x.dtype != jnp.uint8 and not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"x is {x.dtype}; give uint8, or floats in [-1, 1]")
+        raise UserError(f"x is {x.dtype}; give uint8, or floats in [-1, 1]")
     if (led := [a.shape[:3] for a in jax.tree.leaves(c)]) != [lead] * len(led):
-        raise ValueError(f"c has the leading axes {led[0]}; labels need the same first three as x, here {lead}")
+        raise UserError(f"c has the leading axes {led[0]}; labels need the same first three as x, here {lead}")
     kimg = state.step.astype(jnp.float32) * (recipe.batch / 1000)
     step_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
     pixels = lambda a: a.astype(jnp.float32) / 127.5 - 1
@@ -245,7 +246,7 @@ def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, 
     try:
         carry = recipe.adapt(state.carry, log)
     except KeyError as e:
-        raise ValueError(f"adapt: no {e} in the carry, {sorted(state.carry)}, or in what every step logs, {sorted(log)}") from e
+        raise UserError(f"adapt: no {e} in the carry, {sorted(state.carry)}, or in what every step logs, {sorted(log)}") from e
     same_carry("adapt", carry, state.carry)
     return state.replace(step=step, ema=ema, averages=averages, carry=carry), log | lazy
 

@@ -43,22 +43,23 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
     return picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
 
 
-def write_picture(picture: Image.Image, path: Path, pnginfo: PngInfo | None = None) -> None:
+def write_picture(picture: Image.Image, path: str | Path, pnginfo: PngInfo | None = None) -> None:
     """Save as PNG, whole or not at all; `pnginfo` are its texts, as `marks.png` makes them."""
     write_whole(path, lambda file: picture.save(file, "png", pnginfo=pnginfo))
 
 
-def write_animation(pictures: Iterable[Image.Image], path: Path, fps: float, xmp: bytes = b"") -> None:
+def write_animation(pictures: Iterable[Image.Image], path: str | Path, fps: float, xmp: bytes = b"") -> None:
     """Save as an animated .webp (without loss) or .gif that starts again for ever, whole or not at all.
 
     Args:
-      pictures: of one size; a GIF has up to 256 colours in each, and those with alpha are laid on white: its pixels cannot be
-        half transparent.
+      pictures: of one size, as `grid` makes them of images; a GIF has up to 256 colours in each, and those with alpha are laid
+        on white: its pixels cannot be half transparent.
       path: its suffix says which.
       fps: pictures a second. They are shown for whole 1/1000 s, in a GIF for whole 1/100 s, that add up to n / fps.
       xmp: metadata, as `marks.packet` makes them; in a GIF they are its comment.
     """
-    kind, unit = path.suffix.lower()[1:], 10 if path.suffix.lower() == ".gif" else 1
+    kind = Path(path).suffix.lower()[1:]
+    unit = 10 if kind == "gif" else 1
     first, *rest = (in_256(picture) for picture in pictures) if kind == "gif" else pictures
     ends = np.round(np.arange(len(rest) + 2) * 1000 / fps / unit).astype(int) * unit
     options = {"save_all": True, "append_images": rest, "duration": np.diff(ends).tolist(), "loop": 0}

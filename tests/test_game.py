@@ -8,6 +8,7 @@ import pytest
 from flax import linen as nn
 
 from jaxgan import augment, game, optim, spectral, state
+from jaxgan.errors import UserError
 from jaxgan.layers import BatchNorm
 from jaxgan.method import Phase, Recipe, Turn
 from jaxgan.terms import adversarial, gradient_penalty
@@ -132,17 +133,17 @@ def test_a_network_without_its_fields_is_refused_before_anything_is_made_of_it()
     class Bare(nn.Module):
         pass
 
-    with pytest.raises(ValueError, match="generator: NoClasses has no field `classes`; a generator has z_dim, shape"):
+    with pytest.raises(UserError, match="generator: NoClasses has no field `classes`; a generator has z_dim, shape"):
         game.game(NoClasses(), D())
-    with pytest.raises(ValueError, match="generator: D has no field `z_dim`"):  # the two exchanged
+    with pytest.raises(UserError, match="generator: D has no field `z_dim`"):  # the two exchanged
         game.game(D(), G())
-    with pytest.raises(ValueError, match="discriminator: Bare has no field `shape`"):
+    with pytest.raises(UserError, match="discriminator: Bare has no field `shape`"):
         game.game(G(), Bare())
 
     class OfPairs(D):  # (x, z), as BiGAN's
         z_dim: int = 3
 
-    with pytest.raises(ValueError, match="discriminator: OfPairs has a field `z_dim`, as generators do; rename it"):
+    with pytest.raises(UserError, match="discriminator: OfPairs has a field `z_dim`, as generators do; rename it"):
         game.game(G(), OfPairs())
 
 
@@ -155,7 +156,7 @@ def test_a_discriminator_that_returns_something_else_is_refused(out, said):
         def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
             return out
 
-    with pytest.raises(ValueError, match=f"discriminator: it returns {said}; give logits"):
+    with pytest.raises(UserError, match=f"discriminator: it returns {said}; give logits"):
         game.game(G(), Other()).judge({"params": {}}, None, jnp.zeros((B, *SHAPE)), None, 0.0, None, False)
 
 

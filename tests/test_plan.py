@@ -57,6 +57,19 @@ def test_values_of_other_types_than_the_fields(fields, says):
         check_numbers(Own(**fields))
 
 
+def test_a_config_that_is_no_dataclass_would_have_the_defaults_of_another():
+    class Short(Own):
+        kimg: float = 1.0
+
+    class Same(Own):
+        def design(self, shape, classes):
+            pass
+
+    check_numbers(Same())
+    with pytest.raises(UserError, match=r"Short has fields but is no dataclass: write @dataclasses.dataclass\(frozen=True\)"):
+        check_numbers(Short())  # of 300 kimg
+
+
 def test_what_the_methods_of_a_config_return_is_checked(tmp_path):
     own = Own(run_dir=str(tmp_path / "run"))
     with pytest.raises(UserError, match="open_data returned a ndarray; give a Source, such as data.of_arrays"):

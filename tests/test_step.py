@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from jaxgan import average, game, method, optim, parallel, penalties, recipes, state, step, terms
 from jaxgan.augment import pipeline
+from jaxgan.errors import UserError
 from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Game, Phase, Recipe, Term, Turn, Verdict
 from jaxgan.models import dcgan
@@ -440,7 +441,7 @@ def test_meter_sums_and_marks_the_first_bad_step():
     ],
 )
 def test_check_refuses(recipe, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(UserError, match=says):  # a line in a command or a notebook, not a trace of JAX's
         method.check(recipe)
 
 
@@ -465,7 +466,7 @@ def returning(*out, every=1):
 def test_what_a_term_gives_back_is_checked_when_it_is_traced(phase, options, says):
     recipe = Recipe((Turn((phase,)),), sgd(0.1), 8, **options)
     x, c = linear_batch()
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(UserError, match=says):
         one(recipe, linear_state(recipe), x, c)
 
 
@@ -477,7 +478,7 @@ def test_adapt_does_not_see_lazy_terms_not_even_in_the_steps_that_have_them():
     _, log = one(recipe, linear_state(recipe), x, c, k=0)
     assert {"d/own", "note"} <= log.keys() and seen == [["d/adv", "logits/fake", "logits/real"]]
     recipe = recipe._replace(adapt=lambda carry, log: carry | {"p": log["note"]})
-    with pytest.raises(ValueError, match="adapt: no 'note' in the carry, .., or in what every step logs, .'d/adv',"):
+    with pytest.raises(UserError, match="adapt: no 'note' in the carry, .., or in what every step logs, .'d/adv',"):
         one(recipe, linear_state(recipe), x, c, k=0)
 
 
@@ -485,21 +486,21 @@ def test_a_batch_that_is_not_the_recipes_is_refused():
     recipe = Recipe((Turn((D,), slots=(0, 1)),), sgd(0.1), batch=8)
     s, (x, c) = linear_state(recipe), linear_batch(slots=2)
     for wrong in (x[:1], x[:, :, :4], x[:, 0], jnp.concatenate([x, x], 1)):
-        with pytest.raises(ValueError, match=r"this recipe takes .slots, accum, B, H, W, C. with the first three .2, 1, 8."):
+        with pytest.raises(UserError, match=r"this recipe takes .slots, accum, B, H, W, C. with the first three .2, 1, 8."):
             one(recipe, s, wrong, c)
 
 
 def test_images_and_labels_that_cannot_be_meant_are_refused():
     recipe = Recipe((Turn((D,)),), sgd(0.1), batch=8)
     s, (x, c) = linear_state(recipe), linear_batch()
-    with pytest.raises(ValueError, match="x is int32; give uint8, or floats in .-1, 1."):
+    with pytest.raises(UserError, match="x is int32; give uint8, or floats in .-1, 1."):
         one(recipe, s, x.astype(jnp.int32), c)
-    with pytest.raises(ValueError, match="c has the leading axes .1, 1, 4.; labels need the same first three as x, here"):
+    with pytest.raises(UserError, match="c has the leading axes .1, 1, 4.; labels need the same first three as x, here"):
         one(recipe, s, x, c[:, :, :4])
-    with pytest.raises(ValueError, match="G makes images .8, 4, 4, 1., but the real ones are .8, 2, 8, 1."):
+    with pytest.raises(UserError, match="G makes images .8, 4, 4, 1., but the real ones are .8, 2, 8, 1."):
         one(recipe, s, x.reshape(1, 1, 8, 2, 8, 1), c)
     mean = lambda v, keys, x, c, kimg, axis, refresh: (Verdict(x.mean() * v["params"]["a"][0]), {})
-    with pytest.raises(ValueError, match="D returned logits .. for 8 images; return .B."):
+    with pytest.raises(UserError, match="D returned logits .. for 8 images; return .B."):
         one(recipe, s, x, c, played=linear_game()._replace(judge=mean))
 
 
@@ -549,11 +550,11 @@ def test_a_term_may_judge_some_images_with_the_labels_that_it_gives():
     assert [float(log[k]) for k in "012"] == [6420, 6420, 7654]
     for bad in (lambda r: r.D(r.real[:3]), lambda r: r.D(jnp.concatenate([r.real] * 2)), lambda r: r.D(r.real, "mixed")):
         wrong = Recipe((Turn((Phase("d", (Term("own", 1.0, bad),)),)),), sgd(0.1), batch=8)
-        with pytest.raises(ValueError, match="D takes B / k images of 'real' or 'fake', B = 8") as e:
+        with pytest.raises(UserError, match="D takes B / k images of 'real' or 'fake', B = 8") as e:
             one(wrong, s, x, jnp.arange(8.0)[None, None], played=played)
         assert ("call it for each B" in str(e.value)) == ("not 16" in str(e.value))
     wrong = Recipe((Turn((Phase("d", (Term("own", 1.0, lambda r: r.S(r.w[:3])),)),)),), sgd(0.1), batch=8)
-    with pytest.raises(ValueError, match="S takes B / k latents w, B = 8, k whole, not 3"):
+    with pytest.raises(UserError, match="S takes B / k latents w, B = 8, k whole, not 3"):
         one(wrong, s, x, jnp.arange(8.0)[None, None], played=played)
 
 

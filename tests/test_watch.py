@@ -72,7 +72,7 @@ def test_a_grid_has_no_more_columns_than_images(shape):
 def test_a_gif_shows_half_transparent_pixels_on_white(tmp_path):
     soft = np.zeros((4, 4, 4), np.uint8)
     soft[..., 3] = [0, 51, 128, 255]  # black, more and more opaque
-    watch.write_animation([Image.fromarray(soft), Image.fromarray(soft[:, ::-1])], tmp_path / "a.gif", 10)
+    watch.write_animation([Image.fromarray(soft), Image.fromarray(soft[:, ::-1])], str(tmp_path / "a.gif"), 10)
     with Image.open(tmp_path / "a.gif") as film:
         found = [np.asarray([film.seek(i), film.convert("RGBA")][1]) for i in range(2)]
     assert np.abs(found[0][0, :, 0] - np.array([255, 204, 127, 0])).max() <= 1 and (found[0][..., 3] == 255).all()
