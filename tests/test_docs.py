@@ -18,7 +18,7 @@ from PIL import Image
 import jaxgan
 from experiments import cli
 from experiments.configs import CONFIGS
-from jaxgan import convert, data, export, invert, weights
+from jaxgan import convert, data, export, invert, run, weights
 from jaxgan.metrics import lpips
 from jaxgan.models import stylegan3
 from tests import commands
@@ -114,6 +114,31 @@ def test_the_metrics_as_functions(monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_tutorials_listing_and_notebook(tmp_path, monkeypatch):
+    def train(ready):
+        ready.directory.mkdir(parents=True, exist_ok=True)
+        (ready.directory / "log.jsonl").write_text('{"kimg": 1.0, "swd": 9.0}\n{"kimg": 2.0}\n')
+
+    monkeypatch.chdir(tmp_path)
+    commands.untrained("runs/cell", dataclasses.replace(CONFIGS["digits"], width=4), (28, 28, 1), 10)
+    monkeypatch.setattr(run, "train", train)
+    for module, name in ((run, "start"), (jax, "clear_caches")):  # of the whole process
+        monkeypatch.setattr(module, name, lambda *_: None)
+    text = program("tutorial.md")
+    small = {"range(3000)": "range(2)", "range(3)": "range(1)", "label=3), 20": "label=3), 1", '"runs/cell")\nrun': '"new")\nrun'}
+    for said, instead in small.items():
+        assert text.count(said) == 1
+        text = text.replace(said, instead)
+    held = {}
+    exec(compile(text, "docs/tutorial.md", "exec"), held)
+    assert held["rows"] == [{"kimg": 1.0, "swd": 9.0}] and len(held["plt"].gca().lines) == 2
+    held["plt"].close()
+    with Image.open("walk.gif") as film, Image.open("listing.png") as grid:
+        assert film.n_frames == 4 and grid.width > 200
+    assert np.isfinite([held["loss_g"], held["loss_d"]]).all()
+
+
+@pytest.mark.slow
 def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     held = {"__name__": "own"}
@@ -121,6 +146,7 @@ def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "'d/adv'" in out and "digits: 1797 images of 28x28x1" in out and "noise: 100 images of 28x28x1, no labels" in out
     assert held["images"].shape == (4, 28, 28, 1)
+    assert held["changed"].names[:3] == ("d/adv", "d/r1", "g/adv") and held["changed"].stages[0].generator.classes == 10
     assert "(4,)" in out and held["found"][0].name == "swd2k" and held["codes"].shape == (16, 32)
     assert len(held["shared"].sharding.device_set) == jax.local_device_count()
     assert "'d/past', 'd/teacher', 'g/adv', 'g/consensus'" in out and set(held["stateful"].carry) == {"past", "teacher"}
