@@ -214,7 +214,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr, flush=True)
         sys.stdout.flush()
-        os._exit(130)  # JAX's threads, in the middle of what they do, may crash an orderly exit
+        _leave(130)  # JAX's threads, in the middle of what they do, may crash an orderly exit
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
         code = 128 + getattr(signal, "SIGPIPE", 13)  # Windows has none
@@ -233,5 +233,11 @@ def run_command(main: Callable[[], int | None]) -> None:
     if (ahead and ahead.busy()) or failed:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(code)
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End the process at once; of a notebook, which may `%run -m experiments.train`, the cell alone."""
+    in_notebook = getattr(sys.modules.get("IPython"), "get_ipython", bool)()
+    (sys.exit if in_notebook else os._exit)(code)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import jax.numpy as jnp
 import pytest
 
+from experiments import cli
 from jaxgan import restore, run, state, stopping, watch
 from jaxgan.errors import UserError
 
@@ -53,6 +54,24 @@ def test_an_interrupted_run_ends_a_loop_over_runs_once_it_is_saved(tmp_path, mon
         assert (run.train(given), run.train(given)) == (130, 0)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("shell, way", [(object(), "sys.exit"), (None, "os._exit")])
+def test_an_interrupted_command_does_not_end_the_kernel_that_runs_it(shell, way, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    ends = []
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    for name in ("sys.exit", "os._exit"):
+        monkeypatch.setattr(name, lambda code, name=name: ends.append((name, code)) or interrupted())
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            cli.run_command(interrupted)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert ends == [(way, 130)]
 
 
 def test_where_no_terminal_is_there_is_no_bar_whatever_is_forced(capsys, monkeypatch):
