@@ -191,8 +191,8 @@ def check_numbers(settings: Settings) -> None:
     _check_types(settings)
     for field in dataclasses.fields(settings):
         name, value = f"--{field.name.replace('_', '-')}", getattr(settings, field.name)
-        for number in value if isinstance(value, tuple) else (value,):
-            if isinstance(number, bool) or not isinstance(number, int | float):
+        for number in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(number, bool) or not isinstance(number, Real):
                 continue
             if not math.isfinite(number):
                 raise UserError(f"{name} {number}: give a finite number")

@@ -41,6 +41,8 @@ class Own(Settings):
         ({"batch": 8.0}, "--batch 8.0: give a whole number"),
         ({"metrics": "fd2k"}, "--metrics 'fd2k': give a tuple, .'fd2k',."),
         ({"kimg": -1}, "--kimg -1: it must be above 0"),
+        ({"kimg": np.float32(-1)}, "--kimg -1.0: it must be above 0"),
+        ({"size": [0, -8]}, "--size -8: it must be 0 or more"),
         ({"size": 28}, "--size 28: give a tuple.int, int. | None"),
         ({"size": (28.0, 28)}, "--size .28.0, 28.: give a tuple.int, int. | None"),
         ({"mirror": "no"}, "--mirror 'no': give True or False"),  # which is true
