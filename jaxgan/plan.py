@@ -60,6 +60,9 @@ class Run(NamedTuple):
     data: str = ""
     """What it is trained on, in words."""
 
+    def __repr__(self) -> str:  # without pages of settings
+        return f"Run({self.config.get('config')!r}, {str(self.directory)!r}, {self.data!r})"
+
     def stage(self, step: int) -> int:
         """Which of the stages makes a step: a function of the images shown before it."""
         return restore.stage_at([design.start_kimg for design in self.stages], step * self.settings.batch / 1000)

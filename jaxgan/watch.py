@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from jaxgan.errors import UserError
 from jaxgan.whole import write_whole
 
 FEW = 20
@@ -30,7 +31,12 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
       columns: how many in a row; None for about a square.
       pad: pixels between them.
       least: small pictures are enlarged by a whole factor to about this width, pixels kept square.
+    Raises:
+      UserError: images of another type or shape: floats would be black.
     """
+    if np.ndim(images) != 4 or getattr(images, "dtype", None) != np.uint8:
+        given = f"{getattr(images, 'dtype', type(images).__name__)} {np.shape(images)}"
+        raise UserError(f"images are {given}; give uint8 [n, H, W, C], which latents.as_bytes makes of floats in [-1, 1]")
     n, h, w, c = images.shape
     columns = columns or min(n, math.ceil(math.sqrt(n * h / w)))  # of tall images there may be fewer than a square takes
     rows = math.ceil(n / columns)

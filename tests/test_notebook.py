@@ -3,13 +3,14 @@
 import os
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax.numpy as jnp
 import pytest
 
 from experiments import cli
-from jaxgan import restore, run, state, stopping, watch
+from jaxgan import latents, plan, restore, run, state, stopping, watch
 from jaxgan.errors import UserError
 
 
@@ -97,3 +98,15 @@ def test_objects_at_the_end_of_a_cell_are_not_pages_of_arrays():
     now = state.TrainState(jnp.int32(3), jnp.zeros(2), player, player, many, {}, {"p": jnp.zeros(())})
     assert repr(now) == "TrainState(step=3, g=Player(1,240 parameters), d=Player(1,240 parameters), carry=['p'])"
     assert repr(restore.Critic(None, many, {}, 3)) == "Critic(None, step=3)"
+    ready = plan.Run(Path("runs/a"), None, {"config": "digits", "settings": many}, (), None, None, (), data="digits: 1797 images")
+    assert repr(ready) == "Run('digits', 'runs/a', 'digits: 1797 images')"
+
+
+def test_a_networks_own_output_is_no_black_picture():
+    x = jnp.ones((4, 8, 8, 1))
+    assert watch.grid(latents.as_bytes(x), least=1).getpixel((1, 1)) == 255
+    for images, given in ((x, r"float32 \(4, 8, 8, 1\)"), (latents.as_bytes(x)[0], r"uint8 \(8, 8, 1\)"), ([], r"list \(0,\)")):
+        with pytest.raises(
+            UserError, match=f"images are {given}; give uint8 .n, H, W, C., which latents.as_bytes makes of floats"
+        ):
+            watch.grid(images)
