@@ -69,6 +69,13 @@ def test_more_than_sixteen_bits_and_floats_are_refused():
         decode(encode(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF"))
 
 
+def test_signed_pixels_are_refused_as_such():
+    signed = np.full((4, 4), -700, np.int16)
+    data = encode(Image.fromarray(signed.view(np.uint16)), "TIFF", tiffinfo={339: 2})
+    with pytest.raises(UserError, match="32 bits or a sign"):
+        decode(data)
+
+
 def test_palettes():
     three = Image.fromarray(ramp()).quantize(3)
     np.testing.assert_array_equal(decode(encode(three, "PNG")), np.asarray(three.convert("RGB")))

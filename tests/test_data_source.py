@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import struct
 import tarfile
 import threading
 import zipfile
@@ -420,6 +421,36 @@ def test_images_in_formats_that_are_not_read_are_told_of(tmp_path):
         assert line == "2 images of 6x8x3, no labels; not read: 1 .avif, 2 .heic (save them as .png or .jpg)"
 
 
+def test_what_is_lost_of_files_is_told(tmp_path):
+    deep, pages = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1000, [Image.fromarray(picture(i)) for i in range(2)]
+    save(f"{tmp_path}/deep/a.png", deep)
+    save(f"{tmp_path}/deep/b.png", deep)
+    save(f"{tmp_path}/some/a.png", picture(0))
+    pages[0].save(tmp_path / "some" / "b.tif", save_all=True, append_images=pages[1:])
+    save(f"{tmp_path}/bands/a.tif", np.dstack([picture(0), picture(1)[..., 0]]))
+    written = (tmp_path / "bands" / "a.tif").read_bytes()
+    alpha, plain = (struct.pack("<HHII", 338, 3, 1, kind) for kind in (2, 0))  # TIFF 6.0, ExtraSamples
+    assert written.count(alpha) == 1
+    (tmp_path / "bands" / "a.tif").write_bytes(written.replace(alpha, plain))
+    shutil.copy(tmp_path / "bands" / "a.tif", tmp_path / "bands" / "b.tif")
+    for name, shape, note in (
+        ("deep", "6x8x1", "16 bits are reduced to 8"),
+        ("some", "6x8x3", "of several pages the first alone is read (1 images)"),
+        ("bands", "6x8x3", "of more bands the first 3 are read"),
+    ):
+        assert summary(open_source(str(tmp_path / name))) == f"2 images of {shape}, no labels; {note}"
+    (tmp_path / "bands" / "b.tif").write_bytes(
+        written.replace(struct.pack("<HHII", 277, 3, 1, 4), struct.pack("<HHII", 277, 3, 1, 7))
+    )
+    refused("b.tif is broken .a damaged TIFF, or of a kind that is not read", tmp_path / "bands")
+
+
+def test_four_channels_of_an_array_are_told_to_be_colour_and_alpha():
+    images = np.full((2, 4, 4, 4), 90, np.uint8)
+    assert "fourth channel is taken for alpha: colours where it is near 0" in summary(of_arrays(images))
+    assert "alpha" not in summary(of_arrays(images[..., :3]))
+
+
 def test_too_few_images(tmp_path):
     refused("no images in it", tmp_path)
     save(f"{tmp_path}/a.png", picture(0))
@@ -488,6 +519,7 @@ def test_npz_options(tmp_path):
     assert test.n == 2 and test.labels.dtype == np.float32 and test.classes == 5
     assert open_source(path, size=(3, 4), channels=1).shape == (3, 4, 1)
     path = write_npz(tmp_path / "b.npz", x=np.zeros((3, 4, 4, 4), np.uint8))
+    assert "alpha: drawn on the background; --channels 4 keeps it" in summary(open_source(path))
     assert (read_all(open_source(path, background="#030405")) == (3, 4, 5)).all()
     assert open_source(path, channels=4).shape == (4, 4, 4)
     changed = [write_npz(tmp_path / "c.npz", x=ALL + np.uint8(i), y=np.arange(5) + j) for i, j in ((0, 0),)]
@@ -616,10 +648,12 @@ def test_arrays_are_a_source_and_other_images_are_another():
     check_source(vectors)
     assert vectors.classes == 7 and vectors.labels.dtype == np.float32
     for args, says in (
-        ((images / 255,), r"arrays is float64 .* must be uint8 .* of 0..1 by \(255 \* x\)"),
+        ((images / 255,), r"arrays is float64 .* must be uint8 .*np.interp\(x, \(0, 1\), \(0, 255\)"),
+        ((np.full((5, 4, 4), 7, np.int16) - 1024 * np.eye(4, dtype=np.int16),), r"int16 .* \(-1017, 7\), \(0, 255\)"),
         ((images & 1,), "arrays is uint8 .* no value is above 1: .* multiply by 255"),
         ((images.transpose(0, 3, 1, 2),), "use x.transpose"),
         ((images, [0, 1]), r"arrays: labels is int64 .2.; labels must be 5 classes .* vectors$"),
+        ((images, np.arange(5) / 4), "labels is float64 .* one number for each image: labels.:, None."),
         ((images, ["cat", "dog", "cat", "cat", "cow"]), "labels is <U3 .*of names: class_names, labels = np.unique"),
         ((images[:1],), "at least two"),
     ):

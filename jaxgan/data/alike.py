@@ -4,7 +4,7 @@ import errno
 import hashlib
 import itertools
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -89,18 +89,21 @@ def make_alike(items: Items, *, name: str, size, channels, background, fit="crop
     else:
         read = Decoded(items, kept, look)
     skipped = tuple(str(items.names[i]) for i in broken)
-    told = {"skipped": skipped, "notes": tuple(_notes(items, kept, {headers[i].size for i in kept}, look))}
+    told = {"skipped": skipped, "notes": tuple(_notes(items, kept, headers, look))}
     return finish(items, kept, look, read, name, [stamps[i] for i in kept])._replace(**told)
 
 
-def _notes(items, kept, sizes, look):
-    """`Source.notes` of images that had these sizes."""
+def _notes(items, kept, headers, look):
+    """`Source.notes` of images that had these headers."""
+    sizes = {headers[i].size for i in kept}
     if sizes != {look.size}:
         ratios = [(w / h) / (look.size[1] / look.size[0]) for h, w in sizes]
         lost = max(1 - min(ratio, 1 / ratio) for ratio in ratios)
         done = "cut off" if look.fit == "crop" else "filled with background"
         cut = f", up to {lost:.0%} of an image {done}" if lost >= 0.01 else ""
         yield "scaled from " + ("{}x{}".format(*min(sizes)) if len(sizes) == 1 else "several sizes") + cut
+    for what, n in Counter(what for i in kept for what in headers[i].changed).items():
+        yield what + f" ({n} images)" * (n < len(kept))
     if items.unread:
         yield f"not read: {items.unread} (save them as .png or .jpg)"
     names = [] if items.labels is not None else [str(items.names[i]) for i in kept]

@@ -62,14 +62,16 @@ def npz(path: str, split: str = "train") -> tuple[np.ndarray, np.ndarray | None]
 def _as_images(images, where):
     described = f"{images.dtype} {list(images.shape)}"
     if images.dtype != np.uint8:
-        fix = "scale and convert them first, of 0..1 by (255 * x).round().astype(np.uint8)"
-        raise UserError(f"{where} is {described}; images must be uint8 in 0..255, so {fix}")
+        low, high = (np.nanmin(images), np.nanmax(images)) if images.size and images.dtype.kind in "biuf" else (0, 1)
+        fix = f"np.rint(np.interp(x, ({low:g}, {high:g}), (0, 255))).astype(np.uint8) spans all of its values"
+        raise UserError(f"{where} is {described}; images must be uint8 in 0..255: {fix}")
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or 0 in images.shape:
         raise UserError(f"{where} is {described}; images must be [n, H, W] or [n, H, W, C]")
     if images.shape[3] not in (1, 3, 4):
-        fix = "; it looks like [n, C, H, W]: use x.transpose(0, 2, 3, 1)" if images.shape[1] in (1, 3, 4) else ""
+        turned = "it looks like [n, C, H, W]: use x.transpose(0, 2, 3, 1)"
+        fix = "; " + (turned if images.shape[1] in (1, 3, 4) else "for other numbers write a Source (docs/own.md)")
         raise UserError(f"{where} is {described}; channels come last and number 1, 3 or 4{fix}")
     if images.max() == 1:
         raise UserError(f"{where} is {described}, but no value is above 1: all would be black; multiply by 255")
@@ -86,6 +88,7 @@ def _as_labels(labels, n, where):
         return finite(labels, where)
     wanted = f"labels must be {n} classes from 0 to {MOST_CLASSES - 1}, or [{n}, K] vectors"
     fix = "; of names: class_names, labels = np.unique(names, return_inverse=True)" if labels.dtype.kind in "USO" else ""
+    fix = "; of one number for each image: labels[:, None]" if labels.shape == (n,) and labels.dtype.kind == "f" else fix
     raise UserError(f"{where} is {described}; {wanted}{fix}")
 
 
@@ -166,7 +169,11 @@ def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, s
         look = Look((height, width), depth, rest["background"])
         stamps = [items.stamp(i, True) for i in range(n)]
         return finish(items, np.arange(n), look, Stored(np.ascontiguousarray(images)), rest["name"], stamps)
-    return make_alike(items, size=size, channels=channels, **rest)
+    source = make_alike(items, size=size, channels=channels, **rest)
+    if depth < 4:
+        return source
+    done = "colours where it is near 0 are those around" if channels == 4 else "drawn on the background; --channels 4 keeps it"
+    return source._replace(notes=(*source.notes, f"the fourth channel is taken for alpha: {done}"))
 
 
 def _stamp(images: np.ndarray) -> Callable[[int, bool], str]:

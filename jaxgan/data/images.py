@@ -19,6 +19,10 @@ SUFFIXES = (
 UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".tga", ".exr", ".dng", ".cr2", ".nef", ".arw")
 """Suffixes of images in other formats: whoever has some among the others shall know that they are left out."""
 FITS = ("crop", "pad")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How such files begin."""
+BANDS = 277
+"""TIFF's tag SamplesPerPixel."""
 SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 GREY = ("1", "L", "LA", *SIXTEEN_BIT)
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
@@ -40,6 +44,7 @@ class Header(NamedTuple):
     size: tuple[int, int]  # H, W as seen, after the EXIF orientation
     grey: bool
     profiled: bool = False  # its colour profile changes what its numbers mean
+    changed: tuple[str, ...] = ()  # what is not read as the file has it, for people
 
 
 class Look(NamedTuple):
@@ -80,12 +85,15 @@ def open_image(file: io.IOBase) -> Image.Image:
     Raises:
       OSError: no image, no bytes at all, or more pixels than PIL takes from a file that may be an attack.
     """
-    if not file.read(1):
+    if not (start := file.read(4)):
         raise OSError("the file is empty")
     file.seek(0)
     try:
         return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
+        if start in TIFF:
+            kinds = "64-bit numbers, colour as floats, most kinds of many bands"
+            raise OSError(f"a damaged TIFF, or of a kind that is not read: {kinds}; save it as 8-bit grey or RGB") from None
         raise OSError("not an image that can be read") from None
     except Image.DecompressionBombError:
         raise OSError(f"it has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels; save it smaller") from None
@@ -109,12 +117,26 @@ def header(im: Image.Image) -> Header:
       UserError: a mode that has no meaning as 8-bit grey or RGB (floating point, Lab, a TIFF of 32-bit integers).
     """
     if im.mode not in GREY + COLOUR:
-        raise UserError(f"its pixels have PIL's mode {im.mode}, which is not supported; save it as 8-bit grey or RGB")
+        how = "scaled to 0..255 " * (im.mode == "F")
+        raise UserError(f"its pixels have PIL's mode {im.mode}, which is not supported; save it {how}as 8-bit grey or RGB")
     if im.mode == "I" and im.format == "TIFF":
-        raise UserError("its pixels have 32 bits without a defined white level; save it with 8 or 16 bits")
+        raise UserError("its pixels have 32 bits or a sign, and no defined white level; scale it, and save it with 8 or 16 bits")
     width, height = im.size
     size = (width, height) if _orientation(im) in (5, 6, 7, 8) else (height, width)
-    return Header(size, im.mode in GREY, _profile(im) is not None)
+    profiled = _profile(im) is not None
+    return Header(size, im.mode in GREY, profiled, tuple(_changed(im, profiled)))
+
+
+def _changed(im, profiled):
+    """What is not read as the file of an opened image has it, for people."""
+    if profiled:
+        yield "by colour profiles brought to sRGB"
+    if im.mode in SIXTEEN_BIT or (im.format in ("PNG", "TIFF") and ";16" in str(im.tile[:1])):
+        yield "16 bits are reduced to 8"
+    if im.format == "TIFF" and im.is_animated:
+        yield "of several pages the first alone is read"
+    if im.format == "TIFF" and im.tag_v2.get(BANDS, 1) > (read := len(im.getbands())):
+        yield f"of more bands the first {read} {'are' if read > 1 else 'is'} read"
 
 
 def upright(im: Image.Image) -> Image.Image:
