@@ -27,7 +27,7 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
     """Images side by side.
 
     Args:
-      images: uint8 [n, H, W, C], C 1, 3 or 4.
+      images: uint8 [n, H, W, C]; of other C than 1, 3 and 4 the channels are shown side by side, each as a grey image.
       columns: how many in a row; None for about a square.
       pad: pixels between them.
       least: small pictures are enlarged by a whole factor to about this width, pixels kept square.
@@ -37,6 +37,8 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
     if np.ndim(images) != 4 or getattr(images, "dtype", None) != np.uint8:
         given = f"{getattr(images, 'dtype', type(images).__name__)} {np.shape(images)}"
         raise UserError(f"images are {given}; give uint8 [n, H, W, C], which latents.as_bytes makes of floats in [-1, 1]")
+    if images.shape[3] not in (1, 3, 4):
+        images = np.concatenate(np.split(images, images.shape[3], 3), 2)
     n, h, w, c = images.shape
     columns = columns or min(n, math.ceil(math.sqrt(n * h / w)))  # of tall images there may be fewer than a square takes
     rows = math.ceil(n / columns)

@@ -69,6 +69,13 @@ def test_a_grid_has_no_more_columns_than_images(shape):
     np.testing.assert_array_equal(sheet[:h], np.concatenate(list(images[:2]), 1))
 
 
+@pytest.mark.parametrize("channels", (2, 5))
+def test_a_grid_shows_other_numbers_of_channels_beside_one_another(channels):
+    images = np.arange(2 * 3 * 4 * channels, dtype=np.uint8).reshape(2, 3, 4, channels)
+    sheet = np.asarray(watch.grid(images, pad=0, least=1, columns=1))
+    np.testing.assert_array_equal(sheet, np.concatenate([np.concatenate(list(np.moveaxis(x, 2, 0)), 1) for x in images]))
+
+
 def test_a_gif_shows_half_transparent_pixels_on_white(tmp_path):
     soft = np.zeros((4, 4, 4), np.uint8)
     soft[..., 3] = [0, 51, 128, 255]  # black, more and more opaque
