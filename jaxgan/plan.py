@@ -203,7 +203,8 @@ def _open(settings: Settings) -> Source:
     if not isinstance(source, Source):
         raise UserError(f"open_data returned a {type(source).__name__}; give a Source, such as data.of_arrays(images)")
     seconds = time.monotonic() - began
-    if seconds > SLOW and any(note.startswith("scaled from") for note in source.notes):
+    two = any(getattr(settings, name, "") for name in ("target", "side_by_side"))  # which `prepare` does not write
+    if seconds > SLOW and not two and any(note.startswith("scaled from") for note in source.notes):
         faster = f"experiments.prepare {settings.data} FOLDER --size {source.shape[0]} {source.shape[1]}"
         alike = {name: getattr(settings, name) for name in ("fit", "channels", "background")}
         faster += "".join(f" --{name} {value}" for name, value in alike.items() if value != getattr(Settings, name))

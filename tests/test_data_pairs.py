@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 import jaxgan.data.pairs
-from jaxgan.data import Source, open_pairs, open_source, read_all, shuffled
+from jaxgan.data import Source, open_pairs, open_source, read_all, shuffled, summary
 from jaxgan.data.degrade import KINDS, degrade, degraded, holes, parse
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
+from tests.test_data_images import WIDE, icc
 
 
 def draw(path, height, width, channels=3, seed=0):
@@ -81,6 +82,31 @@ def test_halves_side_by_side(tmp_path):
     draw(tmp_path / "odd.png", 4, 13)
     with pytest.raises(UserError, match=r"odd.png: is 13 pixels wide"):
         open_pairs(str(tmp_path), side_by_side="left", size=(4, 4))
+
+
+def test_halves_are_read_as_whole_images_are(tmp_path):
+    """32 bits have no white level there either; colours are brought to sRGB."""
+    for name in "ab":
+        Image.fromarray(np.full((4, 8), 500, np.int32)).save(tmp_path / f"{name}.tif")
+    with pytest.raises(UserError, match="a.tif: its pixels have 32 bits"):
+        open_pairs(str(tmp_path), side_by_side="left")
+    for name in ("ab/a", "ab/b", "a/a", "a/b"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        x = np.full((4, 8 if name[1] == "b" else 4, 3), (60, 120, 90), np.uint8)
+        Image.fromarray(x).save(tmp_path / f"{name}.png", icc_profile=icc(WIDE))
+    pairs, whole = open_pairs(str(tmp_path / "ab"), side_by_side="left"), open_source(str(tmp_path / "a"))
+    assert (read_all(whole) != (60, 120, 90)).any()
+    np.testing.assert_array_equal(read_all(pairs), read_all(whole))
+    np.testing.assert_array_equal(read_all(pairs.inputs), read_all(whole))
+    assert summary(whole).endswith("no labels; by colour profiles brought to sRGB")
+
+
+def test_what_is_done_to_pairs_is_told(folders):
+    at, a, _ = folders
+    for name, x in zip(("x", "x-1", "z"), a, strict=True):
+        Image.fromarray(x[..., 0].astype(np.uint16) * 257).save(at / "a" / f"{name}.png")
+    line = summary(open_pairs(str(at / "a"), target=str(at / "b"), size=(3, 2)))
+    assert line == "3 pairs, 3x2x1 to 3x2x3; scaled from 6x4; sources: 16 bits are reduced to 8"
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,8 @@ def test_two_folders_of_any_kind_and_what_does_not_fit(tmp_path):
     grey, large = draw(tmp_path, "grey", 2, (6, 5), 1), draw(tmp_path, "large", 3, (8, 5))
     assert open_unpaired(a, target=b).shape == (6, 5, 6)
     assert open_unpaired(a, target=grey, channels=1).shape == (6, 5, 2)
-    assert open_unpaired(large, target="digits", size=(6, 6), channels=1).n == 1797
+    mixed = open_unpaired(large, target="digits", size=(6, 6), channels=1)
+    assert mixed.n == 1797 and mixed.notes == (f"{large}: scaled from 8x5, up to 38% of an image cut off",)
     for target, options, says in (
         ("", {}, "--target is empty; give the images to translate to"),
         ("", {"degrade": ("edge",)}, "the nearest is edges"),

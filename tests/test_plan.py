@@ -335,3 +335,5 @@ def test_who_waits_long_for_images_to_be_scaled_is_told_how_to_do_it_once(monkey
     padded = dataclasses.replace(small, fit="pad", background="black")
     assert "--size 8 8 --fit pad --background black does it once" in plan._open(padded).notes[1]
     assert plan._open(whole).notes == ()
+    two = type("Two", (Own,), {"target": "others/"})(held=small.held, batch=8)  # `prepare` writes no pairs
+    assert plan._open(two).notes == ("scaled from 8x9",)

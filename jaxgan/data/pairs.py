@@ -10,7 +10,7 @@ from jaxgan.data import files, images
 from jaxgan.data.alike import ahead, make_alike
 from jaxgan.data.degrade import degraded
 from jaxgan.data.open import asked, open_source
-from jaxgan.data.source import CHUNK, Items, Progress, Source, fingerprint
+from jaxgan.data.source import CHUNK, Items, Progress, Source, fingerprint, notes_of
 from jaxgan.errors import UserError
 
 
@@ -116,11 +116,15 @@ def half(items: Items, side: str) -> Items:
     @contextmanager
     def image(i):
         with items.image(i) as im:
+            images.header(im)
+            profile = im.info.get("icc_profile")
             im = images.upright(im)
             if im.width % 2:
                 raise UserError(f"is {im.width} pixels wide, which cannot be split into two halves; crop one column")
             left = 0 if side == "left" else im.width // 2
-            yield im.crop((left, 0, left + im.width // 2, im.height))
+            im = im.crop((left, 0, left + im.width // 2, im.height))
+            im.info["icc_profile"] = profile
+            yield im
 
     return items._replace(image=image, labels=None, class_names=(), several=None)
 
@@ -158,4 +162,4 @@ def _both(given, made, source_channels, how):
         left = _both(*(_chosen(items, keep) for items in (given, made)), source_channels, how | {"skip_broken": False})
         return left._replace(skipped=skipped)
     pair = fingerprint(f"pairs {inputs.fingerprint} {targets.fingerprint}")
-    return targets._replace(inputs=inputs, notes=(), fingerprint=pair)
+    return targets._replace(inputs=inputs, notes=notes_of({"sources": inputs, "targets": targets}), fingerprint=pair)

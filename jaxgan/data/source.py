@@ -95,6 +95,13 @@ def summary(source: Source) -> str:
     return line + left_out(source.skipped) + "".join(f"; {note}" for note in source.notes)
 
 
+def notes_of(sides: "dict[str, Source]") -> tuple[str, ...]:
+    """The notes of two sets as those of one: with its name, where it is not of both."""
+    a, b = (dict.fromkeys(side.notes) for side in sides.values())
+    alone = (f"{name}: {note}" for name, side in sides.items() for note in side.notes if (note in a) != (note in b))
+    return (*(note for note in a if note in b), *alone)
+
+
 def left_out(skipped: Sequence[str]) -> str:
     """What a line adds where broken images were left out; "" where none was."""
     return f"; {len(skipped)} broken left out: {some(skipped)}" if skipped else ""

@@ -39,5 +39,6 @@ def stacked(inner: Source) -> Source:
         class_names=tuple(f"{a}{b}{c}" for a in names for b in names for c in names),
         fingerprint=fingerprint(f"stacked {inner.fingerprint}"),
         skipped=inner.skipped,
+        notes=inner.notes,
         planes=inner,
     )

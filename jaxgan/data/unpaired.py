@@ -9,7 +9,7 @@ import numpy as np
 from jaxgan.data import images
 from jaxgan.data.degrade import degraded
 from jaxgan.data.open import open_source
-from jaxgan.data.source import Source, fingerprint, order
+from jaxgan.data.source import Source, fingerprint, notes_of, order
 from jaxgan.errors import UserError
 
 
@@ -95,6 +95,7 @@ def stacked(a: Source, b: Source, hold_out: int = 0, seed: int = 0) -> Source:
         class_names=(),
         fingerprint=fingerprint(f"unpaired {seed} {hold_out} {a.fingerprint} {b.fingerprint}"),
         skipped=(*a.skipped, *b.skipped),
+        notes=notes_of({a.name: a, b.name: b}) if a.name != b.name else a.notes,
     )
     known = a.inputs is not None and b.inputs is not None
     truth = made._replace(read=_beside(b.inputs, rows[1], a.inputs, rows[0])) if known else None
