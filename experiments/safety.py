@@ -46,6 +46,9 @@ def output(run: str, trained: restore.Trained, key: str | None = None, strength:
         watermark.signs(key)
     if key is not None and not 1 <= strength <= 32:
         raise UserError(f"--watermark-strength {strength:g}: it must be 1 to 32 grey levels")
+    channels = trained.generator.shape[2]
+    if key and channels not in (1, 3, 4):
+        raise UserError(f"--watermark: it is of grey or colour images, and this run's have {channels} channels; leave it out")
     said = marks.facts(run, trained.step, trained.variables["params"]) | facts
     return Output(said | ({"watermark": strength} if key else {}), key or "", strength)
 

@@ -289,3 +289,10 @@ def test_the_table_has_every_number_and_each_note_once(capsys, monkeypatch):
     evaluate.show(RESULTS, PROTOCOLS, "the title")
     said = capsys.readouterr().out
     assert "1.25" in said and "0.0123" in said and "pr10k precision" in said, said
+
+
+def test_a_watermark_of_other_channels_is_refused():
+    trained = SimpleNamespace(generator=SimpleNamespace(shape=(8, 8, 5)), variables={"params": {}}, step=1)
+    with pytest.raises(UserError, match="--watermark: .* have 5 channels; leave it out"):
+        safety.output("runs/x", trained, "key")
+    assert safety.output("runs/x", trained).key == ""

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.configs import families
+from experiments.configs import families, growing, objective
 from jaxgan import game, losses, method, recipes, recipes_classic, recipes_stylegan, schedules, state
 from jaxgan.errors import UserError
 from jaxgan.models import mlp
@@ -204,3 +204,11 @@ def test_a_probability_that_something_else_sets_is_refused():
         asked.design((28, 28, 1), 10)
         with pytest.raises(UserError, match=f"--augment-p 0.3: .*{says}"):
             dataclasses.replace(asked, augment_p=0.3).design((28, 28, 1), 10)
+
+
+@pytest.mark.parametrize("config", (families.Config(family="stylegan2"), growing.ProGAN(), objective.Config()))
+def test_ada_for_other_numbers_of_channels_is_named(config):
+    asked = dataclasses.replace(config, width=4, augment=("ada",))
+    with pytest.raises(UserError, match="--augment ada needs 1 or 3 channels, the images have 4; give ada_bg"):
+        asked.design((28, 28, 4), 0)
+    dataclasses.replace(asked, augment=("ada_bg",)).design((28, 28, 4), 0)

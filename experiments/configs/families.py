@@ -17,7 +17,7 @@ from jaxgan.layers import base_size
 from jaxgan.models import biggan, biggan_deep, dcgan, infogan, mlp, r3gan, resnet, sngan, stylegan2, stylegan3
 from jaxgan.settings import Design, Settings
 
-Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada", "ada_r3gan"]
+Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada", "ada_bg", "ada_r3gan"]
 
 
 def blurred_first(augmented, p, blur: dict):
@@ -295,7 +295,7 @@ class Config(Settings):
             raise UserError(f"--width {self.width}: the preset {self.preset} sets the widths; leave one of the two out")
         check_target(self)
         pair, recipe = family.make(self, shape, classes)
-        augmented, p = augmentation(self.augment), self.augment_p
+        augmented, p = augmentation(self.augment, shape[2]), self.augment_p
         scheduled = self.family == "r3gan" and "ada_r3gan" in self.augment
         if p != Config.augment_p and (scheduled or self.augment_target):
             raise UserError(f"--augment-p {p:g}: {'it has a schedule' if scheduled else 'ADA sets it'} here; leave it out")

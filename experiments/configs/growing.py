@@ -17,7 +17,7 @@ from jaxgan.layers import base_size
 from jaxgan.models import progan, stylegan
 from jaxgan.settings import Design, Settings
 
-Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada"]
+Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada", "ada_bg"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class ProGAN(Shared):
         played = game.game(
             *pair,
             remat=self.remat,
-            augment=augmentation(self.augment),
+            augment=augmentation(self.augment, shape[2]),
             p=self.augment_p,
             scheduled=lambda kimg: {"alpha": alpha(kimg)},
             reals=lambda x, kimg: grow.fade_reals(x, last - stage, alpha(kimg)) if fading else x,
@@ -114,7 +114,7 @@ class StyleGAN(Shared):
         of_g, of_d = self.networks(shape, classes)
         style = {"w_dim": self.w_dim, "mapping_layers": self.mapping_layers, "mixing": self.mixing}
         pair = stylegan.Generator(**of_g, **style), stylegan.Discriminator(**of_d)
-        played = game.game(*pair, augment=augmentation(self.augment), p=self.augment_p, remat=self.remat)
+        played = game.game(*pair, augment=augmentation(self.augment, shape[2]), p=self.augment_p, remat=self.remat)
         return Design(*pair, played, recipes_stylegan.stylegan(**self.recipe(), gamma=self.gamma))
 
 

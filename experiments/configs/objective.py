@@ -171,7 +171,7 @@ class Config(Settings):
         networks = pair(self, shape, classes)
         p = (lambda carry, kimg: carry["p"]) if self.augment_target else self.augment_p
         guided = any(name.startswith("attentive") for name in self.augment)
-        played = game.game(*networks, augment=augmentation(self.augment), p=p, guided=guided, remat=self.remat)
+        played = game.game(*networks, augment=augmentation(self.augment, shape[2]), p=p, guided=guided, remat=self.remat)
         return Design(*networks, played, recipe)
 
 
@@ -188,8 +188,11 @@ def pair(config: Config, shape, classes):
     return dcgan.Generator(**made), dcgan.Discriminator(**made, norm=norm, **what)
 
 
-def augmentation(names):
-    """The pipeline of the names of `Augment`, 'ada_<preset>' being 'ada' with that preset."""
+def augmentation(names, channels: int = 3):
+    """The pipeline of the names of `Augment`, 'ada_<preset>' being 'ada' with that preset, for images of so many channels."""
+    coloured = [n for n in names if n in ("ada", "ada_color", "ada_r3gan") or n.startswith("ada_bgc")]
+    if coloured and channels not in (1, 3):
+        raise UserError(f"--augment {coloured[0]} needs 1 or 3 channels, the images have {channels}; give ada_bg")
     names = [name for name in names if name != "apa"]
     presets = [name.partition("_")[2] or "bgc" for name in names if name.startswith("ada")]
     if len(presets) > 1:
@@ -261,9 +264,6 @@ def check(config: Config, shape, classes) -> None:
         raise UserError(f"--attack-steps {config.attack_steps}: give 1 or more")
     if channels == 1 and "saturation" in config.augment:
         raise UserError("--augment saturation: the images are grey; leave it out")
-    coloured = [n for n in config.augment if n in ("ada", "ada_color", "ada_r3gan") or n.startswith("ada_bgc")]
-    if coloured and channels not in (1, 3):
-        raise UserError(f"--augment {coloured[0]} needs 1 or 3 channels, the images have {channels}; give ada_bg")
     if config.update == "simultaneous" and config.n_critic > 1:
         raise UserError(f"--n-critic {config.n_critic}: both networks are updated at once; give --update alternating")
     if config.weight_decay and config.optimizer not in ("adamw", "lion"):
