@@ -45,8 +45,8 @@ class Arguments:
     mix_layers: tuple[int, int] | None = None
     """FIRST END: layers FIRST to END - 1 take the column's styles; by default the first half, the coarse layers."""
     out: str = "samples.png"
-    """A .png: one grid; an .npz: the array `images` (and `labels` or `categories`, if given); anything else: a folder of
-    single images."""
+    """A .png: one grid; an .npz: the array `images`, with those of what was asked for or drawn, `labels` or `categories`
+    (InfoGAN's only if asked for); anything else: a folder of single images."""
     checkpoint: str = "latest"
     """Which checkpoint: latest, best, or a step."""
     source: str = ""
@@ -187,14 +187,30 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     if out.suffix.lower() == ".png":
         files.write_picture(watch.grid(images, columns=columns), out, **facts)
     else:
+        labels = labels_drawn(trained, args.seed, index) if labels is None and what == "label" else labels
         files.write_arrays(out, facts, images, **labels_array(labels, (n,), what))
     return summary(n, sum(len(piece.refused) for piece in found), accept)
+
+
+def labels_drawn(trained, seed: int, index: np.ndarray) -> np.ndarray | None:
+    """The labels of the images of these indices where none was given: classes int32 [n], or vectors float32 [n, K]; None for a
+    run without."""
+    import jax
+
+    from jaxgan import label_vectors, latents
+
+    if trained.vectors is not None:
+        return label_vectors.drawn(trained.vectors, seed, int(index.max()) + 1)[index]
+    classes = latents.drawn(trained.generator, jax.random.key(seed), index.astype(np.int32), np.float32(np.inf))[1]
+    return None if classes is None else np.asarray(classes)
 
 
 def labels_array(label, shape, what: str = "label") -> dict[str, np.ndarray]:
     """The array `labels` or `categories` of an .npz; none where none was given."""
     name = {"label": "labels", "category": "categories"}[what]
-    return {} if label is None else {name: np.broadcast_to(np.int32(label), shape)}
+    if label is None:
+        return {}
+    return {name: label if np.ndim(label) > len(shape) else np.broadcast_to(np.int32(label), shape)}
 
 
 def summary(n: int, refused: int, accept) -> str:

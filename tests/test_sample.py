@@ -229,6 +229,37 @@ def test_what_a_file_of_images_says():
     assert experiments.sample.summary(3, 0, len) == "3 images (0 others refused)"
 
 
+class Plain(nn.Module):
+    """Images of one colour, which z and the label set."""
+
+    shape: tuple = (2, 2, 1)
+    classes: int = 0
+    z_dim: int = 2
+
+    @nn.compact
+    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+        rows = jax.nn.one_hot(c, self.classes) if c.ndim == 1 else c
+        x = jnp.tanh(nn.Dense(1)(jnp.concatenate([z, rows], 1)))
+        return jnp.broadcast_to(x[:, :, None, None], (len(x), *self.shape))
+
+
+@pytest.mark.parametrize("vectors", (None, np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)))
+def test_an_npz_has_the_labels_that_were_drawn(vectors):
+    """So that it is known of every image which parameters it is of."""
+    plain, written = Plain(classes=3), []
+    variables = plain.init(jax.random.key(0), jnp.zeros((1, 2)), jnp.zeros(1, int))
+    g = restore.Trained(plain, variables, {}, 0, vectors=vectors)
+    files = SimpleNamespace(write_arrays=lambda *given, **arrays: written.append((given[2], arrays["labels"])))
+    args = experiments.sample.Arguments("run", n=6, seed=4, out="a.npz")
+    experiments.sample.drawn(args, g, files, {"seed": 4, "psi": 1.0, "noise": None}, Path("a.npz"))
+    ((images, labels),) = written
+    np.testing.assert_array_equal(images, g.sample(6, seed=4, label=labels))
+    assert len(np.unique(labels, axis=0)) > 1 and (images != g.sample(6, seed=4, label=labels[::-1])).any()
+    some = np.array([5, 2])  # as where copies were refused
+    np.testing.assert_array_equal(experiments.sample.labels_drawn(g, 4, some), labels[some])
+    assert experiments.sample.labels_drawn(g._replace(generator=Plain(), vectors=None), 4, some) is None
+
+
 def test_generators_without_styles_or_noise_refuse():
     g = progan.Generator(SHAPE, z_dim=4, channel_base=48, channel_max=4)
     with pytest.raises(UserError, match="generator of progan has no noise"):
