@@ -102,11 +102,13 @@ def labels_of(label, n: int, classes: int) -> np.ndarray:
     if not classes:
         raise UserError(f"label {label}: this generator was trained without labels")
     labels = np.asarray(label)
-    if labels.shape in ((n, classes), (classes,)) and np.issubdtype(labels.dtype, np.floating):
+    rows = labels.shape == (n, classes) and labels.dtype.kind in "biuf"  # of one vector, whole numbers are taken for classes
+    if rows or labels.shape == (classes,) and np.issubdtype(labels.dtype, np.floating):
         return np.broadcast_to(labels, (n, classes)).astype(np.float32)
     if labels.shape not in ((), (n,)) or not np.issubdtype(labels.dtype, np.integer):
         raise UserError(
-            f"label must be one class or {n}, as integers, or vectors [{n}, {classes}]; it is {labels.dtype} {labels.shape}"
+            f"label must be one class or {n}, as integers, or vectors [{n}, {classes}] or [{classes}], as floats; "
+            f"it is {labels.dtype} {labels.shape}"
         )
     if labels.min() < 0 or labels.max() >= classes:
         raise UserError(f"label {label}: the classes are 0 to {classes - 1}")

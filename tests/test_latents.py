@@ -88,10 +88,11 @@ def test_labels_that_are_asked_for():
     assert latents.labels_of(None, 2, 3).tolist() == [-1, -1] and latents.labels_of(2, 2, 3).tolist() == [2, 2]
     assert latents.labels_of([0, 2], 2, 3).tolist() == [0, 2]
     assert latents.labels_of([0.5, 0.0, 0.5], 2, 3).tolist() == [[0.5, 0.0, 0.5]] * 2
+    assert latents.labels_of([[0, 1, 1], [1, 0, 0]], 2, 3).dtype == np.float32  # several labels an image
     for label, said in (
         (-1, "the classes are 0 to 2"),
         ([0, 3], "the classes are 0 to 2"),
-        ([0, 1, 2], "label must be one class or 2, as integers, or vectors .2, 3.; it is int64 .3,."),
+        ([0, 1, 2], "label must be one class or 2, as integers, or vectors .2, 3. or .3., as floats; it is int64 .3,."),
         (1.0, "it is float64 .."),
     ):
         with pytest.raises(UserError, match=said):
