@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxgan import (
     average,
@@ -121,14 +122,13 @@ def _checked(name: str, settings: Settings, design: Callable) -> Run:
     check_labels(protocols.named(settings.metrics), fits, "the run")
     meter = ready(settings.metrics, real, show=parallel.is_main()) if settings.metrics and parallel.is_main() else None
     trained = any(path.name.isdigit() for path in directory.glob("checkpoints/*"))
-    if not trained:
-        _check_vectors(stages[-1], source)
+    told = "" if trained else _check_vectors(stages[-1], source)
     start = transfer.start(settings.init, stages) if settings.init and not trained else None
     config = config_file.described(name, settings, stages, source, start)
     if found and trained:
         config_file.check_changes(directory, found, config, settings)
         config["init"], config["settings"]["init"] = found.get("init"), found["settings"].get("init")
-    return Run(directory, settings, config, stages, source, meter, names, start, frozen, _data(whole, settings))
+    return Run(directory, settings, config, stages, source, meter, names, start, frozen, _data(whole, settings) + told)
 
 
 def _check_recipes(recipes: list[Recipe], settings: Settings, pairs: bool) -> None:
@@ -156,16 +156,23 @@ def _check_dtype(design: Design, dtype: str) -> None:
         raise UserError(f"--dtype {dtype}: neither network has a field dtype that is this; {hand}")
 
 
-def _check_vectors(design: Design, source: Source) -> None:
-    """UserError where label vectors are zero and D says 0 of such images whatever they show: neither player would learn them."""
+def _check_vectors(design: Design, source: Source) -> str:
+    """What to say of label vectors of which some are much shorter than others, where D's logit is proportional to them; "" where
+    it is not. UserError where some are 0: D says 0 of such images whatever they show, and neither player would learn them."""
     if source.labels is None or source.labels.ndim == 1 or not getattr(design.discriminator, "zero_without_label", False):
-        return
+        return ""
     zero = int((~source.labels.any(1)).sum())
     if zero:
         raise UserError(
             f"{source.name}: the label vectors of {zero} of {source.n} images are all 0, for which this discriminator returns "
             "0 whatever the image; append a constant 1 to all vectors, or take stylegan2, sngan or another config"
         )
+    length = np.linalg.norm(source.labels, axis=1)
+    short = int((length < length.max() / 10).sum())
+    if not short:
+        return ""
+    why = "with which this discriminator's logit is small whatever the image"
+    return f"; {short} label vectors are near 0, {why}: append a constant 1 to all of them"
 
 
 @partial(jax.jit, static_argnames="design")
