@@ -464,6 +464,8 @@ def test_missing_and_unknown_paths(tmp_path):
     refused("no such file or folder", "pictures.zip")
     (tmp_path / "a.rar").write_bytes(b"x")
     refused("neither a folder nor a .zip", tmp_path / "a.rar")
+    np.save(tmp_path / "a.npy", ALL)
+    refused("or .npz; numpy.savez.path, x=array. writes an .npz", tmp_path / "a.npy")
     for name in ("a.zip", "a.tar", "a.tar.gz", "a.tar.xz"):
         (tmp_path / name).write_bytes(b"not an archive at all")
         refused("not an archive that can be read", tmp_path / name)

@@ -281,6 +281,6 @@ def _listed(text, names, where):
         return np.array(values, np.int32), tuple(str(i) for i in range(max(values) + 1))
     for name, v in zip(names, values, strict=True):
         if not (isinstance(v, list) and v and all(type(e) in (int, float) for e in v) and len(v) == len(values[0])):
-            raise UserError(f"{where}: the label of {name} is {v!r}; give 0 to {MOST_CLASSES - 1}, or vectors alike")
+            raise UserError(f"{where}: the label of {name} is {v!r}; give 0 to {MOST_CLASSES - 1}, or vectors alike: [0.5, 1]")
     vectors = finite(np.array(values, np.float64), where)
     return vectors, tuple(str(i) for i in range(vectors.shape[1]))

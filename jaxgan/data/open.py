@@ -68,7 +68,8 @@ def open_source(
         return arrays.array_source(*arrays.npz(path, split), path, **how)
     if path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
         return make_alike(files.archive(path, split), **how)
-    raise UserError(f"{data}: neither a folder nor a .zip, .tar, .tar.gz, .tar.xz, .tgz or .npz; give one of these")
+    fix = "numpy.savez(path, x=array) writes an .npz" if path.lower().endswith(".npy") else "give one of these"
+    raise UserError(f"{data}: neither a folder nor a .zip, .tar, .tar.gz, .tar.xz, .tgz or .npz; {fix}")
 
 
 def asked(name, *, size=None, channels=None, background="white", fit="crop", skip_broken=False, progress=None) -> dict:
