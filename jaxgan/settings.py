@@ -151,12 +151,14 @@ PLAIN = {
     float: (Real, "a number"),
     str: (str | os.PathLike, "text"),
     bool: (bool | np.bool_, "True or False"),
+    type(None): (type(None), "None"),
 }
 """What a field of each type takes from Python, and how that is said."""
 
 
 def _fits(value, kind) -> bool:
-    """Whether the command line would have taken a value for a field of this type; a list passes for a tuple."""
+    """Whether the command line would have taken a value for a field of this type; a list passes for a tuple. Of types that are
+    no config's here (Any, a class, list[int]) nothing is known."""
     parts = get_args(kind)
     if get_origin(kind) is Literal:
         return isinstance(value, Hashable) and value in parts
@@ -164,15 +166,15 @@ def _fits(value, kind) -> bool:
         return any(_fits(value, part) for part in parts)
     if get_origin(kind) is tuple:
         many = isinstance(value, tuple | list)
-        parts = parts[:1] * len(value) if many and parts[-1] is Ellipsis else parts
+        parts = parts[:1] * len(value) if many and Ellipsis in parts else parts
         return many and len(parts) == len(value) and all(map(_fits, value, parts))
-    return isinstance(value, PLAIN[kind][0] if kind in PLAIN else kind) if isinstance(kind, type) else True
+    return not isinstance(kind, type) or kind not in PLAIN or isinstance(value, PLAIN[kind][0])
 
 
 def _check_types(settings: Settings) -> None:
     """UserError for a value that the command line would not have taken."""
     made = type(settings).__name__
-    if inspect.get_annotations(type(settings)) and "__dataclass_fields__" not in vars(type(settings)):
+    if "__dataclass_fields__" not in vars(type(settings)) and inspect.get_annotations(type(settings)):
         # Its defaults are those of the class that it is made of, whatever it says: silently another run.
         raise UserError(f"{made} has fields but is no dataclass: write @dataclasses.dataclass(frozen=True) above class {made}")
     for field in dataclasses.fields(settings):

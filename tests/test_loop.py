@@ -167,7 +167,7 @@ def test_where_images_cannot_be_read_what_was_trained_is_saved_first(monkeypatch
 
 @pytest.mark.parametrize(("scale", "notes"), [(1, 1), (63, 1), (64, 0), (255, 0)])
 def test_images_on_the_scale_of_masks_or_of_12_bits_are_told(tmp_path, scale, notes):
-    said, images = [], np.eye(8, dtype=np.uint8)[None, :, :, None] * np.uint8(scale)
+    said, images = [], np.eye(8, dtype=np.uint8)[None, :, :, None] * np.uint8([scale, 0, 0, 255])  # opaque
     source = SimpleNamespace(sides=None)
     report = SimpleNamespace(reference=images, inputs=None, run=SimpleNamespace(source=source), directory=tmp_path)
     Report.reals(SimpleNamespace(**vars(report), bar=SimpleNamespace(say=said.append)))

@@ -16,11 +16,11 @@ from jaxgan.errors import UserError
 
 def test_an_error_is_the_users_line_and_the_message(tmp_path):
     cell = tmp_path / "cell.py"
-    cell.write_text("from jaxgan import restore\n\nrestore.load('nowhere')\n")
+    cell.write_text("from jaxgan import restore\n\nshow = lambda run: restore.load(run)\nshow('nowhere')\n")
     with pytest.raises(UserError) as caught:
         exec(compile(cell.read_text(), str(cell), "exec"), {"__name__": "__main__"})
     shown = caught.value._render_traceback_()
-    assert shown == ["line 3: restore.load('nowhere')", "UserError: nowhere: there is no such run directory"]
+    assert shown == ["line 3: show = lambda run: restore.load(run)", "UserError: nowhere: there is no such run directory"]
     assert UserError("no")._render_traceback_() == ["UserError: no"]
 
 

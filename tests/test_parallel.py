@@ -69,6 +69,10 @@ def test_a_notebook_starts_another_run_with_another_batch(monkeypatch):
         parallel.share_cores(0, batch, 1)
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     parallel.share_cores(0, 8, 1)
+    with monkeypatch.context() as more:  # of which it would share among 4
+        more.setattr(jax, "device_count", lambda: 2)
+        more.setattr(parallel, "cores", lambda: 4)
+        parallel.share_cores(0, 64, 1)
     with pytest.raises(UserError, match="--cpu-devices 2: JAX .* with 1; .* in a notebook restart .* cpu_devices=1"):
         parallel.share_cores(0, 32, 1)
 

@@ -7,6 +7,7 @@ import inspect
 import json
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,7 @@ LABELLED = data.of_arrays(IMAGES, np.arange(64) % 4)
 @dataclasses.dataclass(frozen=True)
 class Own(Settings):
     held: object = SOURCE
+    free: Any = 1
 
     def open_data(self, progress):
         return self.held
@@ -44,6 +46,8 @@ class Own(Settings):
         ({"kimg": np.float32(-1)}, "--kimg -1.0: it must be above 0"),
         ({"size": [0, -8]}, "--size -8: it must be 0 or more"),
         ({"size": 28}, "--size 28: give a tuple.int, int. | None"),
+        ({"size": (28,)}, "--size .28,.: give a tuple.int, int. | None"),
+        ({"dtype": np.zeros(2)}, "--dtype array.*: give one of float32, bfloat16"),
         ({"size": (28.0, 28)}, "--size .28.0, 28.: give a tuple.int, int. | None"),
         ({"mirror": "no"}, "--mirror 'no': give True or False"),  # which is true
         ({"background": (0, 0, 0)}, "--background .0, 0, 0.: give text"),
