@@ -197,9 +197,11 @@ def run_command(main: Callable[[], int | None]) -> None:
     """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
 
     Nobody waits at the exit for programs that are still being compiled, nor, after an error, for the run's other processes. A
-    reader that has seen enough (`--help | head`) is no error.
+    reader that has seen enough (`--help | head`) is no error. In a notebook, by `%run -m experiments.train`, only the cell ends,
+    and Ctrl-C stays what it is there.
     """
-    signal.signal(signal.SIGINT, _interrupted)
+    if not _in_notebook():
+        signal.signal(signal.SIGINT, _interrupted)
     if sys.stdout is None or sys.stderr is None:  # closed, as `>&-` leaves them
         sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
     warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # PIL's, of large scans; of too large ones it is an error
@@ -237,7 +239,10 @@ def run_command(main: Callable[[], int | None]) -> None:
     sys.exit(code)
 
 
+def _in_notebook() -> bool:
+    return bool(getattr(sys.modules.get("IPython"), "get_ipython", bool)())
+
+
 def _leave(code: int) -> None:
-    """End the process at once; of a notebook, which may `%run -m experiments.train`, the cell alone."""
-    in_notebook = getattr(sys.modules.get("IPython"), "get_ipython", bool)()
-    (sys.exit if in_notebook else os._exit)(code)
+    """End the process at once, or the cell."""
+    (sys.exit if _in_notebook() else os._exit)(code)

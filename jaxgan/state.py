@@ -40,7 +40,7 @@ class TrainState(struct.PyTreeNode):
     """What a recipe's terms keep between steps ({'p': [], 'pl_mean': [], ...}), the same on every device."""
 
     def __repr__(self) -> str:
-        return f"TrainState(step={self.step}, g={self.g}, d={self.d}, carry={sorted(self.carry)})"
+        return f"TrainState(step={self.step!r}, g={self.g!r}, d={self.d!r})"
 
 
 def player(variables: dict, tx) -> Player:

@@ -70,6 +70,7 @@ def test_an_interrupted_command_does_not_end_the_kernel_that_runs_it(shell, way,
     try:
         with pytest.raises(KeyboardInterrupt):
             cli.run_command(interrupted)
+        assert (signal.getsignal(signal.SIGINT) is before) == bool(shell)  # or a second one would end the kernel
     finally:
         signal.signal(signal.SIGINT, before)
     assert ends == [(way, 130)]
@@ -83,6 +84,8 @@ def test_where_no_terminal_is_there_is_no_bar_whatever_is_forced(capsys, monkeyp
         bar.tick("0.5 kimg [b] 3")
         update(1, 2)
     assert capsys.readouterr() == ("compiling\n0.5 kimg [b] 3\n", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert watch.console(stderr=True).is_terminal and not watch.console().is_terminal
 
 
 def test_in_a_notebook_lines_are_text(capsys, monkeypatch):
@@ -96,7 +99,8 @@ def test_objects_at_the_end_of_a_cell_are_not_pages_of_arrays():
     many = {"params": {"kernel": jnp.ones((30, 40)), "bias": jnp.ones(40)}}
     player = state.Player(params=many["params"], stats={}, opt=many)
     now = state.TrainState(jnp.int32(3), jnp.zeros(2), player, player, many, {}, {"p": jnp.zeros(())})
-    assert repr(now) == "TrainState(step=3, g=Player(1,240 parameters), d=Player(1,240 parameters), carry=['p'])"
+    assert repr(now) == "TrainState(step=Array(3, dtype=int32), g=Player(1,240 parameters), d=Player(1,240 parameters))"
+    assert repr(state.TrainState(*7 * [None])) == "TrainState(step=None, g=None, d=None)"  # as in_axes of vmap
     assert repr(restore.Critic(None, many, {}, 3)) == "Critic(None, step=3)"
     ready = plan.Run(Path("runs/a"), None, {"config": "digits", "settings": many}, (), None, None, (), data="digits: 1797 images")
     assert repr(ready) == "Run('digits', 'runs/a', 'digits: 1797 images')"
