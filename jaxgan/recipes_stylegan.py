@@ -176,7 +176,7 @@ def progan(*, batch: int, lr=0.001, gp=10.0, drift_weight=0.001, class_weight=0.
     """ProGAN (Karras et al. 2018): Wasserstein loss, gradient penalty, drift; one update of D per update of G.
 
     Args:
-      batch: global images per step; the paper's is 16, and 14, 6, 3 at 256, 512, 1024 pixels.
+      batch: global images per step; the paper's is 16, and for CelebA-HQ 14, 6, 3 at 256, 512, 1024 pixels.
       lr: Adam's, betas 0 and 0.99; the paper's is 0.001 throughout. A number or a schedule, as ema_kimg.
       gp: weight of the gradient penalty towards norm 1. drift_weight: of D(x)^2 on reals.
       class_weight: of AC-GAN's class loss in both players, for a D with classes; 0 for none, theirs is 1.
