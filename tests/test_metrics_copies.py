@@ -68,7 +68,7 @@ def test_mirrored_copies_are_refused_where_asked(digits, source):
 def test_copies_within_the_set_do_not_make_the_test_weak(digits, source, mirror):
     """Of 200 images 40 are there again, with `mirror` 40 more as their flips: the threshold was 0, so noise of a level passed."""
     once = digits[:200]
-    more = np.concatenate([once, once[:40], *([once[40:80, :, ::-1]] * mirror)])
+    more = np.concatenate([once[:40], once, *([once[40:80, :, ::-1]] * mirror)])
     of = lambda x, name: copies.copies(
         source._replace(n=len(x), read=x.__getitem__, fingerprint=name), features.pixels(source.shape), share=0.1, mirror=mirror
     )

@@ -13,7 +13,7 @@ from jaxgan import label_vectors
 from jaxgan.data import open_source
 from jaxgan.data.source import shuffled
 from jaxgan.errors import UserError
-from jaxgan.metrics import cache, extraction, features, frechet, measure, protocols, sliced
+from jaxgan.metrics import cache, extraction, features, frechet, measure, memorization, protocols, sliced
 from jaxgan.metrics.contract import Estimate
 from tests.test_label_vectors import source
 
@@ -81,6 +81,11 @@ def test_kid_of_few_images_has_smaller_subsets_and_says_so(digits):
     assert found.fakes == 300 and "of 300 images: not comparable" in found.notes[-2] and "in subsets of 150" in found.notes[-1]
     with pytest.raises(UserError, match="fake features: 1 images are too few: KID with subsets of 2"):
         measure.measure(meter, batches(images), limit=1)
+
+
+def test_subsets_of_kid_are_of_at_most_half_of_the_images():
+    for n, wanted in ((1500, 750), (1999, 999), (2000, 1000)):
+        assert measure._fitted(protocols.PROTOCOLS["kid50k"], 0, n).options.get("size", 1000) == wanted
 
 
 def test_recall_is_of_as_many_generated_images_as_real_ones(digits):
@@ -225,6 +230,11 @@ def test_few_real_images_are_warned_of_as_few_generated_ones_are(digits):
     for data, fakes, says in ((few, 200, "from 40 real images with 64"), (digits, 30, "of 30 images with 64"), (digits, 200, "")):
         (found,) = measure.measure(one_metric(data, "fd10k", fakes=fakes), iter([digits.read(np.arange(fakes))]))
         assert found.notes[-1].startswith(f"Frechet distance {says}") if says else not found.notes
+    few, other = digits._replace(n=200, labels=digits.labels[:200], fingerprint="200"), np.arange(200, 1200)
+    meter, images = one_metric(few, "ifd10k", fakes=1000), digits.read(other)
+    (found,) = measure.measure(meter, iter([images]), labels=digits.labels[other])
+    rarest = np.bincount(few.labels).min()
+    assert found.notes[-1].startswith(f"of the rarest class: Frechet distance from {rarest} real images with 64")
 
 
 def test_a_distance_of_many_images_has_an_error_and_one_of_few_has_none(digits):
@@ -281,6 +291,8 @@ def test_the_picture_of_authenticity_shows_the_likest_first(digits):
     np.testing.assert_array_equal(found.pictures[:2, 0], images[[7, 31]])
     np.testing.assert_array_equal(found.pictures[:2, 1], found.pictures[:2, 0])
     assert (found.pictures[2:, 1] != found.pictures[2:, 0]).any((1, 2, 3)).all()
+    of = memorization.authenticity(few.read(np.arange(500)).reshape(500, -1) / 255, images.reshape(40, -1) / 255)
+    assert (found.values[""].value, found.values["fresh"].value) == (of.share.value, of.fresh.value)
 
 
 @pytest.mark.parametrize("images", [np.zeros((3, 8, 8, 1)), np.zeros((8, 8, 1), np.uint8), np.zeros((0, 8, 8, 1), np.uint8)])

@@ -15,7 +15,7 @@ from PIL import Image
 import jaxgan
 from experiments import evaluate, sample
 from experiments.translate import as_png
-from jaxgan import data, restore, translate
+from jaxgan import data, marks, restore, translate
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
 from jaxgan.models import dcgan
@@ -86,7 +86,7 @@ def test_a_run_on_pairs_shows_and_measures_what_it_held_out(facades):
     assert {"d/adv", "g/adv", "g/l1"} <= rows[0].keys() and rows[-1]["psnr"] > 5 and rows[-1]["l1"] > 0
     with Image.open(facades / "run" / "samples" / "kimg000000.080.png") as picture:
         picture.load()
-        assert picture.width > 12 * 24
+        assert picture.width > 12 * 24 and marks.of_picture(picture).kind == marks.COMPOSITE
     code, out, err = run("evaluate", facades / "run")
     assert code == 0 and "3 held-out pairs" in out, err
     assert f"psnr {rows[-1]['psnr']:.2f}" in out  # as the run said
