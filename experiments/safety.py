@@ -90,7 +90,7 @@ def refuser(
         raise UserError("--refuse-copies own: this is not a run directory, so its training data is unknown; name the data")
     own = name in ("own", settings.get("data"))
     data = own_data(trained.config, "--refuse-copies DATA") if name == "own" else name
-    if Path(data).name != data or Path(data).is_file():  # else a run's directory may have the name of a set
+    if not Path(data, "config.json").is_file():  # a run's directory with the name of its set, as `open_source` has it
         keep_sources(out, data)
     with watch.counter("training images") as update:
         source = open_source(

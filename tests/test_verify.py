@@ -1,6 +1,7 @@
 """From the command that writes images to the one that checks them, with a generator that copies every second training image."""
 
 import json
+import re
 import sys
 
 import jax
@@ -166,7 +167,7 @@ def test_the_exit_code_is_for_scripts(command, tmp_path):
             command("verify", *args)
 
 
-def test_what_is_asked_for_is_checked_before_anything_is_made(command, tmp_path):
+def test_what_is_asked_for_is_checked_before_anything_is_made(command, tmp_path, monkeypatch):
     out = ("--out", tmp_path / "out.png")
     for args, says in (
         (("--watermark", ""), "the watermark's key is empty"),
@@ -188,6 +189,16 @@ def test_what_is_asked_for_is_checked_before_anything_is_made(command, tmp_path)
         kept.parent.joinpath("cache").mkdir(exist_ok=True)
         with pytest.raises(UserError, match="would overwrite"):
             command("sample", "run", "--refuse-copies", kept, "--out", written)
+    monkeypatch.chdir(tmp_path)  # names that may be a TFDS set's, too
+    for name in ("data.npz", "cache"):
+        with pytest.raises(UserError, match="would overwrite"):
+            command("sample", "run", "--refuse-copies", name, "--out", name)
+    for folder in ("digits", "digits/checkpoints"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "digits" / "config.json").write_text("{}")
+    said = command("sample", "run", "--n", 2, "--refuse-copies", "digits", "--out", "digits/made")[1]
+    limit, median = map(float, re.search(r"lies within ([\d.]+) of .* half of them within ([\d.]+)", said).groups())
+    assert 0 < limit < median
 
 
 class Inverse(nn.Module):
