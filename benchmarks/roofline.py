@@ -53,8 +53,9 @@ def _of(bodies: dict[str, str], computation: str, times: int) -> Iterator[Kernel
         types[name] = result
         if kind in ("while", "call", "conditional"):
             trips = re.search(r'"known_trip_count":\{"n":"(\d+)"', rest)
-            for inner in re.findall(r"(?:body|to_apply|true_computation|false_computation)=%?([\w.-]+)", rest):
-                yield from _of(bodies, inner, times * int(trips[1] if trips else 1))
+            for inner in re.findall(r"(?:body|to_apply|\w+_computations?)=(\{.*?\}|[%\w.-]+)", rest):  # of each branch
+                for name in re.findall(r"[\w.-]+", inner):
+                    yield from _of(bodies, name, times * int(trips[1] if trips else 1))
         if kind in FREE or kind.endswith("-done"):
             continue
         operands = [types[n] for n in re.findall(r"%([\w.-]+)", rest.partition("), ")[0]) if n in types]

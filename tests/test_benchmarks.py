@@ -52,6 +52,10 @@ PROGRAM = """
   ROOT %t = (f32[8]{0}) tuple(%twice)
 }
 
+%branch (p: (f32[8])) -> (f32[8]) {
+  ROOT %p = (f32[8]{0}) parameter(0)
+}
+
 ENTRY %main (a: bf16[64,32,32,768], k: bf16[768,3,3,8], q: f32[5,64,128], r: f32[5,128,256]) -> f32[5,64,256] {
   %a = bf16[64,32,32,768]{3,2,1,0} parameter(0)
   %k = bf16[768,3,3,8]{3,2,1,0} parameter(1)
@@ -65,6 +69,8 @@ feature_group_count=96, custom_call_target="__cudnn$convBackwardFilter"
 custom_call_target="__cudnn$convBackwardInput"
   %sum = bf16[64,32,32,768]{3,2,1,0} fusion(%a, %a), kind=kLoop, calls=%fused
   %while = (f32[8]{0}) while(%tuple), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"7"}}
+  %either = (f32[8]{0}) conditional(%one, %tuple, %tuple), branch_computations={%body, %branch}
+  %done = f32[8]{0} copy-done(%started)
   ROOT %d = (f32[5,64,256]{2,1,0}, s8[4]{0}) custom-call(%q, %r), custom_call_target="__cublas$lt$matmul", \
 backend_config={"dot_dimension_numbers":{"lhs_batch_dimensions":["0"]}}
 }
@@ -72,12 +78,12 @@ backend_config={"dot_dimension_numbers":{"lhs_batch_dimensions":["0"]}}
 
 
 def test_the_estimate_counts_the_arithmetic_and_the_bytes_of_a_program():
-    conv, kernel, back, total, loop, product = roofline.kernels(PROGRAM)
+    conv, kernel, back, total, loop, branch, product = roofline.kernels(PROGRAM)
     pixels, size = 64 * 32 * 32, 2 * 64 * 32 * 32 * 768
     assert (conv.operations, conv.source, conv.times) == (2 * pixels * 768 * 9 * 8, "jit(f)/conv", 1)
     assert conv.bytes == 2 * size + 2 * 768 * 9 * 8
     assert kernel.operations == conv.operations
     assert back.operations == 2 * pixels * 768 * 9 * 8  # each value of the output's gradient meets each weight of its filter
     assert total.bytes == 3 * size and total.seconds == 3 * size / roofline.BANDWIDTH
-    assert (loop.times, loop.bytes, loop.seconds) == (7, 64, roofline.LEAST)
+    assert (loop.times, loop.bytes, loop.seconds) == (7, 64, roofline.LEAST) and branch == loop._replace(times=1)
     assert product.operations == pytest.approx(2 * 5 * 64 * 128 * 256)

@@ -108,7 +108,8 @@ def test_membership_is_the_count_over_all_pairs_and_its_error_that_of_repetition
     assert found.auc.value == pytest.approx(np.mean((x[:, None] > y) + (x[:, None] == y) / 2))
     bar = min(t for t in y if (y > t).mean() <= 0.1)
     assert 0 < found.caught.value == (x > bar).mean() < 1
-    assert membership([7.5, 8, 8.5, 20], np.arange(10), false=0.1).caught.value == 0.5  # above 8, which one of ten exceeds
+    for false in (0.1, 0.19):  # above 8, which one of ten exceeds
+        assert membership([7.5, 8, 8.5, 20], np.arange(10), false=false).caught.value == 0.5
     assert membership(x, x).auc.value == 0.5 and membership(y + 100, y, false=0).caught == (1, 0)
     # Normal scores a deviation apart: auc = Phi(1 / sqrt(2)), P(x > the 99 % quantile) = 0.0924
     many = [membership(rng.standard_normal(400) + 1, rng.standard_normal(300)) for _ in range(200)]

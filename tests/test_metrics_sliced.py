@@ -59,6 +59,7 @@ def test_the_error_is_the_jackknifes():
     rng = np.random.default_rng(3)
     real, fake = rng.standard_normal((50, 3)), 1 + rng.standard_normal((120, 3))
     left_out = [sliced(real, np.delete(fake, part, 0)).value for part in parts(120)]
+    assert np.isnan(sliced(real, fake[:100]).error)
     assert sliced(real, fake).error == pytest.approx(np.sqrt(9 / 10 * ((left_out - np.mean(left_out)) ** 2).sum()))
 
 
