@@ -111,7 +111,7 @@ def _hints(text: str, near: list[str]) -> list[str]:
     """
     names = [re.findall(r"--[\w-]+", part) for part in (text, *near)]
     unknown, *pairs = names[0], *((part if near[0][0] == "-" else [names[0][0], *part])[:2] for part in names[1:])
-    hints = {a: f"the nearest is {b}" for a, b in pairs if a != b}
+    hints = {a: f"the nearest is {b}" for a, b in pairs}
     hints |= {a: f"here it is {ELSEWHERE[name]}" for a in unknown if (name := a[2:].replace("_", "-")) in ELSEWHERE}
     return [f"{a}: {hints[a]}" if len(unknown) > 1 else hints[a] for a in unknown if a in hints]
 
