@@ -4,7 +4,7 @@ losses, penalties, schedules, augment, optim: pure functions for any training lo
 for every method. models: the networks. data, feed, parallel, checkpoint, run: what trains them.
 """
 
-import importlib
+import importlib.util
 import pkgutil
 
 __version__ = "0.1.0"
@@ -20,6 +20,6 @@ def __getattr__(name):
         from jaxgan.restore import load
 
         return load
-    if name in __dir__():
+    if importlib.util.find_spec(f"jaxgan.{name}"):  # not `name in __dir__()`: commands import 45, each with a look at all files
         return importlib.import_module(f"jaxgan.{name}")
     raise AttributeError(f"module 'jaxgan' has no attribute {name!r}")
