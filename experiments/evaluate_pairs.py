@@ -73,8 +73,10 @@ def evaluate(args, config: dict) -> None:
         which = "images" if names else which
         show(results, chosen, f"against {real.n if names else len(index)} {which} of {real.name}")
     lines += [as_json(r, chosen[r.name]) | way for r in results]
-    of = {"of": {"run": args.what, "step": trained.step, "seed": args.seed, "average": args.average}, "against": source.name}
-    write(args, [line | of for line in lines])
+    of = {"run": args.what, "step": trained.step, "seed": args.seed, "average": args.average}
+    split = args.split or config["settings"]["split"]
+    against = {"against": source.name, "split": split, "fingerprint": source.fingerprint}
+    write(args, [line | {"of": of} | against for line in lines])
 
 
 def untranslated(sources: np.ndarray, targets: np.ndarray) -> list[translate.Distance]:

@@ -110,6 +110,7 @@ def test_what_is_known_of_the_other_side_is_measured(tmp_path, monkeypatch, caps
     evaluate_pairs.evaluate(args, restore.read_config(tmp_path))
     *lines, far = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     source = shuffled(config.open_data(None), 0)
+    assert (far["of"]["seed"], far["split"], far["fingerprint"]) == (0, "train", source.fingerprint)
     index, trained = np.arange(894, 899), jaxgan.load(tmp_path)
     given, truth = (translate.halves(of.read(index)) for of in (source, source.truth))
     for reverse, line in enumerate(lines):
