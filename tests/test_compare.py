@@ -19,6 +19,7 @@ from experiments import compare
 from experiments.cli import parse
 from experiments.configs import CONFIGS
 from experiments.configs.families import FAMILIES
+from jaxgan import marks
 from jaxgan.errors import UserError
 
 
@@ -113,6 +114,8 @@ def test_the_table_is_written_whatever_the_locale(tmp_path, monkeypatch):
     monkeypatch.setattr(io, "text_encoding", lambda encoding, stacklevel=2: encoding or "ascii")  # as of LC_ALL=C
     assert compare.main() == 0
     assert "| – |" in (tmp_path / "table.md").read_bytes().decode()
+    with Image.open(tmp_path / "samples.png") as sheet:
+        assert marks.of_picture(sheet).kind == marks.COMPOSITE  # real images are beside those that are generated
 
 
 CHILD = """

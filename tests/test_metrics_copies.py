@@ -53,7 +53,7 @@ def test_fresh_images_are_refused_as_often_as_said_and_copies_always(digits, sou
     np.fill_diagonal(apart, np.inf)
     small = source._replace(n=70, fingerprint="1")
     alone = copies.copies(small, features.pixels(source.shape), share=0.1)
-    assert abs(alone.threshold - np.sort(apart.min(1))[6]) < 1e-6
+    assert abs(alone.threshold - np.sort(apart.min(1))[6]) < 1e-6 and abs(alone.median - np.median(apart.min(1))) < 1e-6
 
 
 def test_mirrored_copies_are_refused_where_asked(digits, source):

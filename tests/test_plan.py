@@ -83,7 +83,7 @@ def test_what_the_methods_of_a_config_return_is_checked(tmp_path):
     with pytest.raises(UserError, match="--batch 68 is larger than the data: arrays has 64 images"):  # not `data`, "digits"
         plan.prepare("own", dataclasses.replace(own, batch=68), None)
     for wrong in ((1, 2), None, ()):
-        with pytest.raises(ValueError, match="design returned .* give a jaxgan.settings.Design, or a tuple"):
+        with pytest.raises(UserError, match="design returned .* give a jaxgan.settings.Design, or a tuple"):
             plan.prepare("own", own, lambda shape, classes, wrong=wrong: wrong)
     assert not list(tmp_path.iterdir())
 
@@ -176,10 +176,10 @@ def test_a_recipe_of_other_numbers_than_the_settings(tmp_path):
         ({"batch": 16}, r"\(8, 1\), the settings' \(16, 1\)"),
         ({"batch": 8, "accum": 2}, r"settings' \(8, 2\)"),
     ):
-        with pytest.raises(ValueError, match=says):
+        with pytest.raises(UserError, match=says):
             plan.prepare("own", Own(run_dir=str(tmp_path / "run"), **fields), design)
     two = [dataclasses.replace(CONFIGS["wgan"], batch=8, n_critic=n).design((8, 8, 1), 0) for n in (1, 2)]
-    with pytest.raises(ValueError, match="all stages of a run must have the same slots"):
+    with pytest.raises(UserError, match="all stages of a run must have the same slots"):
         plan.prepare("own", Own(run_dir=str(tmp_path / "run"), batch=8), lambda shape, classes: tuple(two))
 
 
