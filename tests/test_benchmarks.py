@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from benchmarks import roofline
+from benchmarks import roofline, step
+from experiments.configs import CONFIGS
 from tests.commands import ROOT, environment
 
 
@@ -42,6 +43,11 @@ def test_marks_are_found_and_copies_refused():
     assert stolen["stolen"]["from 16"]["forged"] > 90 and stolen["stolen"]["from 16"]["cleaned"] < 10
     assert wrong["false positives"]["scores"] == 4 * 64 and 0.7 < wrong["false positives"]["deviation"] < 1.3
     assert copies["refused"]["exact copies"] == 100 and copies["refused"]["fresh"] < 5
+
+
+def test_the_images_that_a_step_is_measured_on_have_classes_where_the_config_has():
+    classes = {"digits": 10, "sngan-cifar10": 10, "wgan_gp-cifar10": 0, "stylegan2-256": 0}
+    assert {name: step.noise(CONFIGS[name], 8).classes for name in classes} == classes
 
 
 PROGRAM = """
