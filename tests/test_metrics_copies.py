@@ -79,6 +79,9 @@ def test_copies_within_the_set_do_not_make_the_test_weak(digits, source, mirror)
     assert not found.accept(noisy).any() and found.accept(digits[200:300]).mean() > 0.8
     with pytest.raises(UserError, match="all 9 images of train are the same"):
         of(np.repeat(once[:1], 9, 0), "6")
+    if mirror:
+        with pytest.raises(UserError, match="train holds the x-flip of each of its images; give the set without"):
+            of(np.concatenate([once, once[:, :, ::-1]]), "7")
 
 
 def test_an_extractor_that_does_not_take_the_images_is_one_line(source):

@@ -80,7 +80,7 @@ def copies(source: Source, extractor: features.Extractor, *, share: float = 0.01
     """
     features.notes(extractor, source.shape)
     train = rows("training features", reals(source, extractor, 0, False, rows=True, progress=progress), 2, "copies")
-    first = np.unique([hashlib.blake2b(row.tobytes()).digest()[:16] for row in train], return_index=True)[1]
+    first = np.unique([hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in train], return_index=True)[1]
     if len(first) < 2:
         raise UserError(f"copies: all {len(train)} images of {source.name} are the same; give a set of different ones")
     first.sort()  # of equal images
@@ -94,5 +94,7 @@ def copies(source: Source, extractor: features.Extractor, *, share: float = 0.01
     chosen = np.sort(np.random.RandomState(0).permutation(len(train))[:MOST])
     apart = nearest(source.read(first[chosen]), chosen)
     apart = apart[apart > 0]  # 0: another's x-flip
+    if not len(apart):
+        raise UserError(f"copies: {source.name} holds the x-flip of each of its images; give the set without these")
     limit, expected = threshold(apart, share)
     return Copies(lambda images: nearest(images) > limit, nearest, limit, expected, float(np.median(apart)))
