@@ -135,8 +135,9 @@ def sagan(config, shape, classes):
 def big(module):
     def make(config, shape, classes):
         """Brock et al. 2019: hierarchical z, shared class vectors, orthogonal regularisation, average of the weights."""
-        # The authors' PyTorch code has no orthogonal regularisation on CIFAR-10, and an earlier average.
-        least = averaged(config, 20_000) if config.preset != "biggan_32" else {"orthogonal": 0.0} | averaged(config, 1_000)
+        least = averaged(config, 20_000)
+        if config.preset == "biggan_32":  # the authors' PyTorch code has none on CIFAR-10, and an earlier average
+            least = averaged(config, 1_000) | {"orthogonal": 0.0}
         g = {"z_dim": 60, "shared_dim": 32, "channels": tapered(config, shape)}
         pair = pair_of(module, config, shape, classes, g=g, width=config.width)
         return pair, recipes_classic.biggan(**given(config, lr_g="lr", lr_d="lr_d", n_critic="n_critic"), **least)

@@ -232,9 +232,8 @@ def measure(
     found = generated(batches, [meter.extractors[k] for k in kinds], need, lambda *n: progress("generated images", *n))
     rows, results = dict(zip(kinds, found, strict=True)), {}
     images = np.concatenate(kept) if kept else None
-    for name, p in sorted(
-        protocols.items(), key=lambda item: item[1].metric == "fid"
-    ):  # moments follow from rows, not rows from them
+    moments_last = lambda item: item[1].metric == "fid"  # they follow from rows that are cached, not rows from them
+    for name, p in sorted(protocols.items(), key=moments_last):
         e, all_rows = meter.extractors[p.features], rows[p.features]
         n = p.fakes or len(all_rows.features)
         fake = Rows(*(None if part is None else part[:n] for part in (*all_rows[:2], labels, images)))
