@@ -107,7 +107,7 @@ def test_devices_do_not_change_the_numbers(trained, tmp_path):
         args = ["--metrics", "random10k", "--n", "300", "--out", out]
         assert commands.run("evaluate", trained, *args, devices=devices)[0] == 0
         found.append(lines(out)[0]["value"][0])
-    assert found[0] == found[1]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6)  # another number of threads sums in another order
 
 
 @pytest.mark.parametrize(
