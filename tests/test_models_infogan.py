@@ -196,7 +196,8 @@ def test_the_commands(made, tmp_path, monkeypatch, capsys):
         table = directions.code_table(g, latents.draw(g, v, 1, first=1), c["values"])
         np.testing.assert_array_equal(c["images"].reshape(30, *SHAPE), latents.images(g, v, table))
     with Image.open(tmp_path / "c.png") as picture:
-        assert picture.width / picture.height == pytest.approx((11 * 13 + 1) / (3 * 9 + 1))  # a gap between the codes' columns
+        # Two channels side by side, and a gap between the codes' columns.
+        assert picture.width / picture.height == pytest.approx((11 * (2 * 12 + 1) + 1) / (3 * 9 + 1))
     for call, says in (
         (lambda: way("--n", 3), "--n: --method codes shows every code"),
         (lambda: way("--label", 3), "--label: --method codes shows every code"),
