@@ -66,11 +66,11 @@ def test_an_interrupted_command_does_not_end_the_kernel_that_runs_it(shell, way,
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
     for name in ("sys.exit", "os._exit"):
         monkeypatch.setattr(name, lambda code, name=name: ends.append((name, code)) or interrupted())
-    before = signal.getsignal(signal.SIGINT)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # another test may have left the command's
     try:
         with pytest.raises(KeyboardInterrupt):
             cli.run_command(interrupted)
-        assert (signal.getsignal(signal.SIGINT) is before) == bool(shell)  # or a second one would end the kernel
+        assert (signal.getsignal(signal.SIGINT) is signal.default_int_handler) == bool(shell)  # or a second one would end the kernel
     finally:
         signal.signal(signal.SIGINT, before)
     assert ends == [(way, 130)]
