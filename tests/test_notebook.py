@@ -70,7 +70,8 @@ def test_an_interrupted_command_does_not_end_the_kernel_that_runs_it(shell, way,
     try:
         with pytest.raises(KeyboardInterrupt):
             cli.run_command(interrupted)
-        assert (signal.getsignal(signal.SIGINT) is signal.default_int_handler) == bool(shell)  # or a second one would end the kernel
+        kept = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert kept == bool(shell)  # or a second one would end the kernel
     finally:
         signal.signal(signal.SIGINT, before)
     assert ends == [(way, 130)]
