@@ -129,6 +129,14 @@ def command(options: Options, name: str) -> list[str]:
     return [sys.executable, "-m", "experiments.train", *what, *fields, *ticks, *where]
 
 
+def check_metric(options: Options, contenders) -> None:
+    """UserError where runs of an earlier comparison in OUT were measured otherwise: the table would have no numbers."""
+    for run in (Path(options.out) / name for name in contenders):
+        known = restore.read_config(run)["settings"]["metrics"] if (run / "config.json").exists() else [options.metric]
+        if options.metric not in known:
+            raise UserError(f"--metric {options.metric}: {run} was measured by {' '.join(known)}; give that, or another OUT")
+
+
 def train(options: Options, name: str, children: list) -> str:
     """Train one, a process that joins `children`; '' or the last line of its complaint, which may be that it diverged."""
     log = Path(options.out) / f"{name}.log"
@@ -138,8 +146,7 @@ def train(options: Options, name: str, children: list) -> str:
     children.append(child)
     code = child.wait()
     if code == 0:
-        known = any(options.metric in row for row in watch.read_lines(Path(options.out) / name / "log.jsonl"))
-        return "" if known else f"its log has no {options.metric}; give the --metric of when it was trained, or another OUT"
+        return ""
     if code in (130, 143, -2, -15):
         return "stopped; the same command resumes"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
@@ -210,6 +217,7 @@ def main() -> int:
             raise UserError(f"--only {name}: the {options.of} are {', '.join(known)}")
     options = dataclasses.replace(options, metric=judge(options.metric))
     contenders = options.only or tuple(known)
+    check_metric(options, contenders)
     Path(options.out).mkdir(parents=True, exist_ok=True)
     complaints, children = {}, []
     for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:

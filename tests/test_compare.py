@@ -95,14 +95,17 @@ def test_numbers_stand_under_the_kimg_that_they_are_of(tmp_path):
     assert "| 0.8 |" in compare.row(options, "hinge", "stopped")
 
 
-def test_a_run_that_was_complete_by_another_metric_is_said(tmp_path, monkeypatch):
+def test_a_comparison_by_another_metric_is_left_as_it_is(tmp_path, monkeypatch):
+    """Its table was overwritten with dashes."""
+    monkeypatch.setattr(compare.restore, "read_config", lambda run: {"settings": {"metrics": ["fd2k"]}})
+    options = compare.Options(out=str(tmp_path))
+    compare.check_metric(dataclasses.replace(options, metric="swd2k"), ["hinge"])  # nothing is there yet
     (tmp_path / "hinge").mkdir()
-    (tmp_path / "hinge" / "log.jsonl").write_text('{"kimg": 6.0, "fd2k": 5.0}\n')
-    monkeypatch.setattr(compare, "command", lambda options, name: [sys.executable, "-c", ""])
-    options = compare.Options(out=str(tmp_path), kimg=6.0)
-    assert compare.train(options, "hinge", []) == ""
-    by_another = compare.train(dataclasses.replace(options, metric="swd2k"), "hinge", [])
-    assert by_another.startswith("its log has no swd2k; give the --metric of when")
+    (tmp_path / "hinge" / "config.json").touch()
+    compare.check_metric(options, ["hinge", "minimax"])
+    monkeypatch.setattr("sys.argv", ["compare", str(tmp_path), "--metric", "swd2k"])
+    with pytest.raises(UserError, match="--metric swd2k: .*hinge was measured by fd2k; give that, or another OUT"):
+        compare.main()
 
 
 def test_the_table_is_written_whatever_the_locale(tmp_path, monkeypatch):
