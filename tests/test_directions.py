@@ -16,8 +16,6 @@ from jaxgan.latents import Latents
 from jaxgan.models import stylegan2, stylegan3
 from tests import shared
 
-RNG = np.random.default_rng(0)
-
 
 class Linear(nn.Module):
     """G(z) = A z, or tanh(A z)."""
@@ -35,13 +33,14 @@ class Linear(nn.Module):
 
 def with_singular_values(values):
     """A [50, 40] with these, and its right singular vectors [40, 40], one a row."""
-    u, v = (np.linalg.qr(RNG.standard_normal((n, n)))[0] for n in (50, 40))
+    rng = np.random.default_rng(0)
+    u, v = (np.linalg.qr(rng.standard_normal((n, n)))[0] for n in (50, 40))
     full = np.concatenate([values, np.linspace(0.5, 0.1, 40 - len(values))])
     return u[:, :40] * full @ v.T, v.T
 
 
 def drawn(n, z_dim=40):
-    code = RNG.standard_normal((n, z_dim)).astype(np.float32)
+    code = np.random.default_rng(0).standard_normal((n, z_dim)).astype(np.float32)
     return Latents(code, None, np.zeros((n, 2), np.uint32))
 
 
@@ -80,7 +79,7 @@ def test_of_a_bent_one_they_are_of_the_mean_over_the_images():
 
 
 def test_the_largest_of_many_eigenvalues_by_products_alone():
-    q = np.linalg.qr(RNG.standard_normal((300, 300)))[0]
+    q = np.linalg.qr(np.random.default_rng(0).standard_normal((300, 300)))[0]
     values = np.concatenate([[9, 9, 9, 4], 0.97 ** np.arange(296)])
     m, asked = q * values @ q.T, []
     times = lambda v: asked.append(v.shape[1]) or m @ v

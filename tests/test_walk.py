@@ -15,16 +15,14 @@ from jaxgan.latents import Latents
 from jaxgan.models import mlp
 from tests import shared
 
-RNG = np.random.default_rng(0)
-
 
 def keys(n, *shape, c=None):
-    code = RNG.standard_normal((n, *shape)).astype(np.float32)
+    code = np.random.default_rng(0).standard_normal((n, *shape)).astype(np.float32)
     return Latents(code, c, np.arange(2 * n, dtype=np.uint32).reshape(n, 2))
 
 
 def test_on_a_great_circle_the_angle_and_the_length_go_evenly():
-    points = RNG.standard_normal((2, 9)) * [[1.0], [3.0]]
+    points = np.random.default_rng(0).standard_normal((2, 9)) * [[1.0], [3.0]]
     t = np.linspace(0, 1, 11)[:-1]
     at = walk.great_circle(points, np.zeros(10, int), t)
     (a, b), (na, nb) = points, np.linalg.norm(points, axis=1)
@@ -51,7 +49,7 @@ def test_no_circle_no_turn():
 
 
 def test_the_smooth_curve_is_the_cubic_spline():
-    points = RNG.standard_normal((5, 2, 3))
+    points = np.random.default_rng(0).standard_normal((5, 2, 3))
     around = np.concatenate([points, points[:1]])
     leg, t = np.divmod(np.linspace(0, 5, 36)[:-1], 1.0)
     spline = CubicSpline(np.arange(6), around, bc_type="periodic")
@@ -77,7 +75,7 @@ def test_a_walk_is_at_the_keys_and_does_not_jump(shape, smooth, loop):
     places = np.concatenate([film.code, film.code[:1]]) if loop else film.code
     steps = np.linalg.norm(np.diff(places, axis=0).reshape(len(places) - 1, -1), axis=1)
     legs = np.linalg.norm((np.roll(given.code, -1, 0) - given.code).reshape(4, -1), axis=1).repeat(10)[: len(steps)]
-    assert (steps < 2 * legs / 10).all() and (steps > 0).all()
+    assert (steps < (3 if smooth else 2) * legs / 10).all() and (steps > 0).all()  # a jump would be 10 times the mean step
     bends = np.abs(np.diff(places, n=2, axis=0)).max()  # a smooth curve's own are of second order
     finer = np.abs(np.diff(walk.walk(given, 100, loop=loop, smooth=smooth).code, n=2, axis=0)).max()
     assert finer < bends / 50 if smooth or len(shape) == 2 else finer > bends / 15
