@@ -1,8 +1,11 @@
 """Four faked CPU devices, strict shapes: set before JAX starts."""
 
+import gc
 import os
 from collections import Counter
 from importlib import metadata
+
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
@@ -25,6 +28,20 @@ def pytest_configure(config):
 
 def pytest_collection_finish():
     collect_rarely()  # all is imported by now; most tests trace, which takes a sixth less of the time so
+
+
+FILES = 8
+done = Counter()
+
+
+@pytest.hookimpl(trylast=True)  # after the fixtures'
+def pytest_runtest_teardown(item, nextitem):
+    """Drop what was compiled after every few files, of which a process would keep 5 GB in the end."""
+    if nextitem is None or nextitem.path != item.path:
+        done["files"] += 1
+        if done["files"] % FILES == 0:
+            jax.clear_caches()
+            gc.collect()
 
 
 def pytest_collection_modifyitems(items):
