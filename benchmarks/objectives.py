@@ -121,7 +121,7 @@ def fill(path: Path, ratios: dict[str, float]) -> int:
 
 
 def main() -> int:
-    options = parse(Options, default=Options(), prog="python -m benchmarks.objectives", description=Options.__doc__)
+    options = parse(Options, default=Options(), prog="python -m benchmarks.objectives")
     known = cases()
     for name in options.only:
         if name not in known:

@@ -1,4 +1,4 @@
-"""`python -m experiments.augment_gallery [--data digits] [--out x.png]`: a picture of every augmentation."""
+"""`python -m experiments.augment_gallery [--data digits] [--out augmentations.png]`: a picture of every augmentation."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experiments.cli import parse, run_command, writing
-from jaxgan import augment
+from jaxgan import augment, watch
 from jaxgan.augment.ada_pipe import NEEDS_COLOR
 from jaxgan.data.open import open_source
 from jaxgan.errors import UserError
@@ -18,14 +18,16 @@ from jaxgan.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """One labelled row per augmentation, with the same images and seed in all."""
+    """Draw every augmentation: one labelled row each, with the same images and seed in all."""
 
     data: str = "digits"
-    """digits, a TFDS name, or a path."""
+    """Images to augment: any --data of `experiments.train`."""
+    data_dir: str = ""
+    """Where TFDS data sets are stored; '' is TFDS's default."""
     out: str = "augmentations.png"
-    """The picture."""
-    size: int | None = None
-    """Height and width in pixels; by default 28 for digits, otherwise the images' own."""
+    """The picture, a .png."""
+    size: tuple[int, int] | None = None
+    """Height and width that images are brought to; None keeps their own (of digits 28 28)."""
     n: int = 10
     """Images per row."""
     rows: int | None = None
@@ -105,7 +107,7 @@ def sheet(labelled: list[tuple[str, np.ndarray]]) -> Image.Image:
 
 
 def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.augment_gallery")
+    args = parse(Arguments, prog="python -m experiments.augment_gallery", examples=("--data photos/ --size 64 64 --rows 5",))
     out = Path(args.out)
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {args.out}: name a .png")
@@ -113,10 +115,9 @@ def main() -> None:
         raise UserError(f"--n {args.n}: must be in [1, 100]")
     if args.rows is not None and args.rows < 1:
         raise UserError(f"--rows {args.rows}: must be at least 1")
-    size = 28 if args.size is None and args.data == "digits" else args.size
-    source = open_source(args.data, size=None if size is None else (size, size))
-    if source.shape[0] < 8 or source.shape[1] < 8:
-        raise UserError(f"--size: the images are {source.shape[0]} by {source.shape[1]}; give at least 8")
+    source = open_source(args.data, data_dir=args.data_dir, size=args.size)
+    if min(source.shape[:2]) < 8:
+        raise UserError(f"--size: the images are {source.shape[0]}x{source.shape[1]}; give at least 8 8")
     pixels = source.read(np.linspace(0, source.n - 1, args.n).astype(int))
     x, key = jnp.asarray(pixels, jnp.float32) / 127.5 - 1, jax.random.key(args.seed)
     labelled = []
@@ -124,8 +125,7 @@ def main() -> None:
         y = np.asarray(jax.jit(function)(key, x))
         labelled.append((name, np.clip(y * 127.5 + 128, 0, 255).astype(np.uint8)))
     with writing(args.out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        sheet(labelled).save(out)
+        watch.write_picture(sheet(labelled), out)
     print(f"{len(labelled)} rows of {args.n} images of {source.name}: {out}")
 
 

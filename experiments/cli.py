@@ -2,16 +2,20 @@
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import os
 import re
+import shutil
 import signal
 import sys
+import textwrap
 import time
 import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 import docstring_parser
@@ -23,34 +27,46 @@ Kind = TypeVar("Kind")
 
 
 def parse(
-    kind: type[Kind], args: list[str] | None = None, default: Kind | None = None, *, prog: str, description: str = ""
+    kind: type[Kind],
+    args: list[str] | None = None,
+    default: Kind | None = None,
+    *,
+    prog: str,
+    more: str = "",
+    examples: tuple[str, ...] = (),
 ) -> Kind:
     """Command-line arguments as an instance of the dataclass `kind`.
 
     Args:
-      kind: a frozen dataclass; its fields become `--field value`, their docstrings the help.
+      kind: a frozen dataclass; its fields become `--field value`, their docstrings the help, and its own stands above it.
       args: the arguments; None takes those of the process.
       default: an instance of `kind` that holds the defaults.
       prog: what the user typed, for the help.
-      description: what stands on top of the help.
+      more: a paragraph after the docstring.
+      examples: arguments, as they would follow `prog`.
     Raises:
       UserError: an unknown field (the nearest is named) or a value of the wrong type.
     """
     _document(kind)
+    words = [re.sub("^(--[\\w-]+=)?~/", _at_home, word) for word in (sys.argv[1:] if args is None else args)]
+    if {"-h", "--help"} & set(words):
+        print(_top(kind, prog, more, examples))
     complaint = io.StringIO()
     with contextlib.redirect_stderr(complaint):
         try:
-            return tyro.cli(
-                kind,
-                args=[re.sub("^(--[\\w-]+=)?~/", _at_home, word) for word in (sys.argv[1:] if args is None else args)],
-                default=default,
-                prog=prog,
-                description=description,
-            )
+            return tyro.cli(kind, args=words, default=default, prog=prog, description="")
         except SystemExit as e:
             if e.code in (0, None):
                 raise
     raise UserError(_one_line(complaint.getvalue(), prog))
+
+
+def _top(kind: type, prog: str, more: str, examples: tuple[str, ...]) -> str:
+    """What stands above the help. Not tyro's description: that would have its line ends taken out, and words broken."""
+    own = "" if (kind.__doc__ or "").startswith(f"{kind.__name__}(") else inspect.getdoc(kind) or ""  # made for one without
+    fill = partial(textwrap.fill, width=shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
+    parts = [*(fill(part) for part in (*own.split("\n\n"), more) if part), ""]
+    return "\n\n".join(parts) + "".join(fill(f"  {prog} {words}", subsequent_indent=" " * 6) + "\n" for words in examples)
 
 
 def _at_home(found: re.Match) -> str:

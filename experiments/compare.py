@@ -64,6 +64,11 @@ FAMILIES = {
 }
 """Each family's small config, and what it is given here: half its width where 300 kimg would take a CPU long."""
 
+EXAMPLES = (
+    "runs/losses --data mnist --kimg 300",
+    "runs/families --of families --only dcgan stylegan2",
+    "runs/mine --data photos/ --size 64 64 --metric swd2k",
+)
 OF = {"losses": USUAL, "families": FAMILIES}
 
 
@@ -207,7 +212,7 @@ def picture(options: Options, contenders, columns: int = 20) -> Image.Image:
 
 
 def main() -> int:
-    options = parse(Options, prog="python -m experiments.compare")
+    options = parse(Options, prog="python -m experiments.compare", examples=EXAMPLES)
     known = OF[options.of]
     for name in ("width", "patch", "lr") if options.of == "families" else ():
         if getattr(options, name) != getattr(Options, name):

@@ -15,6 +15,9 @@ MOST = 1_000_000
 """Draws; more change nothing, and take memory."""
 
 
+EXAMPLES = ("runs/digits --label 3", "runs/infogan --method codes")
+
+
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """Find directions in latent space along which the images change most, and picture an image moved along them."""
@@ -132,7 +135,7 @@ def check(args: Arguments, out: Path) -> None:
 
 
 def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.directions")
+    args = parse(Arguments, prog="python -m experiments.directions", examples=EXAMPLES)
     out = Path(args.out)
     check(args, out)
     from experiments import safety

@@ -12,6 +12,12 @@ import tyro
 from experiments.cli import check_which, own_data, parse, run_command, writing
 from jaxgan.errors import UserError
 
+EXAMPLES = (
+    "runs/digits",
+    "runs/cifar10 --metrics fid kid pr is",
+    "photos/ --against cifar10 --size 32 32 --metrics fid_pytorch",
+    "x --metrics help",
+)
 WEIGHTS = (".pkl", ".safetensors")
 """Files that hold a generator."""
 
@@ -149,7 +155,7 @@ def check_size(what: str, shape, source) -> None:
 
 
 def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.evaluate")
+    args = parse(Arguments, prog="python -m experiments.evaluate", examples=EXAMPLES)
     from jaxgan.metrics import protocols
 
     if args.metrics == ("help",):

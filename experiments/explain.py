@@ -20,6 +20,9 @@ REFERENCE = 512
 """Real images, and as many generated ones, that say what D's logit of such images is."""
 
 
+EXAMPLES = ("runs/digits", "runs/digits --method units --out units.png")
+
+
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """Explain a run's networks: attributions of D's logit, effects of G's units, adversarial attacks on D."""
@@ -100,7 +103,7 @@ def written(path: Path) -> bool:
 
 
 def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.explain")
+    args = parse(Arguments, prog="python -m experiments.explain", examples=EXAMPLES)
     out = Path(args.out)
     check(args, out)
     from experiments import explain_pictures, safety

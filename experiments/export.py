@@ -38,7 +38,7 @@ USE = """{out}: {size:.1f} MB. To use it:
 
 
 def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.export")
+    args = parse(Arguments, prog="python -m experiments.export", examples=("runs/digits --out digits.stablehlo",))
     check_which(args.checkpoint)
     out = Path(args.out)
     if out.suffix.lower() not in (".stablehlo", ".safetensors"):

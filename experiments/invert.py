@@ -63,8 +63,11 @@ class Arguments:
     else: a folder of the reconstructed or repaired images, under the source names."""
 
 
+EXAMPLES = ("runs/digits photos/ --damage centre", "runs/digits photo.png --mask hole.png --out repaired/")
+
+
 def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.invert")
+    args = parse(Arguments, prog="python -m experiments.invert", examples=EXAMPLES)
     out = Path(args.out)
     if not args.out or out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".npy"):
         raise UserError(f"--out {args.out}: write a .png, an .npz or a folder")

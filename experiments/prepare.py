@@ -15,6 +15,8 @@ from jaxgan.watch import console
 
 @dataclass(frozen=True)
 class Prepare:
+    """Write images as a prepared TFDS directory: scaled once, and not at every start of a run."""
+
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A folder of images, a .zip or .tar of one, an .npz, a prepared directory, "digits" or a TFDS name."""
     dest: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DEST")]
@@ -39,7 +41,7 @@ class Prepare:
 
 
 def main(args: list[str] | None = None) -> int:
-    how = parse(Prepare, args, prog="python -m experiments.prepare", description="Write images as a prepared TFDS directory.")
+    how = parse(Prepare, args, prog="python -m experiments.prepare", examples=("photos/ ~/sets/photos --size 64 64",))
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # so that what is half written is removed then too
     check_destination(how.dest)  # before the work, not after it
     dataset_name(how.dest, how.name)

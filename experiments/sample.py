@@ -78,6 +78,13 @@ class Arguments:
     """Where the TFDS data set of --refuse-copies is stored; '' is the run's --data-dir."""
 
 
+EXAMPLES = (
+    "runs/digits --n 64 --label 7 --out sevens.png",
+    "runs/stylegan2 --n 1000 --psi 0.7 --out images/",
+    "runs/pix2pix --source photos/ --out repaired/",
+)
+
+
 def asked(args: Arguments, classes: int):
     """How many images, of which class or classes, and how many columns a grid of them has."""
     if not args.rows:
@@ -121,7 +128,7 @@ def check(args: Arguments, out: Path) -> None:
 
 
 def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.sample")
+    args = parse(Arguments, prog="python -m experiments.sample", examples=EXAMPLES)
     out = Path(args.out)
     check(args, out)
     from experiments import safety

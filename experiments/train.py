@@ -28,7 +28,8 @@ def main() -> int:
         args,
         default,
         prog=f"python -m experiments.train {name}",
-        description=f"{type(default).__doc__} Configs: {', '.join(CONFIGS)}.",
+        more=f"Configs, the first word, each with its own --help: {', '.join(CONFIGS)}.",
+        examples=("--kimg 100 --run-dir runs/mine",),
     )
     start(settings)
     if added and parallel.is_main():

@@ -103,7 +103,7 @@ def of_all(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def main() -> int:
-    args = parse(Arguments, prog="python -m experiments.verify")
+    args = parse(Arguments, prog="python -m experiments.verify", examples=("samples.png", "images/ --watermark KEY"))
     if args.watermark is not None:
         watermark.signs(args.watermark)
     if (args.cropped or args.size) and not args.watermark:

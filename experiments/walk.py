@@ -151,7 +151,7 @@ def check(args: Arguments, out: Path) -> None:
 
 
 def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.walk")
+    args = parse(Arguments, prog="python -m experiments.walk", examples=("runs/digits --label 3 8 5 --out walk.webp",))
     out = Path(args.out)
     check(args, out)
     from jaxgan import restore

@@ -32,7 +32,7 @@ def test_sheet_puts_images_beside_their_label():
     assert (picture[10:50, 190:240] == 200).all() and (picture[:, :190] < 100).any()
 
 
-@pytest.mark.parametrize("words", [["--out", "x.jpg"], ["--n", "0"], ["--size", "4"], ["--rows", "0"], ["--rows", "-3"]])
+@pytest.mark.parametrize("words", [["--out", "x.jpg"], ["--n", "0"], ["--size", "4", "4"], ["--rows", "0"], ["--rows", "-3"]])
 def test_bad_arguments_are_users_errors(words, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["augment_gallery", *words])
     with pytest.raises(UserError, match=words[0]):
@@ -40,6 +40,6 @@ def test_bad_arguments_are_users_errors(words, monkeypatch):
 
 
 def test_a_size_of_nothing_is_not_the_default(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["augment_gallery", "--size", "0"])
+    monkeypatch.setattr(sys, "argv", ["augment_gallery", "--size", "0", "0"])
     with pytest.raises(UserError, match="size is .0, 0.; give height and width, both at least 1"):
         augment_gallery.main()

@@ -72,6 +72,30 @@ def test_every_command_that_is_shown_can_be_parsed(command, monkeypatch):
         module.main()
 
 
+COMMANDS = "augment_gallery compare directions evaluate explain export invert prepare sample train verify walk".split()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_what_it_does_and_its_examples_can_be_parsed(name, monkeypatch, capsys):
+    module = importlib.import_module(f"experiments.{name}")
+
+    def parse(kind, *given, examples, **named):
+        with pytest.raises(SystemExit):
+            cli.parse(kind, ["--help"], *given[1:], examples=examples, **named)
+        said = " ".join(capsys.readouterr().out.split())
+        for example in examples:
+            assert f"{named['prog']} {example}" in said
+            cli.parse(kind, shlex.split(example), *given[1:], **named)
+        assert said.startswith(" ".join(kind.__doc__.split())) and examples
+        raise Parsed
+
+    monkeypatch.setattr(module, "parse", parse)
+    monkeypatch.setattr("experiments.train.set_flags", list)
+    monkeypatch.setattr("sys.argv", [name])
+    with pytest.raises(Parsed):
+        module.main()
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
