@@ -141,7 +141,7 @@ def main() -> None:
     from experiments import safety
     from jaxgan import restore
 
-    trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
     args = numbered(args, trained.config)
     image = trained.latents(1, seed=args.seed, label=args.label, psi=args.psi, first=args.image)
     sheet, images, arrays, what = (of_codes if args.method == "codes" else of_directions)(args, trained, image)

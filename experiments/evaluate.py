@@ -121,7 +121,7 @@ def generated(args: Arguments, config: dict | None, source, n: int, update):
     from jaxgan.data import open_source
 
     if config is not None:
-        trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
+        trained = restore.load(args.what, checkpoint=args.checkpoint, average=args.average)
         classes = trained.generator.classes if trained.vectors is None else 0
         label = label_vectors.to_measure(source, classes, args.seed, n)
         check_size(args.what, trained.generator.shape, source)
@@ -243,7 +243,7 @@ def of_generator(args: Arguments, chosen) -> None:
     from jaxgan.metrics import generators, lpips
     from jaxgan.metrics.measure import as_json
 
-    trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
+    trained = restore.load(args.what, checkpoint=args.checkpoint, average=args.average)
     generators.check(chosen, trained.generator)
     perceptual = lpips.load(args.lpips or None) if any(p.features == "lpips" for p in chosen.values()) else None
     how = {"n": args.n, "seed": args.seed, "psi": args.psi, "perceptual": perceptual}

@@ -33,7 +33,7 @@ def evaluate(args, config: dict) -> None:
     check_labels(chosen, False, args.what)
     if args.psi != 1:
         raise UserError(f"--psi {args.psi:g}: this run makes images from images; leave it out")
-    trained = restore.load(args.what, checkpoint_step=args.checkpoint, average=args.average)
+    trained = restore.load(args.what, checkpoint=args.checkpoint, average=args.average)
     generators.check({name: p for name, p in chosen.items() if p.needs == "generator"}, trained.generator)
     unpaired = translate.two_way(trained.generator)
     if args.reverse and not unpaired:

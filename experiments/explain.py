@@ -109,7 +109,7 @@ def main() -> None:
     from experiments import explain_pictures, safety
     from jaxgan import marks, restore
 
-    trained = restore.load(args.run, checkpoint_step=args.checkpoint)
+    trained = restore.load(args.run, checkpoint=args.checkpoint)
     if not trained.generator.z_dim:
         raise UserError(f"{args.run}: this run makes images from images; explain needs one that makes them from noise")
     side = min(trained.generator.shape[:2])
@@ -118,7 +118,7 @@ def main() -> None:
     if args.method == "units":
         picture, numbers = explain_pictures.units(args, trained)
     else:
-        critic = restore.load_discriminator(args.run, checkpoint_step=args.checkpoint)
+        critic = restore.load_discriminator(args.run, checkpoint=args.checkpoint)
         shown = exhibits(args, trained, critic)
         explained = {"gradients": explain_pictures.looks, "shapley": explain_pictures.looks, "attack": explain_pictures.attack}
         picture, numbers = explained[args.method](args, critic, shown)

@@ -51,7 +51,7 @@ def main() -> None:
     from jaxgan import convert, export, latents, restore
     from jaxgan.whole import write_whole
 
-    trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
     if args.reverse and weights:
         raise UserError("--reverse: a .safetensors holds both directions; leave it out")
     trained = trained if weights else trained.one_way(args.reverse)

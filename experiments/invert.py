@@ -81,7 +81,7 @@ def main() -> None:
     from experiments import repair
     from jaxgan import restore
 
-    trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
     args = numbered(args, trained.config)
     if not trained.generator.z_dim:
         raise UserError(f"{args.run}: this run makes images from images, not from latents; see experiments.sample --source")

@@ -134,7 +134,7 @@ def main() -> None:
     from experiments import safety
     from jaxgan import restore
 
-    trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average)
+    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
     args = numbered(args, trained.config)
     if args.source:
         return translated(args, trained, out)

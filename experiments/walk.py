@@ -156,7 +156,7 @@ def main() -> None:
     check(args, out)
     from jaxgan import restore
 
-    trained = restore.load(args.run, checkpoint_step=args.checkpoint, average=args.average).truncated(args.psi)
+    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average).truncated(args.psi)
     args = numbered(args, trained.config)
     latents = codes(args, trained)
     with writing(args.out):

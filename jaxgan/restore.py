@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import checkpoint, convert, description, label_vectors, latents, sample, translate, weights
+from jaxgan import checkpoint as checkpoints
+from jaxgan import convert, description, label_vectors, latents, sample, translate, weights
 from jaxgan.errors import UserError, nearest
 from jaxgan.latents import Latents
 from jaxgan.layers import check_input
@@ -140,7 +141,7 @@ def numbered(label, config: dict):
 def load(
     run: str | Path,
     *,
-    checkpoint_step: str | int = "latest",
+    checkpoint: str | int = "latest",
     average: float | None = None,
     generator: nn.Module | type[nn.Module] | None = None,
 ) -> Trained:
@@ -149,21 +150,25 @@ def load(
     Args:
       run: the run directory; or an official .pkl of R3GAN, StyleGAN2-ADA or StyleGAN3, or a .safetensors of
         `convert.save_safetensors`.
-      checkpoint_step: 'latest', 'best' or a step.
+      checkpoint: 'latest', 'best' or a step.
       average: relative width of another weight average, in (0, 0.2887), for a run with --posthoc; None for its own. It
         is reconstructed from the averages saved up to the checkpoint's step.
       generator: the module, for a run whose network is not in `jaxgan.models`; or its class, made with the run's fields. Where
         its module is imported already, the class is found without.
     Raises:
-      UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not saved.
+      UserError: not a run directory, no checkpoint yet, or a damaged one; an average that was not saved; an option where there
+        is a file, which holds one generator.
     """
     if Path(run).is_file():
+        given = {"checkpoint": checkpoint != "latest", "average": average is not None, "generator": generator is not None}
+        if any(given.values()):
+            raise UserError(f"{run}: a weight file holds one generator; leave out {max(given, key=given.get)}")
         generator, variables = convert.load(run)
         return Trained(generator, jax.tree.map(jnp.asarray, variables), {}, 0)
     config = read_config(run)
-    variables, step = checkpoint.load_generator(Path(run) / "checkpoints", checkpoint_step)
+    variables, step = checkpoints.load_generator(Path(run) / "checkpoints", checkpoint)
     if average is not None:
-        params, step = checkpoint.load_average(Path(run) / "averages", average, step)
+        params, step = checkpoints.load_average(Path(run) / "averages", average, step)
         variables = variables | {"params": params}
     given, described = generator is not None, _described(config, step, "generator")
     generator = _given(generator, described) if given else description.build(described)
@@ -181,13 +186,13 @@ def stage_at(starts: list[float], kimg: float) -> int:
 
 
 def load_discriminator(
-    run: str | Path, *, checkpoint_step: str | int = "latest", discriminator: nn.Module | type[nn.Module] | None = None
+    run: str | Path, *, checkpoint: str | int = "latest", discriminator: nn.Module | type[nn.Module] | None = None
 ) -> Critic:
     """Load the discriminator of a run directory; its parameters are those of training, not averaged.
 
     Args:
       run: the run directory; files hold only generators.
-      checkpoint_step: 'latest', 'best' or a step.
+      checkpoint: 'latest', 'best' or a step.
       discriminator: the module or its class, for a run whose network is not in `jaxgan.models`.
     Raises:
       UserError: not a run directory, no checkpoint yet, or a damaged one.
@@ -195,7 +200,7 @@ def load_discriminator(
     if Path(run).is_file():
         raise UserError(f"{run}: a weight file holds only a generator; give a run directory")
     config = read_config(run)
-    variables, step = checkpoint.load_discriminator(Path(run) / "checkpoints", checkpoint_step)
+    variables, step = checkpoints.load_discriminator(Path(run) / "checkpoints", checkpoint)
     described = _described(config, step, "discriminator")
     discriminator = description.build(described, BY_HAND) if discriminator is None else _given(discriminator, described)
     weights.check(discriminator, variables, f"{run}")
@@ -224,7 +229,7 @@ def read_config(run: str | Path) -> dict:
     path = Path(run) / "config.json"
     at = re.fullmatch(r"(.+)(?:@|/checkpoints/)(latest|best|\d+)", str(run))
     if at and not path.exists() and (Path(at[1]) / "config.json").exists():
-        raise UserError(f"{run}: give the run directory, {at[1]}, and --checkpoint {at[2]} (checkpoint_step in Python)")
+        raise UserError(f"{run}: give the run directory, {at[1]}, and --checkpoint {at[2]} (checkpoint= in Python)")
     if not Path(run).exists():
         raise UserError(f"{run}: there is no such run directory")
     try:

@@ -130,7 +130,7 @@ def test_images_of_a_run_are_those_of_sample_with_the_classes_of_the_data(monkey
     images, labels, limit, of = evaluate.generated(args, CONFIG, source, 50, None)
     assert (images, limit) == ("pieces", 6) and of == {"run": "run", "step": 9, "seed": 4, "psi": 0.5, "average": 0.1}
     (run, which), (n, options) = calls
-    assert (run, which, n) == ("run", {"checkpoint_step": "best", "average": 0.1}, 50)
+    assert (run, which, n) == ("run", {"checkpoint": "best", "average": 0.1}, 50)
     np.testing.assert_array_equal(options.pop("label"), label_vectors.drawn(source.labels, 4, 50))
     np.testing.assert_array_equal(labels, label_vectors.drawn(source.labels, 4, 50))
     assert options == {"seed": 4, "psi": 0.5}

@@ -53,7 +53,7 @@ def test_the_restored_discriminator_is_the_trained_one(made):
         plain.judge(np.zeros((3, 8, 8, 1), np.uint8))
     assert_equal(critic.variables, {"params": state.d.params, **state.d.stats})
     with pytest.raises(UserError, match="no checkpoint of step 7"):
-        restore.load_discriminator(trained, checkpoint_step=7)
+        restore.load_discriminator(trained, checkpoint=7)
     with pytest.raises(UserError, match="no such run directory"):
         restore.load_discriminator("nowhere")
 

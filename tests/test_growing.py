@@ -75,7 +75,7 @@ def test_stopping_where_it_grows_and_in_a_fade_is_the_run_that_never_stopped(tmp
     assert capsys.readouterr().out.count("grown to stage 2 of 2 at 0.08 kimg") == 2
     images = fading.sample(4)
     assert images.shape == (4, 8, 8, 1)
-    again = restore.load(stopped, checkpoint_step=15)  # a checkpoint of the fade samples as it did when it was the last
+    again = restore.load(stopped, checkpoint=15)  # a checkpoint of the fade samples as it did when it was the last
     np.testing.assert_array_equal(again.sample(4), images)
 
 

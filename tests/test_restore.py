@@ -54,7 +54,7 @@ def run(tmp_path_factory):
 def test_the_generator_is_the_averaged_one_of_the_step_asked_for(run):
     folder, first, last = run
     for which, step, state in (("latest", 4, last), ("best", 2, first), (4, 4, last)):
-        trained = restore.load(folder, checkpoint_step=which)
+        trained = restore.load(folder, checkpoint=which)
         assert trained.step == step and isinstance(trained.generator, mlp.Generator) and trained.generator.shape == SHAPE
         assert_equal(trained.variables, {"params": state.ema})
     assert all(isinstance(a, jax.Array) for a in jax.tree.leaves(trained.variables))  # sent to the device once
@@ -64,7 +64,7 @@ def test_the_generator_is_the_averaged_one_of_the_step_asked_for(run):
 def test_another_average_is_of_the_checkpoints_step(run):
     folder, first, last = run
     for which, step, averages in (("latest", 4, last.averages), (2, 2, {"0.05": added(first.ema, 20.0)})):
-        trained = restore.load(folder, checkpoint_step=which, average=0.05)
+        trained = restore.load(folder, checkpoint=which, average=0.05)
         assert trained.step == step and set(trained.variables) == {"params"}
         for got, want in zip(*map(jax.tree.leaves, (trained.variables["params"], averages["0.05"])), strict=True):
             np.testing.assert_allclose(got, want, rtol=0.02)
@@ -161,6 +161,9 @@ def test_what_is_no_run_is_one_line(run, tmp_path):
     (tmp_path / "g.safetensors").write_bytes(b"")
     with pytest.raises(UserError, match="a weight file holds only a generator; give a run directory"):
         restore.load_discriminator(tmp_path / "g.safetensors")
+    for name, value in (("checkpoint", "best"), ("average", 0.1), ("generator", mlp.Generator)):
+        with pytest.raises(UserError, match=f"g.safetensors: a weight file holds one generator; leave out {name}"):
+            restore.load(tmp_path / "g.safetensors", **{name: value})
     wrong = mlp.Discriminator(SHAPE, widths=(3, 3))
     with pytest.raises(UserError, match=f"{run[0]}: .* has the shape"):
         restore.load_discriminator(run[0], discriminator=wrong)
