@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from experiments.cli import parse, run_command, writing
+from experiments.cli import check_out, parse, run_command, writing
 from jaxgan import augment, watch
 from jaxgan.augment.ada_pipe import NEEDS_COLOR
 from jaxgan.data.open import open_source
@@ -109,8 +109,7 @@ def sheet(labelled: list[tuple[str, np.ndarray]]) -> Image.Image:
 def main() -> None:
     args = parse(Arguments, prog="python -m experiments.augment_gallery", examples=("--data photos/ --size 64 64 --rows 5",))
     out = Path(args.out)
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out {args.out}: name a .png")
+    check_out(args.out, ".png")
     if not 1 <= args.n <= 100:
         raise UserError(f"--n {args.n}: must be in [1, 100]")
     if args.rows is not None and args.rows < 1:

@@ -16,6 +16,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import docstring_parser
@@ -136,6 +137,22 @@ def check_which(checkpoint: str) -> None:
     """UserError unless --checkpoint is latest, best or a step."""
     if checkpoint not in ("latest", "best") and not checkpoint.isdecimal():
         raise UserError(f"--checkpoint {checkpoint}: give latest, best or a step")
+
+
+OTHERS = (
+    *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".apng", ".bmp", ".tif", ".tiff", ".avif", ".svg", ".pdf", ".npy", ".npz"),
+    *(".mp4", ".mov", ".webm", ".avi", ".mkv", ".zip", ".tar", ".json", ".jsonl", ".pkl", ".safetensors", ".stablehlo"),
+)
+"""Suffixes of files, with which no folder is meant."""
+
+
+def check_out(out: str, *kinds: str, folder: str = "") -> None:
+    """UserError unless --out is a file of one of these kinds (".png"), or a folder where `folder` says what is written then."""
+    suffix = Path(out).suffix.lower()
+    if suffix in kinds or (folder and out and suffix not in OTHERS):
+        return
+    *names, last = [*(f"a{'n' * (kind == '.npz')} {kind}" for kind in kinds), *[folder] * bool(folder)]
+    raise UserError(f"--out {out or 'is empty'}: write {', '.join(names)}{' or ' * bool(names)}{last}")
 
 
 def own_data(config: dict, where: str) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import check_which, numbered, parse, run_command, writing
+from experiments.cli import check_out, check_which, numbered, parse, run_command, writing
 from jaxgan import marks
 from jaxgan.errors import UserError
 
@@ -107,8 +107,7 @@ def of_directions(args: Arguments, trained, image):
 
 def check(args: Arguments, out: Path) -> None:
     """UserError where the arguments do not make a picture."""
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out {args.out}: write a .png; the arrays go into an .npz beside it")
+    check_out(args.out, ".png")  # the arrays go into an .npz beside it
     if args.n < 1:
         raise UserError(f"--n {args.n}: ask for at least one direction")
     if args.steps < 3 or args.steps % 2 == 0:

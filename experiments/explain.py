@@ -13,7 +13,7 @@ import numpy as np
 import tyro
 
 from experiments import evaluate
-from experiments.cli import check_which, parse, run_command, writing
+from experiments.cli import check_out, check_which, parse, run_command, writing
 from jaxgan.errors import UserError
 
 REFERENCE = 512
@@ -77,8 +77,7 @@ OF = {
 
 def check(args: Arguments, out: Path) -> None:
     """UserError where what is asked for cannot be, before anything is read."""
-    if out.suffix.lower() != ".png":
-        raise UserError(f"--out {args.out or repr('')}: the picture is a .png")
+    check_out(args.out, ".png")
     for name, least in (("n", 1), ("steps", 1), ("attack_steps", 1), ("regions", 1), ("samples", 2), ("units", 1)):
         if getattr(args, name) < least:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: give {least} or more")

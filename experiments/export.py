@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from experiments.cli import check_which, parse, run_command, writing
+from experiments.cli import check_out, check_which, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -41,8 +41,7 @@ def main() -> None:
     args = parse(Arguments, prog="python -m experiments.export", examples=("runs/digits --out digits.stablehlo",))
     check_which(args.checkpoint)
     out = Path(args.out)
-    if out.suffix.lower() not in (".stablehlo", ".safetensors"):
-        raise UserError(f"--out {args.out}: write a .stablehlo or a .safetensors")
+    check_out(args.out, ".stablehlo", ".safetensors")
     if out.resolve() == Path(args.run).resolve():
         raise UserError(f"--out {args.out} is the input file; give another")
     weights = out.suffix.lower() == ".safetensors"

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.cli import check_which, numbered, parse, run_command, writing
+from experiments.cli import check_out, check_which, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -69,8 +69,7 @@ EXAMPLES = ("runs/digits photos/ --damage centre", "runs/digits photo.png --mask
 def main() -> None:
     args = parse(Arguments, prog="python -m experiments.invert", examples=EXAMPLES)
     out = Path(args.out)
-    if not args.out or out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".npy"):
-        raise UserError(f"--out {args.out}: write a .png, an .npz or a folder")
+    check_out(args.out, ".png", ".npz", folder="a folder")
     if args.n < 1:
         raise UserError(f"--n {args.n}: ask for at least one image")
     if args.damage and args.mask:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import check_which, numbered, parse, run_command, writing
+from experiments.cli import check_out, check_which, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -96,12 +96,9 @@ def asked(args: Arguments, classes: int):
 
 def check(args: Arguments, out: Path) -> None:
     """UserError where what is asked for cannot be, before anything is read."""
-    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".npy"):
-        raise UserError(f"--out {args.out}: write a .png, an .npz or a folder")
+    check_out(args.out, ".png", ".npz", folder="a folder")
     if args.mix and (out.suffix.lower() not in (".png", ".npz") or args.threshold is not None):
         raise UserError("--mix writes one table to a .png or an .npz, and cannot be combined with --threshold")
-    if not args.out:
-        raise UserError("--out is empty; give a .png, an .npz or a folder")
     if args.rows < 0:
         raise UserError(f"--rows {args.rows}: ask for at least one row")
     if args.rows and (args.mix or args.source):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from experiments.cli import check_which, numbered, parse, run_command, writing
+from experiments.cli import check_out, check_which, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 ANIMATED, ARRAYS = (".webp", ".gif"), (".png", ".npz")
@@ -134,8 +134,7 @@ def fitting(picture, args: Arguments, out: Path):
 
 def check(args: Arguments, out: Path) -> None:
     """UserError where the arguments do not make a film."""
-    if not args.out or out.suffix.lower() in (".jpg", ".jpeg", ".npy", ".mp4", ".mov", ".webm", ".avi", ".apng"):
-        raise UserError(f"--out {args.out}: write a .webp, .gif, .png, .npz or a folder of frames (for ffmpeg, say)")
+    check_out(args.out, *ANIMATED, *ARRAYS, folder="a folder of frames (for ffmpeg, say)")
     keys, count = stops(args)
     if keys < 1 or count < 2:
         raise UserError(f"--keys {keys}: a walk needs at least two images, or one image with two or more --label")

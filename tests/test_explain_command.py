@@ -180,7 +180,7 @@ def test_an_image_whose_class_hangs_on_the_others_is_attacked_among_them_as_they
 @pytest.mark.parametrize(
     "args, says",
     [
-        (["--out", "x.jpg"], "--out x.jpg: the picture is a .png"),
+        (["--out", "x.jpg"], "--out x.jpg: write a .png"),
         (["--n", "0"], "--n 0: give 1 or more"),
         (["--attack-steps", "0", "--method", "attack"], "--attack-steps 0"),
         (["--attack-steps", "9"], "--attack-steps only applies to --method attack; leave it out"),

@@ -156,7 +156,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "fields, says",
     [
-        *(({"out": f"a.{kind}"}, "write a .png, an .npz or a folder") for kind in ("jpg", "jpeg", "WEBP", "npy")),
+        *(({"out": f"a.{kind}"}, "write a .png, an .npz or a folder") for kind in ("jpg", "WEBP", "npy", "gif", "tiff", "mp4")),
         ({"mix": (1, 1), "out": "folder"}, "--mix writes one table"),
         ({"mix": (1, 1), "threshold": 1.0}, "--mix writes one table"),
         ({"out": ""}, "--out is empty"),
@@ -191,7 +191,7 @@ def test_what_goes_together():
     for fields in (
         {"rows": 2, "n": 0},
         {"mix": (1, 1), "n": 0, "mix_layers": (0, 2), "out": "a.NPZ"},
-        {"watermark": "x", "watermark_strength": 3.0, "out": "folder"},
+        {"watermark": "x", "watermark_strength": 3.0, "out": "psi0.7"},
         {"refuse_copies": "own", "refuse_share": 0.99, "refuse_features": "random", "data_dir": "x", "threshold": 1.0},
         {"source": "x", "resize": True, "reverse": True},
         {"category": 0, "checkpoint": "best"},
