@@ -269,6 +269,8 @@ def write(args: Arguments, lines: list[dict]) -> Path | None:
             raise
         print(f"note: {e}; the numbers are above")  # the run of somebody else
         return None
+    if out:
+        print(f"{len(lines)} line{'s' * (len(lines) > 1)} added to {out}")
     return out
 
 

@@ -23,7 +23,7 @@ def evaluate(args, config: dict) -> None:
     Raises:
       UserError: pairs that are not there or not the run's, an unknown metric.
     """
-    from experiments.evaluate import show, write
+    from experiments.evaluate import drawn_by, show, write
     from jaxgan.metrics import generators, lpips, protocols
     from jaxgan.metrics.contract import mean_estimate
     from jaxgan.metrics.measure import Result, as_json, check_labels, measure, ready
@@ -73,10 +73,9 @@ def evaluate(args, config: dict) -> None:
         which = "images" if names else which
         show(results, chosen, f"against {real.n if names else len(index)} {which} of {real.name}")
     lines += [as_json(r, chosen[r.name]) | way for r in results]
-    of = {"run": args.what, "step": trained.step, "seed": args.seed, "average": args.average}
     split = args.split or config["settings"]["split"]
-    against = {"against": source.name, "split": split, "fingerprint": source.fingerprint}
-    write(args, [line | {"of": of} | against for line in lines])
+    against = {"of": drawn_by(args, trained), "against": source.name, "split": split, "fingerprint": source.fingerprint}
+    write(args, [line | against for line in lines])
 
 
 def untranslated(sources: np.ndarray, targets: np.ndarray) -> list[translate.Distance]:

@@ -43,6 +43,8 @@ class Arguments:
     """Where TFDS data sets are stored; '' is the run's --data-dir, or TFDS's default."""
     checkpoint: str = "latest"
     """Which checkpoint: latest, best, or a step."""
+    average: float | None = None
+    """Relative width of the generator's weight average, as in `experiments.sample`."""
     baseline: Literal["mean", "black", "grey", "white"] = "mean"
     """gradients, shapley: the baseline image; the attributions sum to D's logit minus its logit for this image."""
     steps: int = 64
@@ -108,7 +110,7 @@ def main() -> None:
     from experiments import explain_pictures, safety
     from jaxgan import marks, restore
 
-    trained = restore.load(args.run, checkpoint=args.checkpoint)
+    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
     if not trained.generator.z_dim:
         raise UserError(f"{args.run}: this run makes images from images; explain needs one that makes them from noise")
     side = min(trained.generator.shape[:2])

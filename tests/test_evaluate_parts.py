@@ -266,6 +266,7 @@ def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path, capsys
     own, asked = tmp_path / "run" / "metrics.jsonl", tmp_path / "made" / "a.jsonl"
     assert write("folder") is None and not list(tmp_path.rglob("*.jsonl"))
     assert write("run") == own and write("run") == own and write("run", str(asked)) == asked == write("folder", str(asked))
+    assert capsys.readouterr().out.splitlines() == [f"2 lines added to {path}" for path in (own, own, asked, asked)]
     for path in (own, asked):
         lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
         assert [line["metric"] for line in lines] == ["swd10k", "pr10k"] * 2 and all(line["of"] == 1 for line in lines)
