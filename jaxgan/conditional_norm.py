@@ -42,9 +42,7 @@ class ConditionalBatchNorm(nn.Module):
         return (self._normalised(x.astype(jnp.float32), train) * wide(gain) + wide(bias)).astype(x.dtype)
 
     def _map(self, name, channels):
-        if self.spectral:
-            return SpectralEmbed(self.inputs, channels, kernel_init=self.kernel_init, name=name)
-        return Embed(self.inputs, channels, self.kernel_init, name=name)
+        return (SpectralEmbed if self.spectral else Embed)(self.inputs, channels, self.kernel_init, name=name)
 
     def _normalised(self, x, train):
         """`layers.BatchNorm` with its scale fixed at 1 and its bias at 0, its statistics kept by this layer."""

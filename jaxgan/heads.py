@@ -78,9 +78,8 @@ class Head(nn.Module):
         return make(outputs, kernel_init=self.kernel_init, name=name)
 
     def _table(self, length):
-        if self.spectral:
-            return SpectralEmbed(self.classes, length, kernel_init=self.kernel_init, name="class_vectors")
-        return Embed(self.classes, length, self.kernel_init, name="class_vectors")
+        make = SpectralEmbed if self.spectral else Embed
+        return make(self.classes, length, self.kernel_init, name="class_vectors")
 
 
 def kind_of(kind, classes):

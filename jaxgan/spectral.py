@@ -6,7 +6,7 @@ vectors are in a collection of their own, "spectral", and a call brings them up 
 mutable: so D may be called any number of times in a step on the same weights, and the step makes one call that updates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -113,8 +113,8 @@ class SpectralEmbed(nn.Module):
 
     classes: int
     features: int
-    dtype: Any = jnp.float32
     kernel_init: Callable = nn.initializers.orthogonal()
+    dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, c):
@@ -132,24 +132,22 @@ class SpectralEmbed(nn.Module):
 
 
 class SpectralConv(nn.Module):
-    """A 2-D convolution with a spectrally normalised kernel, NHWC.
+    """`layers.Conv` with a spectrally normalised kernel.
 
     Attributes:
-      features: output channels.
-      kernel_size, strides: (height, width).
-      padding: as in `lax.conv_general_dilated`.
-      use_bias: add a bias, which is not normalised.
+      features, size, stride, padding: as there, without groups.
+      bias: add a bias, which is not normalised.
       dtype: of the arithmetic; None for the promoted type of input and parameters.
     Source: Miyato et al. 2018.
     """
 
     features: int
-    kernel_size: Sequence[int] = (3, 3)
-    strides: Sequence[int] = (1, 1)
-    padding: str | Sequence[tuple[int, int]] = "SAME"
-    use_bias: bool = True
-    dtype: Any = None
+    size: int = 3
+    stride: int = 1
+    bias: bool = True
     kernel_init: Callable = nn.initializers.orthogonal()
+    dtype: Any = None
+    padding: Any = "SAME"
 
     @nn.compact
     def __call__(self, x):
@@ -161,11 +159,11 @@ class SpectralConv(nn.Module):
           [B, H', W', features].
         Source: Miyato et al. 2018.
         """
-        kernel = self.param("kernel", self.kernel_init, (*self.kernel_size, x.shape[-1], self.features), jnp.float32)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else None
+        kernel = self.param("kernel", self.kernel_init, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32) if self.bias else None
         kernel = SpectralNorm(name="norm")(kernel)
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = jax.lax.conv_general_dilated(x, kernel, tuple(self.strides), self.padding, dimension_numbers=LAYOUT)
+        y = jax.lax.conv_general_dilated(x, kernel, (self.stride,) * 2, self.padding, dimension_numbers=LAYOUT)
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 

@@ -69,7 +69,7 @@ def test_a_discriminator_called_many_times_in_a_step():
     class D(nn.Module):
         @nn.compact
         def __call__(self, x):
-            x = spectral.SpectralConv(4, strides=(2, 2))(x)
+            x = spectral.SpectralConv(4, stride=2)(x)
             return spectral.SpectralDense(1)(jax.nn.leaky_relu(x).reshape(len(x), -1))[:, 0]
 
     d, x = D(), jax.random.normal(jax.random.key(3), (2, 4, 4, 3))
@@ -104,8 +104,12 @@ def test_gradient_is_that_of_the_formula():
 
 def test_layers_are_plain_layers_with_another_kernel():
     x = jax.random.normal(jax.random.key(5), (2, 6, 6, 3))
-    for name, options in (("Conv", {"kernel_size": (3, 3), "strides": (2, 2)}), ("Dense", {}), ("Dense", {"use_bias": False})):
-        layer, plain = (getattr(library, kind)(4, **options) for library, kind in ((spectral, f"Spectral{name}"), (nn, name)))
+    for layer, plain in (
+        (spectral.SpectralConv(4, 3, 2), nn.Conv(4, (3, 3), (2, 2))),
+        (spectral.SpectralConv(4, 2, bias=False), nn.Conv(4, (2, 2), use_bias=False)),
+        (spectral.SpectralDense(4), nn.Dense(4)),
+        (spectral.SpectralDense(4, use_bias=False), nn.Dense(4, use_bias=False)),
+    ):
         variables = jax.jit(layer.init)(jax.random.key(0), x)
         params = {k: p + 1.0 for k, p in variables["params"].items()}
         norm = {"spectral": variables["spectral"]["norm"]}

@@ -159,12 +159,10 @@ class Discriminator(nn.Module):
     def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
         """x [B, H, W, C] in [-1, 1] -> logits [B], float32, or what `heads.Head` returns for that kind."""
         check_input("x", x, self.shape)
+        conv = SpectralConv if self.spectral else Conv
         for i, features in enumerate(doubled(self, base_size(self.shape)[1])):
             norm = self.norm and i > 0
-            conv = partial(SpectralConv, features, (self.kernel,) * 2, (2, 2), use_bias=not norm)
-            if not self.spectral:
-                conv = partial(Conv, features, self.kernel, 2, bias=not norm)
-            x = conv(kernel_init=small, dtype=self.dtype)(x)
+            x = conv(features, self.kernel, 2, bias=not norm, kernel_init=small, dtype=self.dtype)(x)
             x = nn.leaky_relu(BatchNorm(0.9, 1e-5, axis, near_one)(x, train) if norm else x, 0.2)
             x = Dropout(self.dropout)(x, keys, train)
         head = Head(self.classes, self.head, spectral=self.spectral, kernel_init=small, name="head")

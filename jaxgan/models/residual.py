@@ -141,9 +141,7 @@ class Block(nn.Module):
 
 
 def _project(features, dtype, spectral=False):
-    if spectral:
-        return SpectralConv(features, (1, 1), use_bias=False, kernel_init=scaled(1.0), dtype=dtype)
-    return Conv(features, 1, bias=False, kernel_init=scaled(1.0), dtype=dtype)
+    return (SpectralConv if spectral else Conv)(features, 1, bias=False, kernel_init=scaled(1.0), dtype=dtype)
 
 
 def _channels(x, features, dtype, spectral=False):

@@ -70,6 +70,6 @@ class Discriminator(nn.Module):
         *widths, last = doubled(self, base_size(self.shape)[1] + 1)
         for features in widths:
             x = leaky(conv(features)(x))
-            x = leaky(conv(features, (4, 4), (2, 2))(x))
+            x = leaky(conv(features, 4, 2)(x))
         x = leaky(conv(last)(x))
         return Head(self.classes, self.head, spectral=True, kernel_init=small, name="head")(x.reshape(x.shape[0], -1), c)
