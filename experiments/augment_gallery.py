@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experiments.cli import check_out, parse, run_command, writing
-from jaxgan import augment, watch
+from jaxgan import augment, latents, watch
 from jaxgan.augment.ada_pipe import NEEDS_COLOR
 from jaxgan.data.open import open_source
 from jaxgan.errors import UserError
@@ -121,8 +121,7 @@ def main() -> None:
     x, key = jnp.asarray(pixels, jnp.float32) / 127.5 - 1, jax.random.key(args.seed)
     labelled = []
     for name, function in rows(source.shape[2], args.p)[: args.rows]:
-        y = np.asarray(jax.jit(function)(key, x))
-        labelled.append((name, np.clip(y * 127.5 + 128, 0, 255).astype(np.uint8)))
+        labelled.append((name, np.asarray(latents.as_bytes(jax.jit(function)(key, x)))))
     with writing(args.out):
         watch.write_picture(sheet(labelled), out)
     print(f"{len(labelled)} rows of {args.n} images of {source.name}: {out}")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from jaxgan import attacks, dissect, explain, penalties, restore, watch
+from jaxgan import attacks, dissect, explain, latents, penalties, restore, watch
 from jaxgan.errors import UserError
 
 LEVELS = (0, 0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -242,7 +242,7 @@ def _titles(source, labels, n):
 
 
 def _bytes(x):
-    return np.clip(np.round((np.asarray(x, np.float32) + 1) * 127.5), 0, 255).astype(np.uint8)
+    return np.asarray(latents.as_bytes(x))
 
 
 def _picture(figure):

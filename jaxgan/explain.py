@@ -35,7 +35,7 @@ def in_company(judge, x):
     return lambda y: jax.vmap(one)(place, y)
 
 
-def integrated_gradients(f, x, baseline, *, steps=32):
+def integrated_gradients(f, x, baseline, *, steps=64):
     """The contribution of each pixel value to f(x) - f(baseline): (x - b) times the mean gradient on the line from b to x.
 
     The sum over an image is f(x) - f(baseline) (*completeness*) up to the quadrature error, which falls as 1 / steps^2 if f is
@@ -76,7 +76,7 @@ def grid_regions(height, width, rows, columns):
     return (down[:, None] * columns + across[None, :]).astype(np.int32)
 
 
-def shapley(key, f, x, baseline, regions, *, samples=32):
+def shapley(key, f, x, baseline, regions, *, samples=16):
     """Shapley values of an image's regions: what a region adds to f, averaged over the orders in which regions are revealed.
 
     A coalition S of regions is worth f(x inside S, baseline elsewhere). Orders are drawn in pairs, one and its reverse, which

@@ -102,7 +102,7 @@ def finite_difference_r2(key, critic, fake, *, sigma=0.01):
     Returns:
       [B], float32. Multiply by gamma / 2 as in the paper.
     Raises:
-      ValueError: integer images; a critic that does not return [B]; a key that is not typed.
+      ValueError: integer images; a critic that does not return [B]; a key that is not typed; sigma not above 0.
     Source: GAT (2025, arXiv 2509.24935), its approximated R2.
     """
     return finite_difference_r1(key, critic, fake, sigma=sigma)

@@ -112,19 +112,19 @@ def preset(name: str, side: int, devices: int = 1, batch: int | None = None, *, 
     }
 
 
-def stylegan3(*, batch: int, lr=(0.0025, 0.002), gamma=2.0, every: int = 16, accum: int = 1, ema_kimg=10.0) -> Recipe:
+def stylegan3(*, batch: int, lr_g=0.0025, lr_d=0.002, gamma=2.0, every: int = 16, accum: int = 1, ema_kimg=10.0) -> Recipe:
     """StyleGAN3 (Karras et al. 2021): `stylegan2` without path length or style mixing, and a rate for each player.
 
     Args:
       batch: global images a step.
-      lr: learning rates of G and of D, before the correction of D's for its lazy R1; Adam, betas 0 and 0.99.
+      lr_g, lr_d: learning rates, D's before the correction for its lazy R1; Adam, betas 0 and 0.99.
       gamma: of R1, gamma / 2 times the penalty; numbers or schedules, these three and ema_kimg.
       every: interval of R1, in steps.
       accum, ema_kimg: as `stylegan2`.
     Source: Karras et al. 2021, appendix D, and the authors' command line.
     """
-    recipe = stylegan2(batch=batch, lr=lr[1], gamma=gamma, path_weight=0.0, every=(1, every), accum=accum, ema_kimg=ema_kimg)
-    return recipe._replace(tx=recipe.tx | {"g": optim.adam(lr[0], b1=0.0, b2=0.99)})
+    recipe = stylegan2(batch=batch, lr=lr_d, gamma=gamma, path_weight=0.0, every=(1, every), accum=accum, ema_kimg=ema_kimg)
+    return recipe._replace(tx=recipe.tx | {"g": optim.adam(lr_g, b1=0.0, b2=0.99)})
 
 
 ROTATES = {"kernel": 1, "radial": True, "channel_base": 65536, "channel_max": 1024}

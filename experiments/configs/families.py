@@ -185,8 +185,7 @@ def style3(config, shape, classes):
         of_g = small | {"channel_max": 2 * config.width, "z_dim": 64, "w_dim": 64, "depth": 6, "margin": 4}
         of_g |= {"magnitude_average": 0.5 ** (config.batch / 2_000)}
         of_d, recipe = small | {"channel_max": 4 * config.width, "mapping_layers": 2}, {"gamma": 0.3}
-    rates = {"lr": (config.lr or 0.0025, config.lr_d or 0.002)}
-    recipe = recipes_stylegan.stylegan3(**recipe | given(config, gamma="gamma") | rates)
+    recipe = recipes_stylegan.stylegan3(**recipe | given(config, lr_g="lr", lr_d="lr_d", gamma="gamma"))
     return (stylegan3.Generator(**made, **of_g), stylegan2.Discriminator(**made, **of_d)), recipe
 
 
