@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from jaxgan import optim, schedules, terms
 from jaxgan.augment import ada_update
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 from jaxgan.heads import proxies
 from jaxgan.method import Phase, Recipe, Turn, alternating
 from jaxgan.terms import adversarial, gradient_penalty
@@ -125,7 +125,7 @@ def objective(
     asked = [("loss", loss, terms.LOSSES), *(("penalty", name, PENALTIES) for name in penalties)]
     for kind, name, names in [*asked, ("class loss", class_loss, ("", *CLASS_LOSSES))]:
         if name not in names:
-            raise UserError(f"there is no {kind} {name!r}; there are {', '.join(names)}")
+            raise UserError(f"there is no {kind} {name!r}{nearest(name, names)}; there are {', '.join(names)}")
     if n_critic < 1 or (simultaneous and n_critic > 1):
         raise UserError(f"n_critic={n_critic}, simultaneous={simultaneous}: give 1 or more, and 1 if simultaneous")
     lazy, sets = {"every": every, "share": share}, {"d": [], "g": []}

@@ -1,7 +1,7 @@
 """The ProGAN and StyleGAN methods as recipes, and the papers' configurations as plain numbers."""
 
 from jaxgan import optim, schedules
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 from jaxgan.method import Phase, Recipe, Turn, alternating
 from jaxgan.terms import CARRY, ac_gan, adversarial, drift, gradient_penalty, mixed_gradient_penalty, path_length
 
@@ -93,7 +93,7 @@ def preset(name: str, side: int, devices: int = 1, batch: int | None = None, *, 
     elif name in PRESETS:
         chosen = PRESETS[name]
     else:
-        raise UserError(f"there is no preset {name!r}; there are auto, {', '.join(PRESETS)}")
+        raise UserError(f"there is no preset {name!r}{nearest(name, PRESETS)}; there are auto, {', '.join(PRESETS)}")
     cifar = name == "cifar"  # small images: no path length, no style mixing, no skips in D
     return {
         "g": {"channel_base": chosen["width"], "mapping_layers": chosen["mapping"], "mixing": 0.0 if cifar else 0.9},

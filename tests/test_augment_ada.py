@@ -297,8 +297,8 @@ def test_presets_and_switches():
 @pytest.mark.parametrize(
     "transforms, channels, words",
     [
-        ("bcg", 3, 'unknown ADA preset "bcg"'),
-        (("hues",), 3, 'unknown ADA transform "hues"'),
+        ("bcg", 3, "there is no ADA preset 'bcg'; the nearest is "),
+        (("hues",), 3, "there is no ADA transform 'hues'; the nearest is hue"),
         (("hue",), 1, "needs colour"),
         (("contrast",), 4, "needs 1 or 3 channels"),
         ({"xflip": 1.5}, 3, "multiplier of p must be in [0, 1], got 1.5"),

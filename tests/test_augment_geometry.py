@@ -169,7 +169,7 @@ def test_geometric_is_the_pipeline_of_the_four():
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: augment.pipeline(("rotat",)), 'did you mean "rotate"'),
+        (lambda: augment.pipeline(("rotat",)), "there is no augmentation 'rotat'; the nearest is rotate; there are rotate, "),
         (lambda: augment.pipeline(("flip", "flip")), "named twice"),
         (lambda: augment.pipeline(("flip",), rotate={}), "not among flip"),
         (lambda: augment.pipeline(("rotate",), rotate={"degrees": 3}), "it has: max_degrees"),

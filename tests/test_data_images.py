@@ -344,7 +344,7 @@ def test_truncated_files_raise(kind):
 def test_colours():
     assert colour("white") == WHITE
     assert colour("#102030") == colour("#102030ff") == (16, 32, 48)
-    with pytest.raises(UserError, match="did you mean navy"):
+    with pytest.raises(UserError, match="the nearest is navy"):
         colour("nvy")
     with pytest.raises(UserError, match="#rrggbb"):
         colour("12345")

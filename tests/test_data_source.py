@@ -309,7 +309,7 @@ def test_background(tmp_path):
         save(f"{tmp_path}/{i}.png", np.zeros((4, 4, 4), np.uint8))
     assert (read_all(open_source(str(tmp_path))) == 255).all()
     assert (read_all(open_source(str(tmp_path), background="black")) == 0).all()
-    refused("did you mean red", tmp_path, background="redd")
+    refused("is not a colour; the nearest is red; give a name", tmp_path, background="redd")
 
 
 def damage(path, how):

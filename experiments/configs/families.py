@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from experiments.configs.objective import augmentation, check_target
 from jaxgan import augment, game, recipes, recipes_classic, recipes_r3gan, recipes_stylegan
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 from jaxgan.layers import base_size
 from jaxgan.models import biggan, biggan_deep, dcgan, infogan, mlp, r3gan, resnet, sngan, stylegan2, stylegan3
 from jaxgan.settings import Design, Settings
@@ -38,7 +38,8 @@ def pair_of(module, config, shape, classes, g=None, d=None, names=("Generator", 
     """Both networks of a family: of the preset, or small."""
     presets = getattr(module, "PRESETS", {})
     if config.preset and config.preset not in presets:
-        raise UserError(f"--preset {config.preset}: {config.family} has {', '.join(presets) or 'none'}")
+        near = nearest(config.preset, presets)
+        raise UserError(f"--preset {config.preset}: {config.family} has {', '.join(presets) or 'none'}{near}")
     of_g, of_d = presets[config.preset] if config.preset else ({**small, **(g or {})}, {**small, **(d or {})})
     if config.preset:
         of_d = {**of_d, **{k: v for k, v in (d or {}).items() if k in ("head", "norm", "pool")}}
@@ -193,7 +194,8 @@ def r3(config, shape, classes):
     """Huang et al. 2024: residual pair without norm, relativistic pairs, R1 and R2, five schedules."""
     name = config.preset or "digits"
     if name not in recipes_r3gan.PRESETS:
-        raise UserError(f"--preset {name}: r3gan has {', '.join(recipes_r3gan.PRESETS)}")
+        near = nearest(name, recipes_r3gan.PRESETS)
+        raise UserError(f"--preset {name}: r3gan has {', '.join(recipes_r3gan.PRESETS)}{near}")
     preset = recipes_r3gan.PRESETS[name]
     if not config.preset:
         stages = base_size(shape)[1] + 1

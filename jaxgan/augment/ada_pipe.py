@@ -18,7 +18,7 @@ from jaxgan.augment.ada_pixels import (
 )
 from jaxgan.augment.draws import prepare, select, uniforms
 from jaxgan.augment.resample import affine, compose
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 
 BLIT = ("xflip", "rotate90", "xint")
 GEOMETRIC = ("scale", "rotate", "aniso", "xfrac")
@@ -114,13 +114,15 @@ def ada_odds(transforms, channels):
     """name -> multiplier of p, of a preset's name, a sequence of names or a mapping; checked against the channels."""
     if isinstance(transforms, str):
         if transforms not in ADA_PRESETS:
-            raise UserError(f'unknown ADA preset "{transforms}"; there are: {", ".join(ADA_PRESETS)}')
+            near = nearest(transforms, ADA_PRESETS)
+            raise UserError(f"there is no ADA preset {transforms!r}{near}; there are {', '.join(ADA_PRESETS)}")
         odds = {k: v for k, v in ADA_PRESETS[transforms].items() if channels != 1 or k not in NEEDS_COLOR}
     else:
         odds = dict(transforms) if isinstance(transforms, dict) else dict.fromkeys(transforms, 1.0)
     for name, multiplier in odds.items():
         if name not in ADA_TRANSFORMS:
-            raise UserError(f'unknown ADA transform "{name}"; there are: {", ".join(ADA_TRANSFORMS)}')
+            near = nearest(str(name), ADA_TRANSFORMS)
+            raise UserError(f"there is no ADA transform {name!r}{near}; there are {', '.join(ADA_TRANSFORMS)}")
         if not 0 <= multiplier <= 1:
             raise UserError(f"ADA transform {name}: the multiplier of p must be in [0, 1], got {multiplier:g}")
         if name in NEEDS_COLOR and channels == 1:

@@ -1,6 +1,5 @@
 """Augmentations by name, composed: neighbouring affine ones are merged into one resample."""
 
-import difflib
 import inspect
 import itertools
 
@@ -9,7 +8,7 @@ from jaxgan.augment.attention import attentive_crop, attentive_cutout
 from jaxgan.augment.diffaug import brightness, color, contrast, cutout, saturation, translation
 from jaxgan.augment.draws import prepare
 from jaxgan.augment.geometry import DRAWS, apply_affine
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 
 PLAIN = {
     "brightness": brightness,
@@ -67,8 +66,7 @@ def pipeline(names, *, fill="reflect", **options):
 def _check(names, options):
     for name in (*names, *options):
         if name not in NAMES:
-            near = difflib.get_close_matches(str(name), NAMES, n=1, cutoff=0.0)[0]
-            raise UserError(f'unknown augmentation "{name}": did you mean "{near}"? There are: {", ".join(NAMES)}')
+            raise UserError(f"there is no augmentation {name!r}{nearest(str(name), NAMES)}; there are {', '.join(NAMES)}")
     for name in names:
         if names.count(name) > 1:
             raise UserError(f'augmentation "{name}" is named twice: name each once')

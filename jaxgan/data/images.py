@@ -1,6 +1,5 @@
 """One picture of PIL's to one uint8 array: which formats and modes, colour, transparency, size."""
 
-import difflib
 import functools
 import io
 from typing import NamedTuple
@@ -8,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, nearest
 
 # Still images only, told by their content; PIL's other formats include some that start programs (EPS).
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
@@ -67,9 +66,8 @@ def colour(name: str) -> tuple[int, int, int]:
     try:
         return ImageColor.getrgb(name)[:3]
     except ValueError:
-        near = difflib.get_close_matches(name.lower(), ImageColor.colormap, n=1)
-        hint = f"did you mean {near[0]}?" if near else "give a name such as white, or #rrggbb"
-        raise UserError(f"background {name!r} is not a colour; {hint}") from None
+        near = nearest(name.lower(), ImageColor.colormap)
+        raise UserError(f"background {name!r} is not a colour{near}; give a name such as white, or #rrggbb") from None
 
 
 def checked_fit(name: str) -> str:
