@@ -13,7 +13,7 @@ FILE = Path(__file__).with_suffix(".md")
 MODELS = "mlp dcgan infogan sngan resnet biggan biggan_deep progan stylegan stylegan2 stylegan3 r3gan residual pix2pix cyclegan"
 METRICS = (
     "frechet kernel manifold inception_score conditional sliced memorization modes lpips path equivariance copies"
-    " features extraction measure generators"
+    " features extraction measure generators protocols contract"
 )
 GROUPS = {
     "Losses and penalties": "losses penalties attacks",
@@ -23,14 +23,15 @@ GROUPS = {
     "Networks": " ".join(f"models.{name}" for name in MODELS.split()),
     "Methods as data": "method terms recipes recipes_classic recipes_stylegan recipes_r3gan recipes_paired game state step grow",
     "Data": "data",
-    "Runs": "settings plan run restore",
+    "Runs": "settings plan run restore backend",
     "Images and latents": "sample latents walk directions invert damage translate",
     "Metrics": " ".join(f"metrics.{name}" for name in METRICS.split()),
     "Explanations": "explain dissect",
     "Watermarks, filters, files": "watermark filters marks watch convert export",
 }
 ONLY = {
-    "run": ("train", "build_machine", "Machine", "train_steps"),
+    "method": ("Verdict", "Game", "Round", "Term", "Phase", "Turn", "Recipe", "alternating", "check"),
+    "run": ("start", "train", "build_machine", "Machine", "train_steps"),
     "plan": ("Run", "prepare"),
     "restore": ("Trained", "Critic", "load", "load_discriminator"),
     "settings": ("Settings", "Design"),
@@ -39,6 +40,9 @@ ONLY = {
     "translate": ("translate", "one_way", "Distance", "distance"),
     "watch": ("grid", "write_picture", "write_animation", "draw_curves"),
     "marks": ("facts", "of_picture", "of_arrays"),
+    "backend": ("any_backend",),
+    "metrics.contract": ("Estimate", "mean_estimate"),
+    "metrics.protocols": ("Protocol", "named"),
 }
 """Of modules that are more than a list of pieces, those that are meant for others."""
 
@@ -49,7 +53,7 @@ def names(module) -> list[str]:
     if name in ONLY:
         return list(ONLY[name])
     if name.startswith("models."):
-        return [n for n in vars(module) if n.endswith(("Generator", "Discriminator"))]
+        return [n for n in vars(module) if n.endswith(("Generator", "Discriminator")) or n == "moved"]
     if hasattr(module, "__all__"):
         return [n for n in module.__all__ if callable(getattr(module, n))]
     made = {n: v for n, v in vars(module).items() if inspect.isfunction(v) or inspect.isclass(v)}

@@ -1,7 +1,8 @@
 """GANs in JAX. `jaxgan.load(run).sample(n)` samples a trained run; everything else is in the modules.
 
 losses, penalties, schedules, augment, optim: pure functions for any training loop. step, game, recipes, state: one update
-for every method. models: the networks. data, feed, parallel, checkpoint, run: what trains them.
+for every method. models: the networks. data, feed, parallel, checkpoint, run: what trains them. sample, latents, metrics,
+explain: what a trained one shows. docs/api.md lists all.
 """
 
 import importlib.util

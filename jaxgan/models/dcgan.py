@@ -1,8 +1,6 @@
 """DCGAN: the networks of the tutorial this project grew from, and those of Radford et al. 2016 for any size.
 
-Every network here is called as `(z or x, c, keys=, train=, axis=)`: c labels int [B] (ignored when classes = 0), keys
-one typed key per image (needed where the network draws in training), axis the mapped axis that batch statistics are
-averaged over. Images are [B, H, W, C] float32 in [-1, 1].
+They, and those of the other modules, are called as `jaxgan.models` says.
 """
 
 from functools import partial

@@ -1,8 +1,6 @@
 """The residual networks of WGAN-GP and SNGAN: one generator and one discriminator, configured by their fields.
 
-Every network here is called as `(z or x, c, keys=, train=, axis=)`: c labels int [B] or vectors [B, classes] (ignored
-when classes = 0), axis the mapped axis that batch statistics are averaged over; no random numbers are drawn. Images are
-[B, H, W, C] float32 in [-1, 1]. `PRESETS` has the papers' networks.
+`PRESETS` has the papers' networks. No random numbers are drawn.
 
 Source: Gulrajani et al. 2017 (WGAN-GP), appendix and code; Miyato et al. 2018 (SNGAN) and Miyato & Koyama 2018
 (projection), appendices and code. Deviations: the 1x1 convolution of a skip path runs on the smaller of its two grids
