@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from experiments.cli import check_out, parse, run_command, writing
 from jaxgan import augment, latents, watch
 from jaxgan.augment.ada_pipe import NEEDS_COLOR
+from jaxgan.data.images import as_picture
 from jaxgan.data.open import open_source
 from jaxgan.errors import UserError
 
@@ -91,7 +92,7 @@ def _as_images(maps, x):
 
 def sheet(labelled: list[tuple[str, np.ndarray]]) -> Image.Image:
     """Rows of uint8 images [n, H, W, C] with their labels at the left; small images are enlarged by a whole factor."""
-    n, h, w, c = labelled[0][1].shape
+    n, h, w, _ = labelled[0][1].shape
     zoom = max(1, -(-56 // min(h, w)))
     tile_h, tile_w, label, gap = h * zoom, w * zoom, 190, 3
     picture = Image.new("RGB", (label + n * (tile_w + gap), len(labelled) * (tile_h + gap)), "white")
@@ -100,7 +101,7 @@ def sheet(labelled: list[tuple[str, np.ndarray]]) -> Image.Image:
         top = i * (tile_h + gap)
         pen.text((6, top + tile_h // 2), name, fill="black", font=font, anchor="lm")
         for j, image in enumerate(images):
-            tile = Image.fromarray(image[..., 0] if c == 1 else image).convert("RGB")
+            tile = as_picture(image).convert("RGB")
             tile = tile.resize((tile_w, tile_h), Image.Resampling.NEAREST)
             picture.paste(tile, (label + j * (tile_w + gap), top))
     return picture

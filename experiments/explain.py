@@ -15,6 +15,7 @@ import tyro
 from experiments import evaluate
 from experiments.cli import check_out, check_which, parse, run_command, writing
 from jaxgan.errors import UserError
+from jaxgan.whole import write_whole
 
 REFERENCE = 512
 """Real images, and as many generated ones, that say what D's logit of such images is."""
@@ -126,7 +127,7 @@ def main() -> None:
     numbers = {"run": args.run, "step": trained.step, "method": args.method, **numbers}
     with writing(args.out):
         safety.output(args.run, trained, explain=args.method).write_picture(picture, out, marks.COMPOSITE)
-        out.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
+        write_whole(out.with_suffix(".json"), lambda file: file.write((json.dumps(numbers, indent=1) + "\n").encode()))
     print(f"{args.method} of {args.run} at step {trained.step}: {out}, {out.with_suffix('.json')}")
 
 

@@ -43,12 +43,7 @@ def described(name: str, settings: Settings, stages: tuple[Design, ...], source:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
     }
-    return _as_json(config)
-
-
-def _as_json(tree: dict) -> dict:
-    """As JSON gives it back; settings and networks from elsewhere may have fields of any type."""
-    return json.loads(json.dumps(tree, default=repr))
+    return description.as_json(config)
 
 
 def write(directory: Path, config: dict) -> None:
@@ -64,7 +59,7 @@ def write(directory: Path, config: dict) -> None:
 def check_changes(directory: Path, found: dict, config: dict, settings: Settings) -> None:
     """UserError where a run cannot go on with another config; where it is told to, what differs is said."""
     defaults = {f.name: f.default for f in dataclasses.fields(settings) if f.default is not dataclasses.MISSING}
-    older = _as_json(defaults) | found["settings"]  # without a setting, the code did what is its default now
+    older = description.as_json(defaults) | found["settings"]  # without a setting, the code did what is its default now
     changed = changes(found | {"settings": older}, config)
     if (was := found["settings"].get("batch", settings.batch)) != settings.batch:
         raise UserError(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from jaxgan.errors import UserError
 MODELS = "jaxgan.models."
 ELSEWHERE = "module "
 """What a family that is no file of `jaxgan.models` begins with: a module of the same name there is another one."""
+
+
+def as_json(tree: dict) -> dict:
+    """As JSON gives it back; settings and networks from elsewhere may have fields of any type."""
+    return json.loads(json.dumps(tree, default=repr))
 
 
 def describe(module: nn.Module) -> dict[str, Any]:

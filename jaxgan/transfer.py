@@ -10,7 +10,6 @@ Source: Wang et al. 2018, "Transferring GANs", where it pays most to take both n
 matches arrays by name too; Mo et al. 2020 (FreezeD).
 """
 
-import json
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -243,4 +242,4 @@ def _differences(theirs: dict, ours: nn.Module, but: set) -> list[str]:
 
 def _described(module: nn.Module) -> dict:
     """`description.describe` as `config.json` has it."""
-    return json.loads(json.dumps(description.describe(module), default=repr))
+    return description.as_json(description.describe(module))

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from jaxgan.data.images import as_picture
 from jaxgan.errors import UserError
 from jaxgan.whole import write_whole
 
@@ -46,7 +47,7 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
     for i, image in enumerate(images):
         y, x = pad + i // columns * (h + pad), pad + i % columns * (w + pad)
         sheet[y : y + h, x : x + w] = image
-    picture = Image.fromarray(sheet[..., 0] if c == 1 else sheet)
+    picture = as_picture(sheet)
     factor = max(1, round(least / picture.width))
     return picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxgan import memory
 from jaxgan.data.alike import finish, make_alike
-from jaxgan.data.images import Look
+from jaxgan.data.images import Look, as_picture
 from jaxgan.data.source import MOST_CLASSES, Items, Source, Stored, finite
 from jaxgan.errors import UserError
 
@@ -159,7 +159,7 @@ def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, s
     items = Items(
         where=where,
         names=range(n),
-        image=lambda i: Image.fromarray(images[i, ..., 0] if depth == 1 else images[i]),
+        image=lambda i: as_picture(images[i]),
         stamp=_stamp(images),
         labels=labels,
         class_names=tuple(str(i) for i in range(classes)),

@@ -289,6 +289,11 @@ def _method(scale):
     return Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
 
 
+def as_picture(array: np.ndarray) -> Image.Image:
+    """uint8 [H, W] or [H, W, C] as Pillow has it, of which one channel is two axes."""
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
+
+
 def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
     """uint8 [n, H, W, C] with 3 or 4 channels where C has fewer: grey as RGB, and opaque where there is alpha to be."""
     if images.shape[3] == 1 < channels:

@@ -9,9 +9,9 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from PIL import Image
 
 from jaxgan.cores import cores
+from jaxgan.data.images import as_picture
 from jaxgan.data.prepared import VERSION, check_array_record
 from jaxgan.data.source import Progress, Source, pieces
 from jaxgan.errors import UserError, one_line
@@ -129,7 +129,7 @@ def _as_os_errors():
 
 def _png(array):
     file = io.BytesIO()
-    Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(file, "PNG")
+    as_picture(array).save(file, "PNG")
     return file.getvalue()
 
 
