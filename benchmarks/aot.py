@@ -191,7 +191,6 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="of benchmarks.ops")
     parser.add_argument("--block", type=int, nargs="+", help="of the cases' grouped convolutions; 0 for XLA's own")
     parser.add_argument("--top", type=int, default=0, metavar="N", help="say of each GPU program its N heaviest kinds of kernels")
-    parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     unknown = [f"config {name!r}" for name in args.configs if name not in CONFIGS]
     unknown += [f"case {name!r}" for name in args.cases if name not in CASES]

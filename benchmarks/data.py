@@ -76,7 +76,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32, help="images per step")
     parser.add_argument("--steps", type=int, default=16, help="timed together, --turns times")
     parser.add_argument("--turns", type=int, default=3, help="rounds, the kinds of input in turn")
-    parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         compile_cache.use(f"{scratch}/compiled")  # the streamed ones share a program

@@ -5,7 +5,6 @@ from those of one device. Sums are added in a different order, so last bits diff
 gradient that is nearly zero into a full step of lr, hence the mean as well as the largest difference.
 """
 
-import json
 import os
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks.result import command_line
+from benchmarks.result import command_line, say
 from jaxgan.checkpoint import load_generator
 
 
@@ -51,7 +50,7 @@ def main() -> None:
             gaps = [np.abs(np.float64(a) - b).ravel() for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True)]
             gaps = np.concatenate(gaps)
             row = {"config": args.config, "steps": args.steps, "processes": processes, "devices_each": devices}
-            print(json.dumps(row | {"largest": float(gaps.max()), "mean": float(gaps.mean())}), flush=True)
+            say(row | {"largest": float(gaps.max()), "mean": float(gaps.mean())}, args.out)
 
 
 if __name__ == "__main__":

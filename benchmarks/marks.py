@@ -7,14 +7,14 @@ training set of --train of the images (the rest are fresh): the rate at which `-
 """
 
 import io
-import json
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from benchmarks.result import command_line
+from benchmarks.result import command_line, say
 from jaxgan import watermark
 from jaxgan.data import open_source
+from jaxgan.data.images import as_picture
 from jaxgan.metrics import copies, measure
 
 KEY, SET = "a key", 64
@@ -24,7 +24,7 @@ def by_picture(change):
     """Of a change of a PIL picture, the one of uint8 [n, H, W, C]."""
 
     def apply(x):
-        made = [np.asarray(change(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image))) for image in x]
+        made = [np.asarray(change(as_picture(image))) for image in x]
         return np.stack(made).reshape(len(x), *made[0].shape[:2], -1)
 
     return apply
@@ -150,11 +150,11 @@ def main() -> None:
     source = open_source(args.source, data_dir=args.data_dir)
     images = source.read(np.sort(np.random.RandomState(0).permutation(source.n)[: args.images]))
     for strength in args.strength:
-        print(json.dumps({"source": source.name, "strength": strength, "found": found(images, strength)}), flush=True)
-        print(json.dumps({"source": source.name, "strength": strength, "stolen": stolen(images, strength)}), flush=True)
-    print(json.dumps({"source": source.name, "false positives": false_positives(images, args.keys)}), flush=True)
+        say({"source": source.name, "strength": strength, "found": found(images, strength)}, args.out)
+        say({"source": source.name, "strength": strength, "stolen": stolen(images, strength)}, args.out)
+    say({"source": source.name, "false positives": false_positives(images, args.keys)}, args.out)
     train = min(args.train, source.n * 3 // 4)
-    print(json.dumps({"source": source.name, "train": train, "refused": refused(source, train)}), flush=True)
+    say({"source": source.name, "train": train, "refused": refused(source, train)}, args.out)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,6 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="rounds, both sides in turn")
     parser.add_argument("--features", type=int, nargs="*", default=[10_000], help="numbers of rows")
     parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH", help="interpreters that have it")
-    parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     pythons, rows = dict(pair.split("=", 1) for pair in args.python), []
     if args.weights:

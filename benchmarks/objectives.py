@@ -5,11 +5,10 @@ every step and to all images, so a lazy interval of k divides what they add by k
 this process, and the result is the median ratio over the turns. Compilation is excluded.
 
 Command: `python -m benchmarks.objectives`, one JSON line per case; `--only r1 ada`, `--quick` (few and small steps, to check
-that it works), `--out FILE` writes the lines, `--fill docs/objectives.md` puts the ratios into the table's last column.
+that it works), `--out FILE` appends them to a file, `--fill docs/objectives.md` puts the ratios into the last column.
 """
 
 import dataclasses
-import json
 import statistics
 import sys
 import time
@@ -21,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.result import say
 from experiments.cli import parse, run_command
 from experiments.configs import objective
 from jaxgan import game, state, step
@@ -46,7 +46,7 @@ class Options:
     seconds: float = 1.0
     """About how long to repeat the plain step in each turn."""
     out: str = ""
-    """Also write the lines to this file."""
+    """Also append the lines to this file."""
     fill: str = ""
     """Write the ratios into the last column of this table."""
 
@@ -133,7 +133,7 @@ def main() -> int:
     if options.quick:
         options = dataclasses.replace(options, batch=8, size=8, width=4, turns=2, seconds=0.0)
     base = objective.Config(batch=options.batch, width=options.width, penalty=(), augment=(), augment_p=0.5, every=1, share=1)
-    plain, ratios, lines = build(base, options), {}, []
+    plain, ratios = build(base, options), {}
     for name in options.only or known:
         case = build(dataclasses.replace(base, **known[name]), options)
         times = compare(plain, case, options.turns, options.seconds)
@@ -142,10 +142,7 @@ def main() -> int:
         line = {"case": name, "relative": round(ratios[name], 3), "low": round(each[0], 3), "high": round(each[-1], 3)}
         line |= {"plain_ms": round(statistics.median(times[0]) * 1e3, 3), "turns": options.turns}
         line |= {"device": jax.devices()[0].device_kind, "batch": options.batch, "size": options.size}
-        lines.append(json.dumps(line))
-        print(lines[-1], flush=True)
-    if options.out:
-        Path(options.out).write_text("\n".join(lines) + "\n")
+        say(line, options.out)
     if options.fill:
         rows = fill(Path(options.fill), ratios)
         print(f"{rows} of {len(ratios)} cases are in {options.fill}", file=sys.stderr)

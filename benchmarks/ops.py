@@ -156,7 +156,6 @@ def main() -> None:
     parser.add_argument("--block", type=int, nargs="+", help="of grouped convolutions (default: ops.BLOCK's)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of all arrays")
     parser.add_argument("--turns", type=int, default=5, help="rounds, both sides in turn")
-    parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     unknown = [name for name in args.cases if name not in CASES]
     if unknown:

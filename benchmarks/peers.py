@@ -121,7 +121,6 @@ def main() -> None:
     parser.add_argument("--stylegan3", metavar="CHECKOUT", help="of NVlabs/stylegan3")
     parser.add_argument("--only", nargs="+", choices=[*SIDES, "official"], help="only these sides, besides jaxgan")
     parser.add_argument("--python", nargs="*", default=[], metavar="PACKAGE=PATH", help="interpreters that have the peers")
-    parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     pythons = dict(pair.split("=", 1) for pair in args.python)
     games = {"tutorial": SIDES}

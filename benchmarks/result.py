@@ -19,7 +19,9 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 def command_line(about: str) -> argparse.ArgumentParser:
     """The parser of a benchmark with this docstring."""
-    return argparse.ArgumentParser(description=about, formatter_class=Help)
+    parser = argparse.ArgumentParser(description=about, formatter_class=Help)
+    parser.add_argument("--out", metavar="FILE", help="also append the lines to this file")
+    return parser
 
 
 def processor() -> str:

@@ -68,7 +68,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=16, help="timed together, --turns times")
     parser.add_argument("--turns", type=int, default=5, help="rounds, all numbers of devices in turn")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     if args.child:
         return child(args.config, args.batch)

@@ -41,7 +41,6 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("configs", nargs="*", default=["digits"], metavar="CONFIG", help="what is trained")
     parser.add_argument("--turns", type=int, default=3, help="rounds; the median is given")
-    parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     times: dict[str, list[float]] = {}
     for _ in range(args.turns):

@@ -164,7 +164,6 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[32], help="images per step; each size is a case")
     parser.add_argument("--cpu-devices", type=int, default=1, help="devices to split a CPU's cores among; 0: as in training")
     parser.add_argument("--steps", type=int, default=32, help="timed steps per case, after a warm-up of a quarter of them")
-    parser.add_argument("--out", help="also append the lines to this file")
     args = parser.parse_args()
     unknown = [name for name in args.configs if name not in CONFIGS]
     if unknown:
