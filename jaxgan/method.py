@@ -120,7 +120,7 @@ class Recipe(NamedTuple):
     tx: dict[str, optax.GradientTransformationExtraArgs]
     """{'g': ..., 'd': ...}; update(grads, opt, params, kimg=) -> updates, opt"""
     batch: int
-    """Global images per step."""
+    """Images of one update, over all devices: each slot holds as many, and a step counts as so many in kimg."""
     accum: int = 1
     """Micro-batches that the batch is split into; gradients are averaged. Whatever compares the images of a batch (batch
     norm, minibatch stddev, relativistic averages, MMD) sees only a micro-batch, so it is not equivalent to the large batch."""

@@ -2,7 +2,8 @@
 
 Each is meant for the networks that its docstring names, but works with any that return what its terms need. `kimg` is the
 length of the run over which the paper decays the learning rate to zero, and None for a constant rate. No paper before
-BigGAN averages the weights, so `ema_kimg` defaults to 0 there.
+BigGAN averages the weights, so `ema_kimg` defaults to 0 there. `lr` is of both players; `n_critic` is the number of D's updates,
+each on images of its own, per update of G; `batch`, `accum` and `ema_kimg` are the fields of `Recipe`.
 """
 
 import math
@@ -170,6 +171,7 @@ def reacgan(
     """ReACGAN, for any D with head='embedding': hinge loss and data-to-data cross-entropy for both players.
 
     Args:
+      weight: of the latter.
       ema_kimg, ema_start: as `biggan`.
     Source: Kang et al. 2021, its CIFAR-10 configuration on BigGAN's pair (Adam, betas 0.5, 0.999; average of 0.9999 per step).
     """
