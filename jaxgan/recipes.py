@@ -132,7 +132,7 @@ def objective(
     sets["d"].append(terms.pseudo_augmented(loss) if pseudo else adversarial("d", loss))
     sets["g"].append(adversarial("g", loss, top=top))
     for player in "dg" if class_loss else "":
-        sets[player] = class_terms(player, class_loss, class_weight, sets[player])
+        sets[player] = _class_terms(player, class_loss, class_weight, sets[player])
     carry = {"p": 0.0} if pseudo else {}
     attacked = partial(terms.adversarial_examples, loss, **(attack or {}))
     for name, weight in penalties.items():
@@ -163,7 +163,7 @@ CLASS_LOSSES = {"ac_gan": "classes", "d2d_ce": "embedding", "multi_hinge": "mult
 """Names that `objective` takes, and the kind of head (`heads.KINDS`) that each needs."""
 
 
-def class_terms(player: str, name: str, weight, adversarial_terms: list) -> list:
+def _class_terms(player: str, name: str, weight, adversarial_terms: list) -> list:
     """A player's terms with a class loss: added to its adversarial ones, or, for multi_hinge, replacing them."""
     if name == "multi_hinge":
         return [terms.multi_hinge(player)]
@@ -173,7 +173,14 @@ def class_terms(player: str, name: str, weight, adversarial_terms: list) -> list
 
 
 def penalty_term(name: str, weight, lazy: dict, consistency, attacked=partial(terms.adversarial_examples, "relativistic")):
-    """The player and the term of a penalty by its name: the weight is the term's, so gamma / 2 for R1 and R2."""
+    """The player and the term of a penalty by its name: the weight is the term's, so gamma / 2 for R1 and R2.
+
+    Args:
+      name: of `PENALTIES`.
+      lazy: every and share, of those that take them.
+      consistency: the augmentation of 'cr' and 'bcr'.
+      attacked: makes the term of 'adversarial_examples' of the weight and lazy.
+    """
     if name.endswith(("r1", "r2")):
         return "d", gradient_penalty(name, "real" if name.endswith("r1") else "fake", weight, **lazy)
     make = {

@@ -2,7 +2,7 @@
 
 A term sees one `Round` and returns its value [], new carry entries and log entries. Losses that compare the images of a batch
 first gather it from all devices; the gradient of that global value, averaged over the devices as the step does, equals
-the gradient on one device.
+the gradient on one device. weight, every and share are those of `Term`; options go to the function that is named.
 """
 
 from functools import partial

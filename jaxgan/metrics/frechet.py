@@ -131,6 +131,7 @@ def jackknife(real: Moments, blocks: Sequence[Moments], *, ddof: int = 1) -> Jac
     Args:
       real: moments of the real images.
       blocks: K >= 2 moments of disjoint, equally large parts of the generated images (10 is usual).
+      ddof: as in `mean_cov`.
     Raises:
       UserError: fewer than 2 blocks. ValueError: blocks of different sizes.
     Source: Efron and Stein 1981 (error); Quenouille 1956 (bias, of order 1/n for the FID: Chong and Forsyth 2020).
