@@ -18,12 +18,12 @@ def ema(average, params, beta):
     """One step of an exponential moving average: average + (1 - beta) (params - average).
 
     Args:
-      average: a tree of arrays; float leaves keep their dtype (keep it float32 when the parameters are bfloat16).
+      average: a tree of arrays or numbers; float and complex leaves keep their dtype (keep it float32 when the parameters are
+        bfloat16).
       params: a tree of the same structure and shapes.
       beta: decay, [] in [0, 1]; `schedules.half_life_beta` or `power_beta` give it.
     Returns:
-      The new average; exactly `params` at beta 0, exactly `average` at beta 1. Leaves that are not floats are those of
-      `params`.
+      The new average; exactly `params` at beta 0, exactly `average` at beta 1. Other leaves are those of `params`.
     Raises:
       ValueError: trees of other structures or shapes.
     Source: Karras et al. 2018 (ProGAN), appendix A.1; Yazici et al. 2019.
@@ -32,8 +32,9 @@ def ema(average, params, beta):
     def step(a, p):
         if jnp.shape(a) != jnp.shape(p):
             raise ValueError(f"ema: an average of shape {jnp.shape(a)} for parameters {jnp.shape(p)}; give equal trees")
-        if not _is_float(a):
+        if not _averaged(a):
             return p
+        a, p = jnp.asarray(a), jnp.asarray(p)
         rate = 1 - jnp.asarray(beta, jnp.float64 if a.dtype == jnp.float64 else jnp.float32)
         return jnp.where(rate < 1, a + rate * (p.astype(a.dtype) - a), p.astype(a.dtype)).astype(a.dtype)
 
@@ -113,11 +114,12 @@ def weighted_sum(trees, weights):
       trees: list of trees of one structure (the saved averages); they may be loaded lazily (any iterable).
       weights: float64, one per tree.
     Returns:
-      A tree of NumPy arrays in the dtype of the first tree. Leaves that are not floats are the last tree's.
+      A tree of NumPy arrays in the dtype of the first tree. Leaves that are no floats (or complex) are the last tree's.
     Raises:
       UserError: not as many trees as weights.
     Source: Karras et al. 2024 (EDM2), section 3.2.
     """
+    wide = lambda a: a.astype(np.promote_types(a.dtype, np.float64))  # complex stays complex
     total, wrong = None, UserError(f"trees: give one average for each of the {len(weights)} weights, and at least one")
     for tree, weight in itertools.zip_longest(trees, weights):
         if tree is None or weight is None:
@@ -125,14 +127,14 @@ def weighted_sum(trees, weights):
         tree = jax.tree.map(np.asarray, tree)
         if total is None:
             total, dtypes = jax.tree.map(lambda a: np.float64(0), tree), jax.tree.map(lambda a: a.dtype, tree)
-        total = jax.tree.map(lambda t, a, w=weight: t + w * a.astype(np.float64) if _is_float(a) else a, total, tree)
+        total = jax.tree.map(lambda t, a, w=weight: t + w * wide(a) if _averaged(a) else a, total, tree)
     if total is None:
         raise wrong
     return jax.tree.map(lambda t, dtype: np.asarray(t).astype(dtype), total, dtypes)
 
 
-def _is_float(x):
-    return jnp.issubdtype(x.dtype, jnp.floating)
+def _averaged(x):
+    return jnp.issubdtype(jnp.result_type(x), jnp.inexact)
 
 
 def _overlap(time_a, g_a, time_b, g_b):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 def array(name, x):
     """`x` as an array; an error where it is none, or several (a discriminator's logits and features)."""
     if isinstance(x, tuple | list) and any(jnp.ndim(part) for part in x if hasattr(part, "shape")):
-        raise ValueError(f"{name}: a {type(x).__name__} of {len(x)} arrays; give one array")
+        raise ValueError(f"{name}: a {type(x).__name__} of {len(x)} arrays; give one array (of several scales, add the losses)")
     try:
         return jnp.asarray(x)
     except (TypeError, ValueError):

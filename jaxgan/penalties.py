@@ -1,8 +1,8 @@
 """Penalties on a critic, unreduced: functions of a callable critic, images [B, ...] -> logits [B].
 
-Images must not influence one another inside the critic (no batch norm): `check_critic_is_per_image` detects it if
-they do. Weights such as gamma / 2 are not included; the recipe applies them. Functions that draw noise take `key`
-first: one key [], or one per image [B]; image i's noise depends only on its own key.
+Images must not influence one another inside the critic (no batch norm), and it is a fixed function, with the same dropout masks
+at every call: `check_critic_is_per_image` finds one that is not. Weights such as gamma / 2 are not included; the recipe applies
+them. Functions that draw noise take `key` first: one key [], or one per image [B]; image i's noise depends only on its own key.
 
 Penalties that are not gradients of the critic (path length, LeCam, consistency, orthogonality) live in `regularizers`
 and are re-exported here.
@@ -74,7 +74,8 @@ def finite_difference_r1(key, critic, real, *, sigma=0.01):
 
     Args:
       key: one key [], or one per image [B].
-      critic: images [B, ...] -> logits [B]. In bfloat16 the difference is lost to rounding: use float32.
+      critic: images [B, ...] -> logits [B], a fixed function: what another dropout mask changes would be divided by sigma. In
+        bfloat16 the difference is lost to rounding: use float32.
       real: floats [B, ...].
       sigma: step, > 0, in units of the images.
     Returns:
@@ -82,7 +83,8 @@ def finite_difference_r1(key, critic, real, *, sigma=0.01):
     Raises:
       ValueError: integer images; a critic that does not return [B]; a key that is not typed; sigma not above 0.
     Source: GAT (2025, arXiv 2509.24935), its approximated R1; sigma of the official code. As there, the noise is added before
-      the augmentation if that is inside `critic`.
+      the augmentation if that is inside `critic`. APT (Lin et al. 2025) does not divide by sigma: its 100 at sigma = 0.01 is a
+      weight of 0.01 here.
     """
     real = images("real", real)
     above_0("sigma", sigma)
@@ -199,7 +201,7 @@ def input_gradient(critic, x):
 
 
 def check_critic_is_per_image(critic, x, *, tolerance=1e-4):
-    """A debugging check, not for use inside jit: raises if an image's logit depends on the other images of the batch.
+    """A debugging check, not for use inside jit: raises if a logit depends on other images of the batch, or on the call.
 
     Batch norm and minibatch standard deviation do that, and then the gradient penalties above are not per image
     (StyleGAN2 accepts this for its minibatch standard deviation). Call it once, eagerly, on a real batch.
@@ -211,18 +213,25 @@ def check_critic_is_per_image(critic, x, *, tolerance=1e-4):
     Returns:
       None.
     Raises:
-      ValueError: the critic mixes images; integer images; a critic that does not return [B]; fewer than two images.
-    Source: our own: the first, then the last image is kept and all others are replaced.
+      ValueError: the critic mixes images, or is not a fixed function; integer images; a critic that does not return [B]; fewer
+        than two images.
+    Source: our own: the same images once more; then the first, then the last image is kept and all others are replaced.
     """
     x = images("x", jnp.asarray(x))
     batch = x.shape[0]
     if batch < 2:
         raise ValueError("x: one image cannot show whether images mix; give two or more")
-    before = np.asarray(one_logit_an_image(critic(x), x))
+    logits = lambda x: np.asarray(one_logit_an_image(critic(x), x), np.float64)
+    before = logits(x)
+    relative = lambda after, i: np.max(np.abs(after[i] - before[i])) / max(1.0, np.max(np.abs(before)))
+    if relative(logits(x), slice(None)) > tolerance:
+        raise ValueError(
+            "critic: the same images have other logits at the next call; fix its dropout masks, its augmentation and its state "
+            "(of a Flax NNX module d: lambda x: nnx.clone(d)(x))"
+        )
     for i in (0, batch - 1):
         others = (0.5 - 0.5 * jnp.roll(x, 1, axis=0)).astype(x.dtype)
-        after = np.asarray(one_logit_an_image(critic(others.at[i].set(x[i])), x))
-        change = abs(float(after[i]) - float(before[i])) / max(1.0, float(np.max(np.abs(before))))
+        change = relative(logits(others.at[i].set(x[i])), i)
         if not change <= tolerance:
             raise ValueError(
                 f"critic: image {i}'s logit moves by {change:.2g} (relative) when the other images change; take batch "

@@ -27,6 +27,13 @@ def test_ema_is_exact_at_its_ends_and_where_nothing_moves():
     np.testing.assert_array_equal(average.ema(p, p, 0.37), p)
 
 
+def test_complex_weights_and_numbers_are_averaged_too():
+    first, last = {"c": np.array([1 + 2j], np.complex64), "n": 1.0}, {"c": np.array([3 - 2j], np.complex64), "n": 2.0}
+    got = average.ema(first, last, 0.75)
+    assert got["c"] == 1.5 + 1j and got["c"].dtype == jnp.complex64 and got["n"] == 1.25
+    assert average.weighted_sum([first, last], [0.75, 0.25])["c"] == 1.5 + 1j
+
+
 def test_ema_of_bfloat16_weights_stays_float32():
     p = jnp.full(3, 1.0, jnp.bfloat16)
     a = jnp.zeros(3)

@@ -355,7 +355,7 @@ def test_conventions(name):
     "call, says",
     [
         (lambda x: losses.hinge_d("real", x), "real logits: a str; give an array"),
-        (lambda x: losses.hinge_g(None, (x, x)), "fake logits: a tuple of 2 arrays; give one array"),  # D's logits and features
+        (lambda x: losses.hinge_g(None, (x, x)), "fake logits: a tuple of 2 arrays; give one array .of sev"),
         (lambda x: losses.feature_matching([x, x], [x, x]), "real features: a list of 2 arrays"),
         (lambda x: losses.ac_gan_d(x, x, None), "labels: a NoneType; give an array"),
         (lambda x: losses.class_cross_entropy(None, jnp.zeros(4, int)), "class_logits: a NoneType"),

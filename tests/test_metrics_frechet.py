@@ -179,3 +179,5 @@ def test_bad_input(call, kind, words):
 def test_arrays_in_place_of_moments_are_refused():
     with pytest.raises(ValueError, match="frechet: give the moments of two sets of features"):
         frechet.frechet(np.ones((9, 2)), np.ones((9, 2)))
+    with pytest.raises(ValueError, match=r"stored, frechet_distance\(mean, cov, "):
+        frechet.frechet((np.ones(2), np.eye(2)), frechet.moments_of(np.ones((9, 2))))

@@ -319,6 +319,13 @@ def test_a_critic_that_mixes_images_is_found():
     assert penalties.check_critic_is_per_image(mean, x[:2]) is None
 
 
+def test_a_critic_that_is_another_function_at_each_call_is_found():
+    x, masks = jnp.ones((B, *SHAPE)), iter(np.random.default_rng(0).random((9, 1, *SHAPE)) < 0.5)
+    dropped = lambda x: (x * next(masks)).mean((1, 2, 3))
+    with pytest.raises(ValueError, match="critic: the same images have other logits at the next call; fix its dropout"):
+        penalties.check_critic_is_per_image(dropped, x)
+
+
 @pytest.mark.parametrize("level", [0.1, 1.0, 50.0])
 def test_how_far_a_logit_may_move_is_relative_to_the_largest_above_one(level):
     """Image 0's logit is `level`, and a bit more where any other image is not zero."""

@@ -116,7 +116,10 @@ def frechet_distance(mean1, cov1, mean2, cov2) -> float:
 def frechet(real: Moments, fake: Moments, *, ddof: int = 1) -> float:
     """`frechet_distance` of two sets of features, given their moments (`moments_of`); `ddof` as in `mean_cov`."""
     if not (isinstance(real, Moments) and isinstance(fake, Moments)):
-        raise ValueError("frechet: give the moments of two sets of features, frechet(moments_of(real), moments_of(fake))")
+        raise ValueError(
+            "frechet: give the moments of two sets of features, frechet(moments_of(real), moments_of(fake)); for a mean and "
+            "covariance that are stored, frechet_distance(mean, cov, *mean_cov(moments_of(fake)))"
+        )
     few, many = sorted((real, fake), key=lambda m: m.n)  # the smaller set is the one that may be singular
     return frechet_distance(*mean_cov(few, ddof=ddof), *mean_cov(many, ddof=ddof))
 
