@@ -171,6 +171,7 @@ def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     assert "'d/adv'" in out and "digits: 1797 images of 28x28x1" in out and "noise: 100 images of 28x28x1, no labels" in out
     assert held["images"].shape == (4, 28, 28, 1)
     assert held["changed"].names[:3] == ("d/adv", "d/r1", "g/adv") and held["changed"].stages[0].generator.classes == 10
+    assert held["rebuilt"].shape == (16, 28, 28, 1) and 0 < held["weight"] < np.inf
     assert "(4,)" in out and held["found"][0].name == "swd2k" and held["codes"].shape == (16, 32)
     assert len(held["shared"].sharding.device_set) == jax.local_device_count()
     assert "'d/past', 'd/teacher', 'g/adv', 'g/consensus'" in out and set(held["stateful"].carry) == {"past", "teacher"}

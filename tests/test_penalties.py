@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxgan import average, losses, optim, penalties, schedules, spectral
 from tests.reference import penalties as reference
@@ -324,6 +325,27 @@ def test_a_critic_that_is_another_function_at_each_call_is_found():
     dropped = lambda x: (x * next(masks)).mean((1, 2, 3))
     with pytest.raises(ValueError, match="critic: the same images have other logits at the next call; fix its dropout"):
         penalties.check_critic_is_per_image(dropped, x)
+
+
+def test_a_flax_nnx_module_is_a_fixed_function_as_its_clone():
+    """As docs/own.md has it: its dropout draws anew at each call, and from the same key again in a clone."""
+
+    class Dropped(nnx.Module):
+        def __init__(self):
+            self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.dropout(x).sum((1, 2, 3))
+
+    x, d = jnp.ones((B, *SHAPE)), Dropped()
+    critic = lambda x: nnx.clone(d)(x)
+    with pytest.raises(ValueError, match="critic: the same images have other logits"):
+        penalties.check_critic_is_per_image(d, x)
+    assert penalties.check_critic_is_per_image(critic, x) is None
+    exact = penalties.r1(critic, x)  # 4 for each pixel that is kept
+    assert np.all(np.isin(exact, 4 * np.arange(1, PIXELS + 1)))
+    near = np.mean([penalties.finite_difference_r1(jax.random.key(k), critic, x) for k in range(50)])
+    assert abs(near / np.mean(exact) - 1) < 5 * 1.41 / (50 * B) ** 0.5
 
 
 @pytest.mark.parametrize("level", [0.1, 1.0, 50.0])
