@@ -12,7 +12,7 @@ from flax import linen as nn
 FILE = Path(__file__).with_suffix(".md")
 MODELS = "mlp dcgan infogan sngan resnet biggan biggan_deep progan stylegan stylegan2 stylegan3 r3gan residual pix2pix cyclegan"
 METRICS = (
-    "frechet kernel manifold inception_score conditional sliced memorization modes lpips path equivariance copies"
+    "frechet kernel manifold inception_score conditional sliced memorization modes ssim lpips path equivariance copies"
     " features extraction measure generators protocols contract"
 )
 GROUPS = {

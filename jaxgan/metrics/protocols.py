@@ -9,7 +9,7 @@ class Protocol(NamedTuple):
     """How one metric is measured."""
 
     metric: str
-    """A key of `measure.METRICS` (fid, kid, is, ...); of a generator equivariance, path; lpips."""
+    """A key of `measure.METRICS` (fid, kid, is, ...); of a generator equivariance, path; of pairs ssim, lpips."""
     features: str
     """inception (-pytorch-fid, -clean-fid), classifier, stacked, random, pixels or dinov2: see `measure.extractor`; lpips."""
     fakes: int
@@ -69,6 +69,7 @@ PROTOCOLS = {
     "eqr50k": _equivariance("rotation", "EQ-R of StyleGAN3 in dB: rotations by any angle"),
     "ppl2_wend": _path("w", "perceptual path length as in StyleGAN2 and 3: in W, at the paths' ends, LPIPS"),
     "ppl2_zend": _path("z", "the same in Z, for generators without W: only comparable with the same"),
+    "ssim": Protocol("ssim", "pixels", 0, 0, "SSIM of paired images to their targets, window 11, up to 1", needs="pairs"),
     "lpips": Protocol("lpips", "lpips", 0, 0, "LPIPS (VGG16, v0.1) of paired images to their targets", needs="pairs"),
 }
 

@@ -12,7 +12,7 @@ def sliced_wasserstein(real, fake, *, seed: int = 0, directions: int = 256, side
     SW = E_u[ mean_i |sorted(real . u)_i - sorted(fake . u)_i| ], u uniform on the unit sphere.
 
     Args:
-      real, fake: uint8 [n, H, W, C], equally many of both.
+      real, fake: uint8 [n, H, W, C] and [m, H, W, C].
       seed: of the directions.
       directions: number of directions.
       side: larger images are first averaged over whole blocks, to at most about this size.
@@ -29,8 +29,8 @@ def sliced_wasserstein(real, fake, *, seed: int = 0, directions: int = 256, side
             raise ValueError(f"images are {x.dtype} {x.shape}; give uint8 [n, H, W, C]. `sliced` takes rows of any numbers")
     if directions < 1 or side < 1:
         raise ValueError(f"sliced_wasserstein: {directions} directions, side {side}; give at least 1 of each")
-    if real.shape != fake.shape:
-        raise ValueError(f"real and fake images must agree in shape; they are {real.shape} and {fake.shape}")
+    if real.shape[1:] != fake.shape[1:]:
+        raise ValueError(f"real and fake images must agree in size and channels; they are {real.shape} and {fake.shape}")
     real, fake = (_shrink(x, side).reshape(len(x), -1) for x in (real, fake))
     u = _directions(real.shape[1], directions, seed)
     return float(_distances(*(np.sort(_project(x, u), axis=0) for x in (real, fake))).mean())
