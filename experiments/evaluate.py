@@ -33,6 +33,12 @@ class Arguments:
     always report L1 and PSNR, those on unpaired data a sliced Wasserstein distance of either direction."""
     against: str = ""
     """The real images: any --data; by default the run's own."""
+    data: str = ""
+    """pix2pix, CycleGAN: other images than the run's, such as a test set, given as in training; without it those held out."""
+    target: str = ""
+    """Their targets, or images B, as in training."""
+    paired: bool = False
+    """CycleGAN: --data and --target are pairs, by their names: measure how far what is made is from its partner."""
     data_dir: str = ""
     """Where TFDS data sets are stored; '' is the run's --data-dir, or TFDS's default."""
     split: str = ""
@@ -50,7 +56,7 @@ class Arguments:
     psi: float = 1.0
     """Truncation of the run's generator."""
     reverse: bool = False
-    """CycleGAN: measure --metrics of what is made of B, against A, instead of what is made of A, against B."""
+    """CycleGAN: measure --metrics (or --paired) of what is made of B, against A, instead of what is made of A, against B."""
     inception: str = ""
     """Path of pt_inception-2015-12-05-6726825d.pth; '' uses the cached file, downloaded once."""
     dinov2: str = ""
@@ -180,6 +186,9 @@ def main() -> None:
         return evaluate_pairs.evaluate(args, config)
     if args.reverse:
         raise UserError("--reverse only applies to runs that translate both ways (CycleGAN); leave it out")
+    for name in ("data", "target", "paired"):
+        if getattr(args, name):
+            raise UserError(f"--{name} only applies to runs that make images from images; the real images are --against")
     if not Path(args.what).exists():
         raise UserError(f"{args.what}: there is no such run, folder, archive or .npz")
     is_file = Path(args.what).suffix in WEIGHTS

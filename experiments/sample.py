@@ -59,6 +59,8 @@ class Arguments:
     """CycleGAN: translate the source images from B (--target) to A (--data) instead of from A to B."""
     resize: bool = False
     """Resize source images whose size differs from the run's, as its --fit says; otherwise they are refused."""
+    native: bool = False
+    """Translate every source image at its own size, whatever the run's; --out is a folder. A new size takes time to compile."""
     skip_broken: bool = False
     """Leave out source images that cannot be read; otherwise the first stops the command."""
     average: float | None = None
@@ -114,9 +116,11 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError("--refuse-copies: only for images from noise, without --mix or --source; leave it out")
     if not 0 < args.refuse_share < 1:
         raise UserError(f"--refuse-share {args.refuse_share:g}: it must be in (0, 1)")
-    for name in ("resize", "reverse", "skip_broken", "mask"):
+    for name in ("resize", "native", "reverse", "skip_broken", "mask"):
         if given(name) and not args.source:
             raise UserError(f"--{name.replace('_', '-')} only applies to source images; give --source too")
+    if args.native and (args.resize or args.mask or out.suffix.lower() in (".png", ".npz")):
+        raise UserError("--native: every image keeps its own size; leave out --resize and --mask, and give a folder as --out")
     if args.category is not None and args.mix:
         raise UserError("--category: InfoGAN's, which has no styles to mix; leave out --mix")
     if args.mix_layers and not args.mix:
@@ -237,7 +241,7 @@ def translated(args: Arguments, trained, out: Path) -> None:
     said |= {"reverse": True} if args.reverse else {}
     with writing(args.out):
         how = {"resize": args.resize, "seed": args.seed, "skip_broken": args.skip_broken}
-        how["mask"] = args.mask
+        how |= {"mask": args.mask, "native": args.native}
         files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
         made, skipped = translate.write(one, args.source, out, files, n=args.n, **how)
     beside = " (beside their sources; a folder as --out gets them alone)" if out.suffix.lower() == ".png" else ""

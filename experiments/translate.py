@@ -29,6 +29,7 @@ def write(
     n: int,
     skip_broken: bool = False,
     mask: str = "",
+    native: bool = False,
 ) -> tuple[int, list[str]]:
     """Translate every image of a file, folder or archive.
 
@@ -39,6 +40,7 @@ def write(
       resize, skip_broken, seed: as `open_loose` and `translate.translate`.
       mask: an image that is white where pixels are missing: there the generator sees what `degrade.mask` shows, and nothing else
         is changed. "" for none.
+      native: every image at its own size; `out` is a folder.
     Returns:
       How many, and the names of broken ones that were left out.
     Raises:
@@ -50,11 +52,13 @@ def write(
     alike = made_alike(trained.config.get("settings", {}))
     how = {"resize": resize, "skip_broken": skip_broken, **alike}
     missing = holes(mask, generator.shape[:2], resize, alike["fit"])[..., None] if mask and fills(trained) else None
-    names, read, skipped = open_loose(source, (*generator.shape[:2], generator.source_channels), **how)
+    size = (None, None) if native else generator.shape[:2]
+    names, read, skipped = open_loose(source, (*size, generator.source_channels), **how)
     kind = marks.GENERATED if missing is None else marks.COMPOSITE
     if out.suffix.lower() not in (".png", ".npz"):
         files = as_png(names)
-        for first, sources, images in pieces(trained, read, len(names), seed, missing):
+        made = one_by_one(trained, read, len(names), seed) if native else pieces(trained, read, len(names), seed, missing)
+        for first, sources, images in made:
             for i, image in enumerate(images):
                 facts = {"index": first + i, "source": hashlib.sha256(sources[i].tobytes()).hexdigest()}
                 written.write_picture(watch.grid(image[None], pad=0, least=1), out / files[first + i], kind, **facts)
@@ -82,6 +86,14 @@ def pieces(trained: restore.Trained, read, n: int, seed: int, missing=None) -> I
             sources = np.where(missing, hidden, sources)
         images = trained.translate(sources, seed=seed, first=first)
         yield first, sources, images if missing is None else np.where(missing, images, sources)
+
+
+def one_by_one(trained: restore.Trained, read, n: int, seed: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The same, each image by itself and at its own size."""
+    for i in range(n):
+        source = read(i)[None]
+        one = trained.at_size(*source.shape[1:3])
+        yield i, source, translate.translate(one.generator, one.variables, source, seed=seed, first=i, chunk=1)
 
 
 def fills(trained: restore.Trained) -> bool:

@@ -213,9 +213,11 @@ class Report:
             images = sample.stream(generator, variables, n, seed=settings.seed, label=labels)
         else:
             labels = None
-            index, inputs = translate.held_out(self.run.source, settings.hold_out, n, settings.seed), self.run.source.inputs
-            if self.run.source.sides:
-                (generator, variables), inputs = translate.one_way(generator, variables), translate.half(inputs)
+            source, inputs = self.run.source, self.run.source.inputs
+            if source.sides:
+                source = inputs = translate.one_set(source, settings.hold_out)
+                generator, variables = translate.one_way(generator, variables)
+            index = translate.held_out(source, settings.hold_out, n, settings.seed)
             images = translate.of_source(generator, variables, inputs, index, seed=settings.seed)
             limit = len(index) if len(index) < n else limit
         results = measure.measure(meter, images, labels=labels, limit=limit, progress=partial(self._measuring, kimg))

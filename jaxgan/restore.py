@@ -83,6 +83,13 @@ class Trained(NamedTuple):
         one = self.one_way(reverse)
         return translate.translate(one.generator, one.variables, images, seed=seed, first=first)
 
+    def at_size(self, height: int, width: int) -> "Trained":
+        """For source images of another size than those of training: its layers are convolutions, and go over any. UserError of a
+        generator that has no other size."""
+        if not hasattr(self.generator, "sized"):
+            raise UserError(f"{latents.kind(self.generator)} makes images of one size, {self.generator.shape[:2]}, only")
+        return self._replace(generator=self.generator.sized((height, width)))
+
     def one_way(self, reverse: bool = False) -> "Trained":
         """One direction of CycleGAN's generator; see `jaxgan.translate.one_way`."""
         generator, variables = translate.one_way(self.generator, self.variables, reverse)

@@ -25,7 +25,9 @@ def _translate(generator: nn.Module, noisy: bool, held, index, source):
     return latents.as_bytes(x)
 
 
-def translate(generator: nn.Module, variables, images: np.ndarray, *, seed: int | None = 0, first: int = 0) -> np.ndarray:
+def translate(
+    generator: nn.Module, variables, images: np.ndarray, *, seed: int | None = 0, first: int = 0, chunk: int = CHUNK
+) -> np.ndarray:
     """What a generator makes of source images.
 
     Args:
@@ -35,6 +37,7 @@ def translate(generator: nn.Module, variables, images: np.ndarray, *, seed: int 
       seed: of the generator's noise, its dropout; image i is a function of (seed, first + i, the source image). None for no
         noise.
       first: number of the first image.
+      chunk: images at once on a device, which may change the rounding.
     Returns:
       uint8 [n, H, W, C of the target].
     Raises:
@@ -43,7 +46,7 @@ def translate(generator: nn.Module, variables, images: np.ndarray, *, seed: int 
     check(generator, images)
     index = np.arange(first, first + len(images), dtype=np.int32)
     held = variables, jax.random.key(seed or 0)
-    return np.concatenate(list(parallel.in_chunks(_translate, (generator, seed is not None), held, (index, images), CHUNK)))
+    return np.concatenate(list(parallel.in_chunks(_translate, (generator, seed is not None), held, (index, images), chunk)))
 
 
 def of_source(generator: nn.Module, variables, inputs: Source, index: np.ndarray, *, seed: int | None = 0) -> Iterator:
@@ -83,6 +86,21 @@ def half(source: Source, second: bool = False) -> Source:
     h, w, c = source.shape
     read = lambda indices: halves(source.read(indices))[second]
     return source._replace(shape=(h, w, c // 2), read=read, inputs=None, sides=(), truth=None)
+
+
+def one_set(source: Source, held: int, second: bool = False) -> Source:
+    """Set A, or B, of a set of stacked images, each image once (in pairs the smaller set's are repeated).
+
+    Args:
+      source: `shuffled` as the run's, where some are held out.
+      held: only the images of the last so many pairs, which are held out; 0 for all.
+    Returns:
+      Source, with what its images are on the other side under `inputs`, where that is known.
+    """
+    if not held:
+        return source.sides[second]
+    part = lambda of, k: half(of, k)._replace(n=held, read=lambda i: half(of, k).read(source.n - held + np.asarray(i)))
+    return part(source, second)._replace(inputs=source.truth and part(source.truth, not second))
 
 
 def check(generator: nn.Module, images: np.ndarray) -> None:

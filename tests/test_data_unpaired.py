@@ -67,7 +67,8 @@ def test_a_set_and_its_other_style_share_no_image_and_the_truth_is_what_they_wou
     ]
     assert default[0] == default[1] != pairs.fingerprint
     assert pairs.labels is None and [side.n for side in pairs.sides] == [898, 899]
-    assert all(side.inputs is None for side in pairs.sides)  # each is a set of images
+    np.testing.assert_array_equal(read_all(pairs.sides[0].inputs), degrade(parse(how), read_all(pairs.sides[0]), np.zeros(898)))
+    np.testing.assert_array_equal(degrade(parse(how), read_all(pairs.sides[1].inputs), np.zeros(899)), read_all(pairs.sides[1]))
     label = dict(zip((image.tobytes() for image in read_all(source)), source.labels, strict=True))
     was = {new.tobytes(): old.tobytes() for new, old in zip(b, of_b, strict=True)}
     assert [label[image.tobytes()] for image in read_all(pairs.sides[0])] == pairs.sides[0].labels.tolist()

@@ -18,7 +18,7 @@ from experiments.translate import as_png
 from jaxgan import data, marks, restore, translate
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
-from jaxgan.models import dcgan
+from jaxgan.models import cyclegan, dcgan
 from jaxgan.models.pix2pix import Generator
 from tests import shared
 from tests.commands import run
@@ -93,10 +93,19 @@ def test_a_run_on_pairs_shows_and_measures_what_it_held_out(facades):
     source = data.shuffled(data.open_pairs(str(facades / "sides"), side_by_side="right", source_channels=1), 0)
     before = translate.distance(source.read(np.arange(9, 12)), source.inputs.read(np.arange(9, 12)).repeat(3, -1))
     assert f"(the sources themselves: psnr {before.psnr:.2f} dB, l1 {before.l1:.2f})" in out
-    code, out, err = run("evaluate", facades / "run", "--against", facades / "sides", "--metrics", "swd10k")
+    for name, rest in (("sources", 1), ("targets", 3)):
+        (facades / name).mkdir()
+        for i in range(12):
+            with Image.open(facades / "sides" / f"{i:02d}.png") as whole:
+                whole.crop((24, 0, 48, 16) if rest == 1 else (0, 0, 24, 16)).save(facades / name / f"{i:02d}.png")
+    code, out, err = run("evaluate", facades / "run", "--data", facades / "sides", "--metrics", "swd10k")
     assert code == 0 and "12 pairs" in out and "swd10k" in out, err
+    two = ["--data", facades / "sources", "--target", facades / "targets"]  # the same pairs, in another form
+    code, out, err = run("evaluate", facades / "run", *two, "--metrics", "ssim")
+    assert code == 0 and "12 pairs" in out and "ssim" in out, err
     lines = [json.loads(line) for line in (facades / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [line["metric"] for line in lines] == ["pairs", "pairs", "swd10k"] and lines[1]["fakes"] == 12
+    assert [line["metric"] for line in lines] == ["pairs", "pairs", "swd10k", "pairs", "ssim"] and lines[1]["fakes"] == 12
+    assert lines[1]["psnr"] == lines[3]["psnr"] != lines[0]["psnr"] and lines[1]["psnr_before"] == lines[3]["psnr_before"]
 
 
 @pytest.mark.slow
@@ -132,6 +141,12 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades, monkeypatch):
     for args, says in (
         ([], "--source FOLDER"),
         (["--source", given], "c.png has 8x24, the generator takes 16x24; pass --resize"),
+        (
+            ["--source", given, "--native", "--out", facades / "n"],
+            "8x24: this U-Net halves them 4 times, for sides of 9",
+        ),
+        (["--source", given, "--native", "--out", facades / "n.png"], "--native: every image keeps its own size; leave out"),
+        (["--native"], "--native only applies to source images"),
         (["--source", given, "--psi", "0.5"], "--psi is for images from noise"),
         (["--skip-broken"], "--skip-broken only applies to source images"),
         (["--source", given / "nothing"], "no such image"),
@@ -182,6 +197,27 @@ def test_only_the_holes_of_a_mask_are_filled(tmp_path, monkeypatch):
     with Image.open("padded/x.png") as picture:
         around = np.asarray(picture)[:, [0, 1, 6, 7]]
     np.testing.assert_array_equal(around, np.broadcast_to(np.uint8([255, 0, 0]), around.shape))
+
+
+def test_images_are_translated_at_their_own_sizes(tmp_path, monkeypatch):
+    g = cyclegan.Translator((8, 8, 3), width=2, blocks=1)
+    trained = restore.Trained(g, initial(g), {}, 0)
+    monkeypatch.setattr(restore, "load", lambda *_, **__: trained)
+    monkeypatch.chdir(tmp_path)
+    rng, given = np.random.default_rng(0), {}
+    for name, size in (("a.png", (8, 8)), ("sub/b.png", (13, 6)), ("c.png", (8, 8))):
+        given[name] = rng.integers(0, 256, (*size, 3), np.uint8)
+        (tmp_path / "x" / name).parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(given[name]).save(tmp_path / "x" / name)
+    monkeypatch.setattr("sys.argv", "sample run --source x --native --out made".split())
+    sample.main()
+    for name, x in given.items():
+        y = shared.quick(g.clone(shape=x.shape).apply)(trained.variables, x[None] / np.float32(127.5) - 1)
+        want = (np.asarray(y)[0] + 1) * 127.5
+        with Image.open(tmp_path / "made" / name) as picture:
+            assert np.abs(np.asarray(picture) - want).max() < 0.51, name
+    with pytest.raises(UserError, match="one size"):
+        restore.Trained(Drawing(), {}, {}, 0).at_size(4, 4)
 
 
 def test_results_keep_the_names_of_their_sources_and_only_those_that_would_be_the_same_keep_their_suffix():

@@ -14,9 +14,10 @@ import jaxgan
 from experiments import evaluate_pairs
 from experiments.configs import unpaired
 from jaxgan import restore, translate
-from jaxgan.data import open_unpaired, shuffled
+from jaxgan.data import open_source, open_unpaired, read_all, shuffled
 from jaxgan.errors import UserError
-from jaxgan.metrics import lpips
+from jaxgan.metrics import lpips, ssim
+from jaxgan.metrics.sliced import sliced_wasserstein
 from tests.commands import run, untrained
 from tests.test_metrics_lpips import narrow
 
@@ -48,11 +49,9 @@ def test_a_run_shows_both_ways_of_what_it_held_out(zebras, capsys):
         args = experiments.evaluate.Arguments(str(zebras / "run"), metrics=("swd10k",), reverse=reverse)
         evaluate_pairs.evaluate(args, config)
         out = capsys.readouterr().out
-        assert "of 2 held-out pairs" in out and "true partners" not in out and f"against {reals} images" in out
+        assert "of 2 and 2 held-out images" in out and "true partners" not in out and f"against {reals} images" in out
     lines = [json.loads(line) for line in (zebras / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line.get("direction") for line in lines] == [None, *["a to b", "b to a", "a to b"], *["a to b", "b to a", "b to a"]]
-    with pytest.raises(UserError, match="those of two sets are not known"):
-        evaluate_pairs.evaluate(experiments.evaluate.Arguments(str(zebras / "run"), metrics=("lpips",)), config)
     assert lines[0]["value"] == lines[3]["value"] != lines[6]["value"]  # what the run measures is a to b
     assert abs((lines[1]["swd"] + lines[2]["swd"]) / 2 - rows[-1]["swd"]) < 1e-3
     source = shuffled(open_unpaired(str(zebras / "a"), target=str(zebras / "b"), channels=3, hold_out=2), 0)
@@ -69,6 +68,48 @@ def test_a_run_shows_both_ways_of_what_it_held_out(zebras, capsys):
         for i in range(2 * len(shown)):
             cell = cells[:8, 1 + i * size[1] :][:, :9]
             np.testing.assert_array_equal(cell, shown[i % len(shown)][i // len(shown)], err_msg=f"{name} {i}")
+
+
+@pytest.mark.slow
+def test_both_ways_are_measured_on_other_images_each_once_and_to_partners_where_names_tell_them(zebras, monkeypatch):
+    """Of another number and size than those of training; of grey ones, though the run is of colour."""
+    rng, config, runs = np.random.default_rng(2), restore.read_config(zebras / "run"), str(zebras / "run")
+    for name, n in (("c", 3), ("d", 5), ("e", 3)):
+        (zebras / name).mkdir()
+        for i in range(n):
+            Image.fromarray(rng.integers(0, 256, (16, 18), np.uint8)).save(zebras / name / f"{i}.{'bmp' if n == 5 else 'png'}")
+    others = {"data": str(zebras / "c"), "target": str(zebras / "d"), "out": str(zebras / "others.jsonl")}
+
+    def found(**how):
+        (zebras / "others.jsonl").write_text("")
+        evaluate_pairs.evaluate(experiments.evaluate.Arguments(runs, **others | how), config)
+        return [json.loads(line) for line in (zebras / "others.jsonl").read_text().splitlines()]
+
+    g, told = jaxgan.load(runs), found(metrics=("swd10k",), reverse=True)
+    c, d = (read_all(open_source(others[name], size=(8, 9), channels=3)) for name in ("data", "target"))
+    made, back = g.translate(c), g.translate(d, reverse=True)
+    want = [sliced_wasserstein(d, made), sliced_wasserstein(c, back)]
+    assert [(line["fakes"], line["which"]) for line in told[:2]] == [(3, "images"), (5, "images")]
+    np.testing.assert_allclose([line["swd"] for line in told[:2]] + [told[2]["value"][0]], want + want[1:], rtol=1e-6)
+    assert told[0]["cycle_psnr"] == pytest.approx(translate.distance(c, g.translate(made, reverse=True)).psnr)
+    assert told[2]["fakes"] == 5 and told[2]["direction"] == "b to a" and len(found(n=2)) == 2
+    monkeypatch.setattr(ssim, "SIZE", 7)
+    large = g.at_size(16, 18)
+    for reverse in (False, True):
+        line, far = found(paired=True, target=str(zebras / "e"), reverse=reverse, size=(16, 18), metrics=("ssim",))
+        x, y = (read_all(open_source(str(zebras / name), channels=3)) for name in ("ec" if reverse else "ce"))
+        made = large.translate(x, reverse=reverse)
+        assert line["psnr"] == pytest.approx(translate.distance(y, made).psnr) and line["fakes"] == 3
+        assert far["value"][0] == pytest.approx(ssim.ssim(y, made).mean())
+    for how, says in (
+        ({"against": "x"}, "--against: .* give these as --data x"),
+        ({"data": ""}, "--target .*: give --data too"),
+        ({"target": ""}, "--data .*: .* give --target too"),
+        ({"data": "", "target": "", "paired": True}, "--paired: of CycleGAN's runs, with --data and --target"),
+        ({"metrics": ("ssim",)}, "ssim: .* those of two sets are not known; .* give --paired"),
+    ):
+        with pytest.raises(UserError, match=says):
+            found(**how)
 
 
 @pytest.mark.slow

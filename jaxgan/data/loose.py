@@ -12,7 +12,7 @@ from jaxgan.errors import UserError, one_line
 
 def open_loose(
     path: str,
-    shape: tuple[int, int, int],
+    shape: tuple[int | None, int | None, int],
     *,
     resize: bool = False,
     split: str = "train",
@@ -24,7 +24,7 @@ def open_loose(
 
     Args:
       path: an image file, a folder or a .zip or .tar of them.
-      shape: (H, W, C) that each shall have; grey and colour are converted.
+      shape: (H, W, C) that each shall have; grey and colour are converted. H and W None: each keeps its own size.
       resize: bring images of another size to H, W, as `fit` says; else they are refused.
       split: of a folder with train/, test/ and the like.
       background: colour under transparent pixels.
@@ -37,6 +37,7 @@ def open_loose(
     """
     items = _items(os.path.expanduser(path), path, split)
     look = images.Look(shape[:2], shape[2], images.colour(background), images.checked_fit(fit))
+    sized = lambda im: look if shape[0] else look._replace(size=images.header(im).size)
     mend = "mend or remove it, or pass --skip-broken" if len(items.names) > 1 else "give another"
 
     def opened(i, use):
@@ -51,7 +52,7 @@ def open_loose(
     def checked(im):
         size = images.header(im).size
         if skip_broken:
-            images.pixels(im, look)
+            images.pixels(im, sized(im))
         return size
 
     kept, skipped = [], []
@@ -64,12 +65,12 @@ def open_loose(
             skipped.append(name)
             continue
         kept.append(i)
-        if (h, w) != tuple(shape[:2]) and not resize:
+        if shape[0] and (h, w) != tuple(shape[:2]) and not resize:
             said = f"{items.where}: {name} has {h}x{w}, the generator takes {shape[0]}x{shape[1]}"
-            raise UserError(f"{said}; pass --resize to resize such images")
+            raise UserError(f"{said}; pass --resize to resize such images; sample keeps their sizes with --native")
     if not kept:
         raise UserError(f"{items.where}: none of its {len(items.names)} images can be read")
-    return [items.names[i] for i in kept], lambda i: opened(kept[i], lambda im: images.pixels(im, look)), skipped
+    return [items.names[i] for i in kept], lambda i: opened(kept[i], lambda im: images.pixels(im, sized(im))), skipped
 
 
 class Broken(UserError):

@@ -1,14 +1,13 @@
 """Two sets of images without pairs, A and B, as one set of stacked images: an a and a b along the channels, a's first."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from jaxgan.data import images
 from jaxgan.data.degrade import degraded
-from jaxgan.data.open import open_source
+from jaxgan.data.open import check_one, open_source
 from jaxgan.data.source import Source, fingerprint, notes_of, order
 from jaxgan.errors import UserError
 
@@ -27,9 +26,8 @@ def open_unpaired(data: str, *, target: str = "", degrade: Sequence[str] = (), h
     Raises:
       UserError: as `open_source`; no second set, or twice the same; sizes or channels that differ; too many to hold out.
     """
-    a_of_two = os.path.join(os.path.expanduser(data), "trainA")
-    if not target and os.path.isdir(a_of_two):  # as the authors' sets are: all four folders would be one set
-        raise UserError(f"--data {data} holds both sets; give --data {data}/trainA --target {data}/trainB")
+    if not target:
+        check_one(data)
     if target:
         a, b = open_source(data, **how), open_source(target, **how)
     elif degrade:
@@ -70,7 +68,8 @@ def stacked(a: Source, b: Source, hold_out: int = 0, seed: int = 0) -> Source:
       a, b: of one size and number of channels.
       hold_out: of each set. seed: of the pairs.
     Returns:
-      Source: images [H, W, 2 C] without labels, `inputs` the same set, `sides` the two; `truth` where both sides have `inputs`.
+      Source: images [H, W, 2 C] without labels, `inputs` the same set, `sides` the two; `truth` where both sides have `inputs`,
+        which are their images as they are on the other side.
     Raises:
       UserError: more to hold out than all but one of a set.
     """
@@ -99,8 +98,7 @@ def stacked(a: Source, b: Source, hold_out: int = 0, seed: int = 0) -> Source:
     )
     known = a.inputs is not None and b.inputs is not None
     truth = made._replace(read=_beside(b.inputs, rows[1], a.inputs, rows[0])) if known else None
-    sides = tuple(side._replace(inputs=None) for side in (a, b))
-    return made._replace(inputs=made, sides=sides, truth=truth)
+    return made._replace(inputs=made, sides=(a, b), truth=truth)
 
 
 def _beside(a: Source, of_a: np.ndarray, b: Source, of_b: np.ndarray):

@@ -45,6 +45,10 @@ class Translator(nn.Module):
     blocks: int = 9
     dtype: Any = jnp.float32
 
+    def sized(self, size: tuple[int, int]) -> "Translator":
+        """The same network, with the same parameters, for images of (H, W)."""
+        return self.clone(shape=check_size((*size, self.shape[2])))
+
     @nn.compact
     def __call__(self, source, c=None, *, keys=None, train=False, axis=None):
         """source [B, H, W, source_channels] -> [B, H, W, C], float32 in (-1, 1). The other arguments change nothing."""
@@ -105,6 +109,10 @@ class Generator(nn.Module):
         """The network of one direction."""
         one = self.shape[2] // 2
         return Translator((*self.shape[:2], one), one, self.width, self.blocks, self.dtype, **place)
+
+    def sized(self, size: tuple[int, int]) -> "Generator":
+        """The same networks, with the same parameters, for images of (H, W)."""
+        return self.clone(shape=check_size((*size, self.shape[2])))
 
     def one_way(self, reverse: bool = False) -> tuple[Translator, str]:
         """The network of one direction by itself, G or with `reverse` F, and its name among the parameters."""

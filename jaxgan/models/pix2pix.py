@@ -50,6 +50,14 @@ class Generator(nn.Module):
     dropouts: int = 3
     dtype: Any = jnp.float32
 
+    def sized(self, size: tuple[int, int]) -> "Generator":
+        """The same network, with the same parameters, for images of (H, W). UserError for smaller ones than it can halve."""
+        depth, shape = check_depth(self.shape, self.depth), (*size, self.shape[2])
+        if (min(size) - 1).bit_length() < depth:
+            least = 2 ** (depth - 1) + 1
+            raise UserError(f"images of {size[0]}x{size[1]}: this U-Net halves them {depth} times, for sides of {least} or more")
+        return self.clone(shape=shape, depth=depth)
+
     @nn.compact
     def __call__(self, source, c=None, *, keys=None, train=False, axis=None):
         """source [B, H, W, source_channels] -> target [B, H, W, C], float32 in (-1, 1).
