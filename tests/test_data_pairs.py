@@ -121,6 +121,8 @@ def test_what_is_done_to_pairs_is_told(folders):
         (lambda at: None, {"size": (0, 2)}, "give height and width, both at least 1"),
         (lambda at: None, {"target": "nowhere"}, "nowhere: no such folder"),
         (lambda at: None, {"side_by_side": "left"}, "give one of them"),
+        (lambda at: (at / "b").rename(at / "c") and (at / "b").symlink_to(at / "a"), {}, "--target .*b: it is --data itself"),
+        (lambda at: (at / "a" / "trainA").mkdir(), {"target": ""}, "a holds both sets; give --data .*trainA --target .*trainB"),
         (lambda at: None, {"target": "", "source_channels": 1}, "--degrade grey"),
         (lambda at: None, {"target": "", "degrade": ("mosk",)}, "the nearest is mask"),
         (lambda at: None, {"target": "", "degrade": ("blur:x",)}, "a number above 0, up to 100; usual is 1.5"),
@@ -157,6 +159,8 @@ def test_damage_is_a_function_of_the_image_and_its_number():
         np.testing.assert_array_equal(damaged, degrade(parse((name,)), whole, np.array(number)))
     both = [degraded(source, names).fingerprint for names in (("mask",), ("mask:0.4",), ("mask", "noise"), ("noise", "mask"))]
     assert len(set(both)) == 4
+    pairs = open_pairs("digits", degrade=("mask", "blur:2"), size=(20, 16))
+    assert summary(pairs).startswith("1797 pairs, 20x16x1 to 20x16x1; sources: the images after mask:0.5 blur:2")
     assert open_pairs("digits", degrade=("mask",), size=(20, 16)).fingerprint == both[0]
     inputs = degraded(source, ("mask",)).inputs
     assert source.labels is not None and (inputs.labels, inputs.classes, inputs.class_names) == (None, 0, ())

@@ -192,4 +192,5 @@ def degraded(source: Source, names: Sequence[str]) -> Source:
         planes=None,
     )
     rules = 2 if c == 4 else 1  # their version, of images with alpha and without
-    return source._replace(inputs=inputs, fingerprint=fingerprint(f"{rules} {said} {source.fingerprint}"))
+    notes = (f"sources: the images after {said}", *source.notes)
+    return source._replace(inputs=inputs, notes=notes, fingerprint=fingerprint(f"{rules} {said} {source.fingerprint}"))

@@ -87,6 +87,12 @@ def asked(name, *, size=None, channels=None, background="white", fit="crop", ski
     )
 
 
+def check_one(data: str) -> None:
+    """UserError where a folder holds two sets, as the authors of pix2pix and CycleGAN lay them out: all would be one set."""
+    if os.path.isdir(os.path.join(os.path.expanduser(data), "trainA")):
+        raise UserError(f"--data {data} holds both sets; give --data {data}/trainA --target {data}/trainB")
+
+
 def height_and_width(size) -> tuple[int, int] | None:
     """The same as two ints, also where they come as a list from a run's config.json; None stays None. UserError for no size."""
     if size is not None and (len(size) != 2 or min(size) < 1):

@@ -9,7 +9,7 @@ import numpy as np
 from jaxgan.data import files, images
 from jaxgan.data.alike import ahead, make_alike
 from jaxgan.data.degrade import degraded
-from jaxgan.data.open import asked, open_source
+from jaxgan.data.open import asked, check_one, open_source
 from jaxgan.data.source import CHUNK, Items, Progress, Source, fingerprint, notes_of
 from jaxgan.errors import UserError
 
@@ -36,10 +36,15 @@ def open_pairs(
     Returns:
       Source: the targets, and under `inputs` the sources in the same order; without labels unless they are `data`'s.
     Raises:
-      UserError: as `open_source`; an image without a partner; a pair of different sizes; an odd width of two halves.
+      UserError: as `open_source`; an image without a partner; a pair of different sizes; an odd width of two halves; twice the
+        same folder.
     """
     if target and side_by_side:
         raise UserError("--target and --side-by-side: the pairs come from two folders or from halves; give one of them")
+    if not target:
+        check_one(data)
+    elif os.path.realpath(os.path.expanduser(data)) == os.path.realpath(os.path.expanduser(target)):
+        raise UserError(f"--target {target}: it is --data itself; give the images that are to be made of those")
     if not target and not side_by_side:
         if source_channels is not None:
             raise UserError("--source-channels: degraded images keep their channels; give --channels, or --degrade grey")
