@@ -95,6 +95,14 @@ ELSEWHERE = {
     **dict.fromkeys(("image-size", "img-size", "load-size", "crop-size", "resolution"), "--size HEIGHT WIDTH"),
     **dict.fromkeys(("snap", "save-every", "save-freq"), "--snapshot-kimg"),
     **dict.fromkeys(("aug", "ada-target"), "--augment ada, with --augment-target 0.6"),
+    **dict.fromkeys(("ngf", "ndf"), "--width"),
+    **dict.fromkeys(("n-layers-d", "netd"), "--layers"),
+    **dict.fromkeys(("lambda-a", "lambda-b"), "--cycle"),
+    **dict.fromkeys(("niter-decay", "n-epochs-decay", "lr-policy"), "--decay-from (cyclegan) or --lr-end (pix2pix)"),
+    **dict.fromkeys(("no-flip", "preprocess"), "--mirror and --jitter, which are off unless they are given (on in *-256)"),
+    **{"lambda-l1": "--l1", "lambda-identity": "--identity, times --cycle", "gan-mode": "--loss", "pool-size": "--history"},
+    **{"direction": "--side-by-side left or right; of two sets, exchange --data and --target", "no-dropout": "--dropout 0"},
+    **{"phase": "--split", "results-dir": "--out", "netg": "--blocks (cyclegan)", "continue-train": "not needed: runs resume"},
     **dict.fromkeys(("gpus", "num-gpus", "gpu-ids", "workers"), "not needed: all devices are used"),
     **dict.fromkeys(("cfg", "config", "model", "preset"), "the first word: python -m experiments.train CONFIG"),
     "cond": "--conditional yes",
@@ -129,7 +137,7 @@ def _hints(text: str, near: list[str]) -> list[str]:
     names = [re.findall(r"--[\w-]+", part) for part in (text, *near)]
     unknown, *pairs = names[0], *((part if near[0][0] == "-" else [names[0][0], *part])[:2] for part in names[1:])
     hints = {a: f"the nearest is {b}" for a, b in pairs}
-    hints |= {a: f"here it is {ELSEWHERE[name]}" for a in unknown if (name := a[2:].replace("_", "-")) in ELSEWHERE}
+    hints |= {a: f"here it is {ELSEWHERE[name]}" for a in unknown if (name := a[2:].lower().replace("_", "-")) in ELSEWHERE}
     return [f"{a}: {hints[a]}" if len(unknown) > 1 else hints[a] for a in unknown if a in hints]
 
 

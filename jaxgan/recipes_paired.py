@@ -1,9 +1,11 @@
 """Recipes for generators of images from images: the conditions c are source images, and real image i is the target of source i,
 or, of unpaired images, the source itself."""
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxgan import feature_losses, optim, terms
+from jaxgan import feature_losses, losses, optim, terms
 from jaxgan.errors import UserError, nearest
 from jaxgan.method import Recipe, Round, Term, alternating
 from jaxgan.terms import adversarial
@@ -72,13 +74,57 @@ def cyclegan(
     Raises:
       UserError: another loss.
     Source: Zhu et al. 2017, eq. 1 to 3, section 4 (squares, D's loss halved), section 5.2 (identity). Deviations: D sees the
-      newest fakes, not a history of 50, which would be another state on every device (CUT, by some of the authors, is trained
-      without one, too); D is updated before G, not after it.
+      newest fakes alone, as in CUT by some of the authors; the paper's history is `with_history`. D is updated before G.
     """
     of_d, of_g = (2 * weight for weight in _weights(loss, "cyclegan"))
     kept = ((cycle_consistency(2 * cycle),) if cycle else ()) + ((identity_mapping(2 * identity),) if identity else ())
     of_both = adversarial("d", loss, of_d), adversarial("g", loss, of_g)
     return _in_turns(*of_both, kept, lr=lr, b1=b1, batch=batch, accum=accum, ema_kimg=ema_kimg)
+
+
+def with_history(recipe: Recipe, loss: str, n: int, shape: tuple[int, int, int]) -> Recipe:
+    """A recipe of `cyclegan`, half of D's fakes in which are of earlier steps, drawn from a history of n of either kind.
+
+    Of either kind by itself: with probability 1/2 a fake is exchanged for one of the history, and otherwise shown as it is;
+    where the place that it drew is still empty, it is shown and kept. No two of a batch draw one place; of a batch larger than
+    the history the rest is shown as it is.
+
+    Args:
+      recipe, loss: `cyclegan(loss=loss)`. n: at least 1, the paper's 50. shape: (H, W, 2 C) of a pair.
+    Source: Zhu et al. 2017, section 4; Shrivastava et al. 2017. Deviation: the places are filled as they are drawn, not the first
+      ones first.
+    """
+    of_d, of_g = recipe.turns
+    (old,), fn, (h, w, c) = of_d.phases[0].terms, getattr(losses, f"{loss}_d"), shape
+
+    def term(r: Round):
+        fake, carry = remembered(r)
+        return jnp.mean(fn(r.real_out.logits, r.D(fake, "fake").logits)), carry, {}
+
+    turns = of_d._replace(phases=(of_d.phases[0]._replace(terms=(old._replace(fn=term),)),)), of_g
+    empty = {"past": np.zeros((2, n, h, w, c // 2), np.float32), "past_held": np.zeros((2, n), np.float32)}
+    return recipe._replace(turns=turns, carry=recipe.carry | empty)
+
+
+def remembered(r: Round) -> tuple[jax.Array, dict]:
+    """The fakes [B, H, W, 2 C] that D is to see in place of r.fake, and the new history: the same one on every device."""
+    keys = jax.random.key_data(r.keys)
+    new, everyone = r.gather(r.fake), r.gather(keys)
+    mine = (keys[:, None] == everyone[None]).all(-1).argmax(1)  # where in the global batch this device's images are
+
+    def one_kind(key, new, past, held):
+        m, (draw, toss) = min(len(new), len(past)), jax.random.split(key)
+        at = jax.random.permutation(draw, len(past))[:m]
+        exchanged = (held[at] > 0) & jax.random.bernoulli(toss, 0.5, (m,))
+        old, given = past[at], new[:m]
+        at_once = lambda which: which[:, None, None, None]
+        shown = new.at[:m].set(jnp.where(at_once(exchanged), old, given))
+        kept = jnp.where(at_once(exchanged | (held[at] == 0)), given, old)
+        return shown, past.at[at].set(kept), held.at[at].set(1)
+
+    halves = jnp.stack(jnp.split(new, 2, -1))
+    shown, past, held = jax.vmap(one_kind)(jax.random.split(r.key), halves, r.carry["past"], r.carry["past_held"])
+    return jnp.concatenate([*shown], -1)[mine], {"past": past, "past_held": held}
 
 
 def cycle_consistency(weight=1.0) -> Term:

@@ -86,6 +86,7 @@ def test_what_another_program_calls_it_is_told():
             ["--epochs=3"],
             "Unrecognized options: --epochs=3; here it is --kimg, in thousands of images (x --help lists the fields)",
         ),
+        (["--lambda_L1", "9"], "Unrecognized options: --lambda_L1, 9; here it is --l1 (x --help lists the fields)"),
         (["--sizes", "3"], "Unrecognized options: --sizes, 3; the nearest is --size (x --help lists the fields)"),
         (
             ["--sizes", "3", "--foo", "--bs", "4", "--resum"],

@@ -2,13 +2,15 @@
 
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxgan import description, game, method, recipes_paired, schedules, state, translate, weights
+from experiments.configs import unpaired
+from jaxgan import description, game, losses, method, recipes_paired, schedules, state, translate, weights
 from jaxgan.errors import UserError
 from jaxgan.models.cyclegan import Discriminator, Generator, Translator
 from tests.golden import cyclegan_rule
@@ -126,6 +128,43 @@ def test_switched_off_terms_and_the_other_loss():
     assert [term.weight for term in terms] == [1.0, 2.0]  # of means over two directions: D's sum halved, G's whole
     with pytest.raises(UserError, match="no loss 'hinge' for cyclegan"):
         recipes_paired.cyclegan(loss="hinge")
+
+
+def test_the_history_exchanges_half_of_the_fakes_and_loses_none(n=6, batch=4, steps=60):
+    """Images of one value each, its number; on two devices as on one."""
+    recipe = recipes_paired.with_history(recipes_paired.cyclegan(), "least_squares", n, (1, 2, 6))
+    carry, values, seen = recipe.carry, np.zeros((2, n)), []
+    for step in range(steps):
+        number = 1 + step * batch + np.arange(batch)
+        fake = jnp.asarray(np.stack([number, -number], -1).repeat(3, -1)[:, None, None].repeat(2, 2), jnp.float32)
+        key = jax.random.key(step)
+        keys, given = jax.random.split(key, batch), {"key": key, "carry": carry}
+        shown, carry = recipes_paired.remembered(SimpleNamespace(fake=fake, keys=keys, gather=lambda a: a, **given))
+        if step == steps - 1:
+            whole = {fake[:2].shape: fake, (2, 2): jax.random.key_data(keys)}
+            for part in (slice(2), slice(2, 4)):
+                r = SimpleNamespace(fake=fake[part], keys=keys[part], gather=lambda a, whole=whole: whole[a.shape], **given)
+                own, again = recipes_paired.remembered(r)
+                np.testing.assert_array_equal(own, shown[part])
+                np.testing.assert_array_equal(again["past"], carry["past"])
+        assert (shown == shown[:, :, :1]).all() and (shown[..., ::3].repeat(3, -1) == shown).all()
+        seen.append(np.asarray(shown)[:, 0, 0, ::3] * (1, -1))
+        values, before = np.asarray(carry["past"])[:, :, 0, 0, 0] * [[1], [-1]], values
+        for kind in (0, 1):  # what was in the history or is new is in it, or shown
+            there = np.concatenate([before[kind], number])
+            now = np.concatenate([values[kind], seen[-1][:, kind]])
+            assert set(there) <= set(now) | {0} and set(now) <= set(there)
+            assert len(set(seen[-1][:, kind])) == batch
+    new = np.asarray(seen) > np.arange(steps)[:, None, None] * batch
+    assert (np.asarray(carry["past_held"]) == 1).all() and new[0].all()
+    assert abs(new[10:].mean() - 0.5) < 0.12 and (new[..., 0] != new[..., 1]).any()  # each kind draws for itself
+    (term,), judge = recipe.turns[0].phases[0].terms, lambda x, of: SimpleNamespace(logits=x[..., 0])
+    r = SimpleNamespace(fake=fake, keys=keys, gather=lambda a: a, D=judge, real_out=judge(fake, "real"), **given)
+    value, entries, _ = term.fn(r)
+    assert value == losses.least_squares_d(fake[..., 0], shown[..., 0]).mean() and entries.keys() == carry.keys()
+    assert (term.name, term.weight) == ("adv", 2.0)
+    made = unpaired.Config(history=n).design((8, 8, 2), (8, 8, 2)).recipe
+    assert made.carry["past"].shape == (2, n, 8, 8, 1) and made.turns[1].phases[0].terms[1].name == "cycle"
 
 
 def test_mistakes_are_one_line():

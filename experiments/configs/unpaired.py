@@ -51,6 +51,8 @@ class Config(Settings):
     identity: float = 5.0
     """Weight of the identity term, which keeps what is of the other kind already: 0.5 lambda in the paper for paintings and
     photographs, and in its code. 0: none, for kinds whose images differ in everything but the content."""
+    history: int = 0
+    """Fakes of earlier steps that are kept, of which D sees as many as of the newest (the paper: 50); 0: the newest alone."""
     lr: float = 1e-3
     """Adam's initial learning rate, all networks."""
     decay_from: float = 0.5
@@ -85,6 +87,8 @@ class Config(Settings):
             accum=self.accum,
             ema_kimg=self.ema_kimg,
         )
+        if self.history:
+            recipe = recipes_paired.with_history(recipe, self.loss, self.history, shape)
         return Design(generator, discriminator, game.game(generator, discriminator, remat=self.remat), recipe)
 
 
@@ -101,6 +105,7 @@ PAPER = Config(
     width=64,
     blocks=9,
     layers=3,
+    history=50,
     lr=2e-4,
     ema_kimg=0.0,
     snapshot_kimg=10.0,
