@@ -89,6 +89,15 @@ def test_parameters_are_as_many_as_the_authors():
     assert got == [9_025, 139_585, 666_433, 2_768_705, 6_964_033, 11_159_361]
 
 
+def test_a_larger_size_has_the_same_parameters_and_a_smaller_one_is_refused():
+    g, _ = pair("instance")
+    shapes = [jax.eval_shape(one.init, jax.random.key(0), jnp.zeros((1, *one.shape[:2], 3))) for one in (g, g.sized((40, 19)))]
+    assert jax.tree.structure(shapes[0]) == jax.tree.structure(shapes[1])
+    assert jax.tree.all(jax.tree.map(lambda a, b: a.shape == b.shape, *shapes)) and g.sized((40, 19)).shape == (40, 19, 2)
+    with pytest.raises(UserError, match="images of 40x8: this U-Net halves them 4 times, for sides of 9 or more"):
+        g.sized((40, 8))
+
+
 @pytest.mark.parametrize("layers, size", [(0, 1), (1, 16), (2, 34), (3, 70)])
 def test_a_logit_sees_a_patch_of_that_size(layers, size):
     shape = (100, 100, 1)

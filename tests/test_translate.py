@@ -244,7 +244,7 @@ def test_what_is_asked_of_a_translation_is_checked_before_it_begins(tmp_path):
 def test_mistakes_before_a_run_on_pairs(tmp_path):
     for args, says in (
         (["--degrade", "mosk"], "the nearest is mask"),
-        (["--degrade"], "--degrade is empty"),
+        (["--degrade"], "what are the sources? give --target FOLDER, --side-by-side left or right, or --degrade"),
         (["--layers", "4"], "0 to 3 layers"),
         (["--degrade", "blur", "--side-by-side", "left"], "leave it out"),
         (["--jitter", "-1"], "0 or more"),

@@ -68,8 +68,10 @@ class Config(Settings):
     """Half-life of the weight average; 0: none (the paper)."""
 
     def open_data(self, progress) -> Source:
-        if (self.target or self.side_by_side) and self.degrade != Config.degrade:
+        if (self.target or self.side_by_side) and self.degrade not in ((), Config.degrade):
             raise UserError(f"--degrade {' '.join(self.degrade)}: the pairs come from --target or --side-by-side; leave it out")
+        if not (self.target or self.side_by_side or self.degrade):
+            raise UserError("what are the sources? give --target FOLDER, --side-by-side left or right, or --degrade blur, ...")
         return open_pairs(
             self.data,
             target=self.target,
@@ -100,7 +102,7 @@ class Config(Settings):
 
 PAPER = Config(
     data="facades",
-    side_by_side="right",
+    degrade=(),
     size=(256, 256),
     channels=3,
     source_channels=3,
@@ -118,7 +120,8 @@ PAPER = Config(
     snapshot_kimg=4.0,
     tick_kimg=0.4,
 )
-"""The paper's facades: 400 training pairs, 200 epochs, batch 1, jitter and mirroring, no average of the weights."""
+"""The paper's facades: 400 training pairs, 200 epochs, batch 1, jitter and mirroring, no average of the weights. What the sources
+are is to be said."""
 
 
 def configs() -> dict[str, Config]:
