@@ -173,7 +173,9 @@ def images(args, config: dict, generator, update) -> tuple[Source, int, str]:
     if others:  # made as the run's, whatever they are
         now |= {"hold_out": 0, "size": args.size or generator.shape[:2], "channels": channels}
     if args.target:
-        now |= {"target": args.target, "side_by_side": "", "source_channels": channels if two else generator.source_channels}
+        now |= {"target": args.target, "side_by_side": ""}
+    if others and (now["target"] or now.get("side_by_side")):
+        now["source_channels"] = channels if two else generator.source_channels
     if args.paired and args.reverse:
         now |= {"data": args.target, "target": args.data}
     opened = open_unpaired if two and not args.paired else open_pairs
