@@ -64,9 +64,10 @@ def test_whatever_reads_images_for_a_run_makes_them_alike_as_it_did(tmp_path, mo
     trained = SimpleNamespace(generator=SimpleNamespace(shape=(8, 8, 3)), config={"settings": settings})
     monkeypatch.setattr(safety, "open_source", opened)
     monkeypatch.setattr(repair, "open_source", opened)
+    monkeypatch.setattr(evaluate_pairs, "open_pairs", opened)
     for read in (
         lambda: safety.refuser(trained, "digits", "", "pixels", 0.1, out=tmp_path / "out.png"),
-        lambda: evaluate_pairs.pairs(Arguments("run"), trained.config, None, opened),
+        lambda: evaluate_pairs.images(Arguments("run"), trained.config, trained.generator, None),
         lambda: repair.read(invert.Arguments("run", "digits"), trained),
     ):
         with pytest.raises(Opened, match="pad.*red"):
@@ -76,12 +77,36 @@ def test_whatever_reads_images_for_a_run_makes_them_alike_as_it_did(tmp_path, mo
     np.testing.assert_array_equal(image[[0, 1, 6, 7]], np.broadcast_to(np.uint8([255, 0, 0]), (4, 8, 3)))
 
 
-def test_pairs_of_a_sorted_set_are_taken_from_all_of_it():
-    settings = SETTINGS | {"side_by_side": "", "source_channels": None, "target": "", "degrade": [], "size": None}
-    config = {"settings": settings | {"hold_out": 5, "seed": 3, "channels": None}}
-    opened = lambda *_, **__: of_arrays(IMAGES)._replace(inputs=of_arrays(IMAGES))
-    source, index, which = evaluate_pairs.pairs(Arguments("run", split="test"), config, None, opened)
-    assert which == "pairs" and sorted(index) == list(range(3000)) and abs(index[:300].mean() / 3000 - 0.5) < 0.1
+def test_pairs_are_those_held_out_or_others_made_as_the_runs(monkeypatch):
+    """Others of one set, of halves and of two sets; those of a sorted set are taken from all of it."""
+    settings = SETTINGS | {"side_by_side": "left", "source_channels": None, "target": "", "degrade": ["blur"], "size": None}
+    config = {"settings": settings | {"hold_out": 5, "seed": 3, "channels": None}, "data": {"fingerprint": ""}}
+    seen, generator = [], SimpleNamespace(shape=(8, 6, 3), source_channels=1)
+    of = of_arrays(IMAGES)
+    opened = lambda data, **how: seen.append({"data": data} | how) or of._replace(inputs=of)
+    monkeypatch.setattr(evaluate_pairs, "open_pairs", opened)
+    own = {"data": "own", "side_by_side": "left", "target": "", "size": None, "channels": None, "source_channels": None}
+    others = own | {"size": (8, 6), "channels": 3, "source_channels": 1}
+    for given, held, which, how in (
+        ({}, 5, "pairs", own | {"split": "test"}),
+        ({"split": "val"}, 0, "pairs", others | {"split": "val"}),
+        ({"data": "a"}, 0, "pairs", others | {"data": "a"}),
+        (
+            {"data": "a", "target": "b", "size": (9, 9)},
+            0,
+            "pairs",
+            others | {"data": "a", "target": "b", "side_by_side": "", "size": (9, 9)},
+        ),
+    ):
+        _, *rest = evaluate_pairs.images(Arguments("run", **given), config, generator, None)
+        assert rest == [held, which] and how.items() <= seen.pop().items(), given
+    config["settings"] |= {"hold_out": 0, "side_by_side": ""}
+    assert evaluate_pairs.images(Arguments("run"), config, generator, None)[1:] == (0, "training pairs")
+    assert evaluate_pairs.images(Arguments("run", data="a"), config, generator, None)[1:] == (0, "pairs")
+    assert seen[-1]["source_channels"] is None  # of degraded images
+    index = evaluate_pairs.chosen(3000, 0, 0)
+    assert sorted(index) == list(range(3000)) and abs(index[:300].mean() / 3000 - 0.5) < 0.1
+    assert evaluate_pairs.chosen(30, 4, 3).tolist() == [26, 27, 28]
 
 
 def test_what_is_measured_by_default_exists_for_the_data():
@@ -233,6 +258,11 @@ def test_generators_and_images_are_measured_each_by_its_metrics(measured):
     "args, says",
     [
         ("run --reverse", "--reverse only applies to runs that translate both ways"),
+        (
+            "folder --data x --against y",
+            "--data only applies to runs that make images from images; the real images are --against",
+        ),
+        ("run --paired", "--paired only applies to runs that make images from images"),
         ("run --checkpoint newest", "newest"),
         ("run --n -1", "--n -1"),
         ("run --metrics lpips", "lpips is not measured on images but on pairs"),
