@@ -185,9 +185,9 @@ def images(args, config: dict, generator, update) -> tuple[Source, int, str]:
     for note in source.notes if args.data else ():
         print(f"note: {note}")
     what = "images" if source.sides else "pairs"
-    if not now["hold_out"]:
-        return source, 0, what if others else f"training {what}"
     same = not changed(config, source)
+    if not now["hold_out"]:
+        return source, 0, f"training {what}" if same or not others else what
     source = shuffled(source, run["seed"])  # as the run did
     if not same:
         print(f"note: {source.name} has changed since the run was trained on it: it may have seen these {what}")

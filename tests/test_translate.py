@@ -99,7 +99,7 @@ def test_a_run_on_pairs_shows_and_measures_what_it_held_out(facades):
             with Image.open(facades / "sides" / f"{i:02d}.png") as whole:
                 whole.crop((24, 0, 48, 16) if rest == 1 else (0, 0, 24, 16)).save(facades / name / f"{i:02d}.png")
     code, out, err = run("evaluate", facades / "run", "--data", facades / "sides", "--metrics", "swd10k")
-    assert code == 0 and "12 pairs" in out and "swd10k" in out, err
+    assert code == 0 and "12 training pairs" in out and "swd10k" in out, err
     two = ["--data", facades / "sources", "--target", facades / "targets"]  # the same pairs, in another form
     code, out, err = run("evaluate", facades / "run", *two, "--metrics", "ssim")
     assert code == 0 and "12 pairs" in out and "ssim" in out, err
