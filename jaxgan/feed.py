@@ -154,14 +154,15 @@ def _resident(source: Source, layout: Layout) -> Feed:
     images = parallel.replicate(read_all(source))
     given = source.labels if source.inputs is None else read_all(source.inputs)
     given = parallel.replicate(given) if given is not None else None
-    local = layout.micro // jax.device_count()
+    local, per_step = layout.micro // jax.device_count(), layout.slots * layout.accum * layout.micro
 
     def take(held, step, axis):
         images, given = held
         first = jax.lax.axis_index(axis) * local if axis else 0
         drawn = lambda seed, n, per_step, offsets: draw(seed, n, per_step, step, jnp.asarray(offsets))
         index, flipped = chosen(layout, local, first, drawn, jnp)
-        x, c = images[index], None if given is None else given[index]
+        way = 0 if ways(source) == 1 else divmod_step(step, per_step, source.n)[0].astype(jnp.int32) % ways(source)
+        x, c = images[index], None if given is None else given[index + way * source.n]
         if layout.mirror:
             x = flip(flipped, x, jnp)
             c = c if source.inputs is None else flip(flipped, c, jnp)
@@ -174,16 +175,17 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
     """Prefetch: `ahead` steps are being read while the devices work."""
     pool = ThreadPoolExecutor(ahead, thread_name_prefix="jaxgan-feed")
     waiting: deque = deque()
-    local = layout.micro // jax.process_count()
+    local, per_step = layout.micro // jax.process_count(), layout.slots * layout.accum * layout.micro
 
     def read(step):
         drawn = lambda seed, n, per_step, offsets: stream.indices(seed, step, per_step, n)[offsets]
         index, flipped = chosen(layout, local, jax.process_index() * local, drawn, np)
-        images = lambda a: a.read(index.ravel()).reshape(*index.shape, *a.shape)
+        images = lambda a, way=0: a.read(index.ravel() + way * a.n).reshape(*index.shape, *a.shape)
         mirrored = lambda x: flip(flipped, x, np) if layout.mirror else x
         x = mirrored(images(source))
         if source.inputs is not None:
-            return parallel.shard((x, mirrored(images(source.inputs))), axis=2)
+            way = step * per_step // source.n % ways(source)
+            return parallel.shard((x, mirrored(images(source.inputs, way))), axis=2)
         return parallel.shard((x, None if source.labels is None else source.labels[index]), axis=2)
 
     def at(step):
@@ -207,7 +209,7 @@ def stays(source: Source, asked: str) -> bool:
     if asked != "auto":
         return asked == "yes"
     source = _once(source)
-    size = source.n * sum(int(np.prod(s.shape)) for s in (source, source.inputs) if s is not None)
+    size = source.n * sum(s.ways * int(np.prod(s.shape)) for s in (source, source.inputs) if s is not None)
     return size * (jax.local_device_count() if jax.default_backend() == "cpu" else 1) <= RESIDENT_BYTES
 
 
@@ -229,6 +231,11 @@ def open_feed(source: Source, layout: Layout, *, resident: bool, ahead: int = 4)
         return x, x
 
     return made._replace(take=take)
+
+
+def ways(source: Source) -> int:
+    """In how many ways its source images are there, which take turns: one after every epoch."""
+    return 1 if source.inputs is None else source.inputs.ways
 
 
 def _once(source: Source) -> Source:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxgan import feed
-from jaxgan.data import Source, stream
+from jaxgan.data import Source, read_all, shuffled, stream
 
 
 def source(n=10, labels=True):
@@ -162,6 +162,21 @@ def test_source_images_move_with_their_targets(jitter, monkeypatch):
         flipped = (stream.indices(7, k, 12, 20) >= 10).reshape(x.shape[:3])
         plain = np.where(flipped[..., None, None, None], plain[..., ::-1, :], plain)
         assert (x == plain).all() == (jitter == 0)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_source_images_of_several_ways_take_turns_after_every_epoch(resident, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    targets, mixed = pairs(), lambda source: shuffled(source, 2)
+    read = lambda i: targets.inputs.read(i % 10) - np.uint8(i // 10)[:, None, None, None]  # the way is subtracted
+    both = mixed(targets._replace(inputs=targets.inputs._replace(read=read, ways=3)))
+    f = feed.open_feed(both, feed.Layout(seed=7, n=10, slots=1, accum=1, micro=5, mirror=True), resident=resident)
+    take = jax.jit(lambda held, k: f.take(held, k, None))
+    for k, way in enumerate((0, 0, 1, 1, 2, 2, 0)):
+        x, c = jax.device_get(take(f.at(k), jnp.int32(k)))
+        np.testing.assert_array_equal(255 - x - c, np.full(x.shape, way, np.uint8))
+    f.close()
+    assert len(read_all(both.inputs)) == 30 and len(read_all(both)) == 10
 
 
 @pytest.mark.parametrize("resident", [True, False])

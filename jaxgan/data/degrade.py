@@ -1,7 +1,8 @@
 """Damage that an image is to be repaired from, or another style: masks, blur, noise, lost colour, lost resolution, edges alone,
 the negative. NumPy, seeded by the image.
 
-What is drawn for an image depends on its number in the set alone, so a held-out image is always damaged alike.
+What is drawn for an image depends on its number in the set alone, so a held-out image is always damaged alike. To train on, each
+of few images is there in several ways, with draws of their own: one way of each would be learned by heart.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,10 @@ from jaxgan.errors import UserError, nearest
 
 FILL = 128
 """What a mask shows: middle grey."""
+DRAWN = ("mask", "noise")
+"""The kinds that draw."""
+MOST, IMAGES, BYTES = 16, 30_000, 2**28
+"""In how many ways an image is there, and how many there are of all, at most; but in one of each."""
 
 
 def mask(images, share, draws):
@@ -182,15 +187,18 @@ def degraded(source: Source, names: Sequence[str]) -> Source:
     if lost and (c == 1 or lost > 1):
         raise UserError(f"--degrade grey: {'it is listed twice' if c > 1 else f'the images of {source.name} are grey'}")
     said = " ".join(f"{name}:{amount:g}" for name, amount in how)
+    ways = max(1, min(MOST, IMAGES // source.n, BYTES // (source.n * h * w * c))) if set(DRAWN) & {name for name, _ in how} else 1
     inputs = source._replace(
         name=f"{source.name}, {said}",
         shape=(h, w, 1 if lost else c),
-        read=lambda indices: degrade(how, source.read(indices), indices),
+        read=lambda indices: degrade(how, source.read(indices % source.n), indices),
         labels=None,
         classes=0,
         class_names=(),
         planes=None,
+        ways=ways,
     )
     rules = 2 if c == 4 else 1  # their version, of images with alpha and without
-    notes = (f"sources: the images after {said}", *source.notes)
-    return source._replace(inputs=inputs, notes=notes, fingerprint=fingerprint(f"{rules} {said} {source.fingerprint}"))
+    in_ways = f" in {ways} ways" * (ways > 1)
+    mark = fingerprint(f"{rules} {said} {source.fingerprint}{in_ways}")
+    return source._replace(inputs=inputs, notes=(f"sources: the images after {said}{in_ways}", *source.notes), fingerprint=mark)

@@ -32,6 +32,7 @@ class Source(NamedTuple):
     notes: tuple[str, ...] = ()  # for people: what was done to make the images alike, or why there are no labels
     planes: "Source | None" = None  # the set that the colour planes of a stacked one come from
     inputs: "Source | None" = None  # of pairs: the images that these are to be made from, one each, in the same order
+    ways: int = 1  # of inputs: in how many ways they are there, for the epochs in turn; way k of image i is read as k n + i
     sides: "tuple[Source, ...]" = ()  # of unpaired images, stacked along the channels: the two sets
     truth: "Source | None" = None  # of unpaired images whose partners are known: these, stacked as what is made; never trained on
 
@@ -138,7 +139,7 @@ def shuffled(source: Source, seed: int) -> Source:
     chosen = order(source.n, seed)
     labels = None if source.labels is None else source.labels[chosen]
     inputs, truth = (None if of is None else shuffled(of, seed) for of in (source.inputs, source.truth))
-    read = lambda indices: source.read(chosen[indices])
+    read = lambda indices: source.read(chosen[indices % source.n] + indices // source.n * source.n)  # in its way
     mark = fingerprint(f"shuffled {seed} {source.fingerprint}")
     return source._replace(read=read, labels=labels, inputs=inputs, truth=truth, fingerprint=mark)
 
@@ -154,9 +155,10 @@ def order(n: int, seed: int) -> np.ndarray:
 
 
 def read_all(source: Source) -> np.ndarray:
-    """Every image of a source, uint8 [n, H, W, C]; read-only where the source holds it already."""
+    """Every image of a source in every way, uint8 [ways n, H, W, C]; read-only where the source holds it already."""
     if isinstance(source.read, Stored):
         return source.read.images
+    source = source._replace(n=source.ways * source.n)
     out = np.empty((source.n, *source.shape), np.uint8)
     for indices in pieces(source):
         out[indices[0] : indices[-1] + 1] = source.read(indices)
