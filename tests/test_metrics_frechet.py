@@ -161,6 +161,7 @@ def bad(x, row=3):
         (lambda x, m: frechet.frechet_distance(x[0], np.eye(24), x[0, :9], np.eye(9)), ValueError, "differ in shape"),
         (lambda x, m: frechet.frechet_distance(x[0], np.full((24, 24), np.inf), x[0], np.eye(24)), UserError, "NaN"),
         (lambda x, m: frechet.frechet_distance(x[0] * np.nan, np.eye(24), x[0], np.eye(24)), UserError, "NaN"),
+        (lambda x, m: frechet.estimate(frechet.moments_of(x), x[0]), ValueError, r"fake features: .*give numbers \[n, F\]"),
         (lambda x, m: frechet.jackknife(frechet.moments_of(x), [m]), UserError, "1 blocks"),
         (
             lambda x, m: frechet.jackknife(frechet.moments_of(x), [frechet.moments_of(y) for y in (x, x[:9])]),

@@ -164,8 +164,10 @@ def estimate(real: Moments, fake, *, ddof: int = 1) -> Estimate:
       real: moments of the real images.
       fake: features [n, F] of the generated ones, n >= 2. Up to F of them, or up to 100, the error is NaN.
       ddof: as in `mean_cov`.
+    Raises:
+      UserError: fewer than 2 images, NaN or infinite features. ValueError: not [n, F].
     """
-    fake = np.asarray(fake)
+    fake = rows("fake features", fake, 2, "a Frechet distance")
     n, size = fake.shape
     if n > max(size, 10 * BLOCKS):
         found = jackknife(real, [moments_of(fake[part]) for part in parts(n)], ddof=ddof)
