@@ -43,7 +43,8 @@ class Settings:
     """Parameters to keep fixed: paths in which * matches anything, such as 'd/Block_0*'. For fine-tuning on few images, the
     layers of D nearest the image (FreezeD). If a pattern matches nothing, the error lists the paths there are."""
     data: str = "digits"
-    """'digits', a TFDS name or prepared directory, a folder of images, a .zip or .tar of one, or an .npz."""
+    """'digits', a TFDS name (mnist; mnist:test is that split of it) or prepared directory, a folder of images, a .zip or .tar of
+    one, or an .npz."""
     data_dir: str = ""
     """Where TFDS data sets are stored; '' is TFDS's default."""
     split: str = "train"

@@ -20,7 +20,7 @@ import jaxgan.data.prepare
 import jaxgan.data.prepared
 import jaxgan.data.source
 from experiments.prepare import main
-from jaxgan.data import Source, open_source, read_all
+from jaxgan.data import Source, open_source, open_unpaired, read_all
 from jaxgan.data.prepare import dataset_name, write
 from jaxgan.errors import UserError
 
@@ -176,6 +176,22 @@ def test_arrays_and_other_feature_names(tmp_path):
     assert source.class_names == ("a", "b")
     np.testing.assert_array_equal(read_all(open_source(path, split="train[1:4]")), images[1:4])
     refused("no split 'test'", open_source, path, split="test")
+
+
+def test_a_name_may_say_its_split(tmp_path):
+    """As cycle_gan/horse2zebra:trainA and ...:trainB, whose two kinds are splits of one set."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 1), np.uint8)
+    raw = tfds.features.Tensor(shape=(4, 6, 1), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES)
+    write_tfds(f"{tmp_path}/pets/small/1.0.0", {"picture": raw}, [{"picture": x} for x in images], name="pets")
+    named = lambda name: open_source(name, data_dir=str(tmp_path), split="test")
+    for name in ("pets/small:train", "pets/small:1.0.0:train"):
+        np.testing.assert_array_equal(read_all(named(name)), images)
+    assert named("pets/small:train").name == "pets/small:train"
+    refused("no split 'trian'", named, "pets/small:trian")
+    refused("no split 'test'", named, "pets/small:1.0.0")
+    both = open_unpaired("pets/small:train[:3]", target="pets/small:train[3:]", data_dir=str(tmp_path))
+    np.testing.assert_array_equal(read_all(both.sides[0]), images[:3])
+    np.testing.assert_array_equal(read_all(both.sides[1]), images[3:])
 
 
 def test_unknown_labels_count_as_none(tmp_path):

@@ -1,12 +1,15 @@
 """From what the user typed to a Source."""
 
 import os
+import re
 
 from jaxgan.data import arrays, files, images, prepared
 from jaxgan.data.alike import make_alike
 from jaxgan.data.source import Progress, Source
 from jaxgan.data.stacked import PREFIX, stacked
 from jaxgan.errors import UserError
+
+OWN_SPLIT = re.compile(rf"(?P<data>{prepared.NAME.pattern}):(?P<split>[A-Za-z_]\w*(\[.*\])?)")
 
 
 def open_source(
@@ -27,9 +30,9 @@ def open_source(
     the headers are read here; damage behind them is a `UserError` from `read` that names the file.
 
     Args:
-      data: "digits"; a TFDS name such as "mnist" or "cifar10:3.0.2"; or a path (an existing one wins over a name,
-        but for a run's): a prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz. "stacked:" before any of
-        them puts three grey images into the colour planes (StackedMNIST: "stacked:mnist").
+      data: "digits"; a TFDS name such as "mnist", "cifar10:3.0.2" or, with its own split, "mnist:test"; or a path (an existing one
+        wins over a name, but for a run's): a prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz. "stacked:" before any of them
+        puts three grey images into the colour planes (StackedMNIST: "stacked:mnist").
       data_dir: where TFDS sets lie; '' is TFDS's default.
       split: "train", "test"; of TFDS also slices. Of a folder or archive: its sub-folder of that name.
       size: (H, W) in pixels. None keeps the images' own, which must then agree.
@@ -51,6 +54,8 @@ def open_source(
         return stacked(open_source(data.removeprefix(PREFIX), channels=1, background=background, fit=fit, **how))
     how = asked(data, size=size, channels=channels, background=background, fit=fit, skip_broken=skip_broken, progress=progress)
     path = os.path.expanduser(data)
+    if not os.path.exists(path) and (own := OWN_SPLIT.fullmatch(data)):
+        path, data, split = own["data"], own["data"], own["split"]
     run = os.path.isfile(os.path.join(path, "config.json")) and os.path.isdir(os.path.join(path, "checkpoints"))
     if run and os.path.basename(data) != data:
         raise UserError(
