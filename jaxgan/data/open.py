@@ -30,9 +30,9 @@ def open_source(
     the headers are read here; damage behind them is a `UserError` from `read` that names the file.
 
     Args:
-      data: "digits"; a TFDS name such as "mnist", "cifar10:3.0.2" or, with its own split, "mnist:test"; or a path (an existing one
-        wins over a name, but for a run's): a prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz. "stacked:" before any of them
-        puts three grey images into the colour planes (StackedMNIST: "stacked:mnist").
+      data: "digits"; a TFDS name such as "mnist", "cifar10:3.0.2" or, with its own split, "mnist:test"; or a path (an existing
+        one wins over a name, but for a run's): a prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz.
+        "stacked:" before any of them puts three grey images into the colour planes (StackedMNIST: "stacked:mnist").
       data_dir: where TFDS sets lie; '' is TFDS's default.
       split: "train", "test"; of TFDS also slices. Of a folder or archive: its sub-folder of that name.
       size: (H, W) in pixels. None keeps the images' own, which must then agree.
