@@ -68,6 +68,11 @@ class Report:
             mend = "masks of 0 and 1, or 12 bits in 16? scale them if samples/reals.png is not as it should be"
             self.bar.say(f"note: the images are dark, no value above {most} of 255: {mend}")
 
+    def fakes(self, state) -> None:
+        """The grid of trained networks before the first step: whether they draw here what they drew there."""
+        found = self._drawn(0.0, *self._generator(0, parallel.first(state)))
+        self.bar.say("0 kimg  " + "  ".join(f"{name} {value:.3g}" for name, value in found.items()))
+
     def begin(self) -> None:
         """The first step comes now: from here on its time counts."""
         self.last_time = time.perf_counter()
@@ -112,11 +117,8 @@ class Report:
         one = parallel.first(state)
         score = None
         if snapshot and self.main:
-            generator = self.run.stages[self.run.stage(at - 1)].generator
-            variables = generator_variables(one)
-            variables = sample.standing(generator, variables, self.run.settings.standing, vectors=self.vectors)
-            draw = self._pictures if self.inputs is None else self._both_ways if self.run.source.sides else self._pairs
-            found = draw(kimg, generator, variables)
+            generator, variables = self._generator(at, one)
+            found = self._drawn(kimg, generator, variables)
             row |= found
             score = next(iter(found.values()))
             if self.run.meter:
@@ -161,6 +163,17 @@ class Report:
     def _draw(self, sheet, kimg: float, kind: str = marks.GENERATED) -> None:
         """A grid of samples, which says that it is generated."""
         watch.write_picture(sheet, self._path(kimg), marks.png({"generated": True, "kimg": kimg}, kind))
+
+    def _generator(self, at: int, state: TrainState) -> tuple:
+        """The averaged generator after `at` steps, and its variables."""
+        generator = self.run.stages[self.run.stage(at - 1)].generator
+        variables = generator_variables(state)
+        return generator, sample.standing(generator, variables, self.run.settings.standing, vectors=self.vectors)
+
+    def _drawn(self, kimg: float, generator, variables: dict) -> dict[str, float]:
+        """Draws the run's kind of grid; returns how far its images are from the reference."""
+        draw = self._pictures if self.inputs is None else self._both_ways if self.run.source.sides else self._pairs
+        return draw(kimg, generator, variables)
 
     def _pairs(self, kimg: float, generator, variables: dict) -> dict[str, float]:
         """The grid of source, generated image, target; returns how far the generated images are from their targets."""

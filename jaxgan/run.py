@@ -277,6 +277,8 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
     several, together, seen = jax.process_count() > 1, 1, set()
     if len(run.stages) == 1:  # networks that grow take one step a call
         together = steps_per_call(machine, run.stages[0].recipe, state, meter, tick, run.settings.steps_per_call)
+    if run.start and not at and parallel.is_main():
+        report.fakes(state)
     parallel.barrier()  # main reads images for its pictures
     report.begin()
     while at < total:

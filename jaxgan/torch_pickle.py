@@ -55,9 +55,20 @@ def torch_file(data: bytes, budget: Budget) -> Any:
     if data[:4] == b"PK\x03\x04":
         return _zip(data, budget)
     if data[:1] not in (b"\x80", b"(", b"c", b"]", b"}"):  # the first byte of protocol 2 and later; of 0 and 1
-        raise ValueError("neither a pickle, nor a torch zip, nor safetensors")
+        raise ValueError(f"neither a pickle, nor a torch zip, nor safetensors{_looks_like(data[:60])}")
     first, at = load(data, 0, _reader(budget, None))
     return _legacy(data, at, budget) if type(first) is int and first == LEGACY_MAGIC else first
+
+
+def _looks_like(head):
+    """What a download that went wrong is, instead."""
+    if not head:
+        return ": it is empty"
+    if head[:2] == b"\x1f\x8b":
+        return ": it is compressed, so unpack it with gunzip first"
+    if head[:1] == b"<" or head.startswith(b"version https://git-lfs"):
+        return f": it is text, {head[:30].decode('latin-1')!r}..., in place of the file, so download it again"
+    return ""
 
 
 def _zip(data, budget):
@@ -166,6 +177,8 @@ def _named(dotted):
         return last
     if dotted in _NAMES or dotted in STORAGES or dotted in _BUILD or dotted.startswith(NETWORKS):
         return Name(dotted)
+    if dotted.startswith("dnnlib.tflib."):
+        raise ValueError("a TensorFlow pickle: stylegan3's legacy.py makes one of it that can be read")
     raise ValueError(f"refused: it asks for {dotted}, which is not data")
 
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxgan import checkpoint, convert, description, game, optim, provenance, restore
+from jaxgan import checkpoint, convert, description, game, optim, provenance, restore, weights
 from jaxgan.errors import UserError
 from jaxgan.layers import base_size
 from jaxgan.state import TrainState, create
@@ -35,6 +35,8 @@ BY_GRID = {"r3gan": {"channels", "cardinality", "blocks", "expansion"}, "stylega
 with other fields of these. Elsewhere layers are counted, and at another size a name is of another grid."""
 ANY_SIZE = {"cyclegan"}
 """Families of convolutions alone, which are the same layers at every size."""
+WIDTHS = {"width", "max_width", "channel_base", "channel_max", "channels", "cardinality", "blocks", "expansion"}
+"""Fields of how much there is of each layer. Where they differ, what fits are pieces of a network: it would draw noise."""
 
 
 class Networks(NamedTuple):
@@ -113,12 +115,14 @@ def fit(networks: Networks, generator: nn.Module, discriminator: nn.Module) -> S
     g, d = jax.eval_shape(lambda: game.init(generator, discriminator, 0))
     check(networks.where, "generator", networks.generator, generator)
     arrays = {"g": fitting(g, networks.g), "ema": fitting({"params": g["params"]}, {"params": networks.ema}), "d": {}}
+    _check_widths(networks.where, "generator", networks.generator, networks.g, generator, arrays["g"])
     said = [_counted(networks.where, "generator", networks.generator, generator, g, arrays["g"])]
     if networks.d is None:
         said.append("no discriminator there, so it starts at random")
     else:
         check(networks.where, "discriminator", networks.discriminator, discriminator)
         arrays["d"] = fitting(d, networks.d)
+        _check_widths(networks.where, "discriminator", networks.discriminator, networks.d, discriminator, arrays["d"])
         said.append(_counted(networks.where, "discriminator", networks.discriminator, discriminator, d, arrays["d"]))
     bad = [f"{who}/{path}" for who, tree in arrays.items() for path, a in tree.items() if not np.isfinite(a).all()]
     if bad:
@@ -136,7 +140,10 @@ def check(where: str, who: str, theirs: dict, ours: nn.Module) -> None:
     if kinds[0] != kinds[1]:
         raise UserError(f"{where}: the {who} there is {kinds[0]}, and here {kinds[1]}; give a config of that kind")
     by_grid = BY_GRID.get(theirs["family"])
-    wrong = _differences(theirs, ours, FREE | (by_grid or set()) | {"shape"})
+    but = FREE | (by_grid or set()) | {"shape"}
+    if who == "discriminator" and not (theirs["fields"].get("classes") and getattr(ours, "classes", 0)):
+        but |= {"mapping_layers", "mapping_lr"}  # of labels alone
+    wrong = _differences(theirs, ours, but)
     sizes = [tuple(shape[:2]) for shape in (theirs["fields"].get("shape", ours.shape), ours.shape)]
     same = sizes[0] == sizes[1] or theirs["family"] in ANY_SIZE
     if not same and (by_grid is None or len({base_size(size)[0] for size in sizes}) > 1):
@@ -222,6 +229,21 @@ def begin(seed, g: dict, d: dict, recipe, arrays: dict) -> TrainState:
 
     state = create(seed, put(g, arrays["g"]), put(d, arrays["d"]), recipe)
     return state.replace(ema=put({"params": g["params"]}, arrays["ema"])["params"])
+
+
+def _check_widths(where: str, who: str, theirs: dict, trained: dict, ours: nn.Module, taken: dict) -> None:
+    """UserError where more of the trained arrays would fit a network as wide as theirs. A further stage is no other width."""
+    a, b = theirs["fields"], _described(ours)["fields"]
+    length = lambda value: len(value) if isinstance(value, list) else 0
+    wide = {k: a[k] for k in WIDTHS & a.keys() & b.keys() if a[k] != b[k] and length(a[k]) == length(b[k])}
+    if not wide:
+        return
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in wide.items()}
+    fit = len(fitting(weights.shapes(ours.clone(**fields)), trained))
+    if fit > len(taken):
+        said = ", ".join(f"{k}={a[k]} there and {b[k]} here" for k in sorted(wide))
+        few = f"{len(taken)} of its arrays fit, {fit} would if it had what it has there, and part of a network draws noise"
+        raise UserError(f"{where}: the {who} has {said}; {few}")
 
 
 def _counted(where: str, who: str, theirs: dict, module: nn.Module, ours: dict, taken: dict) -> str:

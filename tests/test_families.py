@@ -132,6 +132,22 @@ def test_trained_networks_keep_their_average_where_a_ramp_would_drop_it():
         assert [bool(half_life(step * config[name].batch / 1000)) for step in (start - 2, start - 1)] == [False, True]
 
 
+def test_a_stylegan_as_wide_and_deep_as_the_one_to_fine_tune():
+    """The authors' --cbase, --cmax and --map-depth: D has the mapping of its preset, and G of r twice D's channels."""
+    sized = {"channel_base": 512, "channel_max": 8, "mapping_layers": 3}
+    for family, preset, twice in (
+        ("stylegan2", "paper256", 1),
+        ("stylegan3", "t", 1),
+        ("stylegan3", "r", 2),
+        ("stylegan2", "", 1),
+    ):
+        made = families.Config(family=family, preset=preset, batch=8, **sized).design((16, 16, 3), 0)
+        fields = [[getattr(net, k) for k in sized] for net in (made.generator, made.discriminator)]
+        assert fields == [[512 * twice, 8 * twice, 3], [512, 8, 8 if preset else 2]], (family, preset)
+    with pytest.raises(UserError, match="--channel-max: r3gan has none"):
+        families.Config(family="r3gan", channel_max=8).design((16, 16, 3), 0)
+
+
 def test_the_papers_runs_have_classes_or_none_whatever_the_data_is():
     """FFHQ comes in folders of a thousand images, which are no classes, and is x-flipped."""
     for name, config in CONFIGS.items():

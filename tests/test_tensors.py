@@ -5,6 +5,7 @@ The golden files were written by torch and safetensors themselves (golden/make_t
 
 import collections
 import functools
+import gzip
 import io
 import json
 import os
@@ -286,8 +287,13 @@ def test_garbage_and_nothing_there(tmp_path):
         with pytest.raises(UserError):
             tensors.read(rng.bytes(n))
     (tmp_path / "a.pth").write_text("<html>not found</html>")
-    with pytest.raises(UserError, match="a.pth: neither a pickle"):
+    with pytest.raises(UserError, match="a.pth: neither a pickle.*'<html>not found</html>'.*download it again"):
         tensors.read(tmp_path / "a.pth")
+    for data, said in ((b"", "it is empty"), (gzip.compress(b"x"), "unpack it"), (b"version https://git-lfs.github", "git-lfs")):
+        with pytest.raises(UserError, match=said):
+            tensors.read(data)
+    with pytest.raises(UserError, match="a TensorFlow pickle: stylegan3's legacy.py"):
+        tensors.read(b"\x80\x02cdnnlib.tflib.network\nNetwork\n.")
     with pytest.raises(UserError, match="none.pth: cannot be read .No such file"):
         tensors.read(tmp_path / "none.pth")
     with pytest.raises(UserError, match="cannot be read"):

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.configs import CONFIGS, growing
 from jaxgan import (
@@ -149,7 +150,21 @@ OTHER = [
     (small.Generator((8, 8, 1), width=4), small.Generator((16, 16, 1), width=4), "images of 8x8 there and 16x16 here"),
     (small.Generator((8, 8, 1), patch=2), small.Generator((8, 8, 1)), "patch=2 there and 1 here"),
     (small.Generator((8, 8, 1), blocks=(1, 2)), small.Generator((8, 8, 1), blocks=(2, 1)), "blocks=[1, 2] there and [2, 1]"),
-    (small.Generator((8, 8, 1), width=4), small.Generator((8, 8, 1), width=6), "no array .* differ in width=4 there and 6 here"),
+    (
+        small.Generator((8, 8, 1), width=4),
+        small.Generator((8, 8, 1), width=6),
+        "width=4 there and 6 here; . of its arrays fit",
+    ),
+    (
+        r3gan.Generator((8, 8, 1), channels=(8, 4)),
+        r3gan.Generator((8, 8, 1), channels=(4, 4)),
+        "channels=[8, 4] there and [4, 4]",
+    ),
+    (
+        stylegan2.Generator((8, 8, 1), **SMALL),
+        stylegan2.Generator((16, 16, 1), **SMALL | {"channel_base": 16}),
+        "channel_base=32",
+    ),
     (r3gan.Generator((16, 16, 1)), r3gan.Generator((28, 28, 1)), "images of 16x16 there and 28x28 here"),
     (stylegan2.Generator((8, 8, 1), **SMALL), stylegan2.Generator((8, 8, 1), **SMALL | {"mapping_layers": 4}), "mapping_layers"),
     (stylegan2.Generator((8, 8, 1), **SMALL), stylegan2.Generator((8, 8, 1), **SMALL, mapping_lr=1.0), "mapping_lr=0.01 there"),
@@ -177,6 +192,16 @@ class Own(small.Generator):
     """A network from elsewhere, with a field that JSON does not have."""
 
     kinds: frozenset = frozenset({1})
+
+
+def test_what_an_unconditional_discriminator_would_do_with_labels_is_no_difference():
+    """The authors' G has --map-depth layers, their D always 8, of which it has none without labels."""
+    make = lambda classes, layers: stylegan2.Discriminator((8, 8, 1), classes, **SIZES, mapping_layers=layers)
+    g = stylegan2.Generator((8, 8, 1), **SMALL)
+    assert len(transfer.fit(networks(g, make(0, 8)), g, make(0, 2)).arrays["d"]) == len(transfer.by_path(shapes(make(0, 2))))
+    transfer.fit(networks(g, make(0, 8)), g, make(3, 2))
+    with pytest.raises(UserError, match="the discriminator has mapping_layers=8 there and 2 here"):
+        transfer.fit(networks(g, make(3, 8)), g, make(3, 2))
 
 
 def test_fields_of_any_type_are_compared():
@@ -317,6 +342,9 @@ def test_at_step_0_it_draws_what_the_source_draws(trained):
     folder, out = trained
     ready = prepared(folder)
     assert f"from {folder / 'source'} at step 10: generator" in out and ready.start.said in out
+    assert "\n0 kimg  swd" in out
+    first, last = (Image.open(folder / at) for at in ("tuned/samples/kimg000000.000.png", "source/samples/kimg000000.040.png"))
+    assert np.array_equal(first, last) and first.text["jaxgan"] != last.text["jaxgan"]
     made = run.fresh(ready.settings, ready.stages[0], ready.start.arrays)
     source = final_state(folder / "source")
     wanted = [(made.g.params, source["training"]["g"]["params"]), (made.d.params, source["training"]["d"]["params"])]

@@ -162,6 +162,14 @@ def multi_hinge(config, shape, classes):
     return pair, recipes_classic.multi_hinge(**said, **averaged(config, 1_000))
 
 
+def sized(config, of_g: dict, of_d: dict) -> tuple[dict, dict]:
+    """The fields of a StyleGAN's networks with those that the config sets. Configuration R's G has twice D's channels."""
+    set_of = lambda *names: {name: getattr(config, name) for name in names if getattr(config, name)}
+    twice = 2 if of_g.get("radial") else 1
+    widths = set_of("channel_base", "channel_max")
+    return of_g | {k: v * twice for k, v in widths.items()} | set_of("mapping_layers"), of_d | widths
+
+
 def style2(config, shape, classes):
     """Karras et al. 2020: style-modulated convolutions, lazy R1 and path length; with --augment ada --augment-target 0.6, ADA."""
     made = {"shape": shape, "classes": classes, "dtype": jnp.dtype(config.dtype)}
@@ -171,6 +179,7 @@ def style2(config, shape, classes):
     else:
         of_d = {"channel_base": config.width * max(shape[:2]), "channel_max": 4 * config.width, "mapping_layers": 2}
         of_g, recipe = of_d | {"z_dim": 64, "w_dim": 64, "mixing": 0.0}, {"gamma": 0.3, "path_weight": 0.0}
+    of_g, of_d = sized(config, of_g, of_d)
     recipe = recipes_stylegan.stylegan2(**recipe | given(config, lr="lr", gamma="gamma"))
     return (stylegan2.Generator(**made, **of_g), stylegan2.Discriminator(**made, **of_d)), recipe
 
@@ -186,6 +195,7 @@ def style3(config, shape, classes):
         of_g = small | {"channel_max": 2 * config.width, "z_dim": 64, "w_dim": 64, "depth": 6, "margin": 4}
         of_g |= {"magnitude_average": 0.5 ** (config.batch / 2_000)}
         of_d, recipe = small | {"channel_max": 4 * config.width, "mapping_layers": 2}, {"gamma": 0.3}
+    of_g, of_d = sized(config, of_g, of_d)
     recipe = recipes_stylegan.stylegan3(**recipe | given(config, lr_g="lr", lr_d="lr_d", gamma="gamma"))
     return (stylegan3.Generator(**made, **of_g), stylegan2.Discriminator(**made, **of_d)), recipe
 
@@ -213,6 +223,9 @@ def r3(config, shape, classes):
     return pair, recipe if config.ema_kimg < 0 else recipe._replace(ema_kimg=config.ema_kimg)
 
 
+SIZED = ("channel_base", "channel_max", "mapping_layers")
+
+
 class Family(NamedTuple):
     """A published family."""
 
@@ -236,12 +249,12 @@ FAMILIES = {
     "biggan_deep": Family(big(biggan_deep), ("lr", "lr_d", "n_critic")),
     "reacgan": Family(reacgan, ("lr", "n_critic", "class_weight")),
     "multi_hinge": Family(multi_hinge, ("lr", "n_critic", "class_weight")),
-    "stylegan2": Family(style2, ("lr", "gamma")),
-    "stylegan3": Family(style3, ("lr", "lr_d", "gamma")),
+    "stylegan2": Family(style2, ("lr", "gamma", *SIZED)),
+    "stylegan3": Family(style3, ("lr", "lr_d", "gamma", *SIZED)),
     "r3gan": Family(r3, ("lr", "gamma")),
 }
 
-OPTIONAL = ("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous", "n_critic", "gamma", "level")
+OPTIONAL = ("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous", "n_critic", "gamma", "level", *SIZED)
 """Fields that not every family has."""
 
 
@@ -275,6 +288,13 @@ class Config(Settings):
     """Updates of D per update of G."""
     gamma: float = 0.0
     """stylegan2, stylegan3, r3gan: the gradient penalties have the weight gamma / 2."""
+    channel_base: int = 0
+    """stylegan2, stylegan3: a grid of s x s has channel_base / s channels, at most channel_max (the authors' --cbase); twice as
+    many in G of stylegan3's r, as there."""
+    channel_max: int = 0
+    """stylegan2, stylegan3: the largest number of channels (the authors' --cmax)."""
+    mapping_layers: int = 0
+    """stylegan2, stylegan3: layers of G's mapping network (the authors' --map-depth)."""
     ema_kimg: float = 2.0
     """Half-life of the weight average; 0: none (the papers before BigGAN), -1: the paper's own."""
     level: float = 0.3
