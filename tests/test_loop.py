@@ -99,7 +99,7 @@ def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
     leaves = jax.tree.leaves((first, made.meter, made.feed.at(0)))  # pmap over processes fetches typed keys at every call
     assert not any(jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves)
     report = SimpleNamespace(
-        run=SimpleNamespace(settings=CASES[name], stages=(SimpleNamespace(recipe=recipe),), stage=lambda step: 0),
+        run=SimpleNamespace(settings=CASES[name], stages=(SimpleNamespace(recipe=recipe),), stage=lambda step: 0, start=None),
         bar=SimpleNamespace(update=lambda kimg: None, say=lambda line: None),
         tick=lambda at, meter, state, **_: states.append(state),
         begin=lambda: waits.append("begin"),
