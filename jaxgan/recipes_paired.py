@@ -123,7 +123,8 @@ def remembered(r: Round) -> tuple[jax.Array, dict]:
         return shown, past.at[at].set(kept), held.at[at].set(1)
 
     halves = jnp.stack(jnp.split(new, 2, -1))
-    shown, past, held = jax.vmap(one_kind)(jax.random.split(r.key), halves, r.carry["past"], r.carry["past_held"])
+    key = jax.random.fold_in(r.key, everyone[0, 0])  # each micro-batch of a step draws places of its own
+    shown, past, held = jax.vmap(one_kind)(jax.random.split(key), halves, r.carry["past"], r.carry["past_held"])
     return jnp.concatenate([*shown], -1)[mine], {"past": past, "past_held": held}
 
 

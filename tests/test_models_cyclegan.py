@@ -147,6 +147,9 @@ def test_the_history_exchanges_half_of_the_fakes_and_loses_none(n=6, batch=4, st
                 own, again = recipes_paired.remembered(r)
                 np.testing.assert_array_equal(own, shown[part])
                 np.testing.assert_array_equal(again["past"], carry["past"])
+            next_one = SimpleNamespace(fake=fake, keys=jax.random.split(keys[0], batch), gather=lambda a: a, **given)
+            elsewhere = recipes_paired.remembered(next_one)[1]  # a step's other micro-batches have the same key
+            assert (elsewhere["past"] != carry["past"]).any()
         assert (shown == shown[:, :, :1]).all() and (shown[..., ::3].repeat(3, -1) == shown).all()
         seen.append(np.asarray(shown)[:, 0, 0, ::3] * (1, -1))
         values, before = np.asarray(carry["past"])[:, :, 0, 0, 0] * [[1], [-1]], values
