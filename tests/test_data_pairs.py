@@ -10,6 +10,7 @@ import jaxgan.data.pairs
 from jaxgan.data import Source, open_pairs, open_source, read_all, shuffled, summary
 from jaxgan.data.degrade import KINDS, degrade, degraded, holes, parse
 from jaxgan.data.loose import open_loose
+from jaxgan.data.source import fingerprint
 from jaxgan.errors import UserError
 from tests.test_data_images import WIDE, icc
 
@@ -166,6 +167,8 @@ def test_damage_is_a_function_of_the_image_and_its_number():
     assert [degraded(source._replace(n=n), ("noise",)).inputs.ways for n in (10_000, 60_000)] == [3, 1]
     assert degraded(source._replace(n=2000, shape=(256, 256, 3)), ("noise",)).inputs.ways == 1  # of photographs
     assert degraded(source, ("centre", "blur")).inputs.ways == 1
+    once = degraded(source, ("noise:25",), most=1)  # as of unpaired images, whose runs go on
+    assert once.inputs.ways == 1 and once.fingerprint == fingerprint(f"1 noise:25 {source.fingerprint}")
     assert open_pairs("digits", degrade=("mask",), size=(20, 16)).fingerprint == both[0]
     inputs = degraded(source, ("mask",)).inputs
     assert source.labels is not None and (inputs.labels, inputs.classes, inputs.class_names) == (None, 0, ())

@@ -172,12 +172,13 @@ def _damaged(place, name, amount, images, indices):
     return KINDS[name][0](images, amount, draws)
 
 
-def degraded(source: Source, names: Sequence[str]) -> Source:
+def degraded(source: Source, names: Sequence[str], most: int = MOST) -> Source:
     """The set with its own images, damaged, as the inputs.
 
     Args:
       source: any set.
       names: as `parse`.
+      most: in how many ways each image is there, at most, where something is drawn.
     Raises:
       UserError: as `parse`; 'grey' of images that are grey.
     """
@@ -187,7 +188,8 @@ def degraded(source: Source, names: Sequence[str]) -> Source:
     if lost and (c == 1 or lost > 1):
         raise UserError(f"--degrade grey: {'it is listed twice' if c > 1 else f'the images of {source.name} are grey'}")
     said = " ".join(f"{name}:{amount:g}" for name, amount in how)
-    ways = max(1, min(MOST, IMAGES // source.n, BYTES // (source.n * h * w * c))) if set(DRAWN) & {name for name, _ in how} else 1
+    most = most if set(DRAWN) & {name for name, _ in how} else 1
+    ways = max(1, min(most, IMAGES // source.n, BYTES // (source.n * h * w * c)))
     inputs = source._replace(
         name=f"{source.name}, {said}",
         shape=(h, w, 1 if lost else c),

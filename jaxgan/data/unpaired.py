@@ -47,8 +47,8 @@ def halves(source: Source, degrade: Sequence[str], seed: int) -> tuple[Source, S
     """Two random halves of a set, the second one changed; `inputs` of each are its images as they are on the other side."""
     chosen = order(source.n, seed)
     a, b = (_part(source, rows) for rows in np.split(chosen, [source.n // 2]))
-    both = [degraded(side, degrade) for side in (a, b)]
-    changed = [side.inputs._replace(shape=source.shape, fingerprint=side.fingerprint, read=_alike(side), ways=1) for side in both]
+    both = [degraded(side, degrade, most=1) for side in (a, b)]
+    changed = [side.inputs._replace(shape=source.shape, fingerprint=side.fingerprint, read=_alike(side)) for side in both]
     labels = {name: getattr(b, name) for name in ("labels", "classes", "class_names")}
     return a._replace(inputs=changed[0]), changed[1]._replace(inputs=b, **labels)
 
