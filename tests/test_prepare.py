@@ -183,12 +183,14 @@ def test_a_name_may_say_its_split(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 1), np.uint8)
     raw = tfds.features.Tensor(shape=(4, 6, 1), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES)
     write_tfds(f"{tmp_path}/pets/small/1.0.0", {"picture": raw}, [{"picture": x} for x in images], name="pets")
-    named = lambda name: open_source(name, data_dir=str(tmp_path), split="test")
+    named = lambda name, split="train": open_source(name, data_dir=str(tmp_path), split=split)
     for name in ("pets/small:train", "pets/small:1.0.0:train"):
         np.testing.assert_array_equal(read_all(named(name)), images)
     assert named("pets/small:train").name == "pets/small:train"
     refused("no split 'trian'", named, "pets/small:trian")
-    refused("no split 'test'", named, "pets/small:1.0.0")
+    refused("no split 'test'", named, "pets/small:1.0.0", "test")
+    assert named("pets/small:train[:2]", "train[:2]").n == 2
+    refused("pets/small:train says its split; leave it out there", named, "pets/small:train", "test")
     both = open_unpaired("pets/small:train[:3]", target="pets/small:train[3:]", data_dir=str(tmp_path))
     np.testing.assert_array_equal(read_all(both.sides[0]), images[:3])
     np.testing.assert_array_equal(read_all(both.sides[1]), images[3:])

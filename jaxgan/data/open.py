@@ -34,7 +34,7 @@ def open_source(
         one wins over a name, but for a run's): a prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz.
         "stacked:" before any of them puts three grey images into the colour planes (StackedMNIST: "stacked:mnist").
       data_dir: where TFDS sets lie; '' is TFDS's default.
-      split: "train", "test"; of TFDS also slices. Of a folder or archive: its sub-folder of that name.
+      split: "train", "test"; of TFDS also slices, and none but "train" beside a name that says its own. Of a folder or archive: its sub-folder of that name.
       size: (H, W) in pixels. None keeps the images' own, which must then agree.
       channels: 1, 3, or 4 for straight RGBA, in which colours that cannot be seen become those around; None takes 1 when all
         images are grey, else 3.
@@ -55,6 +55,8 @@ def open_source(
     how = asked(data, size=size, channels=channels, background=background, fit=fit, skip_broken=skip_broken, progress=progress)
     path = os.path.expanduser(data)
     if not os.path.exists(path) and (own := OWN_SPLIT.fullmatch(data)):
+        if split not in ("train", own["split"]):
+            raise UserError(f"{data} says its split; leave it out there, or give {own['split']} as --split too, not {split}")
         path, data, split = own["data"], own["data"], own["split"]
     run = os.path.isfile(os.path.join(path, "config.json")) and os.path.isdir(os.path.join(path, "checkpoints"))
     if run and os.path.basename(data) != data:
