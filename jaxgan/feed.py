@@ -161,8 +161,10 @@ def _resident(source: Source, layout: Layout) -> Feed:
         first = jax.lax.axis_index(axis) * local if axis else 0
         drawn = lambda seed, n, per_step, offsets: draw(seed, n, per_step, step, jnp.asarray(offsets))
         index, flipped = chosen(layout, local, first, drawn, jnp)
-        way = 0 if ways(source) == 1 else divmod_step(step, per_step, source.n)[0].astype(jnp.int32) % ways(source)
-        x, c = images[index], None if given is None else given[index + way * source.n]
+        of_given = index
+        if ways(source) > 1:
+            of_given += (divmod_step(step, per_step, source.n)[0] % ways(source)).astype(jnp.int32) * source.n
+        x, c = images[index], None if given is None else given[of_given]
         if layout.mirror:
             x = flip(flipped, x, jnp)
             c = c if source.inputs is None else flip(flipped, c, jnp)
