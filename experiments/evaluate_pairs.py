@@ -189,7 +189,7 @@ def images(args, config: dict, generator, update) -> tuple[Source, int, str]:
     if not now["hold_out"]:
         return source, 0, f"training {what}" if same or not others else what
     source = shuffled(source, run["seed"])  # as the run did
-    if not same:
+    if not same and not args.size:  # at another size it is another set
         print(f"note: {source.name} has changed since the run was trained on it: it may have seen these {what}")
     return source, run["hold_out"], f"held-out {what}" if same else what
 

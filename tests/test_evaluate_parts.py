@@ -77,7 +77,7 @@ def test_whatever_reads_images_for_a_run_makes_them_alike_as_it_did(tmp_path, mo
     np.testing.assert_array_equal(image[[0, 1, 6, 7]], np.broadcast_to(np.uint8([255, 0, 0]), (4, 8, 3)))
 
 
-def test_pairs_are_those_held_out_or_others_made_as_the_runs(monkeypatch):
+def test_pairs_are_those_held_out_or_others_made_as_the_runs(monkeypatch, capsys):
     """Others of one set, of halves and of two sets; those of a sorted set are taken from all of it."""
     settings = SETTINGS | {"side_by_side": "left", "source_channels": None, "target": "", "degrade": ["blur"], "size": None}
     config = {"settings": settings | {"hold_out": 5, "seed": 3, "channels": None}, "data": {"fingerprint": ""}}
@@ -100,6 +100,9 @@ def test_pairs_are_those_held_out_or_others_made_as_the_runs(monkeypatch):
     ):
         _, *rest = evaluate_pairs.images(Arguments("run", **given), config, generator, None)
         assert rest == [held, which] and how.items() <= seen.pop().items(), given
+        assert ("has changed since" in capsys.readouterr().out) == (not given)
+    assert evaluate_pairs.images(Arguments("run", size=(9, 9)), config, generator, None)[1:] == (5, "pairs")
+    assert "has changed since" not in capsys.readouterr().out  # at another size it is another set
     config["settings"] |= {"hold_out": 0, "side_by_side": ""}
     assert evaluate_pairs.images(Arguments("run"), config, generator, None)[1:] == (0, "training pairs")
     assert evaluate_pairs.images(Arguments("run", data="a"), config, generator, None)[1:] == (0, "pairs")

@@ -201,6 +201,6 @@ def degraded(source: Source, names: Sequence[str], most: int = MOST) -> Source:
         ways=ways,
     )
     rules = 2 if c == 4 else 1  # their version, of images with alpha and without
-    in_ways = f" in {ways} ways" * (ways > 1)
-    mark = fingerprint(f"{rules} {said} {source.fingerprint}{in_ways}")
-    return source._replace(inputs=inputs, notes=(f"sources: the images after {said}{in_ways}", *source.notes), fingerprint=mark)
+    mark = fingerprint(f"{rules} {said} {source.fingerprint}" + f" in {ways} ways" * (ways > 1))
+    note = f"sources: the images after {said}" + f", to train on in {ways} ways" * (ways > 1)
+    return source._replace(inputs=inputs, notes=(note, *source.notes), fingerprint=mark)
