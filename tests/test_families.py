@@ -144,6 +144,8 @@ def test_a_stylegan_as_wide_and_deep_as_the_one_to_fine_tune():
         made = families.Config(family=family, preset=preset, batch=8, **sized).design((16, 16, 3), 0)
         fields = [[getattr(net, k) for k in sized] for net in (made.generator, made.discriminator)]
         assert fields == [[512 * twice, 8 * twice, 3], [512, 8, 8 if preset else 2]], (family, preset)
+    with pytest.raises(UserError, match="--channel-base 15: images of 16 pixels get no channel; give 16 or more"):
+        families.Config(family="stylegan3", channel_base=15).design((12, 16, 3), 0)
     with pytest.raises(UserError, match="--channel-max: r3gan has none"):
         families.Config(family="r3gan", channel_max=8).design((16, 16, 3), 0)
 

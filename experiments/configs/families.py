@@ -162,8 +162,10 @@ def multi_hinge(config, shape, classes):
     return pair, recipes_classic.multi_hinge(**said, **averaged(config, 1_000))
 
 
-def sized(config, of_g: dict, of_d: dict) -> tuple[dict, dict]:
+def sized(config, side: int, of_g: dict, of_d: dict) -> tuple[dict, dict]:
     """The fields of a StyleGAN's networks with those that the config sets. Configuration R's G has twice D's channels."""
+    if 0 < config.channel_base < side:
+        raise UserError(f"--channel-base {config.channel_base}: images of {side} pixels get no channel; give {side} or more")
     set_of = lambda *names: {name: getattr(config, name) for name in names if getattr(config, name)}
     twice = 2 if of_g.get("radial") else 1
     widths = set_of("channel_base", "channel_max")
@@ -179,7 +181,7 @@ def style2(config, shape, classes):
     else:
         of_d = {"channel_base": config.width * max(shape[:2]), "channel_max": 4 * config.width, "mapping_layers": 2}
         of_g, recipe = of_d | {"z_dim": 64, "w_dim": 64, "mixing": 0.0}, {"gamma": 0.3, "path_weight": 0.0}
-    of_g, of_d = sized(config, of_g, of_d)
+    of_g, of_d = sized(config, max(shape[:2]), of_g, of_d)
     recipe = recipes_stylegan.stylegan2(**recipe | given(config, lr="lr", gamma="gamma"))
     return (stylegan2.Generator(**made, **of_g), stylegan2.Discriminator(**made, **of_d)), recipe
 
@@ -195,7 +197,7 @@ def style3(config, shape, classes):
         of_g = small | {"channel_max": 2 * config.width, "z_dim": 64, "w_dim": 64, "depth": 6, "margin": 4}
         of_g |= {"magnitude_average": 0.5 ** (config.batch / 2_000)}
         of_d, recipe = small | {"channel_max": 4 * config.width, "mapping_layers": 2}, {"gamma": 0.3}
-    of_g, of_d = sized(config, of_g, of_d)
+    of_g, of_d = sized(config, max(shape[:2]), of_g, of_d)
     recipe = recipes_stylegan.stylegan3(**recipe | given(config, lr_g="lr", lr_d="lr_d", gamma="gamma"))
     return (stylegan3.Generator(**made, **of_g), stylegan2.Discriminator(**made, **of_d)), recipe
 
