@@ -161,7 +161,8 @@ def test_damage_is_a_function_of_the_image_and_its_number():
     both = [degraded(source, names).fingerprint for names in (("mask",), ("mask:0.4",), ("mask", "noise"), ("noise", "mask"))]
     assert len(set(both)) == 4
     pairs = open_pairs("digits", degrade=("mask", "blur:2"), size=(20, 16))
-    assert summary(pairs).startswith("1797 pairs, 20x16x1 to 20x16x1; sources: the images after mask:0.5 blur:2, to train on in 16")
+    said = "1797 pairs, 20x16x1 to 20x16x1; sources: the images after mask:0.5 blur:2, to train on in 16 ways"
+    assert summary(pairs).startswith(said)
     one, two = (pairs.inputs.read(np.arange(40) + 1797 * way) for way in (0, 1))
     assert (one != two).any((1, 2, 3)).all()
     assert [degraded(source._replace(n=n), ("noise",)).inputs.ways for n in (10_000, 60_000)] == [3, 1]

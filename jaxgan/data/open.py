@@ -34,7 +34,8 @@ def open_source(
         one wins over a name, but for a run's): a prepared TFDS directory, a folder of images, a .zip or .tar of one, an .npz.
         "stacked:" before any of them puts three grey images into the colour planes (StackedMNIST: "stacked:mnist").
       data_dir: where TFDS sets lie; '' is TFDS's default.
-      split: "train", "test"; of TFDS also slices, and none but "train" beside a name that says its own. Of a folder or archive: its sub-folder of that name.
+      split: "train", "test"; of TFDS also slices. Of a folder or archive: its sub-folder of that name. Beside a name that says
+        its own, that or "train".
       size: (H, W) in pixels. None keeps the images' own, which must then agree.
       channels: 1, 3, or 4 for straight RGBA, in which colours that cannot be seen become those around; None takes 1 when all
         images are grey, else 3.
