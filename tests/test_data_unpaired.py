@@ -74,6 +74,7 @@ def test_a_set_and_its_other_style_share_no_image_and_the_truth_is_what_they_wou
     assert [label[image.tobytes()] for image in read_all(pairs.sides[0])] == pairs.sides[0].labels.tolist()
     assert [label[was[image.tobytes()]] for image in read_all(pairs.sides[1])] == pairs.sides[1].labels.tolist()
     np.testing.assert_array_equal(np.unique(read_all(pairs.sides[1]), axis=0), np.unique(b, axis=0))
+    assert open_unpaired("digits", degrade=("mask",), size=(12, 10)).sides[1].ways == 1
     other = open_unpaired("digits", degrade=("edges",), hold_out=5, seed=2, size=(12, 10))
     assert other.fingerprint != pairs.fingerprint
 
