@@ -30,21 +30,18 @@ def pytest_collection_finish():
     collect_rarely()  # all is imported by now; most tests trace, which takes a sixth less of the time so
 
 
-FILES = 8
-done = Counter()
+slow = Counter()  # path -> its slow tests
 
 
 @pytest.hookimpl(trylast=True)  # after the fixtures'
 def pytest_runtest_teardown(item, nextitem):
-    """Drop what was compiled after every few files, of which a process would keep 5 GB in the end."""
-    if nextitem is None or nextitem.path != item.path:
-        done["files"] += 1
-        if done["files"] % FILES == 0:
-            jax.clear_caches()
-            gc.collect()
+    """Drop what a file with slow tests has compiled: a process would keep 5 GB in the end."""
+    if slow[item.path] and (nextitem is None or nextitem.path != item.path):
+        jax.clear_caches()
+        gc.collect()
 
 
 def pytest_collection_modifyitems(items):
     """Files with the most slow tests first, so that no worker is left alone with them."""
-    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    slow.update(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
