@@ -243,7 +243,8 @@ def _check_widths(where: str, who: str, theirs: dict, trained: dict, ours: nn.Mo
     if fit > len(taken):
         said = ", ".join(f"{k}={a[k]} there and {b[k]} here" for k in sorted(wide))
         few = f"{len(taken)} of its arrays fit, {fit} would if it had what it has there, and part of a network draws noise"
-        raise UserError(f"{where}: the {who} has {said}; {few}")
+        options = " ".join(f"--{k.replace('_', '-')} {a[k]}" for k in sorted(wide) if isinstance(a[k], int))
+        raise UserError(f"{where}: the {who} has {said}; {few}{f'; where the config has it, give {options}' * bool(options)}")
 
 
 def _counted(where: str, who: str, theirs: dict, module: nn.Module, ours: dict, taken: dict) -> str:

@@ -163,7 +163,7 @@ OTHER = [
     (
         stylegan2.Generator((8, 8, 1), **SMALL),
         stylegan2.Generator((16, 16, 1), **SMALL | {"channel_base": 16}),
-        "channel_base=32",
+        "draws noise; where the config has it, give --channel-base 32",
     ),
     (r3gan.Generator((16, 16, 1)), r3gan.Generator((28, 28, 1)), "images of 16x16 there and 28x28 here"),
     (stylegan2.Generator((8, 8, 1), **SMALL), stylegan2.Generator((8, 8, 1), **SMALL | {"mapping_layers": 4}), "mapping_layers"),
