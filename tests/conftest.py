@@ -31,14 +31,17 @@ def pytest_collection_finish():
 
 
 slow = Counter()  # path -> its slow tests
+done = set()  # the files whose tests are over
 
 
 @pytest.hookimpl(trylast=True)  # after the fixtures'
 def pytest_runtest_teardown(item, nextitem):
-    """Drop what a file with slow tests has compiled: a process would keep 5 GB in the end."""
-    if slow[item.path] and (nextitem is None or nextitem.path != item.path):
-        jax.clear_caches()
-        gc.collect()
+    """Drop what was compiled, after a file with slow tests and every eighth other one: a process kept 5 GB in the end."""
+    if nextitem is None or nextitem.path != item.path:
+        done.add(item.path)
+        if slow[item.path] or len(done) % 8 == 0:
+            jax.clear_caches()
+            gc.collect()
 
 
 def pytest_collection_modifyitems(items):
