@@ -1,7 +1,6 @@
 """Growing in the training loop: stages by the images shown, stopping and resuming in and across them, sampling in a fade."""
 
 import functools
-import os
 import signal
 
 import jax
@@ -50,7 +49,7 @@ def train(directory, monkeypatch, stop=None):
 
     def stopping(recipe, k):
         if k == stop:
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)
         return due(recipe, k)
 
     with monkeypatch.context() as patch:

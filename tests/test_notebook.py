@@ -32,10 +32,10 @@ def test_a_second_interruption_leaves_the_kernel_alive(handler, raised, monkeypa
     before = signal.signal(signal.SIGINT, handler)
     try:
         with pytest.raises(raised), stopping.Signals() as signals:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
             assert signals.caught == signal.SIGINT
             signals.since -= 2
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) is handler
     finally:
         signal.signal(signal.SIGINT, before)

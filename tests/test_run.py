@@ -305,34 +305,34 @@ def test_a_second_signal_ends_at_once(monkeypatch, capfd):
     monkeypatch.setattr(os, "_exit", sys.exit)
     with pytest.raises(SystemExit, match="143"), Signals() as signals:
         assert signals.caught == 0
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)  # `timeout` and `srun` send what the process group gets too
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # `timeout` and `srun` send what the process group gets too
         assert signals.caught == signal.SIGINT and capfd.readouterr().err.count("once more stops at once") == 1
         signals.since -= 2
         for number in (signal.SIGHUP, *stopping.OTHERS):
-            os.kill(os.getpid(), number)
-        os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(number)
+        signal.raise_signal(signal.SIGTERM)
     assert capfd.readouterr().err == ""
     assert [signal.getsignal(number) for number in numbers] == before
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with Signals() as signals:  # a terminal that is closed sends two, and there is nothing to write to
         monkeypatch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "gone")))
-        os.kill(os.getpid(), signal.SIGHUP)
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
         assert signals.caught == signal.SIGHUP
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
     with Signals() as signals:
-        os.kill(os.getpid(), signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
         assert signals.caught == 0
     signal.signal(signal.SIGHUP, before[2])
     for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU):  # with these clusters announce a job's end
         with Signals() as signals:
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             assert signals.caught == number
         heard = []
         signal.signal(number, lambda *said, heard=heard: heard.append(said[0]))
         with Signals() as signals:  # somebody else's
-            os.kill(os.getpid(), number)
+            signal.raise_signal(number)
             assert (signals.caught, heard) == (0, [number])
         signal.signal(number, signal.SIG_DFL)
 
