@@ -104,6 +104,7 @@ def test_a_comparison_by_another_metric_is_left_as_it_is(tmp_path, monkeypatch):
     (tmp_path / "hinge" / "config.json").touch()
     compare.check_metric(options, ["hinge", "minimax"])
     monkeypatch.setattr("sys.argv", ["compare", str(tmp_path), "--metric", "swd2k"])
+    monkeypatch.setattr(compare, "train", lambda *_: pytest.fail("trained"))
     with pytest.raises(UserError, match="--metric swd2k: .*hinge was measured by fd2k; give that, or another OUT"):
         compare.main()
 
