@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import docstring_parser
 import tyro
@@ -145,6 +145,26 @@ def check_which(checkpoint: str) -> None:
     """UserError unless --checkpoint is latest, best or a step."""
     if checkpoint not in ("latest", "best") and not checkpoint.isdecimal():
         raise UserError(f"--checkpoint {checkpoint}: give latest, best or a step")
+
+
+@dataclasses.dataclass(frozen=True)
+class OfRun:
+    """The arguments of the commands that load a trained generator."""
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run directory, or a weight file."""
+    checkpoint: str = dataclasses.field(default="latest", kw_only=True)
+    """Which checkpoint: latest, best, or a step."""
+    average: float | None = dataclasses.field(default=None, kw_only=True)
+    """Relative width of the weight average, such as 0.1 (the last tenth of training), for runs with --posthoc; default: the
+    run's own average."""
+
+    def load(self):
+        """The `restore.Trained` that they name. UserError where there is none."""
+        check_which(self.checkpoint)
+        from jaxgan import restore
+
+        return restore.load(self.run, checkpoint=self.checkpoint, average=self.average)
 
 
 OTHERS = (

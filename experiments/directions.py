@@ -2,12 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-import tyro
 
-from experiments.cli import check_out, check_which, numbered, parse, run_command, writing
+from experiments.cli import OfRun, check_out, numbered, parse, run_command, writing
 from jaxgan import marks
 from jaxgan.errors import UserError
 
@@ -19,11 +18,9 @@ EXAMPLES = ("runs/digits --label 3", "runs/infogan --method codes")
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(OfRun):
     """Find directions in latent space along which the images change most, and picture an image moved along them."""
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory, or a weight file."""
     method: Literal["jacobian", "pca", "closed_form", "codes"] = "jacobian"
     """jacobian: the directions that change images most, for any generator. For StyleGANs also pca: those along which w varies
     most (GANSpace), and closed_form: those that change the styles most (SeFa). For InfoGAN codes: one row per category, one
@@ -54,10 +51,6 @@ class Arguments:
     out: str = "directions.png"
     """The picture; an .npz of the same name beside it holds the arrays `directions`, `strengths`, `spread` and `images`; of codes
     `images` [categories, codes, steps, H, W, C] and `values`."""
-    checkpoint: str = "latest"
-    """Which checkpoint: latest, best, or a step."""
-    average: float | None = None
-    """Relative width of the weight average, as in `experiments.sample`."""
 
 
 def found(args: Arguments, trained, image):
@@ -130,7 +123,6 @@ def check(args: Arguments, out: Path) -> None:
     least = 2 if args.method == "pca" else 1
     if args.draws is not None and (args.local or args.method == "closed_form" or args.draws < least):
         raise UserError(f"--draws {args.draws}: give at least 1 for --method jacobian without --local, at least 2 for pca")
-    check_which(args.checkpoint)
 
 
 def main() -> None:
@@ -138,9 +130,8 @@ def main() -> None:
     out = Path(args.out)
     check(args, out)
     from experiments import safety
-    from jaxgan import restore
 
-    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
+    trained = args.load()
     args = numbered(args, trained.config)
     image = trained.latents(1, seed=args.seed, label=args.label, psi=args.psi, first=args.image)
     sheet, images, arrays, what = (of_codes if args.method == "codes" else of_directions)(args, trained, image)

@@ -7,13 +7,12 @@ a picture, and its numbers in a .json beside it.
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-import tyro
 
 from experiments import evaluate
-from experiments.cli import check_out, check_which, parse, run_command, writing
+from experiments.cli import OfRun, check_out, parse, run_command, writing
 from jaxgan.errors import UserError
 from jaxgan.whole import write_whole
 
@@ -25,15 +24,14 @@ EXAMPLES = ("runs/digits", "runs/digits --method units --out units.png")
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(OfRun):
     """Explain a run's networks: attributions of D's logit, effects of G's units, adversarial attacks on D."""
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory; for --method units, a weight file is enough."""
     method: Literal["gradients", "shapley", "units", "attack"] = "gradients"
     """gradients: contribution of each pixel to D's logit, in real and generated images (integrated gradients). shapley: that of
-    each square (Shapley values). units: effect of single channels of the generator on its images. attack: how far pixels must
-    move before D takes generated images for real ones, real ones for generated, and one class for another."""
+    each square (Shapley values). units: effect of single channels of the generator on its images (of a weight file, too).
+    attack: how far pixels must move before D takes generated images for real ones, real ones for generated, and one class for
+    another."""
     n: int = 8
     """Number of images of each kind."""
     seed: int = 0
@@ -42,10 +40,6 @@ class Arguments:
     """Real images to use: any --data; by default the run's own."""
     data_dir: str = ""
     """Where TFDS data sets are stored; '' is the run's --data-dir, or TFDS's default."""
-    checkpoint: str = "latest"
-    """Which checkpoint: latest, best, or a step."""
-    average: float | None = None
-    """Relative width of the generator's weight average, as in `experiments.sample`."""
     baseline: Literal["mean", "black", "grey", "white"] = "mean"
     """gradients, shapley: the baseline image; the attributions sum to D's logit minus its logit for this image."""
     steps: int = 64
@@ -84,7 +78,6 @@ def check(args: Arguments, out: Path) -> None:
     for name, least in (("n", 1), ("steps", 1), ("attack_steps", 1), ("regions", 1), ("samples", 2), ("units", 1)):
         if getattr(args, name) < least:
             raise UserError(f"--{name.replace('_', '-')} {getattr(args, name)}: give {least} or more")
-    check_which(args.checkpoint)
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
     for name, methods in OF.items():
@@ -111,7 +104,7 @@ def main() -> None:
     from experiments import explain_pictures, safety
     from jaxgan import marks, restore
 
-    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
+    trained = args.load()
     if not trained.generator.z_dim:
         raise UserError(f"{args.run}: this run makes images from images; explain needs one that makes them from noise")
     side = min(trained.generator.shape[:2])

@@ -2,31 +2,21 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from experiments.cli import check_out, check_which, parse, run_command, writing
+from experiments.cli import OfRun, check_out, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(OfRun):
     """Export the generator with its weights as a StableHLO program, for any batch size, on CPU, GPU and TPU."""
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory, or a weight file."""
     out: str = "generator.stablehlo"
     """The file; a .safetensors holds only the weights, for jaxgan.load and other libraries."""
     reverse: bool = False
     """CycleGAN: export the direction from B to A instead of A to B; a .safetensors holds both."""
     platforms: tuple[str, ...] = ("cpu", "cuda", "rocm", "tpu")
     """Platforms that it can run on."""
-    checkpoint: str = "latest"
-    """Which checkpoint: latest, best, or a step."""
-    average: float | None = None
-    """Relative width of the weight average, such as 0.1 (the last tenth of training), for runs with --posthoc; default: the
-    run's own average."""
 
 
 USE = """{out}: {size:.1f} MB. To use it:
@@ -39,7 +29,6 @@ USE = """{out}: {size:.1f} MB. To use it:
 
 def main() -> None:
     args = parse(Arguments, prog="python -m experiments.export", examples=("runs/digits --out digits.stablehlo",))
-    check_which(args.checkpoint)
     out = Path(args.out)
     check_out(args.out, ".stablehlo", ".safetensors")
     if out.resolve() == Path(args.run).resolve():
@@ -47,10 +36,10 @@ def main() -> None:
     weights = out.suffix.lower() == ".safetensors"
     if weights and args.platforms != Arguments("").platforms:
         raise UserError(f"--platforms {' '.join(args.platforms)}: a .safetensors holds only weights; leave it out")
-    from jaxgan import convert, export, latents, restore
+    from jaxgan import convert, export, latents
     from jaxgan.whole import write_whole
 
-    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
+    trained = args.load()
     if args.reverse and weights:
         raise UserError("--reverse: a .safetensors holds both directions; leave it out")
     trained = trained if weights else trained.one_way(args.reverse)

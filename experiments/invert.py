@@ -9,16 +9,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.cli import check_out, check_which, numbered, parse, run_command, writing
+from experiments.cli import OfRun, check_out, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(OfRun):
     """Find latents that reproduce given images (GAN inversion), and repair damaged images."""
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory, or a weight file."""
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """An image, a folder or an archive of images, an .npz, or the name of a data set."""
     n: int = 16
@@ -54,10 +52,6 @@ class Arguments:
     """Where a named data set is stored; '' is the run's --data-dir."""
     split: str = "train"
     """Split of a data set, or of a folder with one sub-folder per split."""
-    checkpoint: str = "latest"
-    """Which checkpoint: latest, best, or a step."""
-    average: float | None = None
-    """Relative width of the weight average, as in `experiments.sample`."""
     out: str = "inverted.png"
     """A .png: one row per image (source, damaged, reconstruction and, with a mask, repaired); an .npz: all arrays; anything
     else: a folder of the reconstructed or repaired images, under the source names."""
@@ -76,11 +70,9 @@ def main() -> None:
         raise UserError(
             "--damage and --mask: the first damages intact images, the second marks what is already missing; give one"
         )
-    check_which(args.checkpoint)
     from experiments import repair
-    from jaxgan import restore
 
-    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
+    trained = args.load()
     args = numbered(args, trained.config)
     if not trained.generator.z_dim:
         raise UserError(f"{args.run}: this run makes images from images, not from latents; see experiments.sample --source")

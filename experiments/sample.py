@@ -6,21 +6,18 @@ metadata that it is generated and how; `--watermark KEY` marks the pixels, `--re
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-import tyro
 
-from experiments.cli import check_out, check_which, numbered, parse, run_command, writing
+from experiments.cli import OfRun, check_out, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(OfRun):
     """Sample images from a trained run; needs no data set."""
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory, or a weight file."""
     n: int = 64
     """Number of images."""
     rows: int = 0
@@ -47,8 +44,6 @@ class Arguments:
     out: str = "samples.png"
     """A .png: one grid; an .npz: the array `images`, with those of what was asked for or drawn, `labels` or `categories`
     (InfoGAN's only if asked for); anything else: a folder of single images."""
-    checkpoint: str = "latest"
-    """Which checkpoint: latest, best, or a step."""
     source: str = ""
     """pix2pix, CycleGAN: an image, a folder or an archive; the generator is applied to each image. With a folder as --out,
     results keep the source names; with a .png, a grid shows the first --n beside their sources."""
@@ -63,9 +58,6 @@ class Arguments:
     """Translate every source image at its own size, whatever the run's; --out is a folder. A new size takes time to compile."""
     skip_broken: bool = False
     """Leave out source images that cannot be read; otherwise the first stops the command."""
-    average: float | None = None
-    """Relative width of the weight average, such as 0.1 (the last tenth of training), for runs with --posthoc; default: the
-    run's own average."""
     watermark: str | None = None
     """A secret text with which to watermark every image invisibly; experiments.verify FILES --watermark TEXT detects it."""
     watermark_strength: float = 2.0
@@ -125,7 +117,6 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError("--category: InfoGAN's, which has no styles to mix; leave out --mix")
     if args.mix_layers and not args.mix:
         raise UserError("--mix-layers only applies to a style-mixing table; give --mix ROWS COLUMNS too")
-    check_which(args.checkpoint)
 
 
 def main() -> None:
@@ -133,9 +124,8 @@ def main() -> None:
     out = Path(args.out)
     check(args, out)
     from experiments import safety
-    from jaxgan import restore
 
-    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average)
+    trained = args.load()
     args = numbered(args, trained.config)
     if args.source:
         return translated(args, trained, out)

@@ -3,12 +3,11 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-import tyro
 
-from experiments.cli import check_out, check_which, numbered, parse, run_command, writing
+from experiments.cli import OfRun, check_out, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 ANIMATED, ARRAYS = (".webp", ".gif"), (".png", ".npz")
@@ -18,11 +17,9 @@ MOST_GIF = 50
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Arguments(OfRun):
     """Animate a walk from image to image: z is interpolated spherically, w of a StyleGAN along a spline."""
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run directory, or a weight file."""
     keys: int | None = None
     """Number of images that the walk passes through: the first ones of the seed. By default 6, or the number of labels."""
     frames: int = 30
@@ -47,10 +44,6 @@ class Arguments:
     out: str = "walk.webp"
     """A .webp (lossless) or .gif: an animation; a .png: a contact sheet with one row per pair of images, or per walk of a grid;
     an .npz: the arrays `images` [walks, frames, H, W, C], `code` and `c`; anything else: a folder of frames."""
-    checkpoint: str = "latest"
-    """Which checkpoint: latest, best, or a step."""
-    average: float | None = None
-    """Relative width of the weight average, as in `experiments.sample`."""
 
 
 def stops(args: Arguments) -> tuple[int, int]:
@@ -146,16 +139,14 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--fps {args.fps:g} only applies to a .webp or .gif; leave it out")
     if args.fps is not None and not 0 < args.fps <= (MOST_GIF if out.suffix.lower() == ".gif" else 1000):
         raise UserError(f"--fps {args.fps:g}: give a number above 0, up to {MOST_GIF} for a .gif and 1000 for a .webp")
-    check_which(args.checkpoint)
 
 
 def main() -> None:
     args = parse(Arguments, prog="python -m experiments.walk", examples=("runs/digits --label 3 8 5 --out walk.webp",))
     out = Path(args.out)
     check(args, out)
-    from jaxgan import restore
 
-    trained = restore.load(args.run, checkpoint=args.checkpoint, average=args.average).truncated(args.psi)
+    trained = args.load().truncated(args.psi)
     args = numbered(args, trained.config)
     latents = codes(args, trained)
     with writing(args.out):

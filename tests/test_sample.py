@@ -177,7 +177,6 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         ({"reverse": True}, "--reverse only applies to source images"),
         ({"category": 0, "mix": (1, 1)}, "--category: InfoGAN's"),
         ({"mix_layers": (0, 2)}, "--mix-layers only applies to a style-mixing table"),
-        ({"checkpoint": "newest"}, "newest"),
     ],
 )
 def test_what_does_not_go_together_is_said_before_anything_is_read(fields, says):
