@@ -40,14 +40,11 @@ def layers(generator: nn.Module, variables, codes: Latents) -> dict[str, tuple[i
     """The layers that have units, in order of computation: {'Block_0/Conv_1': (H, W, C), ...}; no image is made."""
     found = {}
 
-    def note(next_fun, args, kwargs, context):
-        out = next_fun(*args, **kwargs)
-        if name := _layer(context, out):
-            found[name] = out.shape[1:]
+    def note(name, out):
+        found[name] = out.shape[1:]
         return out
 
-    with nn.intercept_methods(note):
-        jax.eval_shape(partial(_images, generator), variables, *_arrays(generator, codes.take(slice(0, 1))))
+    jax.eval_shape(partial(_images, generator, note), variables, *_arrays(generator, codes.take(slice(0, 1))))
     return found
 
 
@@ -141,31 +138,32 @@ def _check(generator, variables, codes, layer):
     return found[layer]
 
 
-def _layer(context, out) -> str:
-    """The name of the layer that gives `out`; '' where it has no units, or is a part's helper and not the part itself."""
-    return "/".join(context.module.path) if context.method_name == "__call__" and getattr(out, "ndim", 0) == 4 else ""
-
-
 def _arrays(generator, codes):
     return codes.code, codes.c if generator.classes else None, codes.keys
 
 
-def _images(generator, variables, code, c, keys):
-    return latents.render(generator, variables, code, c, jax.random.wrap_key_data(keys))
+def _images(generator, see, variables, code, c, keys):
+    """The images of latents, where a layer's output is what `see(its name, output)` makes of it."""
+
+    def intercept(next_fun, args, kwargs, context):
+        out, name = next_fun(*args, **kwargs), "/".join(context.module.path)
+        has_units = name and context.method_name == "__call__" and getattr(out, "ndim", 0) == 4  # and is no part's helper
+        return see(name, out) if has_units else out
+
+    with nn.intercept_methods(intercept):
+        return latents.render(generator, variables, code, c, jax.random.wrap_key_data(keys))
 
 
 def _with_values(generator, layer, variables, value, *arrays):
     """The images with the units of a layer at `value` [C] or [B, C] where that is not NaN."""
 
-    def replace(next_fun, args, kwargs, context):
-        out = next_fun(*args, **kwargs)
-        if _layer(context, out) != layer:
+    def replace(name, out):
+        if name != layer:
             return out
         put = jnp.broadcast_to(value, (out.shape[0], out.shape[-1]))[:, None, None]
         return jnp.where(jnp.isnan(put), out, put.astype(out.dtype))
 
-    with nn.intercept_methods(replace):
-        return _images(generator, variables, *arrays)
+    return _images(generator, replace, variables, *arrays)
 
 
 _changed = jax.jit(_with_values, static_argnums=(0, 1))
@@ -182,14 +180,11 @@ def _compared(generator, layer, variables, high, low, *arrays):
 @partial(jax.jit, static_argnums=(0, 1))
 def _seen(generator, layer, variables, *arrays):
     """What a layer gives, [B, H, W, C]."""
-    kept = []
+    kept = {}
 
-    def keep(next_fun, args, kwargs, context):
-        out = next_fun(*args, **kwargs)
-        if _layer(context, out) == layer:
-            kept.append(out)
+    def keep(name, out):
+        kept[name] = out
         return out
 
-    with nn.intercept_methods(keep):
-        _images(generator, variables, *arrays)
-    return kept[-1].astype(jnp.float32)
+    _images(generator, keep, variables, *arrays)
+    return kept[layer].astype(jnp.float32)
