@@ -16,7 +16,7 @@ from flax import linen as nn
 from jaxgan.attention import SelfAttention
 from jaxgan.conditional_norm import ConditionalBatchNorm
 from jaxgan.errors import UserError
-from jaxgan.layers import Embed, base_size, check_input, glorot_uniform
+from jaxgan.layers import Embed, check_input, glorot_uniform
 from jaxgan.models import resnet
 
 ORTHOGONAL = (nn.initializers.orthogonal(), nn.initializers.orthogonal())
@@ -80,11 +80,8 @@ class Generator(nn.Module):
     def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
-        grid, doublings = base_size(self.shape)
-        channels = self.channels or tuple(self.width * n for n in multiples(doublings))
-        resnet.check_channels(self.shape, channels, doublings)
-        attention = resnet.attention_heights(self, [grid[0] * 2**i for i in range(1, doublings + 1)])
-        first, *parts = jnp.split(z, _parts(self.z_dim, doublings + 1), 1)
+        grid, channels, attention = resnet.up_plan(self, multiples)
+        first, *parts = jnp.split(z, _parts(self.z_dim, len(channels)), 1)
         options = {"spectral": True, "inits": ORTHOGONAL, "dtype": self.dtype}
         shared = Embed(self.classes, self.shared_dim, ORTHOGONAL[0], name="shared")(c) if self.classes else first[:, :0]
         x = resnet.to_grid(first, grid, channels[0], **options)

@@ -47,11 +47,8 @@ class Generator(nn.Module):
     def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
-        grid, doublings = base_size(self.shape)
-        channels = self.channels or tuple(self.width * n for n in multiples(doublings))
-        resnet.check_channels(self.shape, channels, doublings)
+        grid, channels, attention = resnet.up_plan(self, multiples)
         _check_order(channels, channels, "rise")
-        attention = resnet.attention_heights(self, [grid[0] * 2**i for i in range(1, doublings + 1)])
         options = {"spectral": True, "inits": ORTHOGONAL, "dtype": self.dtype}
         v = z
         if self.classes:

@@ -72,10 +72,7 @@ class Generator(nn.Module):
     def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
-        grid, doublings = base_size(self.shape)
-        channels = self.channels or tuple(self.width * n for n in multiples(doublings))
-        check_channels(self.shape, channels, doublings)
-        attention = attention_heights(self, [grid[0] * 2**i for i in range(1, doublings + 1)])
+        grid, channels, attention = up_plan(self, multiples)
         options = {"spectral": self.spectral, "inits": self.inits, "dtype": self.dtype}
         x = to_grid(z, grid, channels[0], **options)
         for features in channels[1:]:
@@ -273,13 +270,22 @@ def multiples(doublings):
     return (16, 16, 8, 8, 4, 2) + (1,) * (doublings - 5)
 
 
-def check_channels(shape, channels, doublings):
-    """Raises UserError unless there is one number of channels per grid."""
+def up_plan(model, multiples):
+    """A generator's base grid, channels per grid, base first, and the heights of the grids that end in self-attention.
+
+    Args:
+      multiples: as the function of this name, for a model without `channels`.
+    Raises:
+      UserError: not one number of channels per grid; a height that no grid has.
+    """
+    grid, doublings = base_size(model.shape)
+    channels = model.channels or tuple(model.width * n for n in multiples(doublings))
     if len(channels) != doublings + 1:
         raise UserError(
-            f"channels={tuple(channels)} has {len(channels)} entries; an image of {shape[0]}x{shape[1]} has "
+            f"channels={tuple(channels)} has {len(channels)} entries; an image of {model.shape[0]}x{model.shape[1]} has "
             f"{doublings + 1} grids, base first"
         )
+    return grid, channels, attention_heights(model, [grid[0] * 2**i for i in range(1, doublings + 1)])
 
 
 def attention_heights(model, heights):
