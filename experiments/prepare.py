@@ -48,25 +48,12 @@ def main(args: list[str] | None = None) -> int:
     shown = console(stderr=True)
     with Progress(console=shown, transient=True, disable=not shown.is_terminal) as bar:
         reading = bar.add_task("reading", total=None)
-        source = open_source(
-            how.source,
-            data_dir=how.data_dir,
-            split=how.split,
-            size=how.size,
-            channels=how.channels,
-            background=how.background,
-            fit=how.fit,
-            skip_broken=how.skip_broken,
-            progress=lambda done, total: bar.update(reading, completed=done, total=total),
-        )
+        names = ("data_dir", "split", "size", "channels", "background", "fit", "skip_broken")
+        progress = lambda done, total: bar.update(reading, completed=done, total=total)
+        source = open_source(how.source, **{name: getattr(how, name) for name in names}, progress=progress)
         writing = bar.add_task("writing", total=source.n)
-        path = write(
-            source,
-            how.dest,
-            name=how.name,
-            split=how.split.partition("[")[0],
-            progress=lambda done, total: bar.update(writing, completed=done),
-        )
+        progress = lambda done, total: bar.update(writing, completed=done)
+        path = write(source, how.dest, name=how.name, split=how.split.partition("[")[0], progress=progress)
     print(f"{path}: {summary(source)}; train on them with --data {path}")
     return 0
 

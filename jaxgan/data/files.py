@@ -26,6 +26,14 @@ SMALL = 256 * 1024  # bytes; PIL reads headers in many small pieces, so a small 
 ENDS = 16 * 1024  # bytes at a file's start and end that tell it from a changed one, in sets too large to read whole
 
 
+def opened(path: str, split: str) -> Items | None:
+    """The images of a `folder` or an `archive`; None where a path is neither."""
+    if os.path.isdir(path):
+        return folder(path, split)
+    is_archive = os.path.isfile(path) and path.lower().endswith((".zip", *TAR_SUFFIXES))
+    return archive(path, split) if is_archive else None
+
+
 def folder(path: str, split: str = "train") -> Items:
     """All images below a folder; links to folders are followed.
 

@@ -78,12 +78,10 @@ class Broken(UserError):
 
 
 def _items(path, said, split) -> Items:
-    if os.path.isdir(path):
-        return files.folder(path, split)
+    if items := files.opened(path, split):
+        return items
     if not os.path.isfile(path):
         raise UserError(f"{said}: no such image, folder or archive")
     if path.lower().endswith((".npz", ".npy")):
         raise UserError(f"{said}: arrays are not read here; give an image, or a folder or archive of images")
-    if path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
-        return files.archive(path, split)
     return files.items(said, [os.path.basename(path)], None, (), lambda _: open(path, "rb"), lambda *_: "")

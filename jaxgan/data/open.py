@@ -68,14 +68,12 @@ def open_source(
         if data == "digits":
             return _digits(split, how)
         return make_alike(prepared.items(prepared.locate(data, data_dir), split, how["progress"]), **how)
-    if os.path.isdir(path):
-        found = prepared.find(path)
-        items = prepared.items(found, split, how["progress"]) if found else files.folder(path, split)
+    if os.path.isdir(path) and (found := prepared.find(path)):
+        return make_alike(prepared.items(found, split, how["progress"]), **how)
+    if items := files.opened(path, split):
         return make_alike(items, **how)
     if path.lower().endswith(".npz"):
         return arrays.array_source(*arrays.npz(path, split), path, **how)
-    if path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
-        return make_alike(files.archive(path, split), **how)
     fix = "numpy.savez(path, x=array) writes an .npz" if path.lower().endswith(".npy") else "give one of these"
     raise UserError(f"{data}: neither a folder nor a .zip, .tar, .tar.gz, .tar.xz, .tgz or .npz; {fix}")
 

@@ -136,10 +136,8 @@ def half(items: Items, side: str) -> Items:
 
 def _files(data, split) -> Items:
     path = os.path.expanduser(data)
-    if os.path.isdir(path):
-        return files.folder(path, split)
-    if os.path.isfile(path) and path.lower().endswith((".zip", *files.TAR_SUFFIXES)):
-        return files.archive(path, split)
+    if items := files.opened(path, split):
+        return items
     what = "neither a folder nor a .zip or .tar" if os.path.exists(path) else "no such folder or archive"
     raise UserError(f"{data}: {what}; pairs are read from image files")
 

@@ -84,7 +84,8 @@ def locate(data: str, data_dir: str = "") -> str:
         if found:
             return found
         if os.path.isdir(place) and match["version"]:
-            raise UserError(f"{data}: {place} does not hold version {match['version']}; it has {_has(place)}")
+            has = ", ".join(d for d in _folders(place) if not d.startswith(".")) or "nothing"
+            raise UserError(f"{data}: {place} does not hold version {match['version']}; it has {has}")
     import tensorflow_datasets as tfds
 
     known = tfds.list_builders(with_community_datasets=False)
@@ -108,10 +109,6 @@ def locate(data: str, data_dir: str = "") -> str:
     except Exception as e:  # downloads, checksums, missing extras: TFDS has no common exception
         raise UserError(f"{data}: TFDS could not prepare it: {one_line(e, 300)}") from e
     return str(builder.data_dir)
-
-
-def _has(place):
-    return ", ".join(d for d in _folders(place) if not d.startswith(".")) or "nothing"
 
 
 def items(path: str, split: str, progress: Progress) -> Items:
