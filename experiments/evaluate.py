@@ -226,8 +226,7 @@ def of_images(args: Arguments, config: dict | None, names: tuple[str, ...]) -> N
     with watch.counter("reading images") as update:  # before a classifier takes its minute to be trained
         images, labels, limit, of = generated(args, config, source, need, update)
     check_labels(protocols.named(names), labels is not None, args.what)
-    weights = {"inception": args.inception, "dinov2": args.dinov2}
-    meter = ready(names, source, weights={k: v for k, v in weights.items() if v})
+    meter = ready(names, source, weights={"inception": args.inception, "dinov2": args.dinov2})
     with watch.counter("measuring") as update:
         results = measure(meter, images, labels=labels, limit=limit, progress=lambda what, done, total: update(done, total))
     show(results, meter.protocols, f"against {source.n} images of {source.name}")

@@ -52,7 +52,7 @@ def evaluate(args, config: dict) -> None:
     trained = fitted(trained if source.sides else trained.one_way(args.reverse), source, args.size)
     to_targets = [measured(name, args, source) for name, p in chosen.items() if p.needs == "pairs"]
     real = source.sides[not args.reverse] if source.sides else source
-    weights = {k: v for k, v in {"inception": args.inception, "dinov2": args.dinov2}.items() if v}
+    weights = {"inception": args.inception, "dinov2": args.dinov2}
     meter = ready(names, real, weights=weights) if names else None  # what is missing is said before anything is made
     made = (both_ways if source.sides else pairwise)(args, trained, source, held, which)
     results = [compare(made.targets, made.fakes) for compare in to_targets]

@@ -209,7 +209,8 @@ def test_as_many_images_are_made_as_the_metrics_take(names, n, need, monkeypatch
     go()
     against = {"against": "arrays", "split": "test", "fingerprint": source.fingerprint}  # the split is that of CONFIG
     written = [measure.as_json(r, PROTOCOLS[r.name]) | {"of": "it"} | against for r in RESULTS]
-    assert given == [need, ((names or ("random10k", "swd10k"), source), {"dinov2": "a.pth"}), ("pieces", "labels", need), written]
+    asked = ((names or ("random10k", "swd10k"), source), {"inception": "", "dinov2": "a.pth"})
+    assert given == [need, asked, ("pieces", "labels", need), written]
     assert "note: arrays has changed since the run was trained on it" in capsys.readouterr().out
     go(against="other")
     said = capsys.readouterr().out

@@ -39,12 +39,12 @@ def extractor(kind: str, source: Source, weights: dict[str, str] | None = None, 
     Args:
       kind: inception, inception-pytorch-fid, inception-clean-fid, dinov2, classifier, stacked, random or pixels.
       source: the data set that the classifier is trained on.
-      weights: {'inception' or 'dinov2': path of a weight file}.
+      weights: {'inception' or 'dinov2': path of a weight file, '' for the usual one}.
       show: progress bars.
     Raises:
       UserError: weights that are missing or wrong; a classifier for a set without classes.
     """
-    path = (weights or {}).get(kind.partition("-")[0])
+    path = (weights or {}).get(kind.partition("-")[0]) or None
     if kind.startswith("inception"):
         return features.inception(path, way=kind.partition("-")[2] or "tf1", show=show)
     if kind == "dinov2" and not path:
