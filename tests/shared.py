@@ -16,9 +16,9 @@ def draw(seed, *shape):
 
 
 def filled(model, *inputs, scale=1.0, **options):
-    """Variables of `model`, normal, drawn by NumPy: compiling its own `init` costs seconds."""
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(partial(model.init, **options), jax.random.key(0), *inputs)
+    """Variables of `model`, normal, drawn by NumPy: compiling its own `init` costs seconds. Inputs: if not the usual ones."""
+    rng, init = np.random.default_rng(0), partial(model.init, **options)
+    shapes = jax.eval_shape(init, jax.random.key(0), *inputs) if inputs else weights.shapes(model)
     return jax.tree.map(lambda a: jnp.asarray(scale * rng.normal(size=a.shape), a.dtype), shapes)
 
 
@@ -57,9 +57,17 @@ def changes(before, after):
     return {tuple(entry.key for entry in path): m for path, m in jax.tree_util.tree_leaves_with_path(far)}
 
 
-def quick(function):
-    """jit whose compilation, not whose code, is fast."""
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
+def values_and_gradients(cases):
+    """Values in float32 and gradients in float64 of cases {name: (function, its formula, float64 arguments, which to
+    differentiate)}: two programs, since compiling is what costs time."""
+    args = {name: case[2] for name, case in cases.items()}
+    single = jax.tree.map(lambda x: x.astype(np.float32), args)
+    values = jax.jit(lambda args: {name: cases[name][0](*args[name]) for name in args})(single)
+    total = lambda name: lambda *a: jnp.sum(cases[name][0](*a))
+    gradient = lambda args: {name: jax.grad(total(name), cases[name][3])(*args[name]) for name in args}
+    with jax.enable_x64(True):
+        gradients = jax.tree.map(np.asarray, jax.jit(gradient)(args))
+    return values, gradients
 
 
 def off(ours, want):

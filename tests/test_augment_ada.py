@@ -16,7 +16,6 @@ from jaxgan.augment.draws import as_normal, image_keys, uniforms
 from jaxgan.augment.resample import compose, rotation
 from jaxgan.errors import UserError
 from tests.reference import augment as reference
-from tests.shared import quick
 
 KEY, MANY = jax.random.key(5), 20_000
 EVERYTHING, PAPER = ADA_PRESETS["bgcfnc"], AdaStrengths()
@@ -42,12 +41,12 @@ def all_colors(u, p):
     return color_matrices(u, p, PAPER, EVERYTHING)[0]
 
 
-MAPS, DRAWN, COLORS = quick(all_maps), quick(all_drawn), quick(all_colors)
+MAPS, DRAWN, COLORS = jax.jit(all_maps), jax.jit(all_drawn), jax.jit(all_colors)
 
 
 @functools.cache
 def draws(count=MANY):
-    return quick(lambda key: uniforms(image_keys(key, count), ["ada_" + name for name in ADA_TRANSFORMS]))(KEY)
+    return jax.jit(lambda key: uniforms(image_keys(key, count), ["ada_" + name for name in ADA_TRANSFORMS]))(KEY)
 
 
 @pytest.mark.parametrize("taps", [SYM2, SYM6])
@@ -63,14 +62,14 @@ def test_the_wavelets_are_orthogonal_low_passes_with_all_their_vanishing_moments
 
 def test_the_identity_map_through_the_wavelet_is_the_identity():
     x = images()
-    same = quick(augment.wavelet_affine)(x, jnp.tile(jnp.eye(3)[None], (4, 1, 1)))
+    same = jax.jit(augment.wavelet_affine)(x, jnp.tile(jnp.eye(3)[None], (4, 1, 1)))
     np.testing.assert_allclose(same, x, atol=2e-6)
 
 
 def test_wavelet_affine_is_scipys():
     x = images()
     maps = MAPS({name: values[:, :4] for name, values in draws().items()}, 1.0)
-    ours = quick(augment.wavelet_affine)(x, maps)
+    ours = jax.jit(augment.wavelet_affine)(x, maps)
     for i in range(4):
         theirs = reference.wavelet_affine(np.asarray(x[i]), maps[i], SYM6, margin=48)
         np.testing.assert_allclose(ours[i], theirs, atol=2e-5)
@@ -79,7 +78,7 @@ def test_wavelet_affine_is_scipys():
 def test_wavelet_affine_moves_a_linear_ramp_exactly_where_the_map_says():
     y, x = np.mgrid[:24, :24] - 11.5
     ramp = jnp.asarray(0.05 * x - 0.02 * y, jnp.float32)[None, :, :, None]
-    turned = quick(augment.wavelet_affine)(ramp, rotation(jnp.array([0.7])))[0, ..., 0]
+    turned = jax.jit(augment.wavelet_affine)(ramp, rotation(jnp.array([0.7])))[0, ..., 0]
     c, s = np.cos(0.7), np.sin(0.7)
     exact = 0.05 * (c * x - s * y) - 0.02 * (s * x + c * y)
     inside = x**2 + y**2 < 7**2
@@ -89,11 +88,11 @@ def test_wavelet_affine_moves_a_linear_ramp_exactly_where_the_map_says():
 def test_blits_are_exact():
     """Quarter turns, flips and whole-pixel moves copy pixels: the same multiset of rows, and every value is in x."""
     x = images((16, 9, 9, 1))
-    turned = quick(lambda k, x: augment.ada(k, x, 1.0, transforms=("xflip", "rotate90")))(KEY, x)
+    turned = jax.jit(lambda k, x: augment.ada(k, x, 1.0, transforms=("xflip", "rotate90")))(KEY, x)
     for a, b in zip(np.asarray(x[..., 0]), np.asarray(turned[..., 0]), strict=True):
         eight = [np.rot90(c, k) for c in (a, a[:, ::-1]) for k in range(4)]
         assert any(np.array_equal(b, e) for e in eight)
-    moved = quick(lambda k, x: augment.ada(k, x, 1.0, transforms=("xint",)))(KEY, x)
+    moved = jax.jit(lambda k, x: augment.ada(k, x, 1.0, transforms=("xint",)))(KEY, x)
     for a, b in zip(np.asarray(x[..., 0]), np.asarray(moved[..., 0]), strict=True):
         padded = np.pad(a, 1, mode="reflect")
         nine = [padded[i : i + 9, j : j + 9] for i in range(3) for j in range(3)]
@@ -175,11 +174,11 @@ def test_all_geometric_maps_of_an_image_are_resampled_once():
     x, keys = images((12, 12, 10, 3)), image_keys(KEY, 12)
     u = {name: values[:, :12] for name, values in draws().items()}
     both = {**ADA_PRESETS["blit"], **ADA_PRESETS["geom"]}
-    ours = quick(lambda x: augment.ada(keys, x, 0.4, transforms=both))(x)
+    ours = jax.jit(lambda x: augment.ada(keys, x, 0.4, transforms=both))(x)
     general = np.stack(DRAWN(u, 0.4)[1]).any(0)
     assert 0 < general.sum() < 12
-    blits = quick(lambda u: compose(blit_maps(u, 0.4, (12, 10), PAPER, EVERYTHING)[0]))(u)
-    smooth, exact = quick(augment.wavelet_affine)(x, MAPS(u, 0.4)), quick(augment.affine)(x, blits)
+    blits = jax.jit(lambda u: compose(blit_maps(u, 0.4, (12, 10), PAPER, EVERYTHING)[0]))(u)
+    smooth, exact = jax.jit(augment.wavelet_affine)(x, MAPS(u, 0.4)), jax.jit(augment.affine)(x, blits)
     np.testing.assert_allclose(ours, np.where(general[:, None, None, None], smooth, exact), atol=1e-5)
 
 
@@ -187,7 +186,7 @@ def test_all_geometric_maps_of_an_image_are_resampled_once():
 def test_a_transform_is_drawn_as_often_as_its_multiplier_says(name):
     """Half of p for this one alone: the others are drawn where they would be."""
     u, keys, x = {n: values[:, :200] for n, values in draws().items()}, image_keys(KEY, 200), images((200, 8, 6, 3))
-    changed = np.asarray(quick(lambda x: augment.ada(keys, x, 0.8, transforms={name: 0.5}))(x) != x).any((1, 2, 3))
+    changed = np.asarray(jax.jit(lambda x: augment.ada(keys, x, 0.8, transforms={name: 0.5}))(x) != x).any((1, 2, 3))
     rows, p = np.asarray(u["ada_" + name]), np.float32(0.8) * np.float32(0.5)
     drawn = rows[0] < p
     if name == "rotate":
@@ -232,7 +231,7 @@ def test_colors_filter_noise_and_cutout_change_the_pixels_as_the_references_do()
     keys = image_keys(KEY, 6)
 
     def only(*names):
-        return np.asarray(quick(lambda k, x: augment.ada(k, x, 0.9, transforms=names))(keys, x), np.float64)
+        return np.asarray(jax.jit(lambda k, x: augment.ada(k, x, 0.9, transforms=names))(keys, x), np.float64)
 
     five = ("brightness", "contrast", "lumaflip", "hue", "saturation")
     matrices = np.asarray(COLORS(u, 0.9), np.float64)
@@ -257,7 +256,7 @@ def test_colors_filter_noise_and_cutout_change_the_pixels_as_the_references_do()
 
 def test_noise_has_the_drawn_deviation():
     x = jnp.zeros((200, 16, 16, 1))
-    noisy = quick(lambda k, x: augment.ada(k, x, 1.0, transforms=("noise",)))(KEY, x)
+    noisy = jax.jit(lambda k, x: augment.ada(k, x, 1.0, transforms=("noise",)))(KEY, x)
     sigma = np.asarray(noisy).std(axis=(1, 2, 3))
     assert abs(np.sqrt((sigma**2).mean()) - 0.1) < 0.02  # E[sigma^2] = 0.1^2
     expected = 0.1 * np.abs(as_normal(uniforms(image_keys(KEY, 200), ["ada_noise"])["ada_noise"][1]))
@@ -279,7 +278,7 @@ def test_the_four_bands_are_the_papers_and_sum_to_the_identity():
 def test_grey_images_take_the_matrices_grey_axis():
     grey = images((5, 6, 6, 1))
     names = ("brightness", "contrast", "lumaflip")
-    f = quick(lambda k, x: augment.ada(k, x, 1.0, transforms=names))
+    f = jax.jit(lambda k, x: augment.ada(k, x, 1.0, transforms=names))
     np.testing.assert_allclose(f(KEY, jnp.tile(grey, (1, 1, 1, 3))), jnp.tile(f(KEY, grey), (1, 1, 1, 3)), atol=1e-5)
 
 

@@ -10,7 +10,6 @@ import pytest
 from jaxgan import augment
 from jaxgan.augment.draws import SALTS, image_keys, salted, uniforms
 from jaxgan.errors import UserError
-from tests.shared import quick
 
 KEY = jax.random.key(3)
 SHAPE = (4, 10, 8, 3)
@@ -66,7 +65,7 @@ simple = pytest.mark.parametrize("name", [n for n in EVERY if n not in COMPOSED]
 
 @functools.cache
 def jitted(name):
-    return quick(EVERY[name])
+    return jax.jit(EVERY[name])
 
 
 def bits(x):
@@ -108,7 +107,7 @@ def test_an_image_does_not_depend_on_its_batch(name):
 def test_an_image_alone_with_its_key_gives_the_same(name):
     x = images()
     together = jitted(name)(KEY, x, 0.8)
-    alone = quick(lambda key, x, p: EVERY[name](image_keys(key, 4)[2:3], x[2:3], p))(KEY, x, 0.8)
+    alone = jax.jit(lambda key, x, p: EVERY[name](image_keys(key, 4)[2:3], x[2:3], p))(KEY, x, 0.8)
     np.testing.assert_allclose(together[2:3], alone, atol=2e-6)
 
 
@@ -124,7 +123,7 @@ def test_first_and_second_derivatives_are_finite_and_not_zero(name):
         second, g = jax.grad(lambda x: (jnp.sum(first(x) ** 2), first(x)), has_aux=True)(x)
         return g, second
 
-    for g in quick(both)(x):
+    for g in jax.jit(both)(x):
         assert bool(jnp.all(jnp.isfinite(g)))
         assert bool(jnp.all(jnp.any(g != 0, axis=(1, 2, 3)))) or name == "apa"  # an image replaced has no gradient
 
@@ -170,7 +169,7 @@ def test_grey_images(name):
 def test_a_pipeline_works_under_vmap_over_keys():
     keys = jax.random.split(KEY, 3)
     x = images()
-    mapped = quick(jax.vmap(lambda k: EVERY["pipeline"](k, x, 1.0)))(keys)
+    mapped = jax.jit(jax.vmap(lambda k: EVERY["pipeline"](k, x, 1.0)))(keys)
     np.testing.assert_allclose(mapped[1], jitted("pipeline")(keys[1], x, 1.0), atol=2e-6)
 
 

@@ -15,7 +15,6 @@ from jaxgan.augment.geometry import draw_crop, draw_rotate, draw_scale
 from jaxgan.augment.resample import compose, rotation, scaling, translation_by
 from jaxgan.errors import UserError
 from tests.reference import augment as reference
-from tests.shared import quick
 
 KEY = jax.random.key(0)
 
@@ -33,7 +32,7 @@ def some_maps(n):
 @pytest.mark.parametrize("fill, mode", [("reflect", "mirror"), ("edge", "nearest"), (0.0, "grid-constant")])
 def test_affine_is_scipys_bilinear_resample(fill, mode):
     x, maps = images(), some_maps(5)
-    ours = quick(lambda x, m: augment.affine(x, m, fill=fill))(x, jnp.asarray(maps))
+    ours = jax.jit(lambda x, m: augment.affine(x, m, fill=fill))(x, jnp.asarray(maps))
     for i in range(5):
         np.testing.assert_allclose(ours[i], reference.affine(np.asarray(x[i], np.float64), maps[i], mode), atol=1e-5)
 
@@ -41,8 +40,8 @@ def test_affine_is_scipys_bilinear_resample(fill, mode):
 def test_fill_value_is_in_the_images_units():
     x = images()
     maps = jnp.asarray(some_maps(5))
-    black = quick(lambda x: augment.affine(x, maps, fill=-1.0))(x)
-    grey = quick(lambda x: augment.affine(x, maps, fill=0.0))(x + 1)
+    black = jax.jit(lambda x: augment.affine(x, maps, fill=-1.0))(x)
+    grey = jax.jit(lambda x: augment.affine(x, maps, fill=0.0))(x + 1)
     np.testing.assert_allclose(black, grey - 1, atol=1e-6)
 
 
@@ -50,14 +49,14 @@ def test_background_is_the_median_of_the_border_of_each_image_and_channel():
     ground = jnp.array([[-1.0, 0.2], [0.5, -0.3]])[:, None, None, :]
     x = jnp.broadcast_to(ground, (2, 9, 7, 2)).at[:, :6, 2:4].set(0.9)  # a thing that touches the border
     maps = jnp.asarray(some_maps(2))
-    filled = quick(lambda x: augment.affine(x, maps, fill="background"))(x)
-    np.testing.assert_allclose(filled, quick(lambda x: augment.affine(x - ground, maps, fill=0.0))(x) + ground, atol=1e-6)
+    filled = jax.jit(lambda x: augment.affine(x, maps, fill="background"))(x)
+    np.testing.assert_allclose(filled, jax.jit(lambda x: augment.affine(x - ground, maps, fill=0.0))(x) + ground, atol=1e-6)
 
 
 @pytest.mark.parametrize("degrees", [-70.0, 12.0, 45.0])
 def test_rotation_is_scipys_and_pillows(degrees):
     x = np.asarray(images((1, 11, 11, 1)))
-    ours = quick(lambda x, a: augment.affine(x, rotation(a)))(x, jnp.array([np.radians(degrees)]))[0, ..., 0]
+    ours = jax.jit(lambda x, a: augment.affine(x, rotation(a)))(x, jnp.array([np.radians(degrees)]))[0, ..., 0]
     scipys = ndimage.rotate(x[0, ..., 0].astype(np.float64), degrees, reshape=False, order=1, mode="mirror")
     np.testing.assert_allclose(ours, scipys, atol=2e-6)
     pillows = np.asarray(Image.fromarray(x[0, ..., 0]).rotate(degrees, Image.Resampling.BILINEAR))
@@ -69,7 +68,7 @@ def test_rotation_is_scipys_and_pillows(degrees):
 def test_quarter_turn_by_affine_is_exact():
     x = images((2, 8, 8, 3))
     quarter = jnp.tile(jnp.array([[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]]), (2, 1, 1))
-    np.testing.assert_array_equal(quick(augment.affine)(x, quarter), jnp.rot90(x, 1, (1, 2)))
+    np.testing.assert_array_equal(jax.jit(augment.affine)(x, quarter), jnp.rot90(x, 1, (1, 2)))
 
 
 def test_affine_gradient_is_the_transpose():
@@ -80,12 +79,12 @@ def test_affine_gradient_is_the_transpose():
             y, pull = jax.vjp(lambda a: augment.affine(a, maps, fill=fill), x)  # noqa: B023
             return jnp.sum(y * v), jnp.sum(x * pull(v)[0])
 
-        np.testing.assert_allclose(*quick(products)(x, v), rtol=1e-5)
+        np.testing.assert_allclose(*jax.jit(products)(x, v), rtol=1e-5)
 
 
 def test_flip_flips_a_fair_half_and_twice_is_nothing():
     x = images((400, 2, 3, 1))
-    flip = quick(augment.flip)
+    flip = jax.jit(augment.flip)
     flipped = flip(KEY, x, 1.0)
     is_flipped = jnp.all(flipped == x[:, :, ::-1], axis=(1, 2, 3))
     assert bool(jnp.all(is_flipped | jnp.all(flipped == x, axis=(1, 2, 3))))
@@ -121,8 +120,8 @@ def test_crop_windows_stay_inside_and_reach_the_corners():
 
 def test_merged_maps_equal_one_after_the_other():
     x = images((6, 12, 9, 3))
-    merged = quick(augment.pipeline(("flip", "rotate"), rotate={"max_degrees": 40.0}))(KEY, x, 0.7)
-    apart = quick(lambda k, x, p: augment.rotate(k, augment.flip(k, x, p), p, max_degrees=40.0))(KEY, x, 0.7)
+    merged = jax.jit(augment.pipeline(("flip", "rotate"), rotate={"max_degrees": 40.0}))(KEY, x, 0.7)
+    apart = jax.jit(lambda k, x, p: augment.rotate(k, augment.flip(k, x, p), p, max_degrees=40.0))(KEY, x, 0.7)
     np.testing.assert_allclose(merged, apart, atol=1e-5)
 
 
@@ -131,7 +130,7 @@ def test_order_of_the_names_is_the_order_of_the_transforms():
     smooth = jax.image.resize(images((1, 5, 5, 1)), (1, 25, 25, 1), "cubic")
     turn, wide = rotation(jnp.array([np.pi / 2])), scaling(jnp.array([0.5]), 1.0)
     move = translation_by(jnp.array([2.0]), jnp.array([0.0]))
-    one_by_one, resample = smooth, quick(augment.affine)
+    one_by_one, resample = smooth, jax.jit(augment.affine)
     for m in (turn, wide, move):
         one_by_one = resample(one_by_one, m)
     merged = resample(smooth, compose([turn, wide, move]))
@@ -141,9 +140,9 @@ def test_order_of_the_names_is_the_order_of_the_transforms():
 def test_draws_do_not_depend_on_what_else_is_on():
     x = images((8, 10, 10, 3))
     keys = image_keys(KEY, 8)
-    rotated = quick(augment.rotate)(KEY, x, 0.6)
+    rotated = jax.jit(augment.rotate)(KEY, x, 0.6)
     only_rotated = uniforms(keys, ["cutout"])["cutout"][0] >= 0.6
-    both = quick(augment.pipeline(("rotate", "cutout")))(KEY, x, 0.6)
+    both = jax.jit(augment.pipeline(("rotate", "cutout")))(KEY, x, 0.6)
     assert 0 < int(only_rotated.sum()) < 8
     np.testing.assert_array_equal(both[only_rotated], rotated[only_rotated])
 
@@ -151,13 +150,13 @@ def test_draws_do_not_depend_on_what_else_is_on():
 def test_geometric_is_the_pipeline_of_the_four():
     x = images((16, 6, 5, 3))
     whole = functools.partial(augment.geometric, rotate=30.0, scale=(0.5, 2.0), crop=0.3, fill="edge")
-    ours = quick(whole)(KEY, x, 0.8)
+    ours = jax.jit(whole)(KEY, x, 0.8)
     options = {
         "rotate": {"max_degrees": 30.0},
         "scale": {"minimum": 0.5, "maximum": 2.0},
         "crop": {"max_fraction": 0.3},
     }
-    named = quick(augment.pipeline(("flip", "rotate", "scale", "crop"), fill="edge", **options))(KEY, x, 0.8)
+    named = jax.jit(augment.pipeline(("flip", "rotate", "scale", "crop"), fill="edge", **options))(KEY, x, 0.8)
     np.testing.assert_array_equal(ours, named)
     stated = {"rotate": 15.0, "scale": (0.8, 1.25), "crop": 0.2, "flip": True, "fill": "reflect"}
     program = lambda **options: str(jax.make_jaxpr(functools.partial(augment.geometric, **options))(KEY, x, 0.8))

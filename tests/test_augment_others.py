@@ -10,7 +10,6 @@ import pytest
 from jaxgan import augment
 from jaxgan.augment.draws import draw, image_keys
 from jaxgan.errors import UserError
-from tests.shared import quick
 
 KEY = jax.random.key(7)
 
@@ -32,12 +31,12 @@ def test_colors_of_diffaugment():
     saturated = (bright - m) * 2 * amount("saturation") + m
     m = saturated.mean((1, 2, 3), keepdims=True)
     expected = (saturated - m) * (amount("contrast") + 0.5) + m
-    np.testing.assert_allclose(quick(augment.color)(KEY, images(), 1.0), expected, atol=3e-6)
+    np.testing.assert_allclose(jax.jit(augment.color)(KEY, images(), 1.0), expected, atol=3e-6)
 
 
 def test_translation_moves_by_up_to_an_eighth_and_brings_zeros():
     x = images((1000, 20, 12, 1))  # by up to int(20 / 8 + 0.5) = 3 and int(12 / 8 + 0.5) = 2
-    moved = np.asarray(quick(augment.translation)(KEY, x, 1.0))
+    moved = np.asarray(jax.jit(augment.translation)(KEY, x, 1.0))
     seen = []
     for a, b in zip(np.asarray(x), moved, strict=True):
         padded = np.pad(a, ((3, 3), (2, 2), (0, 0)))
@@ -52,7 +51,7 @@ def test_translation_moves_by_up_to_an_eighth_and_brings_zeros():
 
 @pytest.mark.parametrize("side", [8, 9])
 def test_cutout_hides_a_square_of_half_the_side_anywhere(side):
-    hidden = np.asarray(quick(augment.cutout)(KEY, jnp.ones((500, side, side, 1)), 1.0))[..., 0] == 0
+    hidden = np.asarray(jax.jit(augment.cutout)(KEY, jnp.ones((500, side, side, 1)), 1.0))[..., 0] == 0
     size = int(side * 0.5 + 0.5)
     areas = hidden.sum((1, 2))
     assert areas.max() == size**2 and areas.min() >= 1
@@ -64,7 +63,7 @@ def test_cutout_hides_a_square_of_half_the_side_anywhere(side):
 @pytest.mark.parametrize("side, size", [(8, 4), (9, 5)])
 def test_the_centre_of_a_cutout_is_as_often_everywhere(side, size):
     """At the side + 1 corners of the pixels for an even size, on the side pixels for an odd one, as DiffAugment's code has it."""
-    hidden = np.asarray(quick(augment.cutout)(KEY, jnp.ones((1000, side, side, 1)), 1.0))[..., 0] == 0
+    hidden = np.asarray(jax.jit(augment.cutout)(KEY, jnp.ones((1000, side, side, 1)), 1.0))[..., 0] == 0
     for spans in (hidden.any(2), hidden.any(1)):
         ends = [(rows.argmax(), side - rows[::-1].argmax()) for rows in spans]
         found, counts = np.unique(ends, axis=0, return_counts=True)
@@ -76,8 +75,8 @@ def test_the_centre_of_a_cutout_is_as_often_everywhere(side, size):
 
 def test_diffaugment_is_its_policy():
     x = images()
-    ours = quick(lambda k, x: augment.diffaugment(k, x, 0.7, policy=("cutout", "color")))(KEY, x)
-    apart = quick(lambda k, x, p: augment.color(k, augment.cutout(k, x, p), p))(KEY, x, 0.7)
+    ours = jax.jit(lambda k, x: augment.diffaugment(k, x, 0.7, policy=("cutout", "color")))(KEY, x)
+    apart = jax.jit(lambda k, x, p: augment.color(k, augment.cutout(k, x, p), p))(KEY, x, 0.7)
     np.testing.assert_allclose(ours, apart, atol=1e-6)
     with pytest.raises(UserError, match='no policy "colour"'):
         augment.diffaugment(KEY, x, 1.0, policy=("colour",))
@@ -96,7 +95,7 @@ def test_heuristics():
 
 
 def test_the_controller_takes_500_kimg_from_0_to_1_and_stays_inside():
-    update = quick(lambda p, r: augment.ada_update(p, r, 4 * 64))
+    update = jax.jit(lambda p, r: augment.ada_update(p, r, 4 * 64))
     np.testing.assert_allclose(update(0.5, 0.7), 0.5 + 256 / 500e3, rtol=1e-6)
     np.testing.assert_allclose(update(0.5, 0.5), 0.5 - 256 / 500e3, rtol=1e-6)
     assert float(update(0.5, jnp.float32(0.6))) == 0.5
@@ -129,13 +128,13 @@ def spot(n=40, h=14, w=12, at=(3, 8)):
 
 def test_saliency_is_the_critics_gradient():
     x, weights = images((3, 9, 7, 2)), images((9, 7, 2), seed=2)
-    s = quick(lambda x: augment.saliency(lambda x: jnp.sum(x**2 * weights[None], (1, 2, 3)), x, sigma=0))(x)
+    s = jax.jit(lambda x: augment.saliency(lambda x: jnp.sum(x**2 * weights[None], (1, 2, 3)), x, sigma=0))(x)
     expected = np.abs(2 * np.asarray(x) * np.asarray(weights)[None]).sum(-1)
     np.testing.assert_allclose(s, expected / expected.sum((1, 2), keepdims=True), rtol=1e-5)
 
 
 def test_saliency_is_smooth_normalised_and_uniform_without_a_gradient():
-    s = quick(lambda x: augment.saliency(lambda x: x[:, 4, 4, 0] * 1e-30, x))(images((2, 9, 9, 1)))
+    s = jax.jit(lambda x: augment.saliency(lambda x: x[:, 4, 4, 0] * 1e-30, x))(images((2, 9, 9, 1)))
     np.testing.assert_allclose(s.sum((1, 2)), 1, rtol=1e-6)
     assert jnp.unravel_index(s[0].argmax(), (9, 9)) == (4, 4) and float(s[0, 4, 5]) > 0.01 * float(s[0, 4, 4])
     flat = augment.saliency(lambda x: jnp.zeros(x.shape[0]), images((2, 9, 9, 1)))
@@ -146,21 +145,21 @@ def test_attentive_cutout_hides_or_keeps_the_telling_pixel():
     x = jnp.ones((40, 14, 12, 1))
 
     def covered(telling):
-        out = quick(lambda k, s: augment.attentive_cutout(k, x, s, 1.0, size=0.4, telling=telling, quantile=0.9))
+        out = jax.jit(lambda k, s: augment.attentive_cutout(k, x, s, 1.0, size=0.4, telling=telling, quantile=0.9))
         return np.asarray(out(KEY, spot()))[..., 0] == 0
 
     # 25 of the 90 places of a 6 x 5 rectangle hold the pixel (3, 8): more than the tenth above the quantile 0.9.
     hidden = covered("hide")
     assert hidden[:, 3, 8].all() and (hidden.sum((1, 2)) == 30).all()
     assert len(np.unique(hidden.argmax(1), axis=0)) > 1  # not always at one place
-    strict = quick(lambda k, s: augment.attentive_cutout(k, x, s, 1.0, size=0.4, telling="keep", quantile=0.5))
+    strict = jax.jit(lambda k, s: augment.attentive_cutout(k, x, s, 1.0, size=0.4, telling="keep", quantile=0.5))
     assert not (np.asarray(strict(KEY, spot()))[:, 3, 8, 0] == 0).any()
 
 
 def test_attentive_crop_keeps_or_loses_the_telling_pixel():
     x = jnp.zeros((40, 14, 12, 1)).at[:, 3, 8].set(1.0)
     for telling, quantile, has in (("keep", 0.9, True), ("hide", 0.4, False)):
-        crop = quick(lambda k, s: augment.attentive_crop(k, x, s, 1.0, size=0.5, telling=telling, quantile=quantile))  # noqa: B023
+        crop = jax.jit(lambda k, s: augment.attentive_crop(k, x, s, 1.0, size=0.5, telling=telling, quantile=quantile))  # noqa: B023
         brightest = np.asarray(crop(KEY, spot())).max((1, 2, 3))
         assert (brightest > 0.2).all() if has else (brightest == 0).all()
 
@@ -168,7 +167,7 @@ def test_attentive_crop_keeps_or_loses_the_telling_pixel():
 def test_attentive_crop_of_everything_is_the_identity_and_of_a_half_the_window():
     x = images((3, 14, 12, 2))
     whole, half = (
-        np.asarray(quick(functools.partial(augment.attentive_crop, size=size))(KEY, x, spot(3), 1.0)) for size in (1.0, 0.5)
+        np.asarray(jax.jit(functools.partial(augment.attentive_crop, size=size))(KEY, x, spot(3), 1.0)) for size in (1.0, 0.5)
     )
     np.testing.assert_allclose(whole, x, atol=1e-6)
     corners = half[:, [0, 0, -1, -1], [0, -1, 0, -1]]
@@ -184,7 +183,7 @@ def test_attentive_crop_of_everything_is_the_identity_and_of_a_half_the_window()
 
 def test_keep_augment_pastes_the_telling_region_of_the_original():
     x, other = jnp.ones((40, 14, 12, 1)), jnp.zeros((40, 14, 12, 1))
-    out = quick(lambda k, s: augment.keep_augment(k, x, other, s, 1.0, size=0.4, quantile=0.9))(KEY, spot())
+    out = jax.jit(lambda k, s: augment.keep_augment(k, x, other, s, 1.0, size=0.4, quantile=0.9))(KEY, spot())
     kept = np.asarray(out)[..., 0] == 1
     assert kept[:, 3, 8].all() and (kept.sum((1, 2)) == 30).all()
 
@@ -192,7 +191,7 @@ def test_keep_augment_pastes_the_telling_region_of_the_original():
 def test_attentive_cutmix_pastes_the_most_telling_patches():
     x, other = jnp.zeros((2, 14, 14, 1)), jnp.ones((2, 14, 14, 1))
     s = jnp.arange(2 * 49, dtype=jnp.float32).reshape(2, 7, 7).at[1].multiply(-1)
-    out = np.asarray(quick(augment.attentive_cutmix)(KEY, x, other, jnp.repeat(jnp.repeat(s, 2, 1), 2, 2), 1.0))[..., 0]
+    out = np.asarray(jax.jit(augment.attentive_cutmix)(KEY, x, other, jnp.repeat(jnp.repeat(s, 2, 1), 2, 2), 1.0))[..., 0]
     patches = out.reshape(2, 7, 2, 7, 2).mean((2, 4)).reshape(2, 49)
     np.testing.assert_array_equal(patches[0], np.arange(49) >= 43)
     np.testing.assert_array_equal(patches[1], np.arange(49) < 6)
@@ -209,14 +208,14 @@ def test_attentive_cutmix_pastes_the_patches_of_the_largest_means():
 def test_equal_maps_still_place_something():
     """A constant map has one score for all places: whatever its rounding, a place is found."""
     flat = jnp.full((4, 14, 12), 1 / 168)
-    out = np.asarray(quick(functools.partial(augment.attentive_cutout, quantile=1.0))(KEY, jnp.ones((4, 14, 12, 1)), flat, 1.0))
+    out = np.asarray(jax.jit(functools.partial(augment.attentive_cutout, quantile=1.0))(KEY, jnp.ones((4, 14, 12, 1)), flat, 1.0))
     np.testing.assert_array_equal((out == 0).sum((1, 2, 3)), 7 * 6)
 
 
 def test_pipeline_with_saliency():
     x, s = images((4, 14, 12, 3)), spot(4)
-    both = quick(augment.pipeline(("attentive_cutout", "flip"), attentive_cutout={"size": 0.3}))(KEY, x, 1.0, s)
-    apart = quick(lambda k, s: augment.flip(k, augment.attentive_cutout(k, x, s, 1.0, size=0.3), 1.0))(KEY, s)
+    both = jax.jit(augment.pipeline(("attentive_cutout", "flip"), attentive_cutout={"size": 0.3}))(KEY, x, 1.0, s)
+    apart = jax.jit(lambda k, s: augment.flip(k, augment.attentive_cutout(k, x, s, 1.0, size=0.3), 1.0))(KEY, s)
     np.testing.assert_array_equal(both, apart)
 
 

@@ -12,6 +12,7 @@ from jaxgan import convert, convert_r3gan, convert_stylegan2, description, sampl
 from jaxgan.errors import UserError
 from jaxgan.models import dcgan, r3gan, stylegan2, stylegan3
 from tests.golden import r3gan_rule, stylegan3_rule
+from tests.shared import filled
 
 HERE = Path(__file__).parent / "golden"
 FILE = HERE / "r3gan.pkl"
@@ -166,11 +167,6 @@ def test_other_files_are_refused(tmp_path):
         with pytest.raises(UserError) as e:
             convert.load(path)
         assert str(path) in str(e.value) and "\n" not in str(e.value)
-
-
-def filled(module):
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda a: jnp.asarray(rng.normal(size=a.shape), a.dtype), weights.shapes(module))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """SAGAN, BigGAN, BigGAN-deep: BigGAN-PyTorch's numbers and sizes, the hierarchical latent, truncation, mistakes."""
 
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,7 +13,6 @@ from jaxgan.models import biggan, biggan_deep
 from tests.golden.classic_rule import inputs, variables
 from tests.shared import close, count
 
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
 GOLDEN = np.load(Path(__file__).parent / "golden" / "classic_models.npz")
 SHAPE, C = (64, 64, 3), jnp.array([3, 1])
 CHANNELS = tuple(2 * n for n in (16, 16, 8, 4, 2))
@@ -40,9 +38,9 @@ def test_generator_is_biggan_pytorchs(name):
     z, _ = inputs(SHAPE, g.z_dim)
     v = variables(g, z, C)
     if name == "sagan_64":  # the three share their batch norm; one mode each saves compiling the others
-        close(jit(g.apply)(v, z, C)[:, ::4, ::4], GOLDEN[f"{name}.g_eval"])
+        close(jax.jit(g.apply)(v, z, C)[:, ::4, ::4], GOLDEN[f"{name}.g_eval"])
     else:
-        made = jit(lambda v: g.apply(v, z, C, train=True, mutable=["batch_stats"])[0])(v)
+        made = jax.jit(lambda v: g.apply(v, z, C, train=True, mutable=["batch_stats"])[0])(v)
         close(made[:, ::4, ::4], GOLDEN[f"{name}.g_train"])
 
 
@@ -51,7 +49,7 @@ def test_discriminator_is_biggan_pytorchs(name):
     d = PAIRS[name][1]
     _, x = inputs(SHAPE, 1)
     v = variables(d, x, C)
-    close(jit(d.apply)(v, x, C), GOLDEN[f"{name}.d"])
+    close(jax.jit(d.apply)(v, x, C), GOLDEN[f"{name}.d"])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +101,7 @@ def test_every_part_of_z_and_the_class_reach_the_image():
     z, _ = inputs(g.shape, 6)
     c = jnp.array([0, 2])
     v = variables(g, z, c)
-    make = jit(g.apply)
+    make = jax.jit(g.apply)
     x = make(v, z, c)
     assert x.shape == (2, 28, 28, 1)
     assert v["params"]["base"]["kernel"].shape[0] == 2 and v["params"]["UpBlock_0"]["norm1"]["gain"]["kernel"].shape[0] == 4 + 2
@@ -120,9 +118,9 @@ def test_without_classes_at_a_long_size(deep):
     z, x = inputs(g.shape, 6)
     v, w = variables(g, z), variables(d, x)
     assert "shared" not in v["params"]
-    assert jit(g.apply)(v, z).shape == (2, 8, 16, 2)
-    logits = jit(d.apply)(w, x)
-    np.testing.assert_allclose(jit(d.apply)(w, x[1:])[0], logits[1], rtol=1e-4)
+    assert jax.jit(g.apply)(v, z).shape == (2, 8, 16, 2)
+    logits = jax.jit(d.apply)(w, x)
+    np.testing.assert_allclose(jax.jit(d.apply)(w, x[1:])[0], logits[1], rtol=1e-4)
 
 
 def test_deep_heads_and_depth():
@@ -130,7 +128,7 @@ def test_deep_heads_and_depth():
     _, x = inputs(d.shape, 1)
     v = variables(d, x)
     assert sum(name.startswith("DownBlock") for name in v["params"]) == 1
-    logits, classes, embedding = jit(d.apply)(v, x)
+    logits, classes, embedding = jax.jit(d.apply)(v, x)
     assert logits.shape == (2,) and classes is None and embedding.shape == (2, 512)
 
 
@@ -139,7 +137,7 @@ def test_bfloat16_is_near_float32():
     z, _ = inputs(g.shape, 6)
     c = jnp.array([0, 2])
     v = variables(g, z, c)
-    near, exact = jit(lambda v: (g.copy(dtype=jnp.bfloat16).apply(v, z, c), g.apply(v, z, c)))(v)
+    near, exact = jax.jit(lambda v: (g.copy(dtype=jnp.bfloat16).apply(v, z, c), g.apply(v, z, c)))(v)
     assert near.dtype == jnp.float32 and 0 < np.abs(near - exact).max() < 0.1
 
 

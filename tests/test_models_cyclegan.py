@@ -20,13 +20,12 @@ from tests.reference import pix2pix as paired
 from tests.shared import changes, updater
 
 GOLDEN = Path(__file__).parent / "golden" / "cyclegan.npz"
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
 
 
 @pytest.mark.parametrize("name", cyclegan_rule.CASES)
 def test_the_generator_is_the_authors(name):
     g, source = cyclegan_rule.network(name), cyclegan_rule.source(name)
-    made, cut = jit(g.apply)(cyclegan_rule.weights(name), source), 4 if name == "square" else 1
+    made, cut = jax.jit(g.apply)(cyclegan_rule.weights(name), source), 4 if name == "square" else 1
     with np.load(GOLDEN) as golden:
         assert golden[name].std() > 0.3
         assert np.abs(made[:, ::cut, ::cut] - golden[name]).max() < 1e-5
@@ -63,7 +62,7 @@ def played():
     recipe = recipes_paired.cyclegan(batch=n, cycle=10.0, identity=5.0, lr=1e-3)
     method.check(recipe)
     first = state.create(0, variables(g, x), variables(d, x), recipe)
-    now, log = jit(updater(recipe, game.game(g, d)))(first, pair[None, None], pair[None, None])
+    now, log = jax.jit(updater(recipe, game.game(g, d)))(first, pair[None, None], pair[None, None])
     return (g, d), x, (first, now), log
 
 
@@ -92,7 +91,7 @@ def test_the_logits_of_a_are_on_the_left(played):
     (_, d), x, (first, _), _ = played
     judge = lambda of, y: paired.discriminator(first.d.params[of], y[..., :0], y, 0, (1, 2))
     judged = [judge("of_a", x[..., :2]), judge("of_b", x[..., 2:])]
-    logits = jit(d.apply)({"params": first.d.params}, x)
+    logits = jax.jit(d.apply)({"params": first.d.params}, x)
     assert logits.shape == (2, 9, 14) and logits.dtype == jnp.float32
     np.testing.assert_allclose(logits, np.concatenate(judged, 2), atol=1e-4 * np.abs(judged).max())
 
@@ -100,11 +99,11 @@ def test_the_logits_of_a_are_on_the_left(played):
 def test_one_way_is_half_of_both(played):
     (g, _), x, (first, _), _ = played
     v = {"params": first.g.params}
-    whole = jit(g.apply)(v, x)
+    whole = jax.jit(g.apply)(v, x)
     for reverse, (given, made) in enumerate(((x[..., :2], whole[..., 2:]), (x[..., 2:], whole[..., :2]))):
         net, own = translate.one_way(g, v, reverse)
         assert net.shape == (9, 7, 2) and net == description.build(description.describe(net))
-        np.testing.assert_allclose(jit(net.apply)(own, given), made, atol=1e-6)
+        np.testing.assert_allclose(jax.jit(net.apply)(own, given), made, atol=1e-6)
     assert g == description.build(description.describe(g))
 
 
@@ -114,7 +113,7 @@ def test_the_generator_is_numpys(shape, blocks):
     g, source = Translator(shape, 2, width=3, blocks=blocks), np.float32(0.9 * rule((2, *shape[:2], 2), 901))
     v = variables(g, source)
     want = reference.translator(v["params"], source, blocks)
-    assert want.std() > 0.3 and np.abs(jit(g.apply)(v, source) - want).max() < 2e-5
+    assert want.std() > 0.3 and np.abs(jax.jit(g.apply)(v, source) - want).max() < 2e-5
 
 
 def test_switched_off_terms_and_the_other_loss():

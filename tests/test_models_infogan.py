@@ -19,7 +19,7 @@ from jaxgan.models import mlp
 from jaxgan.models.infogan import Discriminator, Generator
 from tests.golden.classic_rule import rule, variables
 from tests.reference import classic
-from tests.shared import changes, quick, updater
+from tests.shared import changes, updater
 
 SHAPE = (8, 12, 2)
 G = Generator(SHAPE, z_dim=9, categories=3, width=2)
@@ -120,7 +120,7 @@ def test_a_step_moves_both_and_the_codes_are_those_of_the_fakes():
     method.check(recipe)
     first = state.create(0, variables(G, Z), variables(D, X), recipe)
     x = jnp.asarray(np.random.default_rng(0).integers(0, 256, (1, 1, 6, *SHAPE), np.uint8))
-    now, log = quick(updater(recipe, game.game(G, D)))(first, x, None)
+    now, log = jax.jit(updater(recipe, game.game(G, D)))(first, x, None)
     assert {f"{who}/{term}" for who in "gd" for term in ("adv", "categorical_code", "continuous_code")} <= log.keys()
     for path, far in changes(first, now).items():
         assert far > 0, path

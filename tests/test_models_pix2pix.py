@@ -21,13 +21,12 @@ from tests.reference import pix2pix as reference
 from tests.shared import changes, count, updater
 
 GOLDEN = Path(__file__).parent / "golden" / "pix2pix.npz"
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
 AXES = {"instance": (1, 2), "batch": (0, 1, 2), "none": None}
 
 
 def trained(module, *given):
     """The output with the statistics of the batch."""
-    return jit(partial(module.apply, train=True, mutable=["batch_stats"]))(*given)[0]
+    return jax.jit(partial(module.apply, train=True, mutable=["batch_stats"]))(*given)[0]
 
 
 def pair(norm, shape=(14, 18, 2), layers=1, **fields):
@@ -60,7 +59,7 @@ def test_both_networks_are_the_authors(name):
     source, x = pix2pix_rule.inputs(name)
     with np.load(GOLDEN) as golden:
         for who, net, own, args, cut in (("g", g, v, (source,), 4), ("d", d, w, (x, source), 1)):
-            for out, how in ((jit(net.apply)(own, *args), "eval"), (trained(net, own, *args), "train")):
+            for out, how in ((jax.jit(net.apply)(own, *args), "eval"), (trained(net, own, *args), "train")):
                 want = golden[f"{name}.{who}_{how}"]
                 assert want.std() > 0.05
                 assert np.abs(out[:, ::cut, ::cut] - want).max() < 2e-5 * np.abs(want).max()
@@ -105,7 +104,7 @@ def test_a_logit_sees_a_patch_of_that_size(layers, size):
     x = jnp.asarray(rule((1, *shape), 3), jnp.float32)
     v = variables(d, x)
     middle = jax.eval_shape(d.apply, v, x).shape[1] // 2
-    seen = jit(jax.grad(lambda x: d.apply(v, x)[0, middle, middle]))(x)[0, :, :, 0]
+    seen = jax.jit(jax.grad(lambda x: d.apply(v, x)[0, middle, middle]))(x)[0, :, :, 0]
     rows = np.flatnonzero(np.abs(seen).max(1))
     assert size == rows[-1] - rows[0] + 1
 
@@ -115,7 +114,7 @@ def test_noise_is_the_images_own_and_only_where_keys_are():
     source, _ = images(g.shape, 3)
     v = variables(g, source)
     keys = jax.random.split(jax.random.key(1), 3)
-    make = jit(lambda source, keys: g.apply(v, source, keys=keys))
+    make = jax.jit(lambda source, keys: g.apply(v, source, keys=keys))
     made = make(source, keys)
     np.testing.assert_array_equal(made, make(source, keys))
     assert np.abs(made - make(source, None)).max() > 1e-3
@@ -144,7 +143,7 @@ def test_bfloat16_is_near_and_the_model_can_be_rebuilt():
         source, x = images(exact.shape)
         given = (source,) if isinstance(exact, Generator) else (x, source)
         v = variables(exact, *given)
-        a, b = jit(exact.apply)(v, *given), jit(rough.apply)(v, *given)
+        a, b = jax.jit(exact.apply)(v, *given), jax.jit(rough.apply)(v, *given)
         assert b.dtype == jnp.float32 and 0 < np.abs(a - b).max() < 0.3 * np.abs(a).max()
         assert description.build(description.describe(rough)) == rough
 
@@ -153,10 +152,10 @@ def test_a_step_moves_both_players_and_weighs_the_terms():
     g, d = pair("instance", (6, 8, 1))
     recipe = recipes_paired.pix2pix(batch=2)
     method.check(recipe)
-    first = state.create(0, *jit(lambda: game.init(g, d, 0))(), recipe)
+    first = state.create(0, *jax.jit(lambda: game.init(g, d, 0))(), recipe)
     rng = np.random.default_rng(0)
     x, c = (jnp.asarray(rng.integers(0, 256, (1, 1, 2, 6, 8, n), np.uint8)) for n in (1, 3))
-    now, log = jit(updater(recipe, game.game(g, d)))(first, x, c)
+    now, log = jax.jit(updater(recipe, game.game(g, d)))(first, x, c)
     assert {"d/adv", "g/adv", "g/l1"} <= log.keys() and all(np.isfinite(v) for v in log.values())
     assert min(far for path, far in changes(first, now).items() if path[-1] == "kernel") > 0
 

@@ -15,7 +15,7 @@ from jaxgan.errors import UserError
 from jaxgan.models.r3gan import Block, Discriminator, Generator, plan
 from jaxgan.recipes_r3gan import PRESETS
 from tests.golden import r3gan_rule
-from tests.shared import updater
+from tests.shared import filled, off, updater
 
 GOLDEN = Path(__file__).parent / "golden" / "r3gan.npz"
 SMALL = {"shape": (16, 24, 3), "channels": (16, 8, 8), "blocks": (1, 1, 1)}
@@ -35,24 +35,13 @@ def official(case):
     return *convert_r3gan.generator(g), *convert_r3gan.discriminator(d)
 
 
-def drawn(module, seed=0):
-    """Variables of a module drawn by NumPy: compiling its own `init` costs seconds."""
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda a: jnp.asarray(0.3 * rng.normal(size=a.shape), a.dtype), weights.shapes(module))
-
-
-def error(got, want):
-    """Largest difference, relative to the largest value."""
-    return float(np.abs(np.asarray(got) - want).max() / np.abs(want).max())
-
-
 @pytest.mark.parametrize("case", r3gan_rule.CASES)
 def test_outputs_are_the_official_networks(case):
     g, gv, d, dv = official(case)
     z, real, c = r3gan_rule.inputs(case, 0)
     c = c if g.classes else None
-    assert error(jax.jit(g.apply)(gv, z, c), golden()[f"{case}.x"]) < 2e-6
-    assert error(jax.jit(d.apply)(dv, real, c), golden()[f"{case}.logits"]) < 2e-6
+    assert off(jax.jit(g.apply)(gv, z, c), golden()[f"{case}.x"]) < 2e-6
+    assert off(jax.jit(d.apply)(dv, real, c), golden()[f"{case}.logits"]) < 2e-6
 
 
 def keeping_gradients(tx):
@@ -89,7 +78,7 @@ def test_gradients_of_a_full_update_are_the_official_training_codes(case):
         start = f"{case}.{player}."
         theirs = {name.removeprefix(start): a for name, a in golden().items() if name.startswith(start)}
         want = make(theirs | filters)[1]["params"]
-        errors = jax.tree.map(error, getattr(after, player).opt[1], want)
+        errors = jax.tree.map(off, getattr(after, player).opt[1], want)
         assert max(jax.tree.leaves(errors)) < 1e-5
 
 
@@ -147,7 +136,7 @@ def test_a_block_starts_as_the_identity_and_moves_by_its_last_layer():
 
 def test_any_size_channels_and_labels():
     g, d = Generator(**SMALL, classes=3, z_dim=5), Discriminator(**SMALL, classes=3)
-    v, w = drawn(g), drawn(d)
+    v, w = filled(g, scale=0.3), filled(d, scale=0.3)
     z, c = jax.random.normal(jax.random.key(0), (3, 5)), jnp.array([0, 2, 1])
     generate, judge = jax.jit(g.apply), jax.jit(d.apply)
     x = generate(v, z, c)
@@ -155,11 +144,16 @@ def test_any_size_channels_and_labels():
     logits = judge(w, x, c)
     assert logits.shape == (3,) and logits.dtype == jnp.float32
     np.testing.assert_allclose(judge(w, x, jax.nn.one_hot(c, 3)), logits, rtol=1e-5)
-    assert error(generate(v, z, c[::-1]), np.asarray(x)) > 1e-3 and error(judge(w, x, c[::-1]), np.asarray(logits)) > 1e-3
+    assert off(generate(v, z, c[::-1]), np.asarray(x)) > 1e-3 and off(judge(w, x, c[::-1]), np.asarray(logits)) > 1e-3
     np.testing.assert_allclose(judge(w, x[1:2], c[1:2]), logits[1:2], rtol=1e-4, atol=1e-6)  # images do not meet
     grey = {"shape": (28, 28, 1), "width": 16}
     assert [(s.channels, s.inner, s.groups) for s in plan(Generator(**grey))[1]] == [(16, 32, 2)] * 3
-    assert jax.eval_shape(Generator(**grey).apply, drawn(Generator(**grey)), jnp.zeros((2, 64))).shape == (2, 28, 28, 1)
+    assert jax.eval_shape(Generator(**grey).apply, filled(Generator(**grey)), jnp.zeros((2, 64))).shape == (
+        2,
+        28,
+        28,
+        1,
+    )
     assert [s.channels for s in plan(Generator((256, 256, 3), width=768))[1]] == [*PRESETS["ffhq256"].network["channels"]]
 
 
@@ -169,9 +163,9 @@ def test_bfloat16_is_for_the_stages_above_and_weights_stay_float32():
     z = jax.random.normal(jax.random.key(0), (2, 64))
     x = jax.random.uniform(jax.random.key(1), (2, 16, 24, 3), minval=-1)
     for module, given in ((g, z), (d, x)):
-        v = drawn(module)
+        v = filled(module, scale=0.3)
         low, full = (jax.jit(m.apply)(v, given) for m in (module, module.clone(dtype=jnp.float32)))
-        assert low.dtype == jnp.float32 and 1e-5 < error(low, np.asarray(full)) < 0.1
+        assert low.dtype == jnp.float32 and 1e-5 < off(low, np.asarray(full)) < 0.1
         text = str(jax.make_jaxpr(module.apply)(v, given))
         assert "bf16[2,16,24,16]" in text and "f32[2,8,12,16]" in text and "bf16[2,4,6" not in text
 

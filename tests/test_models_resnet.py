@@ -17,7 +17,6 @@ from tests.golden.classic_rule import inputs, rule, variables
 from tests.reference import classic
 from tests.shared import close, count
 
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
 GOLDEN = np.load(Path(__file__).parent / "golden" / "classic_models.npz")
 C = jnp.array([3, 1])
 
@@ -28,11 +27,11 @@ def test_projection_pair_is_mimicrys():
     z, x = inputs(shape, 16)
     g, d = Generator(shape, 5, z_dim=16, channels=(8,) * 4), Discriminator(shape, 5, channels=(6,) * 4)
     v = variables(g, z, C)
-    both = jit(lambda v: (g.apply(v, z, C), g.apply(v, z, C, train=True, mutable=["batch_stats"])[0]))
+    both = jax.jit(lambda v: (g.apply(v, z, C), g.apply(v, z, C, train=True, mutable=["batch_stats"])[0]))
     for image, name in zip(both(v), ("eval", "train"), strict=True):
         close(image[:, ::2, ::2], GOLDEN[f"cgan_32.g_{name}"])
     w = variables(d, x, C)
-    logits = jit(d.apply)(w, x, C)
+    logits = jax.jit(d.apply)(w, x, C)
     close(logits, GOLDEN["cgan_32.d"])
     close(logits[0] - logits[1], GOLDEN["cgan_32.d"][0] - GOLDEN["cgan_32.d"][1])
 
@@ -43,7 +42,7 @@ def test_wgan_gp_critic_is_mimicrys_and_numpys():
     d = Discriminator(shape, channels=(6,) * 4, norm="none", pool="mean")
     v = variables(d, x)
     assert set(v) == {"params"}
-    logits = jit(d.apply)(v, x)
+    logits = jax.jit(d.apply)(v, x)
     close(logits, GOLDEN["wgan_gp_32.d"])
     close(logits, classic.wgan_gp_critic_32(v["params"], x, (True, True, False, False)))
 
@@ -55,10 +54,10 @@ def test_wgan_gp_pair_of_64_is_numpys():
     d = Discriminator(shape, stem=4, channels=(6, 8), downs=2, norm="layer", pool="flatten")
     v = variables(d, x)
     assert "bias" not in v["params"]["DownBlock_0"]["conv1"] and "bias" in v["params"]["DownBlock_0"]["conv2"]
-    close(jit(d.apply)(v, x), classic.wgan_gp_critic_64(v["params"], x), 1e-5)
+    close(jax.jit(d.apply)(v, x), classic.wgan_gp_critic_64(v["params"], x), 1e-5)
     g = Generator(shape, z_dim=9, channels=(8, 6, 4))
     v = variables(g, z)
-    made = jit(lambda v: g.apply(v, z, train=True, mutable=["batch_stats"])[0])(v)
+    made = jax.jit(lambda v: g.apply(v, z, train=True, mutable=["batch_stats"])[0])(v)
     close(made, classic.wgan_gp_generator(v["params"], z, (4, 8)), 1e-5)
 
 
@@ -84,7 +83,7 @@ def test_first_weights_have_the_papers_scales():
     x = jnp.zeros((1, 4, 4, 32))
     up = resnet.UpBlock(48, partial(ConditionalBatchNorm, 0))
     for module, given in ((up, (x, None, False)), (resnet.DownBlock(48, 48, norm="none"), (x,))):
-        params = jit(lambda key, module=module, given=given: module.init(key, *given))(jax.random.key(0))["params"]
+        params = jax.jit(lambda key, module=module, given=given: module.init(key, *given))(jax.random.key(0))["params"]
         for name, twice in (("conv1", 2), ("conv2", 2), ("skip", 1)):
             kernel = params[name]["kernel"]
             limit = (6 * twice / (np.prod(kernel.shape[:-2]) * sum(kernel.shape[-2:]))) ** 0.5
@@ -121,14 +120,14 @@ def test_any_size(shape, classes):
     c = jnp.array([1, 0]) if classes else None
     g, d = Generator(shape, classes, z_dim=16, width=2), Discriminator(shape, classes, width=2)
     v, w = variables(g, z, c), variables(d, x, c)
-    made = jit(g.apply)(v, z, c)
+    made = jax.jit(g.apply)(v, z, c)
     assert made.shape == (2, *shape) and made.dtype == jnp.float32 and np.abs(made).max() <= 1
-    logits = jit(d.apply)(w, x, c)
-    np.testing.assert_allclose(jit(d.apply)(w, x[:1], None if c is None else c[:1])[0], logits[0], rtol=1e-4)
+    logits = jax.jit(d.apply)(w, x, c)
+    np.testing.assert_allclose(jax.jit(d.apply)(w, x[:1], None if c is None else c[:1])[0], logits[0], rtol=1e-4)
     if classes:
         soft = jax.nn.one_hot(c, classes)
-        np.testing.assert_allclose(jit(g.apply)(v, z, soft), made, atol=1e-5)
-        assert np.abs(jit(d.apply)(w, x, c + 1) - logits).max() > 1e-4
+        np.testing.assert_allclose(jax.jit(g.apply)(v, z, soft), made, atol=1e-5)
+        assert np.abs(jax.jit(d.apply)(w, x, c + 1) - logits).max() > 1e-4
 
 
 @pytest.mark.parametrize("resample", ["", "up", "down"])
@@ -147,7 +146,7 @@ def test_class_heads_and_attention_are_fields():
     shape = (16, 16, 1)
     _, x = inputs(shape, 4)
     d = Discriminator(shape, 3, width=4, head="both", attention=(8,))
-    logits, scores, features = jit(d.apply)(variables(d, x, C % 3), x, C % 3)
+    logits, scores, features = jax.jit(d.apply)(variables(d, x, C % 3), x, C % 3)
     assert logits.shape == (2,) and scores.shape == (2, 3) and features.shape == (2, 8)
 
 
@@ -156,9 +155,9 @@ def test_bfloat16_is_near_float32():
     z, x = inputs(shape, 4)
     g, d = Generator(shape, 3, z_dim=4, width=4), Discriminator(shape, 3, width=4)
     v, w = variables(g, z, C), variables(d, x, C)
-    near, exact = jit(lambda v: (g.copy(dtype=jnp.bfloat16).apply(v, z, C), g.apply(v, z, C)))(v)
+    near, exact = jax.jit(lambda v: (g.copy(dtype=jnp.bfloat16).apply(v, z, C), g.apply(v, z, C)))(v)
     assert near.dtype == jnp.float32 and 0 < np.abs(near - exact).max() < 0.1
-    near, exact = jit(lambda w: (d.copy(dtype=jnp.bfloat16).apply(w, x, C), d.apply(w, x, C)))(w)
+    near, exact = jax.jit(lambda w: (d.copy(dtype=jnp.bfloat16).apply(w, x, C), d.apply(w, x, C)))(w)
     assert near.dtype == jnp.float32 and 0 < np.abs(near - exact).max() < 0.05 * np.abs(exact).max()
 
 

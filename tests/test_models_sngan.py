@@ -12,8 +12,6 @@ from tests.golden.classic_rule import rule, variables
 from tests.reference import classic
 from tests.shared import count
 
-jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles in a third of the time
-
 
 def test_critic_is_numpys():
     shape = (16, 24, 2)
@@ -22,7 +20,7 @@ def test_critic_is_numpys():
     v = variables(d, x)
     want = classic.sngan_critic(v["params"], x)
     assert np.abs(want).max() > 0.1
-    assert np.abs(jit(d.apply)(v, x) - want).max() < 1e-5 * np.abs(want).max()
+    assert np.abs(jax.jit(d.apply)(v, x) - want).max() < 1e-5 * np.abs(want).max()
 
 
 def test_generator_is_numpys():
@@ -32,7 +30,7 @@ def test_generator_is_numpys():
     v = variables(g, z, c)
     want = classic.sngan_generator(v["params"], z, c, (4, 6))
     assert np.abs(want).max() > 0.1
-    made, _ = jit(partial(g.apply, train=True, mutable=["batch_stats"]))(v, z, c)
+    made, _ = jax.jit(partial(g.apply, train=True, mutable=["batch_stats"]))(v, z, c)
     assert np.abs(made - want).max() < 2e-5
 
 
@@ -53,7 +51,7 @@ def test_first_weights_have_the_papers_scale():
         (Generator(shape, width=16), jnp.zeros((1, 128))),
         (Discriminator(shape, width=16), jnp.zeros((1, *shape))),
     ):
-        params = jit(module.init)(jax.random.key(0), given)["params"]
+        params = jax.jit(module.init)(jax.random.key(0), given)["params"]
         named = [(path[-1].key, leaf.ravel()) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
         kernels = np.concatenate([leaf for name, leaf in named if name == "kernel"])
         assert abs(kernels.mean()) < 1e-3 and abs(kernels.std() - 0.02) < 1e-3
@@ -66,8 +64,8 @@ def test_any_size_and_labels(shape, classes):
     z, x = jnp.asarray(rule((2, 6), 901), jnp.float32), jnp.asarray(0.5 * rule((2, *shape), 902), jnp.float32)
     g, d = Generator(shape, classes, z_dim=6, width=3), Discriminator(shape, classes, width=3)
     v, w = variables(g, z, c), variables(d, x, c)
-    made, logits = jit(g.apply)(v, z, c), jit(d.apply)(w, x, c)
+    made, logits = jax.jit(g.apply)(v, z, c), jax.jit(d.apply)(w, x, c)
     assert made.shape == (2, *shape) and logits.shape == (2,) and np.abs(made).max() <= 1 and made.std() > 0.01
     if classes:
-        assert np.abs(jit(g.apply)(v, z, c + 1) - made).max() > 1e-3
-        assert np.abs(jit(d.apply)(w, x, c + 1) - logits).max() > 1e-4
+        assert np.abs(jax.jit(g.apply)(v, z, c + 1) - made).max() > 1e-3
+        assert np.abs(jax.jit(d.apply)(w, x, c + 1) - logits).max() > 1e-4

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxgan import average, losses, optim, penalties, schedules, spectral
 from tests.reference import penalties as reference
 from tests.reference.losses import central_differences, relative_error
+from tests.shared import values_and_gradients
 
 # Largest relative error allowed: float32 value; float64 gradient in the critic's weights against central differences.
 TOLERANCE = {"value": 2e-5, "gradient": 1e-7}
@@ -130,15 +131,7 @@ CASES = cases()
 
 @pytest.fixture(scope="module")
 def computed():
-    """Values in float32 and gradients in float64 of all cases: two programs, since compiling is what costs time."""
-    args = {name: case[2] for name, case in CASES.items()}
-    single = jax.tree.map(lambda x: x.astype(np.float32), args)
-    values = jax.jit(lambda args: {name: CASES[name][0](*args[name]) for name in args})(single)
-    total = lambda name: lambda *a: jnp.sum(CASES[name][0](*a))
-    gradient = lambda args: {name: jax.grad(total(name), CASES[name][3])(*args[name]) for name in args}
-    with jax.enable_x64(True):
-        gradients = jax.tree.map(np.asarray, jax.jit(gradient)(args))
-    return values, gradients
+    return values_and_gradients(CASES)
 
 
 @pytest.mark.parametrize("name", CASES)

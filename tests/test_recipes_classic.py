@@ -13,7 +13,7 @@ from experiments.configs import families, growing, objective
 from jaxgan import game, losses, method, recipes, recipes_classic, recipes_stylegan, schedules, state
 from jaxgan.errors import UserError
 from jaxgan.models import mlp
-from tests.shared import changes, quick, updater
+from tests.shared import changes, updater
 
 SHAPE, B = (4, 4, 1), 6
 HEADS = {"ac_gan": "classes", "reacgan": "embedding", "multi_hinge": "multi_hinge"}
@@ -31,7 +31,7 @@ def run(name, **options):
     rng = np.random.default_rng(0)
     x = jnp.asarray(rng.integers(0, 256, (recipe.slots, 1, B, *SHAPE), np.uint8))
     c = jnp.asarray(rng.integers(0, 3, (recipe.slots, 1, B)))
-    return recipe, first, *quick(updater(recipe, game.game(g, d)))(first, x, c)
+    return recipe, first, *jax.jit(updater(recipe, game.game(g, d)))(first, x, c)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -96,7 +96,7 @@ def test_a_finished_run_says_so(finished):
     assert code == 0 and "complete" in out
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])  # SIGTERM: tests/test_growing.py
 def test_a_stopped_run_resumes_to_the_same_bits(finished, small, tmp_path, number):
     directory = tmp_path / "stopped"
     optimised = number == signal.SIGKILL  # the programs that users get

@@ -49,7 +49,9 @@ def relu(x):
 
 
 def norm(x, layer, axes):
-    """Batch norm over axes (0, 1, 2), layer norm over (1, 2, 3); gain and bias per channel."""
+    """Batch norm over axes (0, 1, 2), layer norm over (1, 2, 3), of an image (1, 2), none without a layer; per channel."""
+    if layer is None:
+        return x
     mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
     return (x - mean) / np.sqrt(var + 1e-5) * layer["scale"] + layer["bias"]
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tests.reference.classic import f64
-from tests.reference.pix2pix import conv, norm
+from tests.reference.classic import f64, norm
+from tests.reference.pix2pix import conv, double
 
 
 def reflect(x, n):
@@ -12,17 +12,6 @@ def reflect(x, n):
         size = x.shape[axis]
         x = np.take(x, [size - 1 - abs(size - 1 - abs(i)) for i in range(-n, size + n)], axis)
     return x
-
-
-def double(x, layer, size):
-    """3x3 transposed, stride 2: pixel (i, j) is stamped as kernel times value at 2 i - 1, 2 j - 1; cut to `size`."""
-    kernel = layer["kernel"]
-    b, h, w, _ = x.shape
-    y = np.zeros((b, 2 * h + 1, 2 * w + 1, kernel.shape[3]))
-    for i in range(h):
-        for j in range(w):
-            y[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += np.einsum("bc,xyco->bxyo", x[:, i, j], kernel)
-    return y[:, 1 : 1 + size[0], 1 : 1 + size[1]]
 
 
 def translator(params, x, blocks):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.reference.classic import f64
+from tests.reference.classic import f64, norm
 
 
 def conv(x, layer, stride, pad):
@@ -24,22 +24,14 @@ def halve(x, layer):
 
 
 def double(x, layer, size):
-    """4x4 transposed, stride 2: pixel (i, j) is stamped as kernel times value at 2 i - 1, 2 j - 1; cut to `size`."""
-    kernel = layer["kernel"]
-    b, h, w, _ = x.shape
-    y = np.zeros((b, 2 * h + 2, 2 * w + 2, kernel.shape[3]))
+    """Transposed, stride 2: pixel (i, j) is stamped as kernel times value at 2 i - 1, 2 j - 1; cut to `size`."""
+    kernel, (b, h, w, _) = layer["kernel"], x.shape
+    k = len(kernel)
+    y = np.zeros((b, 2 * h + k - 2, 2 * w + k - 2, kernel.shape[3]))
     for i in range(h):
         for j in range(w):
-            y[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += np.einsum("bc,xyco->bxyo", x[:, i, j], kernel)
+            y[:, 2 * i : 2 * i + k, 2 * j : 2 * j + k] += np.einsum("bc,xyco->bxyo", x[:, i, j], kernel)
     return y[:, 1 : 1 + size[0], 1 : 1 + size[1]] + layer.get("bias", 0.0)
-
-
-def norm(x, layer, axes):
-    """By the mean and variance over axes: (1, 2) of an image, (0, 1, 2) of the batch."""
-    if layer is None:
-        return x
-    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-    return (x - mean) / np.sqrt(var + 1e-5) * layer["scale"] + layer["bias"]
 
 
 def leaky(x):
