@@ -1,5 +1,7 @@
 """What the game makes of modules: halves, spectral norm once a turn, the discriminator's own saliency, kimg's keywords."""
 
+import functools
+
 import flax
 import jax
 import jax.numpy as jnp
@@ -49,7 +51,8 @@ class D(nn.Module):
         return spectral.SpectralDense(1)(features)[:, 0], None, features
 
 
-def one_step(n_critic=1, **options):
+@functools.cache
+def one_step(n_critic, **options):
     r1 = gradient_penalty("r1", "real", 1.0)
     d = Turn((Phase("d", (adversarial("d", "hinge"), r1)),), tuple(range(n_critic)))
     tx = {name: optim.adam(1e-2) for name in "gd"}
@@ -100,8 +103,8 @@ def test_batch_statistics_move_at_every_pass_and_spectral_vectors_at_one():
 
 
 def test_scheduled_keywords_reach_both_networks():
-    _, (_, dark) = one_step(scheduled=lambda kimg: {"alpha": kimg})  # step 0: kimg is 0
-    _, (_, light) = one_step()
+    _, (_, dark) = one_step(1, scheduled=lambda kimg: {"alpha": kimg})  # step 0: kimg is 0
+    _, (_, light) = one_step(1)
     assert dark["logits/fake"] != light["logits/fake"] and dark["logits/real"] == light["logits/real"]
 
 
@@ -112,8 +115,8 @@ def test_the_guided_augmentation_sees_the_saliency_of_the_discriminator():
         seen.append(saliency.shape)
         return augment.attentive_cutout(keys, x, saliency, p)
 
-    _, (_, guided) = one_step(augment=cut, p=1.0, guided=True)
-    _, (_, plain) = one_step()
+    _, (_, guided) = one_step(1, augment=cut, p=1.0, guided=True)
+    _, (_, plain) = one_step(1)
     assert guided["logits/real"] != plain["logits/real"] and set(seen) == {(B, 8, 8)}
     # What a linear critic looks at is known: |a|. Cut at its largest place, always.
     a = jnp.zeros((1, 8, 8, 1)).at[0, 2, 3].set(-5.0)
