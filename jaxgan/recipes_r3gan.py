@@ -104,17 +104,6 @@ PRESETS: dict[str, Preset] = {
         kimg=150_000,
         batch=256,
     ),
-    "ffhq256": Preset(
-        shape=(256, 256, 3),
-        classes=0,
-        network=_network((768, 768, 768, 768, 384, 192, 96), float32_stages=3),
-        gamma=(150, 15),
-        ema_kimg=(0, 500),
-        augment_p=(0, 0.3),
-        decay_kimg=20_000,
-        kimg=150_000,
-        batch=256,
-    ),
     "imagenet32": Preset(
         shape=(32, 32, 3),
         classes=1000,
@@ -122,17 +111,6 @@ PRESETS: dict[str, Preset] = {
         gamma=(0.5, 0.05),
         ema_kimg=(0, 50_000),
         augment_p=(0, 0.5),
-        decay_kimg=200_000,
-        kimg=1_000_000,
-        batch=4096,
-    ),
-    "imagenet64": Preset(
-        shape=(64, 64, 3),
-        classes=1000,
-        network=_network((1536,) * 5, group=32),
-        gamma=(1, 0.1),
-        ema_kimg=(0, 50_000),
-        augment_p=(0, 0.4),
         decay_kimg=200_000,
         kimg=1_000_000,
         batch=4096,
@@ -151,4 +129,12 @@ PRESETS: dict[str, Preset] = {
         mirror=False,
     ),
 }
-PRESETS["mnist"] = PRESETS["digits"]._replace(ema_kimg=(0, 20), decay_kimg=300, kimg=300)
+PRESETS |= {
+    "ffhq256": PRESETS["ffhq64"]._replace(
+        shape=(256, 256, 3), network=_network((768, 768, 768, 768, 384, 192, 96), float32_stages=3), gamma=(150, 15)
+    ),
+    "imagenet64": PRESETS["imagenet32"]._replace(
+        shape=(64, 64, 3), network=_network((1536,) * 5, group=32), gamma=(1, 0.1), augment_p=(0, 0.4)
+    ),
+    "mnist": PRESETS["digits"]._replace(ema_kimg=(0, 20), decay_kimg=300, kimg=300),
+}
