@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import CONFIGS, families, objective, paired, stacked
-from jaxgan import description, game, method, plan
+from jaxgan import description, method, plan
 from jaxgan.errors import UserError
 from jaxgan.models import stylegan2
 from jaxgan.settings import check_numbers
@@ -71,12 +71,11 @@ def test_label_vectors_and_other_sizes(family):
     """32 x 48, colour, conditioned by vectors (but for infogan, which has no labels)."""
     config = families.Config(family=family, width=4, batch=4)
     design = config.design((32, 48, 3), 5 * (family != "infogan"))
-    g, d = jax.eval_shape(lambda: game.init(design.generator, design.discriminator, 0))
-    z, c = jnp.zeros((2, design.generator.z_dim)), jnp.zeros((2, 5))
-    keys = jax.random.split(jax.random.key(0), 2)
-    x = jax.eval_shape(lambda v: design.generator.apply(v, z, c, keys=keys), g)
+    z, c, key = jnp.zeros((2, design.generator.z_dim)), jnp.zeros((2, 5)), jax.random.key(0)
+    made = lambda module, x: module.init_with_output(key, x, c, keys=jax.random.split(key, 2))[0]
+    x = jax.eval_shape(lambda: made(design.generator, z))
     assert x.shape == (2, 32, 48, 3)
-    out = jax.eval_shape(lambda v, x: design.discriminator.apply(v, x, c, keys=keys), d, x)
+    out = jax.eval_shape(lambda x: made(design.discriminator, x), x)
     assert (out[0] if isinstance(out, tuple) else out).shape == (2,)
 
 
