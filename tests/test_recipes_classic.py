@@ -17,8 +17,8 @@ from tests.shared import changes, updater
 
 SHAPE, B = (4, 4, 1), 6
 HEADS = {"ac_gan": "classes", "reacgan": "embedding", "multi_hinge": "multi_hinge"}
-CRITICS = {"wgan": 5, "wgan_gp": 5, "sngan": 5, "biggan": 2, "reacgan": 5, "multi_hinge": 5}
-NAMES = ("goodfellow", "wgan", "wgan_gp", "ac_gan", "sngan", "sagan", "biggan", "reacgan", "multi_hinge")
+CRITICS = {"goodfellow": 1, "wgan": 5, "ac_gan": 1, "reacgan": 5, "multi_hinge": 5}
+"""Recipes with more than an adversarial loss, or other turns, and D's updates; of the others PAPERS, below, has all there is."""
 
 
 def run(name, **options):
@@ -34,10 +34,10 @@ def run(name, **options):
     return recipe, first, *jax.jit(updater(recipe, game.game(g, d)))(first, x, c)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CRITICS)
 def test_a_step_moves_both_players(name):
-    assert getattr(recipes_classic, name)(batch=B).slots == CRITICS.get(name, 1)
-    recipe, first, now, log = run(name, **({"n_critic": 2} if name in CRITICS else {}))
+    assert getattr(recipes_classic, name)(batch=B).slots == CRITICS[name]
+    recipe, first, now, log = run(name, **({"n_critic": 2} if CRITICS[name] > 1 else {}))
     assert all(np.isfinite(value) for value in log.values())
     assert min(far for path, far in changes(first, now).items() if path[-1] == "kernel") > 0
     if name == "reacgan":
@@ -113,6 +113,7 @@ def is_of(loss, player, term):
 def test_turns_weights_and_numbers_are_the_papers(make):
     loss, updates, of_d, of_g, rate_d, rate_g, b1, b2 = PAPERS[make]
     recipe = make(batch=B)
+    method.check(recipe)
     d, g = recipe.turns  # D first
     assert d.slots == tuple(range(updates)) and g.slots == (0,) and recipe.batch == B and recipe.accum == 1
     for player, turn, weights, rate in (("d", d, of_d, rate_d), ("g", g, of_g, rate_g)):
