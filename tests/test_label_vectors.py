@@ -99,7 +99,7 @@ def trained(tmp_path_factory):
     np.savez(place / "set.npz", images=images, labels=VECTORS)
     small = ["--data", place / "set.npz", "--size", "8", "8", "--width", "4", "--batch", "4", "--kimg", "0.04"]
     small += ["--tick-kimg", "0.02", "--snapshot-kimg", "0.04"]
-    code, _, err = run("train", "sngan", *small, "--run-dir", place / "run")
+    code, _, err = run("train", "sngan", *small, "--n-critic", "1", "--run-dir", place / "run")
     assert code == 0, err
     return place, small
 
