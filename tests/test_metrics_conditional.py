@@ -53,7 +53,7 @@ def test_classes_that_are_exchanged_are_seen_class_by_class_alone():
 
 @pytest.fixture
 def short(monkeypatch, tmp_path):
-    monkeypatch.setattr(classifier, "LEAST_SEEN", 4000)
+    monkeypatch.setattr(classifier, "LEAST_SEEN", 2000)
     monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path / "cache"))
 
 
@@ -62,7 +62,7 @@ def test_a_classifier_of_images_that_show_another_class_is_wrong_on_real_ones(sh
     images, labels = made.read(np.arange(300)), (made.labels + 1) % 4
     found = conditional.gan_train(images, labels, source, progress=lambda *at: seen.append(at))
     assert found.value < 0.05 and found.error == pytest.approx(np.sqrt(found.value * (1 - found.value) / 400))
-    assert seen[0] == (0, 4096)
+    assert seen[0] == (0, 2048)
 
 
 def test_one_pass_measures_them_for_the_labels_that_the_images_were_made_for(short):
