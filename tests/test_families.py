@@ -12,8 +12,8 @@ from jaxgan import description, method, plan
 from jaxgan.errors import UserError
 from jaxgan.models import stylegan2
 from jaxgan.settings import check_numbers
-from tests.shared import first_log
-from tests.test_loop import CASES, SAME_RECIPE
+from tests.shared import updater
+from tests.test_loop import CASES, TRACED
 
 pytestmark = pytest.mark.slow
 
@@ -59,11 +59,17 @@ def test_the_config_is_described_and_has_the_papers_parameters(name):
         assert tuple(sum(a.size for a in jax.tree.leaves(p.params)) for p in (first.g, first.d)) == PAPERS[name]
 
 
-@pytest.mark.parametrize("name", SAME_RECIPE)
-def test_the_step_traces(name):
-    """Those of the other families run in tests/test_loop.py."""
+@pytest.mark.parametrize("name", TRACED)
+def test_the_step_traces_and_its_state_keeps_its_types(name):
+    """Another would be compiled anew. The steps of the other families run in tests/test_loop.py."""
     shape, classes = (*CASES[name].size, 1), 10 * (CASES[name].conditional != "no")
-    assert {"d/adv", "g/adv"} <= first_log(CASES[name].design(shape, classes), shape, classes)
+    design = CASES[name].design(shape, classes)
+    shown = (design.recipe.slots, 1, CASES[name].batch)
+    x, c = jax.ShapeDtypeStruct((*shown, *shape), np.uint8), jax.ShapeDtypeStruct(shown, np.int32) if classes else None
+    first = jax.eval_shape(lambda: plan.first_state(0, design))
+    new, log = jax.eval_shape(updater(design.recipe, design.game), first, x, c)
+    types = lambda state: jax.tree.map(lambda a: (a.shape, a.dtype, a.weak_type), state)
+    assert types(new) == types(first) and {"d/adv", "g/adv"} <= log.keys()
 
 
 @pytest.mark.parametrize("family", families.FAMILIES)

@@ -32,8 +32,9 @@ CASES = {
 }
 """A small config of every recipe in CONFIGS, with the objective's and StyleGAN2's lazy terms and ADA's controller; of networks
 that grow, the last stage."""
-SAME_RECIPE = ("sngan", "biggan_deep", "stylegan3")
-"""As sngan_cnn's, biggan's and stylegan2's: their steps differ in the networks alone."""
+TRACED = ("sngan", "biggan_deep", "stylegan3", "wgan", "ac_gan", "reacgan", "multi_hinge")
+"""Their steps are traced in tests/test_families.py: the first three differ from those of sngan_cnn, biggan and stylegan2 in the
+networks alone, the recipes of the others are run in tests/test_recipes_classic.py."""
 LONG = ("digits", "gan", "r3gan")
 """These run 200 steps, the others two periods of their lazy terms and some: what a step needs does not depend on its number."""
 
@@ -90,7 +91,7 @@ def test_the_check_itself(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in CASES if name not in SAME_RECIPE])
+@pytest.mark.parametrize("name", [name for name in CASES if name not in TRACED])
 def test_steps_without_compiling_or_looking(name, tmp_path, monkeypatch):
     monkeypatch.setattr(jax, "device_count", lambda: 1)
     recipe, made, first = machine(CASES[name], fill=0.01)
