@@ -58,8 +58,7 @@ def test_discriminator_is_biggan_pytorchs(name):
         ("sagan", 128, ({"attention": (64,)}, {"attention": (64,)}), 42_017_412, 39_448_258),
         ("biggan", 32, ({}, {"channels": (384,) * 4}), 9_466_115, 9_836_929),
         ("biggan", 64, biggan.PRESETS["biggan_64"], 70_377_348, 45_511_970),
-        ("biggan", 128, biggan.PRESETS["biggan_128"], 70_433_988, 87_982_370),
-        ("biggan", 256, biggan.PRESETS["biggan_256"], 82_235_844, 99_225_890),
+        ("biggan", 256, biggan.PRESETS["biggan_256"], 82_235_844, 99_225_890),  # that of 128: tests/test_families.py
         ("deep", 128, biggan_deep.PRESETS["biggan_deep_128"], 50_244_484, 34_590_210),
         pytest.param("deep", 256, biggan_deep.PRESETS["biggan_deep_256"], 55_736_708, 38_247_426, marks=pytest.mark.slow),
     ],
