@@ -38,12 +38,7 @@ class Geometry(NamedTuple):
 def direct(x, kernel, geometry):
     """(image, kernel) -> output, by lax."""
     return lax.conv_general_dilated(
-        x,
-        kernel,
-        (geometry.stride,) * 2,
-        geometry.pads,
-        dimension_numbers=LAYOUT,
-        feature_group_count=geometry.groups,
+        x, kernel, (geometry.stride,) * 2, geometry.pads, dimension_numbers=LAYOUT, feature_group_count=geometry.groups
     )
 
 

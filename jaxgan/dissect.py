@@ -94,15 +94,7 @@ def contrast(generator: nn.Module, variables, codes: Latents, layer: str, do: st
     return as_it_is, seen.mean(0) if do == "mean" else zero
 
 
-def unit_effects(
-    generator: nn.Module,
-    variables,
-    codes: Latents,
-    layer: str,
-    *,
-    do: str = "zero",
-    units=None,
-) -> Effects:
+def unit_effects(generator: nn.Module, variables, codes: Latents, layer: str, *, do: str = "zero", units=None) -> Effects:
     """What each unit of a layer does to the images of some latents.
 
     Args:

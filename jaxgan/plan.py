@@ -13,20 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxgan import (
-    average,
-    calls,
-    config_file,
-    feed,
-    game,
-    label_vectors,
-    method,
-    parallel,
-    restore,
-    step,
-    transfer,
-    watch,
-)
+from jaxgan import average, calls, config_file, feed, game, label_vectors, method, parallel, restore, step, transfer, watch
 from jaxgan.data import Source, check_source, shuffled, summary
 from jaxgan.errors import UserError
 from jaxgan.lock import LOCK

@@ -43,17 +43,7 @@ def dcgan(*, batch: int, lr: float = 2e-4, b1: float = 0.5, accum: int = 1, ema_
     )
 
 
-def r3gan(
-    *,
-    batch: int,
-    lr=2e-4,
-    b2=0.99,
-    gamma=1.0,
-    every: int = 1,
-    share: int = 1,
-    accum: int = 1,
-    ema_kimg=10.0,
-) -> Recipe:
+def r3gan(*, batch: int, lr=2e-4, b2=0.99, gamma=1.0, every: int = 1, share: int = 1, accum: int = 1, ema_kimg=10.0) -> Recipe:
     """R3GAN (Huang et al. 2024): relativistic pairing loss with R1 and R2, each player on its own real images.
 
     Args:

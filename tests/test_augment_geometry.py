@@ -151,11 +151,7 @@ def test_geometric_is_the_pipeline_of_the_four():
     x = images((16, 6, 5, 3))
     whole = functools.partial(augment.geometric, rotate=30.0, scale=(0.5, 2.0), crop=0.3, fill="edge")
     ours = jax.jit(whole)(KEY, x, 0.8)
-    options = {
-        "rotate": {"max_degrees": 30.0},
-        "scale": {"minimum": 0.5, "maximum": 2.0},
-        "crop": {"max_fraction": 0.3},
-    }
+    options = {"rotate": {"max_degrees": 30.0}, "scale": {"minimum": 0.5, "maximum": 2.0}, "crop": {"max_fraction": 0.3}}
     named = jax.jit(augment.pipeline(("flip", "rotate", "scale", "crop"), fill="edge", **options))(KEY, x, 0.8)
     np.testing.assert_array_equal(ours, named)
     stated = {"rotate": 15.0, "scale": (0.8, 1.25), "crop": 0.2, "flip": True, "fill": "reflect"}

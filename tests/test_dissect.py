@@ -78,11 +78,7 @@ def test_effects_of_a_linear_generator_are_closed_forms():
     size = np.abs(pattern).mean((1, 2, 3))
     high = np.quantile(np.repeat(z, 6, 0), dissect.TOP, axis=0)  # over images and places
     mean = z.mean(0)
-    wanted = {
-        "zero": (mean, np.abs(z).mean(0)),
-        "mean": (0 * mean, np.abs(z - mean).mean(0)),
-        "insert": (high, np.abs(high)),
-    }
+    wanted = {"zero": (mean, np.abs(z).mean(0)), "mean": (0 * mean, np.abs(z - mean).mean(0)), "insert": (high, np.abs(high))}
     for do, (average, strength) in wanted.items():
         effects = dissect.unit_effects(g, v, codes, "units", do=do)
         np.testing.assert_allclose(effects.maps, average[:, None, None, None] * pattern, atol=1e-5)

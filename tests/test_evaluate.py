@@ -168,10 +168,7 @@ def test_help_lists_the_protocols():
 
 def test_a_run_whose_data_is_elsewhere_now():
     config = {"settings": {"data": "no/photos"}, "data": {"shape": [8, 8, 1]}}
-    with pytest.raises(
-        UserError,
-        match="runs/x was trained on --data no/photos: .*no/photos.*; --against .* says where",
-    ):
+    with pytest.raises(UserError, match="runs/x was trained on --data no/photos: .*no/photos.*; --against .* says where"):
         evaluate.real_images(evaluate.Arguments("runs/x"), config, None)
     with pytest.raises(UserError, match="^no/others: no such file or folder"):
         evaluate.real_images(evaluate.Arguments("runs/x", against="no/others"), config, None)

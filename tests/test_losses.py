@@ -65,12 +65,7 @@ def cases():
         (0,),
     )
     table["gaussian_code"] = (losses.gaussian_code, reference.gaussian_code, arrays((5, 4), (5, 4)), (0, 1))
-    table["d2d_ce"] = (
-        with_labels(losses.d2d_ce),
-        with_labels(reference.d2d_ce),
-        arrays((5, 6), (3, 6)),
-        (0, 1),
-    )
+    table["d2d_ce"] = (with_labels(losses.d2d_ce), with_labels(reference.d2d_ce), arrays((5, 6), (3, 6)), (0, 1))
     options = {"temperature": 0.3, "m_p": 0.7, "m_n": 0.1}
     table["d2d_ce other options"] = (
         with_labels(partial(losses.d2d_ce, **options)),
@@ -78,12 +73,7 @@ def cases():
         arrays((5, 6), (3, 6)),
         (0, 1),
     )
-    table["feature_matching"] = (
-        losses.feature_matching,
-        reference.feature_matching,
-        arrays((5, 2, 3), (5, 2, 3)),
-        (0, 1),
-    )
+    table["feature_matching"] = (losses.feature_matching, reference.feature_matching, arrays((5, 2, 3), (5, 2, 3)), (0, 1))
     table["feature_matching_l1"] = (
         partial(losses.feature_matching, norm="l1"),
         reference.feature_matching_l1,

@@ -67,10 +67,7 @@ def test_seed_initialisation_is_keras_defaults():
         assert not params[layer]["bias"].any()
 
 
-@pytest.mark.parametrize(
-    "shape, base, grids",
-    [((28, 28, 1), (7, 7), 2), ((32, 32, 3), (4, 4), 3), ((24, 48, 2), (6, 12), 2)],
-)
+@pytest.mark.parametrize("shape, base, grids", [((28, 28, 1), (7, 7), 2), ((32, 32, 3), (4, 4), 3), ((24, 48, 2), (6, 12), 2)])
 def test_any_size(shape, base, grids):
     g, d = Generator(shape, width=4, max_width=8, classes=3), Discriminator(shape, width=4, max_width=8, classes=3)
     z, c = jax.random.normal(jax.random.key(0), (2, 100)), jnp.array([0, 2])

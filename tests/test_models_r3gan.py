@@ -148,12 +148,7 @@ def test_any_size_channels_and_labels():
     np.testing.assert_allclose(judge(w, x[1:2], c[1:2]), logits[1:2], rtol=1e-4, atol=1e-6)  # images do not meet
     grey = {"shape": (28, 28, 1), "width": 16}
     assert [(s.channels, s.inner, s.groups) for s in plan(Generator(**grey))[1]] == [(16, 32, 2)] * 3
-    assert jax.eval_shape(Generator(**grey).apply, filled(Generator(**grey)), jnp.zeros((2, 64))).shape == (
-        2,
-        28,
-        28,
-        1,
-    )
+    assert jax.eval_shape(Generator(**grey).apply, filled(Generator(**grey)), jnp.zeros((2, 64))).shape == (2, 28, 28, 1)
     assert [s.channels for s in plan(Generator((256, 256, 3), width=768))[1]] == [*PRESETS["ffhq256"].network["channels"]]
 
 

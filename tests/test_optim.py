@@ -64,10 +64,7 @@ def adam_rule(p, g, memory, t, lr, b1, b2, eps, decay=0.0):
         (optim.adafactor(1e-2), optax.adafactor(1e-2, multiply_by_parameter_scale=False)),
         (optim.muon_or_adam(1e-2, adam_lr=0.1), optax.contrib.muon(1e-2, adam_learning_rate=0.1)),
         (optim.adam(1e-2, 0.5, 0.9, 1e-3), optax.adam(1e-2, 0.5, 0.9, 1e-3)),
-        (
-            optim.adamw(1e-2, b1=0.5, b2=0.9, eps=1e-3, weight_decay=0.1),
-            optax.adamw(1e-2, 0.5, 0.9, 1e-3, weight_decay=0.1),
-        ),
+        (optim.adamw(1e-2, b1=0.5, b2=0.9, eps=1e-3, weight_decay=0.1), optax.adamw(1e-2, 0.5, 0.9, 1e-3, weight_decay=0.1)),
         (optim.lion(1e-3, b1=0.5, b2=0.6, weight_decay=0.1), optax.lion(1e-3, 0.5, 0.6, weight_decay=0.1)),
         (
             optim.adafactor(1e-2, decay_rate=0.5, clipping_threshold=0.3, relative=True, smallest=3),

@@ -434,10 +434,7 @@ def test_samples(finished, tmp_path, monkeypatch):
         (["digits", "--jitter", "29"], "the images are 28x28"),
         (["digits", "--posthoc", "0.05"], "give two, such as"),
         (["digits", "--processes", "2"], "give --coordinator HOST:PORT"),
-        (
-            ["digits", "--batch", "34", "--cpu-devices", "2"],
-            "takes one of 2 images; the nearest sizes are 32 or 36",
-        ),
+        (["digits", "--batch", "34", "--cpu-devices", "2"], "takes one of 2 images; the nearest sizes are 32 or 36"),
         (["digits", "--cpu-devices", "3"], "does not divide by 3 devices; the nearest sizes are 30 or 33"),
         (["gan", "--level", "0"], "--level 0: it must be between 0 and 1"),
         (["progan", "--steps-per-call", "2"], "growing networks take one step per call"),

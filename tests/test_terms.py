@@ -271,11 +271,7 @@ def test_r_v_compares_with_images_that_are_held_out():
         ({"top_k": 0.0}, 3, "--top-k 0: a part of the batch"),
         ({"top_k": 0.5, "loss": "relativistic_average"}, 3, "relativistic_average compares images"),
         ({"top_k_kimg": 5.0}, 3, "--top-k-kimg 5: --top-k is 1"),
-        (
-            {"pair": "dcgan", "norm": "batch", "penalty": ("adversarial_examples",)},
-            3,
-            "needs a gradient per image",
-        ),
+        ({"pair": "dcgan", "norm": "batch", "penalty": ("adversarial_examples",)}, 3, "needs a gradient per image"),
         ({"penalty": ("r1", "r1")}, 3, "--penalty r1 r1: one is listed twice"),
         ({"penalty": ("wgan_gp",), "gamma": 3.0}, 3, "--gamma: it is of --penalty r1 or r2 or .*, which is not given"),
         ({"consistency": ("flip",)}, 3, "--consistency: it is of --penalty cr or bcr, .* or leave --consistency out"),

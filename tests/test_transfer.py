@@ -150,11 +150,7 @@ OTHER = [
     (small.Generator((8, 8, 1), width=4), small.Generator((16, 16, 1), width=4), "images of 8x8 there and 16x16 here"),
     (small.Generator((8, 8, 1), patch=2), small.Generator((8, 8, 1)), "patch=2 there and 1 here"),
     (small.Generator((8, 8, 1), blocks=(1, 2)), small.Generator((8, 8, 1), blocks=(2, 1)), "blocks=[1, 2] there and [2, 1]"),
-    (
-        small.Generator((8, 8, 1), width=4),
-        small.Generator((8, 8, 1), width=6),
-        "width=4 there and 6 here; . of its arrays fit",
-    ),
+    (small.Generator((8, 8, 1), width=4), small.Generator((8, 8, 1), width=6), "width=4 there and 6 here; . of its arrays fit"),
     (
         r3gan.Generator((8, 8, 1), channels=(8, 4)),
         r3gan.Generator((8, 8, 1), channels=(4, 4)),

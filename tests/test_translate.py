@@ -141,10 +141,7 @@ def test_a_run_on_pairs_is_applied_to_anybodys_images(facades, monkeypatch):
     for args, says in (
         ([], "--source FOLDER"),
         (["--source", given], "c.png has 8x24, the generator takes 16x24; pass --resize"),
-        (
-            ["--source", given, "--native", "--out", facades / "n"],
-            "8x24: this U-Net halves them 4 times, for sides of 9",
-        ),
+        (["--source", given, "--native", "--out", facades / "n"], "8x24: this U-Net halves them 4 times, for sides of 9"),
         (["--source", given, "--native", "--out", facades / "n.png"], "--native: every image keeps its own size; leave out"),
         (["--native"], "--native only applies to source images"),
         (["--source", given, "--psi", "0.5"], "--psi is for images from noise"),

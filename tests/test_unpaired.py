@@ -57,10 +57,7 @@ def test_a_run_shows_both_ways_of_what_it_held_out(zebras, capsys):
     source = shuffled(open_unpaired(str(zebras / "a"), target=str(zebras / "b"), channels=3, hold_out=2), 0)
     a, b = translate.halves(source.read(np.array([7, 8])))
     g, size = jaxgan.load(zebras / "run"), (9, 10)  # of a cell
-    for name, shown in (
-        ("kimg000000.008", (a, g.translate(a), b, g.translate(b, reverse=True))),
-        ("reals", (a, b)),
-    ):
+    for name, shown in (("kimg000000.008", (a, g.translate(a), b, g.translate(b, reverse=True))), ("reals", (a, b))):
         with Image.open(zebras / "run" / "samples" / f"{name}.png") as picture:
             sheet, columns = np.asarray(picture), 12 if len(shown) == 4 else 8
         factor = sheet.shape[1] // (columns * size[1] + 1)

@@ -124,7 +124,7 @@ blobs while it grows, until 16 kimg, rough digits at 30 and mostly legible ones 
 
 PAPER = {"data": "photos", "conditional": "no", "width_max": 512, "z_dim": 512, "tick_kimg": 50.0, "snapshot_kimg": 500.0}
 GROWING = PAPER | {
-    **{"batch": 16, "group": 16, "lr": 1e-3, "ema_kimg": 11.1, "stable_kimg": 800.0, "fade_kimg": 800.0, "mirror": True},
+    **{"batch": 16, "group": 16, "lr": 1e-3, "ema_kimg": 11.1, "stable_kimg": 800.0, "fade_kimg": 800.0, "mirror": True}
 }
 """As the authors' Theano code has it, which made the paper's results (their TensorFlow code is very close)."""
 STYLED = PAPER | {"w_dim": 512, "mapping_layers": 8, "mixing": 0.9, "gamma": 10.0, "ema_kimg": 10.0, "mirror": True}

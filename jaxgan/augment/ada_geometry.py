@@ -6,15 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.augment.draws import as_normal, check_images
-from jaxgan.augment.resample import (
-    HIGHEST,
-    matrix,
-    rotation,
-    sample_points,
-    scaling,
-    translation_by,
-    weighted_windows,
-)
+from jaxgan.augment.resample import HIGHEST, matrix, rotation, sample_points, scaling, translation_by, weighted_windows
 
 # The orthogonal low-pass "sym6" (Daubechies 1992, table 6.3; the digits are PyWavelets' dec_lo).
 SYM6 = (

@@ -8,14 +8,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxgan.augment.ada_geometry import blit_maps, general_maps, wavelet_affine
-from jaxgan.augment.ada_pixels import (
-    add_noise,
-    apply_color,
-    apply_filter,
-    color_matrices,
-    cut_rectangle,
-    filter_gains,
-)
+from jaxgan.augment.ada_pixels import add_noise, apply_color, apply_filter, color_matrices, cut_rectangle, filter_gains
 from jaxgan.augment.draws import prepare, select, uniforms
 from jaxgan.augment.resample import affine, compose
 from jaxgan.errors import UserError, nearest

@@ -16,12 +16,7 @@ from jaxgan.data.source import MOST_CLASSES, Items, Source, Stored, finite
 from jaxgan.errors import UserError
 
 IMAGE_KEYS = ("x", "images", "x_train", "arr_0")
-LABEL_KEYS = {
-    "x": ("y", "labels"),
-    "images": ("labels", "y"),
-    "x_train": ("y_train",),
-    "arr_0": ("arr_1", "y", "labels"),
-}
+LABEL_KEYS = {"x": ("y", "labels"), "images": ("labels", "y"), "x_train": ("y_train",), "arr_0": ("arr_1", "y", "labels")}
 
 
 def npz(path: str, split: str = "train") -> tuple[np.ndarray, np.ndarray | None]:

@@ -28,10 +28,7 @@ GLOROT = (nn.initializers.variance_scaling(2.0, "fan_avg", "uniform"), glorot_un
 NORMS, POOLS = ("spectral", "layer", "none"), ("sum", "mean", "flatten")
 
 PRESETS = {
-    "wgan_gp_32": (
-        {"channels": (128,) * 4},
-        {"channels": (128,) * 4, "norm": "none", "pool": "mean"},
-    ),
+    "wgan_gp_32": ({"channels": (128,) * 4}, {"channels": (128,) * 4, "norm": "none", "pool": "mean"}),
     "wgan_gp_64": (
         {"channels": (512, 512, 256, 128, 64)},
         {"stem": 64, "channels": (128, 256, 512, 512), "downs": 4, "norm": "layer", "pool": "flatten"},
