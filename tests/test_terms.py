@@ -181,9 +181,7 @@ def test_an_augmentation_of_the_config_is_the_function_of_its_name(name):
 
 
 def test_the_config_traces_on_both_pairs():
-    for pair, classes, loss in (("residual", 0, "mmd_repulsive"), ("dcgan", 3, "relativistic")):
-        names = config_step(dataclasses.replace(CONFIG, pair=pair, loss=loss), (8, 8, 1), classes)
-        assert {"d/adv", "g/adv", "d/r1", "d/r2"} <= names
+    assert {"d/adv", "g/adv", "d/r1", "d/r2"} <= config_step(dataclasses.replace(CONFIG, pair="dcgan"), (8, 8, 1), 3)
     every = dataclasses.replace(CONFIG, penalty=recipes.PENALTIES, augment=("flip", "color"))
     assert {name.partition("/")[2] for name in config_step(every, (8, 8, 3))} >= {"adv", *recipes.PENALTIES}
     adaptive = {"penalty": ("path_length",), "augment": ("flip", "ada", "apa"), "augment_target": 0.6, "n_critic": 2}
