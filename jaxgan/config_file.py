@@ -66,6 +66,11 @@ def check_changes(directory: Path, found: dict, config: dict, settings: Settings
             f"--batch {settings.batch}: {directory} counts its progress in steps of {was} images; give --batch {was}, or "
             "another --run-dir"
         )
+    began, given = found["settings"].get("init"), config["settings"].get("init")
+    if bool(began) != bool(given):  # a config may have other schedules where it starts from trained networks
+        said = f"{directory} began from {began}: give --init {began} too, which is not read again"
+        said = said if began else f"--init {given}: {directory} did not begin from trained networks; leave it out"
+        raise UserError(f"{said}, or give another --run-dir")
     if changed and settings.resume != "force":
         said = "; ".join(changed[:8]) + f"; and {len(changed) - 8} more" * (len(changed) > 8)
         raise UserError(
