@@ -122,8 +122,10 @@ class Recipe(NamedTuple):
     batch: int
     """Images of one update, over all devices: each slot holds as many, and a step counts as so many in kimg."""
     accum: int = 1
-    """Micro-batches that the batch is split into; gradients are averaged. Whatever compares the images of a batch (batch
-    norm, minibatch stddev, relativistic averages, MMD) sees only a micro-batch, so it is not equivalent to the large batch."""
+    """Micro-batches that the batch is split into; gradients and statistics are averaged, as over devices. Whatever compares the
+    images of a batch (batch norm, minibatch stddev, relativistic averages, MMD) sees only a micro-batch, so it is not equivalent
+    to the large batch; and the carry goes on from each to the next, so that running means in it (path length, LeCam) move once
+    in each."""
     ema_kimg: float | Schedule = 10.0
     """Half-life of the generator's weight average, in kimg."""
     posthoc: tuple[float, ...] = ()

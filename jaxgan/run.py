@@ -245,15 +245,18 @@ def _train(run: Run) -> int:
         store.manager.close()
 
 
-def steps_per_call(machine: Machine, recipe: Recipe, state, meter, most: int, asked: int = 0) -> int:
-    """As asked; 0 is what `calls.fastest` finds up to `most`, the same in all processes. 1 on a CPU and for streamed images."""
+def steps_per_call(machine: Machine, recipe: Recipe, state, meter, most: int, asked: int, say: Callable[[str], None]) -> int:
+    """As asked; 0 is what `calls.fastest` finds up to `most`, the same in all processes, and said: another start may find another
+    number. 1 on a CPU and for streamed images."""
     if jax.default_backend() == "cpu" or not machine.feed.resident:
         return 1
     if asked:
         return asked
     held = machine.feed.at(0)
     seconds = lambda n, steps: calls.seconds_a_step(machine.run, held, state, meter, recipe, n, steps)
-    return parallel.from_main(calls.fastest(seconds, calls.period(recipe), most))
+    n = parallel.from_main(calls.fastest(seconds, calls.period(recipe), most))
+    say(f"{n} steps per call were measured to be fastest; to resume to the same bits, give --steps-per-call {n}")
+    return n
 
 
 def _images(machine: Machine, report: Report, state, at: int):
@@ -276,7 +279,8 @@ def _loop(machine: Machine, report: Report, signals: Signals, tracer: Tracer, st
     meter, sent = parallel.replicate(machine.meter), deque()
     several, together, seen = jax.process_count() > 1, 1, set()
     if len(run.stages) == 1:  # networks that grow take one step a call
-        together = steps_per_call(machine, run.stages[0].recipe, state, meter, tick, run.settings.steps_per_call)
+        asked = run.settings.steps_per_call
+        together = steps_per_call(machine, run.stages[0].recipe, state, meter, tick, asked, report.bar.say)
     if run.start and not at and parallel.is_main():
         report.fakes(state)
     parallel.barrier()  # main reads images for its pictures

@@ -28,7 +28,8 @@ class Settings:
     batch: int = 32
     """Global batch size: images per step."""
     accum: int = 1
-    """Gradient accumulation: micro-batches per batch, if the batch does not fit in memory."""
+    """Gradient accumulation: micro-batches per batch, if the batch does not fit in memory. What compares the images of a batch,
+    such as batch norm, sees only one of them."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute dtype of the networks; weights, statistics, penalties and losses are always float32."""
     remat: bool = False

@@ -166,28 +166,26 @@ def _move(game: Game, recipe: Recipe, state: TrainState, terms, batch, key, kimg
     first, size = (jax.lax.axis_index(axis) * local, jax.lax.axis_size(axis) * local) if axis else (0, local)
 
     def micro(so_far, turn):
-        grads, stats, carry = so_far
+        grads, carry = so_far
         a, batch = turn
-        now = state.replace(carry=carry, **{n: getattr(state, n).replace(stats=s) for n, s in stats.items()})
         index = a * size + first + jnp.arange(local)
-        new, stats, carry, logs = _play(game, now, terms, batch, key, index, kimg, axis)
-        return (jax.tree.map(jnp.add, grads, new), stats, carry), logs
+        new, stats, carry, logs = _play(game, state.replace(carry=carry), terms, batch, key, index, kimg, axis)
+        return (jax.tree.map(jnp.add, grads, new), carry), (stats, jax.tree.map(jnp.float32, logs))
 
     players = {name: getattr(state, name) for name in terms}
-    zeros = {name: jax.tree.map(jnp.zeros_like, me.params) for name, me in players.items()}
-    start = (zeros, {name: me.stats for name, me in players.items()}, state.carry)
+    start = {name: jax.tree.map(jnp.zeros_like, me.params) for name, me in players.items()}, state.carry
+    real = lambda a: jnp.issubdtype(a.dtype, jnp.inexact)  # else a counter, or an index: the largest is taken
     if accum == 1:
-        out, logs = micro(start, (0, jax.tree.map(lambda a: a[0], batch)))
+        summed, out = micro(start, (0, jax.tree.map(lambda a: a[0], batch)))
     else:
         # On a CPU a convolution inside a loop runs some fifty times slower, so there the loop is written out.
         unroll = accum if jax.default_backend() == "cpu" else 1
-        out, logs = jax.lax.scan(micro, start, (jnp.arange(accum), batch), unroll=unroll)
-        logs = jax.tree.map(lambda a: a.mean(0), logs)
+        summed, out = jax.lax.scan(micro, start, (jnp.arange(accum), batch), unroll=unroll)
+        out = jax.tree.map(lambda a: a.mean(0) if real(a) else a.max(0), out)
     if axis:
-        means, logs = jax.lax.pmean((out, logs), axis)
-        kept = lambda a, mean: mean if jnp.issubdtype(a.dtype, jnp.inexact) else jax.lax.pmax(a, axis)  # a counter, an index
-        out = jax.tree.map(kept, out, means)
-    grads, stats, carry = out
+        means = jax.lax.pmean((summed, out), axis)
+        summed, out = jax.tree.map(lambda a, mean: mean if real(a) else jax.lax.pmax(a, axis), (summed, out), means)
+    (grads, carry), (stats, logs) = summed, out
     for name, me in players.items():
         mean = jax.tree.map(lambda g: g / accum, grads[name]) if accum > 1 else grads[name]
         updates, opt = recipe.tx[name].update(mean, me.opt, me.params, kimg=kimg)

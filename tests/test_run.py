@@ -340,14 +340,17 @@ def test_a_second_signal_ends_at_once(monkeypatch, capfd):
 def test_steps_a_call_are_as_asked_or_measured_but_one_on_a_cpu_and_of_streamed_images(monkeypatch):
     recipe = Recipe((Turn((Phase("d", (Term("t", 1.0, None, every=4),)),)),), {}, 8)
     machine = lambda resident: Machine("run", SimpleNamespace(resident=resident, at=lambda step: ("held", step)), {}, None)
-    steps = lambda resident, *asked: steps_per_call(machine(resident), recipe, "state", "meter", 100, *asked)
+    said = []
+    steps = lambda resident, asked=0: steps_per_call(machine(resident), recipe, "state", "meter", 100, asked, said.append)
     assert steps(True) == steps(True, 7) == 1
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert steps(False) == steps(False, 7) == 1 and steps(True, 7) == 7
     monkeypatch.setattr(calls, "seconds_a_step", lambda *given: given)
     monkeypatch.setattr(calls, "fastest", lambda seconds, every, most: (every, most, seconds(12, 48)))
     monkeypatch.setattr(parallel, "from_main", lambda n: n)
-    assert steps(True) == (4, 100, ("run", ("held", 0), "state", "meter", recipe, 12, 48))
+    assert not said and steps(True) == (4, 100, ("run", ("held", 0), "state", "meter", recipe, 12, 48))
+    monkeypatch.setattr(parallel, "from_main", lambda n: 12)
+    assert steps(True) == 12 and said[1].endswith("to resume to the same bits, give --steps-per-call 12")
 
 
 def test_a_run_on_another_number_of_devices_resumes(small, tmp_path):
