@@ -108,7 +108,7 @@ ELSEWHERE = {
     "cond": "--conditional yes",
     "resume-from": "--init",
     "trunc": "--psi",
-    "seeds": "--seed and --n",
+    "seeds": "--index, the numbers of images of one --seed",
     "network": "the first word, RUN",
 }
 """What options of other GAN programs are here."""
@@ -121,6 +121,7 @@ def _one_line(panel: str, prog: str) -> str:
     text, *near = re.split(r"(?=Perhaps you meant:)|Arguments similar to (?=--)", text)
     text = re.split(r"Argument helptext:|Got errors:|For full helptext", text)[0].strip().rstrip(".")
     text = re.sub(r"no type matching \{None\}\|\{(.+?)\} could be instantiated from", r"it takes \1, not", text)
+    text = re.sub(r"Could not find valid parse for arguments: (\[.+\])", r"it does not take \1; put spaces between values", text)
     hints = _hints(text, near) if text.startswith("Unrecognized") else []
     if "argument '--resume'" in text:
         hints = ["to start from trained networks: --init"]
@@ -139,6 +140,12 @@ def _hints(text: str, near: list[str]) -> list[str]:
     hints = {a: f"the nearest is {b}" for a, b in pairs}
     hints |= {a: f"here it is {ELSEWHERE[name]}" for a in unknown if (name := a[2:].lower().replace("_", "-")) in ELSEWHERE}
     return [f"{a}: {hints[a]}" if len(unknown) > 1 else hints[a] for a in unknown if a in hints]
+
+
+def check_index(index: tuple[int, ...]) -> None:
+    """UserError unless --index are numbers that images can have."""
+    if wrong := [i for i in index if not 0 <= i < 2**31]:
+        raise UserError(f"--index {wrong[0]}: images are counted from 0 to 2^31 - 1")
 
 
 def check_which(checkpoint: str) -> None:

@@ -25,7 +25,8 @@ class Arguments(OfRun):
     """Damage the images first, then repair them: mask, centre, blur, lowres, grey or noise, optionally with an amount after a
     colon (blur:2.5). The PSNR to the undamaged images is printed."""
     mask: str = ""
-    """An image of the run's size (or resized by --resize) that is white where pixels are missing; the holes are filled."""
+    """An image of the run's size (or resized by --resize) that is white where pixels are missing, or a folder of such, one for
+    each image under its name; the holes are filled."""
     label: int | str | None = None
     """The class (number or name) of all images; by default it is inferred, if the run is conditional."""
     space: Literal["auto", "z", "w", "w+"] = "auto"

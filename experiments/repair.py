@@ -37,7 +37,7 @@ def write(trained: restore.Trained, args, out: Path) -> str:
     """
     names, sources, skipped = read(args, trained)
     safety.keep_sources(out, args.source, *[args.mask] * bool(args.mask))
-    view = seen(args, trained, sources)
+    view = seen(args, trained, names, sources)
     search = invert.Search(**{name: getattr(args, name) for name in invert.Search._fields if hasattr(args, name)})
     if args.lpips:
         lpips.check(trained.generator.shape)
@@ -92,15 +92,14 @@ def read(args, trained: restore.Trained) -> tuple[list[str], np.ndarray, Sequenc
     return [f"{i:06d}" for i in index], source.read(index), source.skipped
 
 
-def seen(args, trained: restore.Trained, sources: np.ndarray) -> View:
-    """The images as --damage or --mask says."""
+def seen(args, trained: restore.Trained, names: list[str], sources: np.ndarray) -> View:
+    """The images of these names as --damage or --mask says."""
     n, h, w, c = sources.shape
     index = np.arange(n)
     if args.mask:
-        missing = holes(args.mask, (h, w), args.resize, made_alike(trained.config.get("settings", {}))["fit"])
-        return View(
-            np.where(missing[None, :, :, None], np.uint8(degrade.FILL), sources), None, np.broadcast_to(missing, (n, h, w))
-        )
+        missing_of = holes(args.mask, names, (h, w), args.resize, made_alike(trained.config.get("settings", {}))["fit"])
+        missing = np.stack([missing_of(i) for i in index])
+        return View(np.where(missing[..., None], np.uint8(degrade.FILL), sources), None, missing)
     if not args.damage:
         return View(sources, None, None)
     how = degrade.parse([args.damage], "--damage")

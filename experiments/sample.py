@@ -5,12 +5,13 @@ metadata that it is generated and how; `--watermark KEY` marks the pixels, `--re
 """
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from experiments.cli import OfRun, check_out, numbered, parse, run_command, writing
+from experiments.cli import OfRun, check_index, check_out, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 
@@ -23,6 +24,11 @@ class Arguments(OfRun):
     rows: int = 0
     """Number of rows of a grid, instead of --n: one column per class (of InfoGAN per category), up to 16; otherwise ten
     columns."""
+    index: tuple[int, ...] = ()
+    """Only the images of these numbers (--captions shows them), such as 3 17 42, instead of the first --n; with --rows, those of
+    such a grid; with --mix, the headers of the rows, then those of the columns."""
+    captions: bool = False
+    """Below each image of a .png its number, for --index, and its class."""
     seed: int = 0
     """Image i depends only on the seed, i and its label, not on how many are generated."""
     label: int | str | None = None
@@ -48,8 +54,9 @@ class Arguments(OfRun):
     """pix2pix, CycleGAN: an image, a folder or an archive; the generator is applied to each image. With a folder as --out,
     results keep the source names; with a .png, a grid shows the first --n beside their sources."""
     mask: str = ""
-    """pix2pix trained with --degrade mask or centre: an image of the run's size (or resized by --resize) that is white where
-    pixels of --source are missing; these are filled, all others stay as they are."""
+    """pix2pix trained with --degrade mask or centre: an image as large as those of --source (with --resize, resized as they are)
+    that is white where pixels are missing, or a folder of such, one for each source image under its name; these pixels are
+    filled, all others stay as they are."""
     reverse: bool = False
     """CycleGAN: translate the source images from B (--target) to A (--data) instead of from A to B."""
     resize: bool = False
@@ -97,7 +104,7 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--rows {args.rows}: ask for at least one row")
     if args.rows and (args.mix or args.source):
         raise UserError(f"--rows {args.rows}: only for images from noise, without --mix or --source; leave it out")
-    if not (args.rows or args.mix) and args.n < 1:
+    if not (args.rows or args.mix or args.index) and args.n < 1:
         raise UserError(f"--n {args.n}: ask for at least one image")
     given = lambda name: getattr(args, name) != getattr(Arguments(""), name)
     for name in ("watermark_strength", "refuse_share", "refuse_features", "data_dir"):
@@ -111,12 +118,21 @@ def check(args: Arguments, out: Path) -> None:
     for name in ("resize", "native", "reverse", "skip_broken", "mask"):
         if given(name) and not args.source:
             raise UserError(f"--{name.replace('_', '-')} only applies to source images; give --source too")
-    if args.native and (args.resize or args.mask or out.suffix.lower() in (".png", ".npz")):
-        raise UserError("--native: every image keeps its own size; leave out --resize and --mask, and give a folder as --out")
+    if args.native and (args.resize or out.suffix.lower() in (".png", ".npz")):
+        raise UserError("--native: every image keeps its own size; leave out --resize, and give a folder as --out")
     if args.category is not None and args.mix:
         raise UserError("--category: InfoGAN's, which has no styles to mix; leave out --mix")
+    if args.index and (args.source or args.refuse_copies or given("n")):
+        raise UserError("--index says which images to make; leave out --n, --source and --refuse-copies")
+    if args.captions and (args.source or out.suffix.lower() != ".png"):
+        raise UserError("--captions stand below the images of a .png, without --source; folders have numbers as file names")
+    if args.mix and args.index and len(args.index) != sum(args.mix):
+        raise UserError(
+            f"--mix {args.mix[0]} {args.mix[1]} has {sum(args.mix)} headers; give as many --index, not {len(args.index)}"
+        )
     if args.mix_layers and not args.mix:
         raise UserError("--mix-layers only applies to a style-mixing table; give --mix ROWS COLUMNS too")
+    check_index(args.index)
 
 
 def main() -> None:
@@ -139,12 +155,17 @@ def main() -> None:
 
 def table(args: Arguments, trained, files, options: dict, out: Path) -> str:
     """The table of --mix."""
-    from jaxgan import watch
+    from jaxgan import sample, watch
 
-    images = trained.mix(args.mix, args.mix_layers, label=args.label, **options)
-    facts = {"label": args.label, "mix": args.mix, "mix_layers": args.mix_layers}
+    grid = (args.index[: args.mix[0]], args.index[args.mix[0] :]) if args.index else args.mix
+    images = trained.mix(grid, args.mix_layers, label=args.label, **options)
+    facts = {"label": args.label, "mix": args.mix, "mix_layers": args.mix_layers} | ({"index": args.index} if args.index else {})
     if out.suffix.lower() == ".png":
-        files.write_picture(watch.grid(images.reshape(-1, *images.shape[2:]), columns=images.shape[1]), out, **facts)
+        row, column = (captions(trained, args, side, args.label) for side in sample.headers(grid))
+        said = ["", *column, *itertools.chain(*([text] + [""] * len(column) for text in row))] if args.captions else ()
+        size = {"columns": images.shape[1], "least": 1024 if said else 512}
+        sheet = watch.grid(images.reshape(-1, *images.shape[2:]), **size, captions=said)
+        files.write_picture(sheet, out, **facts)
     else:
         files.write_arrays(out, facts, images, **labels_array(args.label, images.shape[:2]))
     return f"a table of {args.mix[0]} x {args.mix[1]}"
@@ -160,9 +181,12 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     else:
         what, (n, label, columns) = "label", asked(args, trained.generator.classes if trained.vectors is None else 0)
     groups = columns if np.ndim(label) else 1
-    label_of = lambda index: index % groups if np.ndim(label) else label
+    label_of = lambda number, groups=groups: number % groups if np.ndim(label) else label
+    number_of = lambda place: place
+    if args.index:  # single ones of the same images
+        n, columns, groups, number_of = len(args.index), None, 1, lambda place: np.array(args.index)[place]
     options |= {"label": args.label, "category": args.category, "threshold": args.threshold}
-    stream = lambda m: trained.stream(m, **options | {what: label_of(np.arange(m))})
+    stream = lambda m: trained.stream(number_of(np.arange(m)), **options | {what: label_of(number_of(np.arange(m)))})
     how = args.refuse_copies, args.data_dir, args.refuse_features, args.refuse_share
     accept = safety.refuser(trained, *how, out=out) if args.refuse_copies else None
     pieces, refused = filters.filtered(stream, accept, n, groups=groups), 0
@@ -170,7 +194,7 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
         done = 0
         with watch.counter("writing images", n > 1000) as update:
             for piece in pieces:
-                for i, image in zip(piece.index, piece.images, strict=True):
+                for i, image in zip(number_of(piece.index), piece.images, strict=True):
                     path = out / f"seed{args.seed}_{i:06d}.png"
                     files.write_picture(watch.grid(image[None], pad=0, least=1), path, index=int(i), **{what: label_of(int(i))})
                 done, refused = done + len(piece.index), refused + len(piece.refused)
@@ -179,15 +203,26 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     found = list(pieces)
     index, images = (np.concatenate([getattr(piece, name) for piece in found]) for name in ("index", "images"))
     order = filters.in_rows(index, groups)
-    index, images = index[order], images[order]
+    index, images = number_of(index[order]), images[order]
     labels = label_of(index)
-    facts = {"index": index.tolist(), what: labels.tolist() if groups > 1 else labels}
+    facts = {"index": index.tolist(), what: labels.tolist() if np.ndim(labels) else labels}
     if out.suffix.lower() == ".png":
-        files.write_picture(watch.grid(images, columns=columns), out, **facts)
+        said = captions(trained, args, index, labels, what) if args.captions else ()
+        sheet = watch.grid(images, columns=columns, least=1024 if said else 512, captions=said)
+        files.write_picture(sheet, out, **facts)
     else:
         labels = labels_drawn(trained, args.seed, index) if labels is None and what == "label" else labels
         files.write_arrays(out, facts, images, **labels_array(labels, (n,), what))
     return summary(n, sum(len(piece.refused) for piece in found), accept)
+
+
+def captions(trained, args: Arguments, index: np.ndarray, labels, what: str = "label") -> list[str]:
+    """The number of each image, and its class or category where it has one."""
+    names = trained.config.get("data", {}).get("class_names", []) if what == "label" else []
+    labels = labels_drawn(trained, args.seed, index) if labels is None and what == "label" else labels
+    if labels is None or np.ndim(labels) > 1:
+        return [str(i) for i in index]
+    return [f"{i}: {names[k] if k < len(names) else k}" for i, k in zip(index, np.broadcast_to(labels, len(index)), strict=True)]
 
 
 def labels_drawn(trained, seed: int, index: np.ndarray) -> np.ndarray | None:
@@ -198,7 +233,7 @@ def labels_drawn(trained, seed: int, index: np.ndarray) -> np.ndarray | None:
     from jaxgan import label_vectors, latents
 
     if trained.vectors is not None:
-        return label_vectors.drawn(trained.vectors, seed, int(index.max()) + 1)[index]
+        return label_vectors.drawn(trained.vectors, seed, index)
     classes = latents.drawn(trained.generator, jax.random.key(seed), index.astype(np.int32), np.float32(np.inf))[1]
     return None if classes is None else np.asarray(classes)
 

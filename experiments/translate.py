@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from experiments.safety import Output
 from jaxgan import marks, restore, translate, watch
 from jaxgan.data import degrade
+from jaxgan.data.files import TAR_SUFFIXES
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
 from jaxgan.settings import made_alike
@@ -38,8 +39,8 @@ def write(
         anything else is a folder of images with the sources' names, as .png.
       written: what the files carry. Each image's facts name its source by a digest of its pixels.
       resize, skip_broken, seed: as `open_loose` and `translate.translate`.
-      mask: an image that is white where pixels are missing: there the generator sees what `degrade.mask` shows, and nothing else
-        is changed. "" for none.
+      mask: as `holes`: where pixels are missing the generator sees what `degrade.mask` shows, and nothing else is changed. ""
+        for none.
       native: every image at its own size; `out` is a folder.
     Returns:
       How many, and the names of broken ones that were left out.
@@ -51,13 +52,13 @@ def write(
         raise UserError("--source: this run makes images from noise, not from images; leave it out")
     alike = made_alike(trained.config.get("settings", {}))
     how = {"resize": resize, "skip_broken": skip_broken, **alike}
-    missing = holes(mask, generator.shape[:2], resize, alike["fit"])[..., None] if mask and fills(trained) else None
     size = (None, None) if native else generator.shape[:2]
     names, read, skipped = open_loose(source, (*size, generator.source_channels), **how)
+    missing = holes(mask, names, size, resize, alike["fit"]) if mask and fills(trained) else None
     kind = marks.GENERATED if missing is None else marks.COMPOSITE
     if out.suffix.lower() not in (".png", ".npz"):
         files = as_png(names)
-        made = one_by_one(trained, read, len(names), seed) if native else pieces(trained, read, len(names), seed, missing)
+        made = (one_by_one if native else pieces)(trained, read, len(names), seed, missing)
         for first, sources, images in made:
             for i, image in enumerate(images):
                 facts = {"index": first + i, "source": hashlib.sha256(sources[i].tobytes()).hexdigest()}
@@ -77,23 +78,33 @@ def write(
 
 
 def pieces(trained: restore.Trained, read, n: int, seed: int, missing=None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(number of the first, source images, images) of the first n, up to PIECE at once; with holes `missing`, bool [H, W, 1], in
-    the sources, which alone are filled."""
+    """(number of the first, source images, images) of the first n, up to PIECE at once; with holes in the sources, as `holes`
+    gives them, which alone are filled."""
     for first in range(0, n, PIECE):
-        sources = np.stack([read(i) for i in range(first, min(first + PIECE, n))])
-        if missing is not None:
-            hidden = np.array([degrade.FILL] * 3 + [255], np.uint8)[: sources.shape[3]]
-            sources = np.where(missing, hidden, sources)
+        index = range(first, min(first + PIECE, n))
+        sources = np.stack([read(i) for i in index])
+        hole = None if missing is None else np.stack([missing(i) for i in index])[..., None]
+        sources = hidden(sources, hole)
         images = trained.translate(sources, seed=seed, first=first)
-        yield first, sources, images if missing is None else np.where(missing, images, sources)
+        yield first, sources, images if hole is None else np.where(hole, images, sources)
 
 
-def one_by_one(trained: restore.Trained, read, n: int, seed: int) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def one_by_one(trained: restore.Trained, read, n: int, seed: int, missing=None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """The same, each image by itself and at its own size."""
     for i in range(n):
-        source = read(i)[None]
+        source, hole = read(i)[None], None if missing is None else missing(i)[None, :, :, None]
+        if hole is not None and hole.shape[:3] != source.shape[:3]:
+            sizes = ("x".join(map(str, a.shape[1:3])) for a in (source, hole))
+            raise UserError("--mask: an image of {} has a mask of {}; with --native it must be as large".format(*sizes))
+        source = hidden(source, hole)
         one = trained.at_size(*source.shape[1:3])
-        yield i, source, translate.translate(one.generator, one.variables, source, seed=seed, first=i, chunk=1)
+        made = translate.translate(one.generator, one.variables, source, seed=seed, first=i, chunk=1)
+        yield i, source, made if hole is None else np.where(hole, made, source)
+
+
+def hidden(sources: np.ndarray, hole: np.ndarray | None) -> np.ndarray:
+    """Images with holes, bool [n, H, W, 1], as `degrade.mask` shows them."""
+    return sources if hole is None else np.where(hole, np.uint8([degrade.FILL] * 3 + [255])[: sources.shape[3]], sources)
 
 
 def fills(trained: restore.Trained) -> bool:
@@ -107,17 +118,42 @@ def fills(trained: restore.Trained) -> bool:
     return True
 
 
-def holes(path: str, size: tuple[int, int], resize: bool, fit: str) -> np.ndarray:
-    """What --mask says is missing, bool [H, W]: where that image is white, not where it is transparent or padded."""
-    if not Path(path).expanduser().is_file():
-        raise UserError(f"--mask {path}: no such image")
+def holes(
+    path: str, names: list[str], size: tuple[int | None, int | None], resize: bool, fit: str
+) -> Callable[[int], np.ndarray]:
+    """What --mask says is missing of image i of these names, bool [H, W]: where it is white, not transparent or padded.
+
+    Args:
+      path: one image for all, or a folder or an archive with one for each under its name, whatever the suffixes.
+      size: that each shall have, or with `resize` is brought to, as `fit` says; (None, None) for their own.
+    Raises:
+      UserError: no mask, or none for one of the images; from the function one that is white everywhere. One for all must be
+        white somewhere, those of a folder need not.
+    """
+    at = Path(path).expanduser()
     try:
-        _, one, _ = open_loose(path, (*size, 1), resize=resize, background="black", fit=fit)
-        missing = one(0)[..., 0] >= 128
+        if not at.exists():
+            raise UserError(f"{path}: no such image, folder or archive")
+        masks, read, _ = open_loose(path, (*size, 1), resize=resize, background="black", fit=fit)
+        several = at.is_dir() or path.lower().endswith((".zip", *TAR_SUFFIXES))
+        stem = lambda name: str(PurePosixPath(name).with_suffix(""))
+        place = {stem(mask): i for i, mask in enumerate(masks)} | {mask: i for i, mask in enumerate(masks)}
+        of = [place.get(name, place.get(stem(name))) if several else 0 for name in names]
+        if None in of:
+            name = names[of.index(None)]
+            raise UserError(f"{path}: no mask for {name}; give a {stem(name)}.png, black where nothing is missing")
     except UserError as e:
         raise UserError(f"--mask {e}") from None
-    if missing.all() or not missing.any():
-        raise UserError(f"--mask {path}: {'all' if missing.all() else 'none'} of it is white; white is what is missing")
+
+    def missing(i: int) -> np.ndarray:
+        found = read(of[i])[..., 0] >= 128
+        if found.all() or not (several or found.any()):
+            said = f"{path}/{masks[of[i]]}" if several else path
+            raise UserError(f"--mask {said}: {'all' if found.all() else 'none'} of it is white; white is what is missing")
+        return found
+
+    if not several:
+        missing(0)
     return missing
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from experiments.cli import OfRun, check_out, numbered, parse, run_command, writing
+from experiments.cli import OfRun, check_index, check_out, numbered, parse, run_command, writing
 from jaxgan.errors import UserError
 
 ANIMATED, ARRAYS = (".webp", ".gif"), (".png", ".npz")
@@ -22,6 +22,9 @@ class Arguments(OfRun):
 
     keys: int | None = None
     """Number of images that the walk passes through: the first ones of the seed. By default 6, or the number of labels."""
+    index: tuple[int, ...] = ()
+    """The numbers of the images that the walk passes through, such as 3 17 42, instead of the first ones (`experiments.sample
+    --captions` shows them)."""
     frames: int = 30
     """Frames from one image to the next."""
     seed: int = 0
@@ -48,7 +51,7 @@ class Arguments(OfRun):
 
 def stops(args: Arguments) -> tuple[int, int]:
     """How many codes a walk leads through, and how often it gets to one."""
-    keys = (len(args.label) if len(args.label) > 1 else 6) if args.keys is None else args.keys
+    keys = len(args.index) or ((len(args.label) if len(args.label) > 1 else 6) if args.keys is None else args.keys)
     return keys, max(keys, len(args.label))
 
 
@@ -57,7 +60,8 @@ def codes(args: Arguments, trained):
     from jaxgan import latents, walk
 
     (keys, count), walks, labels = stops(args), args.grid[0] * args.grid[1], args.label or (None,)
-    drawn = {k: trained.latents(keys * walks, seed=args.seed, label=k, psi=args.psi) for k in dict.fromkeys(labels)}
+    wanted = args.index or keys * walks
+    drawn = {k: trained.latents(wanted, seed=args.seed, label=k, psi=args.psi) for k in dict.fromkeys(labels)}
     films = []
     for first in range(0, keys * walks, keys):
         through = latents.joined([drawn[labels[i % len(labels)]].take([first + i % keys]) for i in range(count)])
@@ -86,10 +90,8 @@ def write(args: Arguments, out: Path, trained, latents) -> int:
     from experiments import safety
     from jaxgan import marks, watch
 
-    said = {
-        name: getattr(args, name) for name in ("keys", "frames", "seed", "label", "psi", "noise", "loop", "smooth", "average")
-    }
-    files = safety.output(args.run, trained, walk=said)
+    told = ("keys", "index", "frames", "seed", "label", "psi", "noise", "loop", "smooth", "average")
+    files = safety.output(args.run, trained, walk={name: getattr(args, name) for name in told})
 
     frames, kind = rendered(args, trained, latents), out.suffix.lower()
     several = args.grid != (1, 1)
@@ -128,9 +130,12 @@ def fitting(picture, args: Arguments, out: Path):
 def check(args: Arguments, out: Path) -> None:
     """UserError where the arguments do not make a film."""
     check_out(args.out, *ANIMATED, *ARRAYS, folder="a folder of frames (for ffmpeg, say)")
+    if args.index and (args.keys is not None or args.grid != (1, 1)):
+        raise UserError("--index says which images one walk passes through; leave out --keys and --grid")
     keys, count = stops(args)
     if keys < 1 or count < 2:
-        raise UserError(f"--keys {keys}: a walk needs at least two images, or one image with two or more --label")
+        asked = f"--index {args.index[0]}" if args.index else f"--keys {keys}"
+        raise UserError(f"{asked}: a walk needs at least two images, or one image with two or more --label")
     if args.frames < 1:
         raise UserError(f"--frames {args.frames}: give at least 1 from one image to the next")
     if min(args.grid) < 1:
@@ -139,6 +144,7 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--fps {args.fps:g} only applies to a .webp or .gif; leave it out")
     if args.fps is not None and not 0 < args.fps <= (MOST_GIF if out.suffix.lower() == ".gif" else 1000):
         raise UserError(f"--fps {args.fps:g}: give a number above 0, up to {MOST_GIF} for a .gif and 1000 for a .webp")
+    check_index(args.index)
 
 
 def main() -> None:
@@ -151,7 +157,8 @@ def main() -> None:
     latents = codes(args, trained)
     with writing(args.out):
         n = write(args, out, trained, latents)
-    print(f"{n} frames of {args.run} at step {trained.step}: {out}")
+    lasts = f" ({n / (args.fps or 30):.4g} s)" if out.suffix.lower() in ANIMATED else ""
+    print(f"{n} frames{lasts} of {args.run} at step {trained.step}: {out}")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ def some_of(source: Source, seed: int) -> np.ndarray | None:
     return source.labels[np.random.default_rng(seed).permutation(source.n)[:KEPT]]
 
 
-def drawn(labels: np.ndarray, seed: int, n: int) -> np.ndarray:
-    """n of these labels, vectors or classes, drawn with replacement: row i is a function of (seed, i), whatever n is."""
-    return labels[np.random.default_rng(seed).integers(0, len(labels), n)]
+def drawn(labels: np.ndarray, seed: int, n) -> np.ndarray:
+    """n of these labels, vectors or classes, drawn with replacement: row i is a function of (seed, i), whatever n is. Or those
+    of the numbers n, int [m]."""
+    rows = np.random.default_rng(seed).integers(0, len(labels), n if np.ndim(n) == 0 else np.max(n) + 1)
+    return labels[rows if np.ndim(n) == 0 else rows[n]]
 
 
 def to_measure(source: Source, classes: int, seed: int, n: int) -> np.ndarray | None:

@@ -95,6 +95,24 @@ def check_noise(generator: nn.Module, noise: str | None) -> None:
         raise UserError(f"noise {noise}: {kind(generator)} has no noise inputs, as StyleGAN 1 and 2 do; leave it out")
 
 
+def numbers(n, first: int = 0) -> np.ndarray:
+    """Which images of a seed are asked for, int32 [m]: n of them from number `first` on, or with several n, first + n.
+
+    Raises:
+      UserError: none, or numbers that no image has.
+    """
+    if np.ndim(n) == 0 and n < 1:
+        raise UserError(f"n is {n}; ask for at least one image")
+    if np.ndim(n) == 0 and not 0 <= first <= 2**31 - n:
+        raise UserError(f"first is {first}; images are counted from 0 to 2^31 - 1")
+    wanted = np.arange(n) if np.ndim(n) == 0 else np.asarray(n)
+    if wanted.ndim != 1 or not wanted.size or wanted.dtype.kind not in "iu":
+        raise UserError(f"n is {wanted.dtype} {list(wanted.shape)}; give how many images, or the numbers of one or more: [3, 17]")
+    if not 0 <= wanted.min() + first <= wanted.max() + first < 2**31:
+        raise UserError(f"n is {wanted.tolist()}; images are counted from 0 to 2^31 - 1")
+    return (first + wanted.astype(np.int64)).astype(np.int32)
+
+
 def labels_of(label, n: int, classes: int) -> np.ndarray:
     """The requested labels as int32 [n], -1 where to be drawn, or float32 [n, classes]. UserError if invalid."""
     if label is None:
@@ -161,7 +179,7 @@ def as_bytes(x):
 def draw(
     generator: nn.Module,
     variables,
-    n: int,
+    n,
     *,
     seed: int = 0,
     label=None,
@@ -175,12 +193,9 @@ def draw(
     Raises:
       UserError: what `sample.sample` refuses.
     """
-    if n < 1:
-        raise UserError(f"n is {n}; ask for at least one image")
-    if not 0 <= first <= 2**31 - n:
-        raise UserError(f"first is {first}; images are counted from 0 to 2^31 - 1")
+    index = numbers(n, first)
     holds = held(generator, variables, seed, psi, threshold, None)
-    arrays = np.arange(first, first + n, dtype=np.int32), chosen(generator, n, label, category, psi)
+    arrays = index, chosen(generator, len(index), label, category, psi)
     return joined(Latents(*piece) for piece in parallel.in_chunks(_codes, (generator,), holds, arrays, CHUNK))
 
 

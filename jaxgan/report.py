@@ -21,6 +21,9 @@ from jaxgan.state import TrainState, generator_variables
 WIDE = 1024
 """About how wide the sheets of twelve columns are, in pixels: repaired images are looked at closely."""
 
+FEW = 1000
+"""Images below which D soon knows each of them, where it always sees them as they are (Karras et al. 2020, ADA, figure 1)."""
+
 DARK = 64
 """Of 255: images without any value as large are hardly meant so."""
 
@@ -67,6 +70,10 @@ class Report:
         if (most := self.reference[..., :3].max()) < DARK:
             mend = "masks of 0 and 1, or 12 bits in 16? scale them if samples/reals.png is not as it should be"
             self.bar.say(f"note: the images are dark, no value above {most} of 255: {mend}")
+        n, settings = self.run.source.n, self.run.settings
+        if n < FEW and self.inputs is None and not settings.init and getattr(settings, "augment", None) == ():
+            mend = "--augment makes that harder, as do --mirror where sides do not matter, and --init of trained networks"
+            self.bar.say(f"note: {n} images are few, D may learn them by heart, and G to copy them: {mend}")
 
     def fakes(self, state) -> None:
         """The grid of trained networks before the first step: whether they draw here what they drew there."""

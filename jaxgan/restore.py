@@ -39,16 +39,16 @@ class Trained(NamedTuple):
     def __repr__(self) -> str:  # without pages of arrays
         return f"Trained({self.generator!r}, step={self.step})"
 
-    def sample(self, n: int, **options) -> np.ndarray:
-        """uint8 [n, H, W, C]; options: seed, label, psi, threshold, noise and category, as in `jaxgan.sample.sample`, but
-        labels may also be names of the data's classes."""
+    def sample(self, n, **options) -> np.ndarray:
+        """uint8 [n, H, W, C], or of the images of these numbers; options: seed, label, psi, threshold, noise and category, as in
+        `jaxgan.sample.sample`, but labels may also be names of the data's classes."""
         return np.concatenate(list(self.stream(n, **options)))
 
-    def stream(self, n: int, *, psi: float = 1.0, threshold: float | None = None, label=None, **options) -> Iterator[np.ndarray]:
+    def stream(self, n, *, psi: float = 1.0, threshold: float | None = None, label=None, **options) -> Iterator[np.ndarray]:
         """The same in pieces. With truncation, batch norm's statistics are those of the truncated z."""
         variables, label = self.truncated(psi, threshold).variables, numbered(label, self.config)
-        if label is None and self.vectors is not None and n > 0:
-            label = label_vectors.drawn(self.vectors, options.get("seed", 0), n)
+        if label is None and self.vectors is not None:
+            label = label_vectors.drawn(self.vectors, options.get("seed", 0), latents.numbers(n))
         return sample.stream(self.generator, variables, n, psi=psi, threshold=threshold, label=label, **options)
 
     def truncated(self, psi: float, threshold: float | None = None) -> "Trained":
@@ -58,11 +58,11 @@ class Trained(NamedTuple):
         options = {"psi": psi, "threshold": threshold, "vectors": self.vectors}
         return self._replace(variables=sample.standing(self.generator, self.variables, self.standing, **options))
 
-    def latents(self, n: int, *, label=None, first: int = 0, **options) -> Latents:
+    def latents(self, n, *, label=None, first: int = 0, **options) -> Latents:
         """The latents of the images of `sample`, to edit; see `jaxgan.latents.draw`."""
         label = numbered(label, self.config)
-        if label is None and self.vectors is not None and n > 0:
-            label = label_vectors.drawn(self.vectors, options.get("seed", 0), first + n)[first:]
+        if label is None and self.vectors is not None:
+            label = label_vectors.drawn(self.vectors, options.get("seed", 0), latents.numbers(n, first))
         return latents.draw(self.generator, self.variables, n, label=label, first=first, **options)
 
     def images(self, codes: Latents, *, noise: str | None = None) -> np.ndarray:
@@ -70,7 +70,7 @@ class Trained(NamedTuple):
         those without truncation."""
         return latents.images(self.generator, self.variables, codes, noise=noise)
 
-    def mix(self, grid: tuple[int, int], layers: tuple[int, int] | None = None, **options) -> np.ndarray:
+    def mix(self, grid: tuple, layers: tuple[int, int] | None = None, **options) -> np.ndarray:
         """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`. With label vectors, all share the first one drawn."""
         options["label"] = numbered(options.get("label"), self.config)
         if options["label"] is None and self.vectors is not None:

@@ -50,7 +50,7 @@ def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0,
 def stream(
     generator: nn.Module,
     variables,
-    n: int,
+    n,
     *,
     seed: int = 0,
     label=None,
@@ -60,20 +60,19 @@ def stream(
     category=None,
 ) -> Iterator[np.ndarray]:
     """`sample` in pieces: yields uint8 [k, H, W, C] until there are n; uses all devices of this process."""
-    if n < 1:
-        raise UserError(f"n is {n}; ask for at least one image")
+    index = latents.numbers(n)
     held = latents.held(generator, variables, seed, psi, threshold, noise)
-    labels = latents.chosen(generator, n, label, category, psi)
-    yield from parallel.in_chunks(_generate, (generator, noise), held, (np.arange(n, dtype=np.int32), labels), CHUNK)
+    labels = latents.chosen(generator, len(index), label, category, psi)
+    yield from parallel.in_chunks(_generate, (generator, noise), held, (index, labels), CHUNK)
 
 
-def sample(generator: nn.Module, variables, n: int, **options) -> np.ndarray:
+def sample(generator: nn.Module, variables, n, **options) -> np.ndarray:
     """Sample n images from a generator.
 
     Args:
       generator: a module of `jaxgan.models`.
       variables: {'params': ..., **stats}.
-      n: number of images, at least 1.
+      n: number of images, at least 1; or the numbers of those to make, int [n], such as [3, 17] of those that 64 would give.
     Options:
       seed: image i depends only on (seed, i, its label, psi, threshold), not on n.
       label: one class or one for each image, int or [n], or vectors, float [classes] or [n, classes]; None draws classes;
@@ -92,10 +91,18 @@ def sample(generator: nn.Module, variables, n: int, **options) -> np.ndarray:
     return np.concatenate(list(stream(generator, variables, n, **options)))
 
 
+def headers(grid: tuple) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of the images that are the headers of the rows and of the columns of `mix`. UserError where there are none."""
+    if all(np.ndim(side) == 0 for side in grid) and min(grid) < 1:
+        raise UserError(f"mix {grid[0]} {grid[1]}: it needs at least one row and one column")
+    row = latents.numbers(grid[0])
+    return row, latents.numbers(grid[1], len(row) if np.ndim(grid[1]) == 0 else 0)
+
+
 def mix(
     generator: nn.Module,
     variables,
-    grid: tuple[int, int],
+    grid: tuple,
     layers: tuple[int, int] | None = None,
     *,
     seed: int = 0,
@@ -107,9 +114,10 @@ def mix(
 
     Args:
       generator: of `models.stylegan`, `stylegan2` or `stylegan3`. variables: its.
-      grid: (rows, columns), R and C, each at least 1.
+      grid: (rows, columns), R and C, each at least 1; or the numbers of the images that are the headers: ([3, 17], [5, 2, 9]).
       layers: (first, end): layers first to end - 1 take the column's styles; None is the first half, the coarse layers.
-      seed: the row headers are images 0 to R - 1 of `sample` with this seed, the column headers R to R + C - 1.
+      seed: of two numbers R and C the row headers are images 0 to R - 1 of `sample` with this seed, the column headers R to
+        R + C - 1.
       label, psi, noise: as `sample`; the noise is the row's.
     Returns:
       uint8 [R + 1, C + 1, H, W, channels]: the headers at [1:, 0] and [0, 1:], and [0, 0] white.
@@ -119,14 +127,12 @@ def mix(
     """
     if not latents.has_styles(generator):
         raise UserError(f"mix: {latents.kind(generator)} has no styles to mix; those of StyleGANs do")
-    rows, columns = grid
-    if rows < 1 or columns < 1:
-        raise UserError(f"mix {rows} {columns}: it needs at least one row and one column")
+    row, column = headers(grid)
+    rows, columns = len(row), len(column)
     first, end = (0, generator.layers // 2) if layers is None else layers
     if not 0 <= first < end <= generator.layers:
         raise UserError(f"mix-layers {first} {end}: give 0 <= first < end <= {generator.layers}")
     held = latents.held(generator, variables, seed, psi, None, noise)
-    row, column = np.arange(rows, dtype=np.int32), np.arange(rows, rows + columns, dtype=np.int32)
     index, other = (np.zeros((rows + 1, columns + 1), np.int32) for _ in range(2))
     index[1:], other[1:] = row[:, None], row[:, None]
     index[0, 1:], other[:, 1:] = column, column

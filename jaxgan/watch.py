@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from jaxgan.captions import captioned
 from jaxgan.data.images import as_picture
 from jaxgan.errors import UserError
 from jaxgan.whole import write_whole
@@ -24,7 +25,9 @@ MOST = 500
 """Points of a curve: more are drawn as the means of so many pieces, over a band from the least to the greatest of each."""
 
 
-def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least: int = 512) -> Image.Image:
+def grid(
+    images: np.ndarray, *, columns: int | None = None, pad: int = 1, least: int = 512, captions: Sequence[str] = ()
+) -> Image.Image:
     """Images side by side.
 
     Args:
@@ -32,6 +35,7 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
       columns: how many in a row; None for about a square.
       pad: pixels between them.
       least: small pictures are enlarged by a whole factor to about this width, pixels kept square.
+      captions: what to write below each image, n of them, "" for nothing; none where there are none.
     Raises:
       UserError: images of another type or shape: floats would be black.
     """
@@ -49,7 +53,8 @@ def grid(images: np.ndarray, *, columns: int | None = None, pad: int = 1, least:
         sheet[y : y + h, x : x + w] = image
     picture = as_picture(sheet)
     factor = max(1, round(least / picture.width))
-    return picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
+    picture = picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
+    return captioned(picture, captions, columns, (h + pad) * factor) if captions else picture
 
 
 def write_picture(picture: Image.Image, path: str | Path, pnginfo: PngInfo | None = None) -> None:

@@ -71,6 +71,7 @@ def test_a_framed_complaint_is_one_line_without_its_frame():
 class Sized:
     size: tuple[int, int] | None = None
     resume: Literal["auto", "never"] = "auto"
+    widths: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +93,10 @@ def test_what_another_program_calls_it_is_told():
             ["--sizes", "3", "--foo", "--bs", "4", "--resum"],
             "Unrecognized options: --sizes, 3, --foo, --bs, 4, --resum; --sizes: the nearest is --size; "
             "--bs: here it is --batch; --resum: the nearest is --resume (x --help lists the fields)",
+        ),
+        (
+            ["--widths", "3,4"],
+            "Error parsing --widths: it does not take ['3,4']; put spaces between values (x --help lists the fields)",
         ),
         (["--size", "64"], "Error parsing --size: it takes INT INT, not ['64'] (x --help lists the fields)"),
     ):

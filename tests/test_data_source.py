@@ -360,7 +360,7 @@ def test_a_set_of_ones_own_is_checked(classes):
 
 def test_what_a_person_is_told_of_a_set(classes, tmp_path):
     source = open_source(str(classes))
-    assert summary(source) == "5 images of 6x8x3, 2 classes"
+    assert summary(source) == "5 images of 6x8x3, 2 classes (cat, dog)"
     save(classes / "beside.png", picture(7))  # then its sub-folders are no classes
     why = "the sub-folders are no classes, because of what lies beside them: beside.png"
     assert summary(open_source(str(classes))) == f"6 images of 6x8x3, no labels; {why}"

@@ -77,6 +77,13 @@ def test_a_users_own_holes_are_repaired_into_a_folder_and_a_picture(folder, main
         same = (repaired == source).all(2)
         assert same[:2].all() and same[:, 5:].all() and not same[2:6, 1:5].all()
     assert not (at / "out" / "c.png").exists()
+    (at / "masks").mkdir()
+    for name, file in (("a.png", "hole.png"), ("b.png", "black.png"), ("c.gif", "hole.png")):
+        Image.open(at / file).save(at / "masks" / name)
+    main(at / "given", "--mask", at / "masks", "--label", 1, "--out", at / "each.npz")
+    found = shared.arrays(at / "each.npz")["missing"]
+    hole = np.asarray(Image.open(at / "hole.png")) > 0
+    np.testing.assert_array_equal(found, [hole, 0 * hole, hole])
     (at / "some").mkdir()
     for name in "ab":
         (at / "some" / f"{name}.bmp").write_bytes((at / "given" / f"{name}.bmp").read_bytes()[: None if name == "a" else 60])

@@ -30,6 +30,7 @@ def test_some_are_kept_with_a_run_and_drawn_whatever_their_number(tmp_path):
     label_vectors.write(tmp_path, kept)
     np.testing.assert_array_equal(label_vectors.read(tmp_path), kept)
     np.testing.assert_array_equal(label_vectors.drawn(kept, 5, 7), label_vectors.drawn(kept, 5, 50)[:7])
+    np.testing.assert_array_equal(label_vectors.drawn(kept, 5, np.array([40, 3])), label_vectors.drawn(kept, 5, 50)[[40, 3]])
     assert label_vectors.read(tmp_path / "elsewhere") is None
     label_vectors.write(tmp_path, None)  # the same directory, forced to go on with classes
     assert label_vectors.read(tmp_path) is None

@@ -34,6 +34,7 @@ def test_images_of_drawn_codes_are_the_samples(made):
         later = latents.draw(g, v, 2, first=3, **options)
         np.testing.assert_array_equal(later.code, codes.code[3:])
         np.testing.assert_array_equal(later.keys, codes.keys[3:])
+        np.testing.assert_array_equal(latents.draw(g, v, [4, 1], **options).code, codes.code[[4, 1]])
         few = codes.take(np.array([4, 1]))
         np.testing.assert_array_equal(latents.images(g, v, few), latents.images(g, v, codes)[[4, 1]])
     if g.classes:
@@ -47,6 +48,16 @@ def test_images_of_drawn_codes_are_the_samples(made):
     for first in (-1, 2**31 - 4):
         with pytest.raises(UserError, match=f"first is {first}; images are counted"):
             latents.draw(g, v, 5, first=first)
+
+
+def test_images_that_no_seed_has():
+    np.testing.assert_array_equal(latents.numbers([7, 0, 7], 2), [9, 2, 9])
+    for n in ([], [[1, 2]], [0.5], [True]):
+        with pytest.raises(UserError, match="give how many images, or the numbers"):
+            latents.numbers(n)
+    for n, first in (([3, -1], 0), ([2**31 - 1], 1), ([2**40], 0)):
+        with pytest.raises(UserError, match="images are counted from 0 to"):
+            latents.numbers(n, first)
 
 
 def test_bytes_are_the_nearest_and_what_lies_beyond_is_clipped():

@@ -169,10 +169,29 @@ def test_where_images_cannot_be_read_what_was_trained_is_saved_first(monkeypatch
 @pytest.mark.parametrize(("scale", "notes"), [(1, 1), (63, 1), (64, 0), (255, 0)])
 def test_images_on_the_scale_of_masks_or_of_12_bits_are_told(tmp_path, scale, notes):
     said, images = [], np.eye(8, dtype=np.uint8)[None, :, :, None] * np.uint8([scale, 0, 0, 255])  # opaque
-    source = SimpleNamespace(sides=None)
-    report = SimpleNamespace(reference=images, inputs=None, run=SimpleNamespace(source=source), directory=tmp_path)
+    shown = SimpleNamespace(source=SimpleNamespace(sides=None, n=2000), settings=SimpleNamespace(init=None))
+    report = SimpleNamespace(reference=images, inputs=None, run=shown, directory=tmp_path)
     Report.reals(SimpleNamespace(**vars(report), bar=SimpleNamespace(say=said.append)))
     assert [f"no value above {scale} of 255" in line for line in said] == [True] * notes
+
+
+@pytest.mark.parametrize(
+    ("n", "settings", "pairs", "notes"),
+    [
+        (999, {"augment": ()}, None, 1),
+        (1000, {"augment": ()}, None, 0),
+        (999, {"augment": ("flip",)}, None, 0),
+        (999, {"augment": (), "init": "runs/digits"}, None, 0),
+        (999, {"augment": ()}, np.full((1, 2, 2, 1), 255, np.uint8), 0),  # translation needs fewer
+        (999, {}, None, 0),  # a config that cannot
+    ],
+)
+def test_few_images_without_augmentation_are_told(tmp_path, n, settings, pairs, notes):
+    said, images = [], np.full((1, 2, 2, 1), 255, np.uint8)
+    shown = SimpleNamespace(source=SimpleNamespace(sides=None, n=n), settings=SimpleNamespace(**{"init": None} | settings))
+    report = SimpleNamespace(reference=images, inputs=pairs, run=shown, directory=tmp_path)
+    Report.reals(SimpleNamespace(**vars(report), bar=SimpleNamespace(say=said.append)))
+    assert ["999 images are few" in line for line in said] == [True] * notes
 
 
 def test_who_waits_for_images_is_told_once():

@@ -80,6 +80,8 @@ def test_a_run_on_label_vectors_is_sampled_with_its_own(monkeypatch):
     np.testing.assert_array_equal(run.latents(5, seed=6, first=3).c, drawn[3:])
     np.testing.assert_array_equal(run.latents(5, seed=6, first=3).code, run.latents(8, seed=6).code[3:])
     np.testing.assert_array_equal(run.latents(1, seed=6).c, drawn[:1])
+    np.testing.assert_array_equal(run.latents([7, 2], seed=6).c, drawn[[7, 2]])
+    np.testing.assert_array_equal(run.sample([7, 2], seed=6), run.sample(8, seed=6)[[7, 2]])
     seeds = [run.latents(8, seed=seed).c for seed in (0, 1)]
     np.testing.assert_array_equal(run.latents(8).c, seeds[0])
     np.testing.assert_array_equal(run.sample(8), run.sample(8, seed=0))

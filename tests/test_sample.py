@@ -1,5 +1,7 @@
 """Sampling options of the StyleGAN generators: noise, truncation, style mixing; and what refuses them."""
 
+import dataclasses
+import json
 import sys
 from functools import cache
 from pathlib import Path
@@ -17,7 +19,7 @@ import experiments.invert
 import experiments.sample
 import experiments.walk
 from experiments import cli
-from jaxgan import convert, game, restore, sample
+from jaxgan import convert, game, restore, sample, watch
 from jaxgan.errors import UserError
 from jaxgan.models import progan, stylegan, stylegan2
 from tests import shared
@@ -141,6 +143,12 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     images = shared.arrays(f"{table}.npz")["images"]
     np.testing.assert_array_equal(images, sample.mix(g, v, (2, 3), (1, 3), seed=4, noise="none"))
     command("--mix", 2, 3, "--out", f"{table}.png")
+    command(
+        "--mix", 1, 2, "--index", 9, 4, 0, "--captions", "--mix-layers", 1, 3, "--noise", "none", "--out", tmp_path / "picked.png"
+    )
+    with Image.open(tmp_path / "picked.png") as picture:
+        assert json.loads(picture.text["jaxgan"])["index"] == [9, 4, 0]
+        assert picture.height / picture.width > (2 * 9 + 1) / (3 * 13 + 1)  # a band below each row
     with Image.open(f"{table}.png") as picture:
         assert abs(picture.width / picture.height - 4 * 13 / (3 * 9)) < 0.1  # four columns, three rows
     for args, says in (
@@ -177,6 +185,11 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         ({"reverse": True}, "--reverse only applies to source images"),
         ({"category": 0, "mix": (1, 1)}, "--category: InfoGAN's"),
         ({"mix_layers": (0, 2)}, "--mix-layers only applies to a style-mixing table"),
+        ({"index": (3, -1)}, "--index -1: images are counted"),
+        *(({"index": (3,), **more}, "--index says which") for more in ({"n": 5}, {"source": "x"}, {"refuse_copies": "own"})),
+        ({"index": (3, 1), "mix": (1, 2)}, "--mix 1 2 has 3 headers; give as many --index, not 2"),
+        ({"captions": True, "out": "folder"}, "--captions stand below"),
+        ({"captions": True, "source": "x"}, "--captions stand below"),
     ],
 )
 def test_what_does_not_go_together_is_said_before_anything_is_read(fields, says):
@@ -194,6 +207,7 @@ def test_what_goes_together():
         {"refuse_copies": "own", "refuse_share": 0.99, "refuse_features": "random", "data_dir": "x", "threshold": 1.0},
         {"source": "x", "resize": True, "reverse": True},
         {"category": 0, "checkpoint": "best"},
+        {"index": (0, 2**31 - 1), "captions": True, "rows": 2},
     ):
         args = experiments.sample.Arguments("run", **fields)
         experiments.sample.check(args, Path(args.out))
@@ -257,6 +271,32 @@ def test_an_npz_has_the_labels_that_were_drawn(vectors):
     some = np.array([5, 2])  # as where copies were refused
     np.testing.assert_array_equal(experiments.sample.labels_drawn(g, 4, some), labels[some])
     assert experiments.sample.labels_drawn(g._replace(generator=Plain(), vectors=None), 4, some) is None
+
+
+@pytest.mark.parametrize("fields", ({"n": 9}, {"rows": 3}, {"n": 9, "label": 2}))
+def test_images_are_picked_by_the_numbers_that_their_captions_show(fields, monkeypatch, tmp_path):
+    """Also of a grid with a column for each class, where a number says the class."""
+    plain, sheets = Plain(classes=3), []
+    variables = plain.init(jax.random.key(0), jnp.zeros((1, 2)), jnp.zeros(1, int))
+    g = restore.Trained(plain, variables, {"data": {"class_names": ["cats", "clocks", "3"]}}, 0)
+    drawn_grid = watch.grid
+    monkeypatch.setattr(watch, "grid", lambda images, **options: sheets.append((images, options)) or drawn_grid(images))
+    files = SimpleNamespace(write_picture=lambda picture, path, **facts: written.append((path, facts)))
+    common = ({"seed": 4, "psi": 1.0, "noise": None},)
+    written, args = [], experiments.sample.Arguments("run", seed=4, captions=True, **fields)
+    experiments.sample.drawn(args, g, files, *common, tmp_path / "a.png")
+    picked = dataclasses.replace(args, n=64, index=(7, 2))
+    experiments.sample.drawn(picked, g, files, *common, tmp_path / "a.png")
+    ((images, whole), (few, options)), facts = sheets, written[1][1]
+    np.testing.assert_array_equal(few, images[[7, 2]])
+    assert options["captions"] == [whole["captions"][i] for i in (7, 2)] and facts["index"] == [7, 2]
+    classes = {"rows": [i % 3 for i in range(9)], "label": [2] * 9}.get([*fields][-1])
+    if classes is None:
+        classes = experiments.sample.labels_drawn(g, 4, np.arange(9))
+    assert whole["captions"] == [f"{i}: {('cats', 'clocks', '3')[k]}" for i, k in enumerate(classes)]
+    experiments.sample.drawn(picked, g, files, *common, tmp_path / "folder")
+    assert [(path.name, facts["index"]) for path, facts in written[2:]] == [("seed4_000007.png", 7), ("seed4_000002.png", 2)]
+    np.testing.assert_array_equal(sheets[2][0][0], images[7])
 
 
 def test_generators_without_styles_or_noise_refuse():
@@ -352,6 +392,15 @@ class Styled(nn.Module):
 
     def __call__(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0):
         return self.synthesis(self.mapping(z, psi=psi), keys=keys)
+
+
+def test_single_images_are_those_of_the_whole():
+    whole = sample.sample(Styled(), {}, 70, seed=4)
+    np.testing.assert_array_equal(sample.sample(Styled(), {}, [66, 3, 3], seed=4), whole[[66, 3, 3]])
+    table = sample.mix(Styled(), {}, ([66], [3, 9]), seed=4)
+    np.testing.assert_array_equal(table[:, 0], [np.full_like(whole[0], 255), whole[66]])
+    np.testing.assert_array_equal(table[0, 1:], whole[[3, 9]])
+    np.testing.assert_array_equal(sample.mix(Styled(), {}, ([0, 1], 2)), sample.mix(Styled(), {}, (2, 2)))
 
 
 @pytest.mark.parametrize("layers, columns", [(None, [1, 1, 0, 0]), ((1, 4), [0, 1, 1, 1])])

@@ -271,3 +271,50 @@ def test_the_images_of_a_set_are_numbered_through_its_pieces():
     made = np.concatenate(list(translate.of_source(Drawing(), {}, inputs, np.arange(600), seed=2)))
     np.testing.assert_array_equal(made[300:310], translate.translate(Drawing(), {}, inputs.read(range(10)), seed=2, first=300))
     assert len(np.unique(made.reshape(600, 2), axis=0)) > 580
+
+
+def test_each_image_has_the_mask_of_its_name(tmp_path, monkeypatch):
+    g = Generator((8, 8, 3), source_channels=3, width=4)
+    trained = restore.Trained(g, initial(g), {"settings": {"degrade": ["mask"], "target": "", "side_by_side": ""}}, 0)
+    monkeypatch.setattr(restore, "load", lambda *_, **__: trained)
+    monkeypatch.chdir(tmp_path)
+
+    def command(*args):
+        monkeypatch.setattr("sys.argv", ["sample", "run", "--source", "photos", "--mask", "masks", *args])
+        sample.main()
+
+    def save(name, hole):
+        for path, image in ((f"photos/{name}", rng.integers(0, 256, (*hole.shape, 3))), (f"masks/{name}", 255 * hole)):
+            file = tmp_path / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.astype(np.uint8)).save(file.with_suffix(".bmp" if path[0] == "p" else ".png"))
+
+    def check(out, *names):
+        for name in names:
+            before, after, hole = (
+                np.asarray(Image.open(f)) for f in (f"photos/{name}.bmp", f"{out}/{name}.png", f"masks/{name}.png")
+            )
+            assert (before == after)[hole == 0].all() and (hole.max() == 0 or (before != after)[hole > 0].mean() > 0.5)
+
+    rng, hole = np.random.default_rng(0), np.zeros((8, 8), bool)
+    save("a", hole)  # nothing is missing
+    hole[2:4, 1:7] = True
+    save("sub/b", hole)
+    save("sub/c", hole.T)
+    command("--out", "made")
+    check("made", "a", "sub/b", "sub/c")
+    save("d", np.pad(hole, ((3, 0), (0, 1))))
+    with pytest.raises(UserError, match="d.bmp has 11x9, the generator takes 8x8"):
+        command("--out", "made")
+    command("--native", "--out", "native")
+    check("native", "a", "sub/b", "sub/c", "d")
+    for mask, says in (
+        (hole, "an image of 11x9 has a mask of 8x8"),
+        (np.ones((11, 9)), "--mask masks/d.png: all of it is white"),
+        (None, "no mask for d.bmp; give a d.png"),
+    ):
+        (tmp_path / "masks" / "d.png").unlink()
+        if mask is not None:
+            Image.fromarray(np.uint8(255 * mask)).save("masks/d.png")
+        with pytest.raises(UserError, match=says):
+            command("--native", "--out", "native")

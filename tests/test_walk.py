@@ -145,11 +145,17 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     arrays = shared.arrays(out / "b.npz")
     assert (arrays["code"] == arrays["code"][:, :1]).all() and (arrays["c"][0] == np.eye(3)).all()
     assert (arrays["images"][0, 0] != arrays["images"][0, 1]).any()
+    command("--index", 7, 2, "--label", 1, "--frames", 2, "--seed", 5, "--out", out / "c.npz")
+    drawn = latents.draw(g, v, 8, seed=5, label=1).take([7, 2])
+    np.testing.assert_array_equal(shared.arrays(out / "c.npz")["images"][0, ::2], latents.images(g, v, drawn))
+    capsys.readouterr()
     for name in ("a.webp", "a.gif", "folder", "a.png"):
         command(*small, "--no-loop", *(["--fps", 20] if name in ("a.webp", "a.gif") else []), "--out", out / name)
     for name in ("a.webp", "a.gif"):
         with Image.open(out / name) as film:
             assert (film.n_frames, film.size) == (9, (510, 340)) and marks.of_picture(film).kind == marks.GENERATED
+    said = capsys.readouterr().out
+    assert said.count("9 frames (0.45 s) of") == 2 and said.count("9 frames of") == 2
     assert [p.name for p in sorted((out / "folder").iterdir())] == [f"frame{i:06d}.png" for i in range(9)]
     with Image.open(out / "a.png") as sheet:  # three rows of four, with borders, enlarged
         assert sheet.width / sheet.height == pytest.approx(29 / 16)
@@ -158,6 +164,10 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     for args, said in (
         (["--keys", 1], "at least two images"),
+        (["--index", 3], "--index 3: a walk needs at least two images"),
+        (["--index", 3, -4], "--index -4: images are counted"),
+        (["--index", 3, 4, "--keys", 2], "--index says which"),
+        (["--index", 3, 4, "--grid", 1, 2], "--index says which"),
         (["--frames", 0], "--frames 0"),
         (["--grid", 0, 2], "--grid 0 2"),
         (["--fps", 60, "--out", "a.gif"], "--fps 60"),

@@ -11,7 +11,7 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxgan import label_vectors, sample, watch
+from jaxgan import captions, label_vectors, sample, watch
 from jaxgan.data import Source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.metrics import measure
@@ -74,6 +74,27 @@ def test_a_grid_shows_other_numbers_of_channels_beside_one_another(channels):
     images = np.arange(2 * 3 * 4 * channels, dtype=np.uint8).reshape(2, 3, 4, channels)
     sheet = np.asarray(watch.grid(images, pad=0, least=1, columns=1))
     np.testing.assert_array_equal(sheet, np.concatenate([np.concatenate(list(np.moveaxis(x, 2, 0)), 1) for x in images]))
+
+
+@pytest.mark.parametrize("channels", (1, 3, 4))
+def test_captions_stand_below_their_images(channels):
+    images = np.full((5, 20, 40, channels), 90, np.uint8)
+    plain = watch.grid(images, columns=2, least=1)
+    sheet = np.asarray(watch.grid(images, columns=2, least=1, captions=["7", "", "", "", "Gerät"]).convert("RGB"))
+    rows = np.split(np.asarray(plain.convert("RGB")), [21, 42])
+    band = (len(sheet) - plain.height) // 2
+    at = [0, 21 + band, 42 + band]  # the second row has none
+    for row, y in zip(rows, at, strict=True):
+        np.testing.assert_array_equal(sheet[y : y + len(row)], row)
+    first, last = sheet[21 : 21 + band, :, 0] < 128, sheet[-band:, :, 0] < 128
+    assert first.any() and not first[:, 41:].any() and last.sum() > first.sum() and not last[:, 41:].any()
+    long = np.asarray(watch.grid(images[:2], columns=2, least=1, captions=["", "m" * 99]).convert("RGB"))
+    assert (long[22:, 42:] < 128).any() and (long[22:, :42] == 255).all()
+
+
+def test_every_letter_of_europe_has_a_form_of_its_own():
+    forms = {bytes(captions.font_of(12).getmask(letter)) for letter in "aäáčęñøşαя\ue000"}
+    assert len(forms) == 11  # the last is what stands for one without
 
 
 def test_a_gif_shows_half_transparent_pixels_on_white(tmp_path):

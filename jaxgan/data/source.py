@@ -90,6 +90,8 @@ def summary(source: Source) -> str:
         line = f"{source.n} images of {shape}, {source.classes} "
         ends = source.labels.min(), source.labels.max()
         line += "classes" if source.labels.ndim == 1 else "label values from {:.3g} to {:.3g}".format(*ends)
+        if source.labels.ndim == 1 and not all(name.isdecimal() for name in source.class_names):
+            line += f" ({some(source.class_names)})"  # what has been taken for them
         if source.labels.ndim == 1 and (absent := np.setdiff1d(range(source.classes), source.labels)).size:
             names = source.class_names or range(source.classes)
             line += f", no image of {some([str(names[k]) for k in absent])}"
