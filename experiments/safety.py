@@ -1,6 +1,7 @@
 """What the commands do so that their images are safe to hand on: say that they are generated, mark them, refuse copies."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from PIL import Image
 from experiments.cli import own_data
 from jaxgan import marks, restore, watch, watermark
 from jaxgan.data import open_source
+from jaxgan.data.images import colour, laid_on
 from jaxgan.errors import UserError
 from jaxgan.settings import made_alike
 
@@ -38,6 +40,15 @@ class Output(NamedTuple):
         """An .npz, each image marked."""
         said = marks.array(self.facts | facts)
         watch.write_arrays(path, images=self.marked(images), **arrays, **{marks.NAME: said})
+
+
+def background(name: str, trained: restore.Trained) -> Callable[[np.ndarray], np.ndarray]:
+    """How --background changes images; '' leaves them so. UserError: no colour, or no transparency."""
+    if not name:
+        return lambda images: images
+    if trained.generator.shape[2] != 4:
+        raise UserError(f"--background {name}: this run's images are not transparent (train with --channels 4); leave it out")
+    return partial(laid_on, background=colour(name))
 
 
 def output(run: str, trained: restore.Trained, key: str | None = None, strength: float = 2.0, **facts) -> Output:

@@ -47,6 +47,8 @@ class Arguments(OfRun):
     column headers the next, and each cell is its row's image with its column's styles in --mix-layers."""
     mix_layers: tuple[int, int] | None = None
     """FIRST END: layers FIRST to END - 1 take the column's styles; by default the first half, the coarse layers."""
+    background: str = ""
+    """Colour to lay images with transparency on (white, #rrggbb); '' leaves them transparent."""
     out: str = "samples.png"
     """A .png: one grid; an .npz: the array `images`, with those of what was asked for or drawn, `labels` or `categories`
     (InfoGAN's only if asked for); anything else: a folder of single images."""
@@ -147,6 +149,7 @@ def main() -> None:
         return translated(args, trained, out)
     options = {"seed": args.seed, "psi": args.psi, "noise": args.noise}
     said = options | {"threshold": args.threshold, "average": args.average}
+    said |= {"background": args.background} if args.background else {}
     files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
     with writing(args.out):
         made = table(args, trained, files, options, out) if args.mix else drawn(args, trained, files, options, out)
@@ -155,17 +158,20 @@ def main() -> None:
 
 def table(args: Arguments, trained, files, options: dict, out: Path) -> str:
     """The table of --mix."""
+    from experiments import safety
     from jaxgan import sample, watch
 
     grid = (args.index[: args.mix[0]], args.index[args.mix[0] :]) if args.index else args.mix
-    images = trained.mix(grid, args.mix_layers, label=args.label, **options)
+    laid = safety.background(args.background, trained)
+    images = laid(trained.mix(grid, args.mix_layers, label=args.label, **options))
     facts = {"label": args.label, "mix": args.mix, "mix_layers": args.mix_layers} | ({"index": args.index} if args.index else {})
     if out.suffix.lower() == ".png":
-        row, column = (captions(trained, args, side, args.label) for side in sample.headers(grid))
-        said = ["", *column, *itertools.chain(*([text] + [""] * len(column) for text in row))] if args.captions else ()
+        said = ()
+        if args.captions:
+            row, column = (captions(trained, args, side, args.label) for side in sample.headers(grid))
+            said = ["", *column, *itertools.chain(*([text] + [""] * len(column) for text in row))]
         size = {"columns": images.shape[1], "least": 1024 if said else 512}
-        sheet = watch.grid(images.reshape(-1, *images.shape[2:]), **size, captions=said)
-        files.write_picture(sheet, out, **facts)
+        files.write_picture(watch.grid(images.reshape(-1, *images.shape[2:]), **size, captions=said), out, **facts)
     else:
         files.write_arrays(out, facts, images, **labels_array(args.label, images.shape[:2]))
     return f"a table of {args.mix[0]} x {args.mix[1]}"
@@ -189,12 +195,13 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     stream = lambda m: trained.stream(number_of(np.arange(m)), **options | {what: label_of(number_of(np.arange(m)))})
     how = args.refuse_copies, args.data_dir, args.refuse_features, args.refuse_share
     accept = safety.refuser(trained, *how, out=out) if args.refuse_copies else None
+    laid = safety.background(args.background, trained)
     pieces, refused = filters.filtered(stream, accept, n, groups=groups), 0
     if out.suffix.lower() not in (".png", ".npz"):
         done = 0
         with watch.counter("writing images", n > 1000) as update:
             for piece in pieces:
-                for i, image in zip(number_of(piece.index), piece.images, strict=True):
+                for i, image in zip(number_of(piece.index), laid(piece.images), strict=True):
                     path = out / f"seed{args.seed}_{i:06d}.png"
                     files.write_picture(watch.grid(image[None], pad=0, least=1), path, index=int(i), **{what: label_of(int(i))})
                 done, refused = done + len(piece.index), refused + len(piece.refused)
@@ -203,7 +210,7 @@ def drawn(args: Arguments, trained, files, options: dict, out: Path) -> str:
     found = list(pieces)
     index, images = (np.concatenate([getattr(piece, name) for piece in found]) for name in ("index", "images"))
     order = filters.in_rows(index, groups)
-    index, images = number_of(index[order]), images[order]
+    index, images = number_of(index[order]), laid(images[order])
     labels = label_of(index)
     facts = {"index": index.tolist(), what: labels.tolist() if np.ndim(labels) else labels}
     if out.suffix.lower() == ".png":
@@ -255,7 +262,7 @@ def translated(args: Arguments, trained, out: Path) -> None:
     from experiments import safety, translate
     from jaxgan.data.source import left_out
 
-    noisy = {"label": None, "category": None, "psi": 1.0, "threshold": None, "noise": None, "mix": None}
+    noisy = {"background": "", "label": None, "category": None, "psi": 1.0, "threshold": None, "noise": None, "mix": None}
     given = [name for name, default in noisy.items() if getattr(args, name) != default]
     if given:
         raise UserError(f"--source: --{given[0]} is for images from noise; leave it out")

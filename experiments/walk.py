@@ -44,6 +44,8 @@ class Arguments(OfRun):
     """ROWS COLUMNS: a grid of walks, each through its own images."""
     fps: float | None = None
     """Frames per second of a .webp or .gif; by default 30."""
+    background: str = ""
+    """Colour to lay images with transparency on, as in `experiments.sample`. In a .gif they lie on white without it."""
     out: str = "walk.webp"
     """A .webp (lossless) or .gif: an animation; a .png: a contact sheet with one row per pair of images, or per walk of a grid;
     an .npz: the arrays `images` [walks, frames, H, W, C], `code` and `c`; anything else: a folder of frames."""
@@ -73,14 +75,16 @@ def rendered(args: Arguments, trained, latents) -> Iterator[np.ndarray]:
     """uint8 [walks, H, W, C] of each frame; a bar counts them where there are many."""
     import jax
 
+    from experiments import safety
     from jaxgan import watch
     from jaxgan.latents import CHUNK
 
+    laid = safety.background(args.background, trained)
     walks, n = args.grid[0] * args.grid[1], len(latents.code)
     rows = max(CHUNK * jax.local_device_count() // walks, 1) * walks
     with watch.counter("drawing frames", n > rows) as update:
         for i in range(0, n, rows):
-            images = trained.images(latents.take(slice(i, i + rows)), noise=args.noise)
+            images = laid(trained.images(latents.take(slice(i, i + rows)), noise=args.noise))
             yield from images.reshape(-1, walks, *images.shape[1:])
             update(min(i + rows, n) // walks, n // walks)
 
@@ -90,7 +94,7 @@ def write(args: Arguments, out: Path, trained, latents) -> int:
     from experiments import safety
     from jaxgan import marks, watch
 
-    told = ("keys", "index", "frames", "seed", "label", "psi", "noise", "loop", "smooth", "average")
+    told = ("keys", "index", "frames", "seed", "label", "psi", "noise", "loop", "smooth", "background", "average")
     files = safety.output(args.run, trained, walk={name: getattr(args, name) for name in told})
 
     frames, kind = rendered(args, trained, latents), out.suffix.lower()

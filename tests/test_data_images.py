@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from jaxgan.data.images import Look, colour, header, open_image, pixels
+from jaxgan.data.images import Look, colour, header, laid_on, open_image, pixels
 from jaxgan.errors import UserError
 
 WHITE = (255, 255, 255)
@@ -348,3 +348,16 @@ def test_colours():
         colour("nvy")
     with pytest.raises(UserError, match="#rrggbb"):
         colour("12345")
+
+
+def test_transparent_arrays_are_laid_on_a_colour_as_pillow_does():
+    x = np.random.default_rng(0).integers(0, 256, (3, 9, 7, 4), np.uint8)
+    ours = laid_on(x, (255, 128, 3)).astype(int)
+    for image, found in zip(x, ours, strict=True):
+        ground = Image.new("RGBA", (7, 9), (255, 128, 3))
+        ground.alpha_composite(Image.fromarray(image))
+        np.testing.assert_allclose(found, np.asarray(ground)[..., :3], atol=1)
+    clear = np.where(np.arange(4) == 3, 0, x)
+    assert (laid_on(clear, (255, 128, 3)) == [255, 128, 3]).all()
+    clear[..., 3] = 255
+    np.testing.assert_array_equal(laid_on(clear, (255, 128, 3)), x[..., :3])

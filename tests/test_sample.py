@@ -18,7 +18,7 @@ import experiments.directions
 import experiments.invert
 import experiments.sample
 import experiments.walk
-from experiments import cli
+from experiments import cli, safety
 from jaxgan import convert, game, restore, sample, watch
 from jaxgan.errors import UserError
 from jaxgan.models import progan, stylegan, stylegan2
@@ -297,6 +297,25 @@ def test_images_are_picked_by_the_numbers_that_their_captions_show(fields, monke
     experiments.sample.drawn(picked, g, files, *common, tmp_path / "folder")
     assert [(path.name, facts["index"]) for path, facts in written[2:]] == [("seed4_000007.png", 7), ("seed4_000002.png", 2)]
     np.testing.assert_array_equal(sheets[2][0][0], images[7])
+
+
+def test_transparent_images_are_laid_on_a_colour():
+    clear, sheets = np.zeros((6, 2, 2, 4), np.uint8), []
+    generator = SimpleNamespace(shape=(2, 2, 4), classes=0)
+    made = {"stream": lambda index, **_: iter([clear[index]]), "mix": lambda *_, **__: clear.reshape(2, 3, 2, 2, 4)}
+    trained = SimpleNamespace(generator=generator, vectors=None, config={}, images=lambda codes, noise: clear[:2], **made)
+    files = SimpleNamespace(write_picture=lambda picture, path, **_: sheets.append({c for _, c in picture.getcolors()}))
+    args = experiments.sample.Arguments("run", n=6, background="#ff0102", mix_layers=(0, 1))
+    experiments.sample.drawn(args, trained, files, {}, Path("a.png"))
+    experiments.sample.table(dataclasses.replace(args, mix=(1, 2)), trained, files, {}, Path("a.png"))
+    assert sheets == [{(128, 128, 128), (255, 1, 2)}] * 2
+    codes = SimpleNamespace(code=np.zeros(2), take=lambda rows: None)
+    frames = [*experiments.walk.rendered(experiments.walk.Arguments("run", background="lime"), trained, codes)]
+    assert [frame.tolist() for frame in frames] == [[[[[0, 255, 0]] * 2] * 2]] * 2
+    assert next(experiments.walk.rendered(experiments.walk.Arguments("run"), trained, codes)).shape[-1] == 4
+    generator.shape = (2, 2, 3)
+    with pytest.raises(UserError, match="--background lime: this run's images are not transparent"):
+        safety.background("lime", trained)
 
 
 def test_generators_without_styles_or_noise_refuse():

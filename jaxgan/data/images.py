@@ -294,6 +294,12 @@ def as_picture(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
 
+def laid_on(images: np.ndarray, background: tuple[int, int, int]) -> np.ndarray:
+    """Straight RGBA uint8 [..., 4] as seen on a colour, RGB in 0..255: uint8 [..., 3]."""
+    alpha = images[..., 3:].astype(np.uint32)
+    return ((images[..., :3] * alpha + np.uint32(background) * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
 def with_channels(images: np.ndarray, channels: int) -> np.ndarray:
     """uint8 [n, H, W, C] with 3 or 4 channels where C has fewer: grey as RGB, and opaque where there is alpha to be."""
     if images.shape[3] == 1 < channels:
