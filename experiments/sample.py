@@ -28,7 +28,7 @@ class Arguments(OfRun):
     """Only the images of these numbers (--captions shows them), such as 3 17 42, instead of the first --n; with --rows, those of
     such a grid; with --mix, the headers of the rows, then those of the columns."""
     captions: bool = False
-    """Below each image of a .png its number, for --index, and its class."""
+    """Below each image of a .png its number, for --index, and its class; with --source the name of each source."""
     seed: int = 0
     """Image i depends only on the seed, i and its label, not on how many are generated."""
     label: int | str | None = None
@@ -126,8 +126,8 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError("--category: InfoGAN's, which has no styles to mix; leave out --mix")
     if args.index and (args.source or args.refuse_copies or given("n")):
         raise UserError("--index says which images to make; leave out --n, --source and --refuse-copies")
-    if args.captions and (args.source or out.suffix.lower() != ".png"):
-        raise UserError("--captions stand below the images of a .png, without --source; folders have numbers as file names")
+    if args.captions and out.suffix.lower() != ".png":
+        raise UserError("--captions stand below the images of a .png; files in a folder have the numbers as their names")
     if args.mix and args.index and len(args.index) != sum(args.mix):
         raise UserError(
             f"--mix {args.mix[0]} {args.mix[1]} has {sum(args.mix)} headers; give as many --index, not {len(args.index)}"
@@ -273,7 +273,7 @@ def translated(args: Arguments, trained, out: Path) -> None:
     said |= {"reverse": True} if args.reverse else {}
     with writing(args.out):
         how = {"resize": args.resize, "seed": args.seed, "skip_broken": args.skip_broken}
-        how |= {"mask": args.mask, "native": args.native}
+        how |= {"mask": args.mask, "native": args.native, "captions": args.captions}
         files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
         made, skipped = translate.write(one, args.source, out, files, n=args.n, **how)
     beside = " (beside their sources; a folder as --out gets them alone)" if out.suffix.lower() == ".png" else ""

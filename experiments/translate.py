@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from PIL import Image
 
 from experiments.safety import Output
 from jaxgan import marks, restore, translate, watch
 from jaxgan.data import degrade
 from jaxgan.data.files import TAR_SUFFIXES
+from jaxgan.data.images import SEEN, Look, pixels
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
 from jaxgan.settings import made_alike
@@ -31,6 +33,7 @@ def write(
     skip_broken: bool = False,
     mask: str = "",
     native: bool = False,
+    captions: bool = False,
 ) -> tuple[int, list[str]]:
     """Translate every image of a file, folder or archive.
 
@@ -42,6 +45,7 @@ def write(
       mask: as `holes`: where pixels are missing the generator sees what `degrade.mask` shows, and nothing else is changed. ""
         for none.
       native: every image at its own size; `out` is a folder.
+      captions: the name below each source in a .png.
     Returns:
       How many, and the names of broken ones that were left out.
     Raises:
@@ -72,7 +76,9 @@ def write(
         written.write_arrays(out, facts, images, sources=sources, names=np.array(names))
     else:
         columns = 2 * max(1, round(len(images) ** 0.5 / 2**0.5))
-        sheet = watch.grid(translate.side_by_side(sources, images), columns=columns, least=1024 if columns > 8 else 512)
+        said = [text for name in names[:count] for text in (name, "")] if captions else ()
+        least = 1024 if columns > 8 or captions else 512
+        sheet = watch.grid(translate.side_by_side(sources, images), columns=columns, least=least, captions=said)
         written.write_picture(sheet, out, marks.COMPOSITE, **facts)
     return count, skipped
 
@@ -125,7 +131,8 @@ def holes(
 
     Args:
       path: one image for all, or a folder or an archive with one for each under its name, whatever the suffixes.
-      size: that each shall have, or with `resize` is brought to, as `fit` says; (None, None) for their own.
+      size: that each shall have, or with `resize` is brought to, as `fit` says: pixels are missing then of which any part is.
+        (None, None) for their own.
     Raises:
       UserError: no mask, or none for one of the images; from the function one that is white everywhere. One for all must be
         white somewhere, those of a folder need not.
@@ -134,7 +141,7 @@ def holes(
     try:
         if not at.exists():
             raise UserError(f"{path}: no such image, folder or archive")
-        masks, read, _ = open_loose(path, (*size, 1), resize=resize, background="black", fit=fit)
+        masks, read, _ = open_loose(path, (*((None, None) if resize else size), 1), background="black")
         several = at.is_dir() or path.lower().endswith((".zip", *TAR_SUFFIXES))
         stem = lambda name: str(PurePosixPath(name).with_suffix(""))
         place = {stem(mask): i for i, mask in enumerate(masks)} | {mask: i for i, mask in enumerate(masks)}
@@ -147,6 +154,9 @@ def holes(
 
     def missing(i: int) -> np.ndarray:
         found = read(of[i])[..., 0] >= 128
+        if resize:  # where anything of the damage has gone, as the sources are resized likewise
+            small = pixels(Image.fromarray(found), Look(size, 1, (0, 0, 0), fit))[..., 0]
+            found = small >= SEEN
         if found.all() or not (several or found.any()):
             said = f"{path}/{masks[of[i]]}" if several else path
             raise UserError(f"--mask {said}: {'all' if found.all() else 'none'} of it is white; white is what is missing")

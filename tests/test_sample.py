@@ -189,7 +189,6 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         *(({"index": (3,), **more}, "--index says which") for more in ({"n": 5}, {"source": "x"}, {"refuse_copies": "own"})),
         ({"index": (3, 1), "mix": (1, 2)}, "--mix 1 2 has 3 headers; give as many --index, not 2"),
         ({"captions": True, "out": "folder"}, "--captions stand below"),
-        ({"captions": True, "source": "x"}, "--captions stand below"),
     ],
 )
 def test_what_does_not_go_together_is_said_before_anything_is_read(fields, says):

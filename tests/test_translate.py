@@ -14,8 +14,9 @@ from PIL import Image
 
 import jaxgan
 from experiments import evaluate, sample
-from experiments.translate import as_png
+from experiments.translate import as_png, holes
 from jaxgan import data, marks, restore, translate
+from jaxgan.data.images import Look, pixels
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
 from jaxgan.models import cyclegan, dcgan
@@ -303,6 +304,11 @@ def test_each_image_has_the_mask_of_its_name(tmp_path, monkeypatch):
     save("sub/c", hole.T)
     command("--out", "made")
     check("made", "a", "sub/b", "sub/c")
+    command("--out", "plain.png")
+    command("--captions", "--out", "named.png")
+    with Image.open("plain.png") as plain, Image.open("named.png") as named:  # two columns of 8 pixels, enlarged, and three names
+        grown = named.width / 19
+        assert plain.width == 19 * round(512 / 19) and grown == round(1024 / 19) and named.height > 28 * grown + 3 * 15
     save("d", np.pad(hole, ((3, 0), (0, 1))))
     with pytest.raises(UserError, match="d.bmp has 11x9, the generator takes 8x8"):
         command("--out", "made")
@@ -318,3 +324,15 @@ def test_each_image_has_the_mask_of_its_name(tmp_path, monkeypatch):
             Image.fromarray(np.uint8(255 * mask)).save("masks/d.png")
         with pytest.raises(UserError, match=says):
             command("--native", "--out", "native")
+
+
+def test_where_a_part_of_a_pixel_is_missing_all_of_it_is(tmp_path):
+    """Of a resized image: a scratch of a pixel was a third of one then, and stayed."""
+    line = np.zeros((24, 24), bool)
+    line[7, 3:21] = True
+    Image.fromarray(line).save(tmp_path / "line.png")
+    found = holes(str(tmp_path / "line.png"), ["a.png"], (8, 8), True, "crop")(0)
+    assert found[2, 1:7].all() and found.sum() == 6
+    intact, damaged = (np.where(line, value, 200).astype(np.uint8) for value in (200, 0))
+    small = [pixels(Image.fromarray(image), Look((8, 8), 1, (0, 0, 0)))[..., 0].astype(int) for image in (intact, damaged)]
+    assert np.abs(small[0] - small[1])[~found].max() < 16 < np.abs(small[0] - small[1])[found].min()
