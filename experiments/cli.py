@@ -109,6 +109,9 @@ ELSEWHERE = {
     "resume-from": "--init",
     "trunc": "--psi",
     "seeds": "--index, the numbers of images of one --seed",
+    **dict.fromkeys(("row-seeds", "col-seeds", "cols"), "--mix ROWS COLUMNS, with --index"),
+    **{"class": "--label", "noise-mode": "--noise", "col-styles": "--mix-layers FIRST END", "styles": "--mix-layers FIRST END"},
+    **{"num-keyframes": "--keys, or --index", "w-frames": "--frames"},
     "network": "the first word, RUN",
 }
 """What options of other GAN programs are here."""
