@@ -663,7 +663,7 @@ def test_arrays_are_a_source_and_other_images_are_another():
             of_arrays(*args)
     with pytest.raises(UserError, match="2 class_names for 3 classes"):
         of_arrays(images, [0, 1, 1, 0, 2], class_names=("a", "b"))
-    assert summary(source) == "5 images of 6x8x3, 3 classes"
+    assert summary(source) == "5 images of 6x8x3, 3 classes (a, b, c)"
     assert summary(of_arrays(images, [1, 2, 2, 4, 4])).endswith("5 classes, no image of 0, 3")  # counted from 1, or a gap
 
 

@@ -155,7 +155,7 @@ def test_the_config_says_what_is_trained_and_on_what(tmp_path):
         assert (ready.source.labels is None) == (classes == 0) and ready.source.classes == classes
         assert list(ready.source.class_names) == names
         less = "; trained without the labels (--conditional no)" * (not names)
-        assert ready.data == f"arrays: 64 images of 8x8x1, 2 classes{less}"
+        assert ready.data == f"arrays: 64 images of 8x8x1, 2 classes (cats, clocks){less}"
         found = ready.config
         assert found["data"] == {
             **{"name": "arrays", "images": 64, "shape": [8, 8, 1], "inputs": None, "classes": classes, "class_names": names},
