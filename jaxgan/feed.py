@@ -28,7 +28,8 @@ class Layout(NamedTuple):
     `jitter`: see `jittered`. The last `held` of the n images go to the `held_slots` alone, the others to the other slots alone.
     """
 
-    seed: int
+    seed: int | jax.Array
+    """In the compiled step a uint32 [] among its arguments: all seeds share its program."""
     n: int
     slots: int
     accum: int
@@ -43,7 +44,8 @@ class Layout(NamedTuple):
         """The set as it is drawn from: what is trained on, and what is held out, each in an order of its own."""
         trained = tuple(s for s in range(self.slots) if s not in self.held_slots)
         parts = [Part(trained, 0, self.n - self.held, self.seed)]
-        return parts + [Part(self.held_slots, self.n - self.held, self.held, (self.seed + 1) % 2**32)] * bool(self.held_slots)
+        other = (self.seed + 1) % 2**32 if isinstance(self.seed, int) else self.seed + 1  # an array wraps around by itself
+        return parts + [Part(self.held_slots, self.n - self.held, self.held, other)] * bool(self.held_slots)
 
 
 class Part(NamedTuple):
@@ -52,7 +54,7 @@ class Part(NamedTuple):
     slots: tuple[int, ...]
     first: int
     n: int
-    seed: int
+    seed: int | jax.Array
 
 
 class Feed(NamedTuple):
@@ -91,11 +93,11 @@ def divmod_step(step: jax.Array, times: int, n: int) -> tuple[jax.Array, jax.Arr
     return q, r
 
 
-def draw(seed: int, n: int, per_step: int, step: jax.Array, offsets: jax.Array) -> jax.Array:
+def draw(seed: int | jax.Array, n: int, per_step: int, step: jax.Array, offsets: jax.Array) -> jax.Array:
     """Indices int32 of the images at `offsets` (any shape) of a step: `stream.indices`, traced."""
     epoch, start = divmod_step(step, per_step, n)
     place = start + offsets.astype(jnp.uint32)
-    key = stream.mix(jnp.uint32(seed % 2**32), epoch + place // n)
+    key = stream.mix(jnp.uint32(seed), epoch + place // n)
     index = stream.permute(place % n, n, key)
     walk = lambda i: jnp.where(i >= n, stream.permute(i, n, key), i)  # what falls outside goes round again
     return jax.lax.while_loop(lambda i: jnp.any(i >= n), walk, index).astype(jnp.int32)
@@ -154,13 +156,15 @@ def _resident(source: Source, layout: Layout) -> Feed:
     images = parallel.replicate(read_all(source))
     given = source.labels if source.inputs is None else read_all(source.inputs)
     given = parallel.replicate(given) if given is not None else None
+    seed = parallel.replicate(np.uint32(layout.seed))
     local, per_step = layout.micro // jax.device_count(), layout.slots * layout.accum * layout.micro
 
     def take(held, step, axis):
-        images, given = held
+        images, given, seed = held
+        mine = layout._replace(seed=seed)
         first = jax.lax.axis_index(axis) * local if axis else 0
         drawn = lambda seed, n, per_step, offsets: draw(seed, n, per_step, step, jnp.asarray(offsets))
-        index, flipped = chosen(layout, local, first, drawn, jnp)
+        index, flipped = chosen(mine, local, first, drawn, jnp)
         of_given = index
         if ways(source) > 1:
             of_given += (divmod_step(step, per_step, source.n)[0] % ways(source)).astype(jnp.int32) * source.n
@@ -168,15 +172,16 @@ def _resident(source: Source, layout: Layout) -> Feed:
         if layout.mirror:
             x = flip(flipped, x, jnp)
             c = c if source.inputs is None else flip(flipped, c, jnp)
-        return jittered(layout, (x, c), step, axis)
+        return jittered(mine, (x, c), step, axis)
 
-    return Feed(at=lambda step: (images, given), take=take, close=lambda: None, resident=True)
+    return Feed(at=lambda step: (images, given, seed), take=take, close=lambda: None, resident=True)
 
 
 def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
     """Prefetch: `ahead` steps are being read while the devices work."""
     pool = ThreadPoolExecutor(ahead, thread_name_prefix="jaxgan-feed")
     waiting: deque = deque()
+    seed = parallel.replicate(np.uint32(layout.seed))
     local, per_step = layout.micro // jax.process_count(), layout.slots * layout.accum * layout.micro
 
     def read(step):
@@ -196,9 +201,9 @@ def _streamed(source: Source, layout: Layout, ahead: int) -> Feed:
         while len(waiting) <= ahead:
             soon = step + len(waiting)
             waiting.append((soon, pool.submit(read, soon)))
-        return waiting[0][1].result()
+        return *waiting[0][1].result(), seed
 
-    take = lambda held, step, axis: jittered(layout, held, step, axis)
+    take = lambda held, step, axis: jittered(layout._replace(seed=held[2]), held[:2], step, axis)
     return Feed(at=at, take=take, close=lambda: pool.shutdown(cancel_futures=True), resident=False)
 
 

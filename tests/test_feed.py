@@ -61,6 +61,21 @@ def test_the_resident_feed_draws_on_the_device_what_the_stream_says(mirror, monk
             np.testing.assert_array_equal(c, want_c)
 
 
+@pytest.mark.parametrize("resident", [True, False])
+def test_all_seeds_share_one_program(resident, monkeypatch):
+    """It is an argument: of every seed of a table the step would be compiled anew, which may take minutes."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:1])
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    made = set()
+    for seed in (0, 2**32 - 1):
+        layout = feed.Layout(seed=seed, n=10, slots=2, accum=1, micro=3, mirror=True, held=4, held_slots=(1,), jitter=1)
+        f = feed.open_feed(source(), layout, resident=resident)
+        made.add(jax.jit(lambda held, k, f=f: f.take(held, k, None)).lower(f.at(0), jnp.int32(0)).as_text())
+        f.close()
+    assert len(made) == 1
+
+
 @pytest.mark.parametrize("backend, devices, copies", [("cpu", 1, 1), ("cpu", 3, 3), ("gpu", 3, 1)])
 def test_a_set_is_resident_where_it_fits_and_a_cpus_devices_share_its_memory(backend, devices, copies, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
@@ -95,7 +110,7 @@ def test_streamed_pairs_are_cut_by_images(monkeypatch):
     monkeypatch.setattr(jax, "local_device_count", lambda: 2)
     monkeypatch.setattr(jax, "local_devices", lambda: jax.devices()[:2])
     f = feed.open_feed(pairs(), feed.Layout(seed=7, n=10, slots=1, accum=1, micro=6), resident=False)
-    x, c = jax.device_get(f.at(3))
+    x, c, _ = jax.device_get(f.at(3))
     f.close()
     assert x.shape == c.shape == (2, 1, 1, 3, 4, 3, 1) and (c == 255 - x).all() and not f.resident
     np.testing.assert_array_equal(np.concatenate(x, 2)[0, 0], pairs().read(stream.indices(7, 3, 6, 10)))
