@@ -316,7 +316,7 @@ def test_two_that_write_the_same_destination_leave_one_another_alone(tmp_path, m
         write(source, dest)
         return source.read(indices)
 
-    refused("cannot be written", write, source._replace(read=late), dest)
+    refused("another process has written it meanwhile", write, source._replace(read=late), dest)
     assert open_source(dest).n == 7 and sorted(os.listdir(tmp_path)) == ["a.npz", "out"]
 
 

@@ -82,6 +82,8 @@ def write(source: Source, dest: str, *, name: str = "", split: str = "train", pr
             os.rmdir(path)
         os.rename(partial, path)
     except OSError as e:
+        if os.path.isdir(path) and os.listdir(path):
+            raise UserError(f"{dest}: another process has written it meanwhile, and it stays as it is") from None
         raise UserError(f"{dest}: cannot be written ({e})") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
