@@ -1,4 +1,4 @@
-"""What the commands share: arguments by tyro, a user's mistake in one line with exit code 2."""
+"""What the commands share: arguments by tyro, a user's mistake in one line with exit code 2, a run that diverged with 3."""
 
 import contextlib
 import dataclasses
@@ -22,7 +22,7 @@ from typing import Annotated, TypeVar
 import docstring_parser
 import tyro
 
-from jaxgan.errors import UserError
+from jaxgan.errors import Diverged, UserError
 
 Kind = TypeVar("Kind")
 
@@ -265,7 +265,8 @@ def _together() -> bool:
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, Ctrl-C one and 130.
+    """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, that of
+    a run that `Diverged` 3, Ctrl-C one and 130.
 
     Nobody waits at the exit for programs that are still being compiled, nor, after an error, for the run's other processes. A
     reader that has seen enough (`--help | head`) is no error. In a notebook, by `%run -m experiments.train`, only the cell ends,
@@ -283,7 +284,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         sys.stdout.flush()
     except UserError as e:
         print(f"error: {e}", file=sys.stderr)
-        code = 2
+        code = 3 if isinstance(e, Diverged) else 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr, flush=True)
         sys.stdout.flush()
@@ -300,7 +301,7 @@ def run_command(main: Callable[[], int | None]) -> None:
             traceback.print_exc()  # what Python does too, and then waits five minutes for the others
         code = 2 if said else 1
     ahead = sys.modules.get("jaxgan.ahead")  # not imported here, where nothing else did
-    failed = code in (1, 2) and _together()
+    failed = code in (1, 2, 3) and _together()
     if failed and sys.modules["jaxgan.parallel"].is_coordinator():
         time.sleep(2)  # the others have most likely come to the same end, and JAX aborts them where this one is gone
     if (ahead and ahead.busy()) or failed:

@@ -1,4 +1,4 @@
-"""The one exception that is a user's mistake rather than ours, and words for messages."""
+"""The exceptions that are a user's mistake, or a run's bad end, rather than ours, and words for messages."""
 
 import difflib
 import traceback
@@ -15,6 +15,10 @@ class UserError(ValueError):
         frames, lines = traceback.walk_tb(self.__traceback__), traceback.extract_tb(self.__traceback__)
         own = [at for (frame, _), at in zip(frames, lines, strict=True) if frame.f_globals.get("__name__") == "__main__"]
         return [*(f"line {at.lineno}: {at.line}" for at in own[-1:]), f"{type(self).__name__}: {self}"]
+
+
+class Diverged(UserError):
+    """A loss or a weight has become NaN or infinite: a result, not a mistake. The commands exit with code 3."""
 
 
 def one_line(error: Exception, most: int | None = None) -> str:

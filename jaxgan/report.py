@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxgan import checkpoint, disk, label_vectors, marks, parallel, sample, translate, watch
 from jaxgan.data import Source
-from jaxgan.errors import UserError
+from jaxgan.errors import Diverged, UserError
 from jaxgan.metrics import measure
 from jaxgan.metrics.sliced import sliced_wasserstein
 from jaxgan.plan import Run
@@ -39,8 +39,16 @@ def scored_by(run: Run) -> str:
 class Report:
     """What happens at a tick, on the host: log, curves, pictures, score, checkpoint. A class: it keeps the time."""
 
-    def __init__(self, run: Run, store: disk.Store, rows: list[dict], bar: watch.Progress, stopping: Callable[[], bool]):
-        self.run, self.store, self.rows, self.bar, self.stopping = run, store, rows, bar, stopping
+    def __init__(
+        self,
+        run: Run,
+        store: disk.Store,
+        rows: list[dict],
+        bar: watch.Progress,
+        stopping: Callable[[], bool],
+        on_tick: Callable[[dict], object] | None = None,
+    ):
+        self.run, self.store, self.rows, self.bar, self.stopping, self.on_tick = run, store, rows, bar, stopping, on_tick
         self.directory, self.batch, self.main = run.directory, run.settings.batch, parallel.is_main()
         self.last_step, self.last_time, self.hungry = None, 0.0, 0.0
         self.start_seconds = rows[-1]["seconds"] if rows else 0.0
@@ -96,7 +104,7 @@ class Report:
         """A checkpoint, where a run ends of something else than its state; what fails in this is not said, but what was first."""
         with contextlib.suppress(UserError):
             kimg = at * self.batch / 1000
-            self._save(parallel.first(state), kimg, None)
+            self._save(parallel.first(state), at, None)
             disk.wait(self.store)
             self.bar.say(f"saved at {kimg:.10g} kimg")
 
@@ -107,7 +115,8 @@ class Report:
           at: steps done.
           meter, state: as the step left them, on the devices.
         Raises:
-          UserError: something is not finite, or a checkpoint could not be written.
+          Diverged: something is not finite.
+          UserError: a checkpoint could not be written.
         """
         disk.check(self.store)
         found = jax.device_get(parallel.first(meter))  # the one wait: everything sent is done after it
@@ -115,7 +124,7 @@ class Report:
         kimg = at * self.batch / 1000
         bad = int(found.pop("bad_step"))
         if bad < 2**31 - 1:
-            self._stop_not_finite((bad + 1) * self.batch / 1000)
+            self._stop_not_finite(bad + 1)
         row = {"step": at, "kimg": round(kimg, 6), "seconds": round(self.start_seconds + now - self.started, 2)}
         row |= {name: float(total / count) for name, (total, count) in sorted(found.items()) if count}
         since = self.last_step if self.last_step is not None else at - int(max(c for _, c in found.values()))
@@ -144,14 +153,27 @@ class Report:
             checkpoint.save_averages(self.averages, one)
             disk.wait(self.averages)  # for the same reason
         if snapshot or last:
-            self._save(one, kimg, score)
+            self._save(one, at, score)
         if self.main:
             self.draw_curves(self.rows, self.directory / "curves.png", anyway=last)
             self.bar.losses(row)
             self.bar.tick(f"{kimg:.10g} kimg  {watch.losses(row)}  {row['img_per_s']} img/s")
             if self.tensorboard:
                 self.tensorboard(row)
+            if self.on_tick:
+                self._tell(at, row, state, saved=snapshot or last)
         self.last_step, self.last_time = at, time.perf_counter()
+
+    def _tell(self, at: int, row: dict, state, saved: bool) -> None:
+        """Calls `on_tick`. What it raises ends the run, from which it goes on later: it is saved first."""
+        try:
+            self.on_tick(dict(row))
+        except BaseException:
+            if saved:
+                disk.wait(self.store)
+            elif jax.process_count() == 1:  # of several the others do not know
+                self.rescue(at, state)
+            raise
 
     def _say_if_hungry(self, seconds: float) -> None:
         """A note, once, where a good part of the time since the last tick was spent waiting for images. Not at the first, which
@@ -259,19 +281,24 @@ class Report:
             raise UserError("the run stops")
         self.bar.update(kimg, f"{what}: {done:,}/{total:,}")
 
-    def _save(self, state: TrainState, kimg: float, score: float | None) -> None:
+    def _save(self, state: TrainState, at: int, score: float | None) -> None:
         floats = checkpoint.not_finite(jax.device_get(checkpoint.to_tree(state)))
         if floats:
-            self._stop_not_finite(kimg, floats[0])
-        checkpoint.save(self.store, state, score=score, meta={"kimg": kimg, disk.BY: scored_by(self.run)})
+            self._stop_not_finite(at, floats[0])
+        checkpoint.save(self.store, state, score=score, meta={"kimg": at * self.batch / 1000, disk.BY: scored_by(self.run)})
 
-    def _stop_not_finite(self, kimg: float, what: str = "a loss") -> None:
+    def _stop_not_finite(self, at: int, what: str = "a loss") -> None:
+        """Raises Diverged, of what was not finite after `at` steps; the log says so, too."""
         disk.wait(self.store)
+        kimg = at * self.batch / 1000
         if self.main:
             self.draw_curves(self.rows, self.directory / "curves.png", anyway=True)
+            seconds = round(self.start_seconds + time.perf_counter() - self.started, 2)
+            line = {"step": at, "kimg": round(kimg, 6), "seconds": seconds, "diverged": what}
+            watch.add_lines(self.directory / "log.jsonl", [line])
         kept = self.store.manager.latest_step()
         kept = "no checkpoint was written before" if kept is None else f"the checkpoint of step {kept} is kept"
-        raise UserError(
+        raise Diverged(
             f"{self.directory}: {what} became NaN or infinite at {kimg:.10g} kimg; {kept}. Try a lower --lr, a higher "
             "--gamma, or --batch twice as large, with a new --run-dir"
         )

@@ -138,8 +138,16 @@ def start(settings: Settings) -> None:
 
 
 @parallel.without_mesh
-def train(run: Run) -> int:
-    """Train to the end, or until a signal. Returns the exit code; raises UserError where the run cannot go on.
+def train(run: Run, on_tick: Callable[[dict], object] | None = None) -> int:
+    """Train to the end, or until a signal. Returns the exit code.
+
+    Args:
+      run: what `plan.prepare` returned.
+      on_tick: called with each line of log.jsonl once it is there, {"step": ..., "kimg": ..., "d/adv": ...}, by process 0. What
+        it raises ends the run, saved and free to go on later, and is raised here.
+    Raises:
+      Diverged: a loss or a weight has become NaN or infinite.
+      UserError: the run cannot go on.
 
     Ctrl-C in a script, or a notebook's stop button, is a KeyboardInterrupt once the run is saved, so that a loop over runs ends
     too. In a command (`run_command`) it is the code 130.
@@ -151,7 +159,7 @@ def train(run: Run) -> int:
         lock.check_shared(run.directory, parallel.all_told(lock.holder(run.directory))[0])
         try:
             with parallel.failing_together():
-                code = _train(run)
+                code = _train(run, on_tick)
         except UserError:
             if parallel.is_main():
                 lock.check_held(run.directory)  # two that write over one another fail in many ways
@@ -189,7 +197,7 @@ def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> UserError | 
     return None
 
 
-def _train(run: Run) -> int:
+def _train(run: Run, on_tick: Callable[[dict], object] | None) -> int:
     settings, main = run.settings, parallel.is_main()
     directory, batch = run.directory, settings.batch
     total = steps_in_all(settings)
@@ -233,7 +241,7 @@ def _train(run: Run) -> int:
             machine = started(machine, settings, made_by(done), done, total)
         first = lambda: restored or fresh(settings, run.stages[0], run.start and run.start.arrays)  # no name keeps its memory
         signals = Signals()
-        report = Report(run, store, rows, bar, stopping=lambda: signals.caught > 0)
+        report = Report(run, store, rows, bar, stopping=lambda: signals.caught > 0, on_tick=on_tick)
         if main and not done:
             report.reals()
         with signals, bar:

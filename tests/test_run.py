@@ -21,7 +21,7 @@ from PIL import Image
 
 from experiments import sample
 from experiments.configs import CONFIGS
-from jaxgan import calls, marks, parallel, stopping
+from jaxgan import calls, marks, parallel, results, stopping
 from jaxgan import run as loop
 from jaxgan.errors import UserError
 from jaxgan.lock import LOCK, lock_file
@@ -364,7 +364,9 @@ def test_a_run_on_another_number_of_devices_resumes(small, tmp_path):
 def test_nan_stops_the_run_says_when_and_keeps_the_last_good(tmp_path):
     args = [*GAN, "--kimg", "0.4", "--snapshot-kimg", "0.02"]
     code, _, err = quickly("train", *args, "--lr", "1e18", "--run-dir", tmp_path / "nan")
-    assert code == 2 and "NaN or infinite at" in err and "kimg" in err and "lower --lr" in err
+    assert code == 3 and "NaN or infinite at" in err and "kimg" in err and "lower --lr" in err
+    *_, last = log(tmp_path / "nan")
+    assert last.keys() == {"step", "kimg", "seconds", "diverged"} and results.read(tmp_path / "nan").state == "diverged"
     assert len(err.strip().splitlines()) == 1
 
 

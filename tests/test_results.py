@@ -1,0 +1,131 @@
+"""Tables, means and curves of runs, from directories written here by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import results as command
+from jaxgan import results
+from jaxgan.errors import UserError
+
+SETTINGS = {"run_dir": "x", "kimg": 0.4, "batch": 100, "seed": 0, "lr": 1e-3, "augment": [], "tick_kimg": 0.1}
+
+
+def a_run(folder, swd, *, diverged=False, evaluated=(), **changed):
+    """A run directory of a tick per 100 images: its sliced Wasserstein distances, None where it had none."""
+    (folder / "samples").mkdir(parents=True)
+    told = {"jaxgan": "0", "generator": {}, "config": "digits", "data": {"name": "digits"}, "settings": SETTINGS | changed}
+    (folder / "config.json").write_text(json.dumps(told))
+    row = lambda i, v: (
+        {"step": i, "kimg": i / 10, "seconds": i, "d/adv": 0.7, "img_per_s": 9.0} | ({} if v is None else {"swd": v})
+    )
+    lines = [row(i, v) for i, v in enumerate(swd, 1)]
+    lines += [{"step": 9, "kimg": 0.9, "seconds": 9, "diverged": "a loss"}] * diverged
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "kim')  # killed
+    of = lambda step: {"of": {"step": step} if step else {"kimg": 0.1}}
+    lines = [{"metric": name, **values, "notes": [], **of(step)} for name, values, step in evaluated]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def runs(tmp_path):
+    fid = lambda value, step=4: ("fid10k", {"value": [value, None]}, step)
+    a_run(tmp_path / "a0", [None, 6.0, 2.0, 5.0], evaluated=[fid(1.0), fid(30.0), fid(5.0, 0)], run_dir="y", tick_kimg=0.2)
+    a_run(tmp_path / "a1", [8.0, 7.0, 7.0, 8.0], seed=1, evaluated=[("pr10k", {"coverage": [0.5, 0.1]}, 2)])
+    a_run(tmp_path / "deeper" / "b0", [9.0, 3.0], lr=0.1, evaluated=[("pr10k", {"coverage": [0.9, 0.1]}, 2)])
+    a_run(tmp_path / "deeper" / "b1", [1.0, None, 0.5, 0.5], lr=0.1, seed=1, diverged=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text("{}")  # of something else
+    return [results.read(path) for path in results.find([tmp_path])]
+
+
+def test_runs_are_found_and_read(runs, tmp_path):
+    assert [run.directory for run in runs] == [str(tmp_path / name) for name in ("a0", "a1", "deeper/b0", "deeper/b1")]
+    assert [run.state for run in runs] == ["complete", "complete", "unfinished", "diverged"]
+    assert results.differing(runs) == ["seed", "lr"]  # not where they lie, nor how often they log
+    assert results.metrics(runs) == ["swd", "fid10k", "pr10k/coverage"]
+    assert results.find([tmp_path / "a0", tmp_path]) == [tmp_path / n for n in ("a0", "a1", "deeper/b0", "deeper/b1")]
+    for path in (tmp_path / "other", tmp_path / "nowhere"):
+        with pytest.raises(UserError, match="no run directory"):
+            results.find([path])
+
+
+def test_the_last_value_and_the_best(runs):
+    a0, a1, _, b1 = runs
+    assert (results.value(a0, "swd"), results.value(a0, "swd", best=True)) == (5.0, 2.0)
+    assert results.value(b1, "swd") == 0.5  # of what it had before
+    assert results.curve(a0, "fid10k") == [(0.4, 30.0)]  # measured twice; what training measured is in the log
+    assert results.curve(a1, "pr10k/coverage") == [(0.2, 0.5)] and np.isnan(results.value(a1, "fid10k"))
+    better = {name: results.lower_is_better(name) for name in ("swd", "fid10k", "psnr", "is50k", "pr50k3/coverage")}
+    assert better == {"swd": True, "fid10k": True, "psnr": False, "is50k": False, "pr50k3/coverage": False}
+    for name in ("pr50k3/precision", "mine"):
+        with pytest.raises(UserError, match="which of its values is the best is not known"):
+            results.lower_is_better(name)
+
+
+def test_means_and_deviations_are_over_the_seeds(runs):
+    rows = results.table(runs, ["swd"])
+    assert [row["swd"] for row in rows] == [5.0, 8.0, 3.0, 0.5] and list(rows[0]) == ["run", "seed", "lr", "state", "kimg", "swd"]
+    a, b = results.summary(runs, ["swd", "fid10k"])
+    assert (a["lr"], a["runs"], a["diverged"], a["unfinished"]) == (1e-3, 2, 0, 0)
+    np.testing.assert_allclose((a["swd"], a["swd sd"]), (6.5, 4.5**0.5))  # (1.5^2 + 1.5^2) / (2 - 1)
+    assert (a["swd n"], a["fid10k"], a["fid10k n"]) == (2, 30.0, 1)
+    assert (b["runs"], b["diverged"], b["unfinished"], b["swd"], b["swd n"]) == (2, 1, 1, 3.0, 1) and np.isnan(b["swd sd"])
+    assert [row["swd"] for row in results.summary(runs, ["swd"], best=True)] == [4.5, 3.0]
+    assert [row["swd n"] for row in results.summary(runs, ["swd"], over="lr")] == [2, 1]
+    with pytest.raises(UserError, match="swdd: no run has it; the nearest is swd; there are swd, fid10k"):
+        results.table(runs, ["swdd"])
+
+
+def test_a_run_that_was_made_twice_is_told(runs, tmp_path):
+    again = results.read(a_run(tmp_path / "again", [4.0], run_dir="z"))
+    assert results.twice(runs) == [] and results.twice([*runs, again]) == [(runs[0].directory, again.directory)]
+
+
+def test_curves_show_each_run_and_the_mean_of_several(runs, tmp_path, monkeypatch):
+    drawn = []
+    from matplotlib.axes import Axes
+
+    plot = Axes.plot
+    note = lambda axes, *given, **how: [drawn.append((*map(list, given), how["linewidth"])), plot(axes, *given, **how)][1]
+    monkeypatch.setattr(Axes, "plot", note)
+    results.draw(runs[:3], tmp_path / "curves.png", ["swd"])
+    lines = [line for line in drawn if line[0]]
+    assert lines == [
+        ([0.2, 0.3, 0.4], [6.0, 2.0, 5.0], 0.8),
+        ([0.1, 0.2, 0.3, 0.4], [8.0, 7.0, 7.0, 8.0], 0.8),
+        ([0.2, 0.3, 0.4], [6.5, 4.5, 6.5], 2),  # where both were measured
+        ([0.1, 0.2], [9.0, 3.0], 2),  # of one run
+    ]
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.width == 800 and len(picture.convert("RGB").getcolors(2**20)) > 50
+
+
+def test_the_command_prints_and_writes_the_table(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["results", ".", "--metric", "swd", "--out", "t.csv", "--plot", "c.png"])
+    command.main()
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in out[2:4]] == [
+        "| 0.1 | 2 | 1 | 1 | 3 (1) |".split(),
+        "| 0.001 | 2 | 0 | 0 | 6.5 ± 2.1 |".split(),
+    ]
+    assert len({len(line) for line in out}) == 1 and len(out) == 4  # aligned
+    with open("t.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["lr"], row["swd"], row["swd sd"]) for row in rows] == [("0.1", "3.0", ""), ("0.001", "6.5", str(4.5**0.5))]
+    assert (tmp_path / "c.png").stat().st_size > 1000
+    monkeypatch.setattr("sys.argv", ["results", ".", "--each", "--at", "best", "--metric", "swd", "--out", "t.json"])
+    command.main()
+    assert [row["swd"] for row in json.loads((tmp_path / "t.json").read_text())] == [0.5, 2.0, 3.0, 7.0]
+    monkeypatch.setattr("sys.argv", ["results", ".", "--metric", "pr10k/coverage"])
+    capsys.readouterr()
+    command.main()
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines()[2:]] == ["0.1", "0.001"]  # the higher, the better
+    monkeypatch.setattr("sys.argv", ["results", ".", "--out", "t.xls"])
+    with pytest.raises(UserError, match="--out t.xls: write a .csv, a .json or a .md"):
+        command.main()
