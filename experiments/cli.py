@@ -22,6 +22,7 @@ from typing import Annotated, TypeVar
 import docstring_parser
 import tyro
 
+from jaxgan import stopping
 from jaxgan.errors import Diverged, UserError
 
 Kind = TypeVar("Kind")
@@ -240,7 +241,7 @@ def _interrupted(number, frame) -> None:
     while at:
         if at.f_code.co_filename.startswith("<frozen importlib"):
             os.write(2, b"stopped\n")
-            os._exit(130)
+            stopping.leave(130)
         at = at.f_back
     raise KeyboardInterrupt
 
@@ -266,7 +267,7 @@ def _together() -> bool:
 
 def run_command(main: Callable[[], int | None]) -> None:
     """Run `main` and exit with its code; a `UserError` becomes one line on stderr and exit code 2, that of
-    a run that `Diverged` 3, Ctrl-C one and 130.
+    a run that `Diverged` 3, Ctrl-C one and 130, by the signal.
 
     Nobody waits at the exit for programs that are still being compiled, nor, after an error, for the run's other processes. A
     reader that has seen enough (`--help | head`) is no error. In a notebook, by `%run -m experiments.train`, only the cell ends,
@@ -304,7 +305,7 @@ def run_command(main: Callable[[], int | None]) -> None:
     failed = code in (1, 2, 3) and _together()
     if failed and sys.modules["jaxgan.parallel"].is_coordinator():
         time.sleep(2)  # the others have most likely come to the same end, and JAX aborts them where this one is gone
-    if (ahead and ahead.busy()) or failed:
+    if (ahead and ahead.busy()) or failed or (code == 130 and not _together()):
         sys.stdout.flush()
         sys.stderr.flush()
         _leave(code)
@@ -317,4 +318,4 @@ def _in_notebook() -> bool:
 
 def _leave(code: int) -> None:
     """End the process at once, or the cell."""
-    (sys.exit if _in_notebook() else os._exit)(code)
+    (sys.exit if _in_notebook() else stopping.leave)(code)

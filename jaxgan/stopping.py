@@ -25,6 +25,15 @@ def raises(number: int) -> bool:
     return number == signal.SIGINT and signal.getsignal(number) is signal.default_int_handler
 
 
+def leave(code: int) -> None:
+    """End the process at once. With 130, SIGINT's, by that signal itself, as Python does: a shell's loop over runs ends then too,
+    which goes on with the next one where it sees a code. `$?` is 130 either way."""
+    if code == 128 + signal.SIGINT and os.name == "posix":
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    os._exit(code)
+
+
 class Signals:
     """SIGINT, SIGTERM, SIGHUP and OTHERS ask the loop to save and stop; a second SIGINT or SIGTERM exits at once, or raises the
     KeyboardInterrupt that it was before: a notebook's kernel, with all that is in it, outlives it. A context.
@@ -54,7 +63,7 @@ class Signals:
             if number in (signal.SIGINT, signal.SIGTERM) and time.monotonic() > self.since + AGAIN:
                 if self.before.get(number) is signal.default_int_handler:
                     raise KeyboardInterrupt
-                os._exit(128 + number)
+                leave(128 + number)
             return
         self.caught, self.since = number, time.monotonic()
         with contextlib.suppress(OSError):  # there may be no terminal any more

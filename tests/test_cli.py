@@ -58,7 +58,7 @@ run_command(main)
 
 def test_ctrl_c_outside_the_loop_is_one_line():
     made = subprocess.run([sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert (made.returncode, made.stdout, made.stderr) == (130, "something", "stopped\n")
+    assert (made.returncode, made.stdout, made.stderr) == (-signal.SIGINT, "something", "stopped\n")
 
 
 def test_a_framed_complaint_is_one_line_without_its_frame():
@@ -121,6 +121,23 @@ def test_home_is_home_also_where_the_shell_leaves_it(monkeypatch):
         assert (parsed.run, parsed.out) == (run, "/at/home/c" if len(args) > 1 else "")
 
 
+LOOP = """
+import os, signal, time
+from experiments.cli import run_command
+def main():
+    os.killpg(0, signal.SIGINT)
+    time.sleep(60)
+run_command(main)
+"""
+
+
+def test_ctrl_c_ends_a_shells_loop_over_runs():
+    loop = 'for i in 1 2; do "$0" -c "$1"; echo "the next one"; done'
+    command, how = ["bash", "-c", loop, sys.executable, LOOP], {"capture_output": True, "text": True, "timeout": 100}
+    made = subprocess.run(command, cwd=ROOT, start_new_session=True, **how)  # Ctrl-C goes to all in the terminal
+    assert (made.returncode, made.stdout, made.stderr) == (-signal.SIGINT, "", "stopped\n")
+
+
 COMPILES = """
 import threading, time, jax.numpy as jnp
 from experiments.cli import run_command
@@ -141,7 +158,7 @@ run_command(main)
 
 def test_ctrl_c_does_not_wait_for_what_is_being_compiled():
     made = subprocess.run([sys.executable, "-c", COMPILES], cwd=ROOT, capture_output=True, text=True, timeout=100)
-    assert (made.returncode, made.stdout) == (130, "") and made.stderr.endswith("stopped\n")
+    assert (made.returncode, made.stdout) == (-signal.SIGINT, "") and made.stderr.endswith("stopped\n")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
@@ -223,7 +240,7 @@ def test_ctrl_c_during_an_import_of_a_command_raises_nothing_in_it(tmp_path):
     (tmp_path / "interrupted.py").write_text(source)
     env = os.environ | {"PYTHONPATH": str(tmp_path)}
     made = subprocess.run([sys.executable, "-c", IMPORTS], cwd=ROOT, env=env, capture_output=True, text=True, timeout=100)
-    assert (made.returncode, made.stdout, made.stderr) == (130, "", "stopped\n")
+    assert (made.returncode, made.stdout, made.stderr) == (-signal.SIGINT, "", "stopped\n")
 
 
 def test_a_program_that_has_python_inside_may_have_no_arguments(monkeypatch):

@@ -144,7 +144,7 @@ run_command(compare.main)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT), (signal.SIGHUP, 129)])
 def test_a_comparison_that_is_told_to_end_ends_what_it_started(number, code, tmp_path):
     (tmp_path / "child.py").write_text(CHILD)
     path = {**os.environ, "PYTHONPATH": str(Path(compare.__file__).parents[1])}

@@ -27,7 +27,7 @@ def test_an_error_is_the_users_line_and_the_message(tmp_path):
 @pytest.mark.parametrize("handler, raised", [(signal.default_int_handler, KeyboardInterrupt), (lambda *_: None, SystemExit)])
 def test_a_second_interruption_leaves_the_kernel_alive(handler, raised, monkeypatch):
     """Of a command it is the end of the process; here that would be the end of all that the notebook has made."""
-    monkeypatch.setattr(os, "_exit", sys.exit)
+    monkeypatch.setattr(stopping, "leave", sys.exit)
     monkeypatch.setattr(os, "write", lambda *_: 0)
     before = signal.signal(signal.SIGINT, handler)
     try:
@@ -45,7 +45,7 @@ def test_an_interrupted_run_ends_a_loop_over_runs_once_it_is_saved(tmp_path, mon
     given = SimpleNamespace(directory=tmp_path / "run", config={}, settings=SimpleNamespace(seed=0))
     given.source = SimpleNamespace(labels=None)
     codes = iter([128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGINT, 0])
-    monkeypatch.setattr(run, "_train", lambda _: next(codes))
+    monkeypatch.setattr(run, "_train", lambda *_: next(codes))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -57,14 +57,14 @@ def test_an_interrupted_run_ends_a_loop_over_runs_once_it_is_saved(tmp_path, mon
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("shell, way", [(object(), "sys.exit"), (None, "os._exit")])
+@pytest.mark.parametrize("shell, way", [(object(), "sys.exit"), (None, "jaxgan.stopping.leave")])
 def test_an_interrupted_command_does_not_end_the_kernel_that_runs_it(shell, way, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
     ends = []
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    for name in ("sys.exit", "os._exit"):
+    for name in ("sys.exit", "jaxgan.stopping.leave"):
         monkeypatch.setattr(name, lambda code, name=name: ends.append((name, code)) or interrupted())
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # another test may have left the command's
     try:
