@@ -24,6 +24,8 @@ def config_of(what: str) -> tuple[str, Settings]:
     if what in CONFIGS:
         return what, CONFIGS[what]
     path = Path(what)
+    if not path.exists() and len(path.parts) > 1:
+        raise UserError(f"{what}: there is no such run directory, nor config.json of one")
     if not path.exists():
         raise UserError(f"there is no config {what!r}{nearest(what, CONFIGS)}; the configs are {', '.join(CONFIGS)}")
     found = restore.read_config(path.parent if path.name == "config.json" else path)

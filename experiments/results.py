@@ -12,9 +12,9 @@ import tyro
 from experiments.cli import check_out, parse, run_command, writing
 
 EXAMPLES = (
-    "runs/",
+    "",
     "runs/lr* --metric fd2k --at best --plot curves.png",
-    "runs/ --each --out results.csv",
+    "runs/sweep --each --out results.csv",
 )
 
 
@@ -23,7 +23,7 @@ class Options:
     """Compare runs that there are: the settings in which they differ, and of each metric the mean and standard deviation over the
     seeds. Nothing is trained or measured."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN...")] = ("runs",)
     """Run directories, or folders of them."""
     metric: tuple[str, ...] = ()
     """Numbers of log.jsonl, or of what `experiments.evaluate` measured; the table is in the order of the first one. Empty:

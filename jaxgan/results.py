@@ -52,7 +52,9 @@ def read(directory: str | Path) -> Result:
 
 def find(places: Iterable[str | Path]) -> list[Path]:
     """The run directories among some places and, of a folder that is none, below it. Raises UserError where there is none."""
-    found = []
+    found, places = [], list(places)
+    if not places:
+        raise UserError("no place to look for runs; give run directories, or folders of them")
     for place in map(Path, places):
         here = [place] if (place / "config.json").is_file() else sorted(path.parent for path in place.rglob("config.json"))
         here = [path for path in here if (path / "samples").is_dir() or (path / "checkpoints").is_dir()]

@@ -34,6 +34,7 @@ def test_what_is_no_run_of_a_config_here_is_refused(tmp_path):
     for what, said in (
         ("digist", "there is no config 'digist'; the nearest is digits"),
         (str(tmp_path), "not a run directory"),
+        (str(tmp_path / "typo"), "typo: there is no such run directory"),
         (own, "its config, 'own', is not one of these"),
         (wrote(tmp_path / "old", "digits", {"seed": 1, "gone": 2}), "digits has no gone here"),
     ):
