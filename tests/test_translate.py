@@ -210,7 +210,7 @@ def test_images_are_translated_at_their_own_sizes(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", "sample run --source x --native --out made".split())
     sample.main()
     for name, x in given.items():
-        y = shared.quick(g.clone(shape=x.shape).apply)(trained.variables, x[None] / np.float32(127.5) - 1)
+        y = jax.jit(g.clone(shape=x.shape).apply)(trained.variables, x[None] / np.float32(127.5) - 1)
         want = (np.asarray(y)[0] + 1) * 127.5
         with Image.open(tmp_path / "made" / name) as picture:
             assert np.abs(np.asarray(picture) - want).max() < 0.51, name
