@@ -165,9 +165,9 @@ def test_the_config_traces(name):
     designs = made.design(shape, classes)
     design = designs[-1] if name.startswith("progan") else designs
     method.check(design.recipe)
-    first = jax.eval_shape(lambda: plan.first_state(0, design))
-    counts = tuple(round(sum(a.size for a in jax.tree.leaves(p.params)) / 1e6, 1) for p in (first.g, first.d))
-    assert counts == PAPERS.get(name, counts)
+    if name in PAPERS:
+        first = jax.eval_shape(lambda: plan.first_state(0, design))
+        assert tuple(round(sum(a.size for a in jax.tree.leaves(p.params)) / 1e6, 1) for p in (first.g, first.d)) == PAPERS[name]
     said = description.describe(design.generator)
     assert description.describe(description.build(said)) == said
     if name in growing.SMALL:
