@@ -17,8 +17,9 @@ from PIL import Image
 
 import jaxgan
 from experiments import cli
+from experiments.again import config_of
 from experiments.configs import CONFIGS
-from jaxgan import convert, data, export, invert, run, weights
+from jaxgan import convert, data, export, invert, plan, results, run, weights
 from jaxgan.metrics import lpips
 from jaxgan.models import stylegan3
 from tests import commands
@@ -37,7 +38,7 @@ def shown() -> dict[str, str]:
     """{command: file}, of blocks and of lines; of a line that a | of shell or table ends, what is before it."""
     found = {}
     for file in (ROOT / "README.md", *sorted(DOCS.glob("*.md")), ROOT / "benchmarks" / "README.md"):
-        text = file.read_text().replace("\\\n", " ").replace("<family>", "gan")
+        text = re.sub(r"\$\w+", "1", file.read_text().replace("\\\n", " ").replace("<family>", "gan"))  # of a shell's loop
         blocks = "\n".join(re.findall(r"```\w*\n(.*?)```", text, flags=re.S))
         lines = re.findall(r"python -m (experiments\..*)", blocks)
         lines += re.findall(r"`python -m (experiments\.[^`]*)`", re.sub(r"```.*?```", "", text, flags=re.S))
@@ -67,12 +68,14 @@ def test_every_command_that_is_shown_can_be_parsed(command, monkeypatch):
 
     monkeypatch.setattr(module, "parse", parse)
     monkeypatch.setattr("experiments.train.set_flags", list)
+    of_run = lambda what: config_of("digits" if what.startswith("runs/") else what)  # there is none
+    monkeypatch.setattr("experiments.again.config_of", of_run)
     monkeypatch.setattr("sys.argv", [name, *(a for a in args if a != "...")])
     with pytest.raises(SystemExit if "--help" in args else Parsed):
         module.main()
 
 
-COMMANDS = "augment_gallery compare directions evaluate explain export invert prepare sample train verify walk".split()
+COMMANDS = "augment_gallery compare directions evaluate explain export invert prepare results sample train verify walk".split()
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -162,6 +165,30 @@ def test_the_tutorials_listing_and_notebook(tmp_path, monkeypatch):
     assert np.isfinite([held["loss_g"], held["loss_d"]]).all()
 
 
+def follow_a_tuner(held, monkeypatch):
+    """The objective of own.md: ended at a tick of no checkpoint, which is saved then; pruned at a snapshot; to the end."""
+
+    class Pruned(Exception):
+        pass
+
+    monkeypatch.setitem(sys.modules, "optuna", types.SimpleNamespace(TrialPruned=Pruned))
+    monkeypatch.setattr(jax, "clear_caches", lambda: None)  # of the whole process
+    saved = lambda: sorted(path.name for path in Path("runs/trial3/checkpoints").iterdir())
+    config = held["Config"](run_dir="runs/trial3", kimg=0.2, tick_kimg=0.04, snapshot_kimg=0.08, hidden=8)
+    lines, told = [], []
+    with pytest.raises(AttributeError):
+        run.train(plan.prepare("own", config, config.design), on_tick=lambda row: lines.append(row) or row.nothing)
+    assert lines == results.read("runs/trial3").rows and lines[0]["step"] == 1 and saved() == ["1"]
+    choose = {"number": 3, "suggest_int": lambda *_: 8}
+    trial = types.SimpleNamespace(**choose, report=lambda *given: told.append(given), should_prune=lambda: len(told) == 1)
+    with pytest.raises(Pruned):
+        held["objective"](trial)
+    found = results.read("runs/trial3")
+    assert found.state == "unfinished" and [row["step"] for row in found.rows] == [1, 2] and saved() == ["1", "2"]
+    assert told == [(found.rows[1]["swd"], 2)]
+    assert held["objective"](trial) == told[-1][0] and results.read("runs/trial3").state == "complete"
+
+
 @pytest.mark.slow
 def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -173,6 +200,7 @@ def test_a_method_of_ones_own(tmp_path, monkeypatch, capsys):
     assert held["changed"].names[:3] == ("d/adv", "d/r1", "g/adv") and held["changed"].stages[0].generator.classes == 10
     assert held["rebuilt"].shape == (16, 28, 28, 1) and 0 < held["weight"] < np.inf
     assert "(4,)" in out and held["found"][0].name == "swd2k" and held["codes"].shape == (16, 32)
+    follow_a_tuner(held, monkeypatch)
     assert len(held["shared"].sharding.device_set) == jax.local_device_count()
     assert "'d/past', 'd/teacher', 'g/adv', 'g/consensus'" in out and set(held["stateful"].carry) == {"past", "teacher"}
     few = data.of_arrays(np.arange(48, dtype=np.uint8).reshape(3, 4, 4), [0, 1, 1])
