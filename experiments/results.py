@@ -42,8 +42,10 @@ class Options:
 
 def shown(value) -> str:
     """A value for a cell of a table."""
+    if value is None or value != value:
+        return "–"
     if isinstance(value, float):
-        return "–" if math.isnan(value) else f"{value:.4g}"
+        return f"{value:.4g}"
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
