@@ -195,6 +195,16 @@ def summary(results: list[Result], names: Iterable[str] = (), *, over: str = "se
     return rows
 
 
+def _draw_group(axes, curves: list[dict[float, float]], colour: str) -> None:
+    """Curves {kimg: value} thin, and their mean; one alone as thick as that. Few points are marked: of one there is no line."""
+    shared = set.intersection(*map(set, curves)) if curves else set()
+    lines = [(curve, 0.8, 0.35) for curve in curves if len(curves) > 1]
+    lines.append(({kimg: np.mean([curve[kimg] for curve in curves]) for kimg in sorted(shared)}, 2, 1))
+    for points, width, alpha in lines:
+        marker = "." if len(points) <= watch.FEW else None
+        axes.plot([*points], [*points.values()], color=colour, linewidth=width, alpha=alpha, marker=marker)
+
+
 @watch.in_plain_style
 def draw(results: list[Result], path: str | Path, names: Iterable[str] = (), *, over: str = "seed") -> None:
     """Curves of several runs as a PNG: a panel for each number, a colour for each group of runs that are `alike`.
@@ -205,22 +215,20 @@ def draw(results: list[Result], path: str | Path, names: Iterable[str] = (), *, 
 
     names = tuple(names) or tuple(metrics(results))
     check_metrics(results, names)
+    if not names:
+        raise UserError("no run has been measured yet; name a number of the log to draw, such as d/adv")
     groups = alike(results, over)
     figure = Figure(figsize=(8, 0.6 + 3 * len(names)), layout="constrained")
     for name, axes in zip(names, np.ravel(figure.subplots(len(names), sharex=True)), strict=True):
         for i, (key, group) in enumerate(groups):
             colour = f"C{i}" if len(groups) <= MOST else f"{0.8 * i / len(groups):.3f}"
             curves = [dict(points) for result in group if (points := curve(result, name))]
-            for points in curves:
-                alone = len(curves) == 1
-                axes.plot(points.keys(), points.values(), color=colour, alpha=1 if alone else 0.35, linewidth=2 if alone else 0.8)
-            shared = sorted(set.intersection(*map(set, curves))) if len(curves) > 1 else []
-            if shared:
-                axes.plot(shared, [np.mean([points[kimg] for points in curves]) for kimg in shared], color=colour, linewidth=2)
+            _draw_group(axes, curves, colour)
             label = ", ".join(f"{k} {v}" for k, v in key.items()) or Path(group[0].directory).name
             axes.plot([], color=colour, linewidth=2, label=f"{label} ({len(group)})" if len(group) > 1 else label)
         axes.set_title(name, fontsize=9)
         axes.grid(alpha=0.3)
+    axes.set_xlim(left=0)
     axes.set_xlabel("kimg (thousands of training images)")
     figure.legend(*axes.get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=3)
     write_whole(path, lambda file: figure.savefig(file, dpi=100, format="png"))

@@ -87,11 +87,16 @@ def test_a_run_that_was_made_twice_is_told(runs, tmp_path):
 
 
 def test_curves_show_each_run_and_the_mean_of_several(runs, tmp_path, monkeypatch):
-    drawn = []
+    drawn, marks = [], set()
     from matplotlib.axes import Axes
 
     plot = Axes.plot
-    note = lambda axes, *given, **how: [drawn.append((*map(list, given), how["linewidth"])), plot(axes, *given, **how)][1]
+
+    def note(axes, *given, **how):
+        drawn.append((*map(list, given), how["linewidth"]))
+        marks.update({how["marker"]} if "marker" in how else ())
+        return plot(axes, *given, **how)
+
     monkeypatch.setattr(Axes, "plot", note)
     results.draw(runs[:3], tmp_path / "curves.png", ["swd"])
     lines = [line for line in drawn if line[0]]
@@ -101,6 +106,9 @@ def test_curves_show_each_run_and_the_mean_of_several(runs, tmp_path, monkeypatc
         ([0.2, 0.3, 0.4], [6.5, 4.5, 6.5], 2),  # where both were measured
         ([0.1, 0.2], [9.0, 3.0], 2),  # of one run
     ]
+    assert marks == {"."}  # of a single point there is no line
+    with pytest.raises(UserError, match="no run has been measured yet"):
+        results.draw([], tmp_path / "none.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.width == 800 and len(picture.convert("RGB").getcolors(2**20)) > 50
 
