@@ -131,6 +131,7 @@ run_command(main)
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 def test_ctrl_c_ends_a_shells_loop_over_runs():
     loop = 'for i in 1 2; do "$0" -c "$1"; echo "the next one"; done'
     command, how = ["bash", "-c", loop, sys.executable, LOOP], {"capture_output": True, "text": True, "timeout": 100}

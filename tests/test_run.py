@@ -92,8 +92,9 @@ def test_a_run_leaves_pictures_curves_a_log_and_checkpoints(finished):
 
 
 def test_a_finished_run_says_so(finished):
-    code, out, _ = run("train", *TINY, "--run-dir", finished[0])
-    assert code == 0 and "complete" in out
+    for args in ([*TINY, "--run-dir", finished[0]], [finished[0]]):  # the run itself knows its options
+        code, out, err = run("train", *args)
+        assert code == 0 and f"{finished[0]} is complete" in out, err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])  # SIGTERM: tests/test_growing.py
