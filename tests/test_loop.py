@@ -32,9 +32,9 @@ CASES = {
 }
 """A small config of every recipe in CONFIGS, with the objective's and StyleGAN2's lazy terms and ADA's controller; of networks
 that grow, the last stage."""
-TRACED = ("sngan", "biggan_deep", "stylegan3", "wgan", "ac_gan", "reacgan", "multi_hinge")
-"""Their steps are traced in tests/test_families.py: the first three differ from those of sngan_cnn, biggan and stylegan2 in the
-networks alone, the recipes of the others are run in tests/test_recipes_classic.py."""
+TRACED = ("sngan", "biggan_deep", "stylegan3")
+"""Their steps, which differ from those of sngan_cnn, biggan and stylegan2 in the networks alone, are traced in
+tests/test_families.py."""
 LONG = ("digits", "gan", "r3gan")
 """These run 200 steps, the others two periods of their lazy terms and some: what a step needs does not depend on its number."""
 
