@@ -1,5 +1,6 @@
 """The results of runs as their directories tell them: tables, means over seeds, curves. Nothing is trained or loaded."""
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,13 +12,17 @@ from jaxgan import restore, watch
 from jaxgan.errors import UserError, nearest
 from jaxgan.metrics import protocols
 from jaxgan.metrics.measure import QUALITY
-from jaxgan.settings import WHERE
+from jaxgan.settings import WHERE, Settings
 from jaxgan.whole import write_whole
 
 LOWER = {"swd": True, "l1": True, "psnr": False}
 """What a run measures by itself: whether lower is better."""
 MOST = 10
 """Curves that have colours of their own."""
+
+
+COMMON = {field.name for field in dataclasses.fields(Settings)}
+"""Settings that all configs have."""
 
 
 class Result(NamedTuple):
@@ -72,10 +77,13 @@ def settings(result: Result) -> dict[str, Any]:
 
 
 def differing(results: list[Result]) -> list[str]:
-    """Names of the settings in which some runs differ, in the order of the settings."""
+    """Names of the settings in which some runs differ, in the order of the settings. Of those that belong to a config, as its
+    learning rate: in which some of one config do; the others' are what their configs say."""
     each = [settings(result) for result in results]
-    names = dict.fromkeys(name for one in each for name in one)
-    return [name for name in names if any(one.get(name) != each[0].get(name) for one in each)]
+    differs = lambda name, some: any(one.get(name) != some[0].get(name) for one in some)
+    alone = [[one for one in each if one["config"] == config] for config in dict.fromkeys(one["config"] for one in each)]
+    names, common = dict.fromkeys(name for one in each for name in one), {"config", "data", *COMMON}
+    return [name for name in names if any(differs(name, some) for some in ([each] if name in common else alone))]
 
 
 def curve(result: Result, name: str) -> list[tuple[float, float]]:

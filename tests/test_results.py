@@ -14,10 +14,10 @@ from jaxgan.errors import UserError
 SETTINGS = {"run_dir": "x", "kimg": 0.4, "batch": 100, "seed": 0, "lr": 1e-3, "augment": [], "tick_kimg": 0.1}
 
 
-def a_run(folder, swd, *, diverged=False, evaluated=(), **changed):
+def a_run(folder, swd, *, config="digits", diverged=False, evaluated=(), **changed):
     """A run directory of a tick per 100 images: its sliced Wasserstein distances, None where it had none."""
     (folder / "samples").mkdir(parents=True)
-    told = {"jaxgan": "0", "generator": {}, "config": "digits", "data": {"name": "digits"}, "settings": SETTINGS | changed}
+    told = {"jaxgan": "0", "generator": {}, "config": config, "data": {"name": "digits"}, "settings": SETTINGS | changed}
     (folder / "config.json").write_text(json.dumps(told))
     row = lambda i, v: (
         {"step": i, "kimg": i / 10, "seconds": i, "d/adv": 0.7, "img_per_s": 9.0} | ({} if v is None else {"swd": v})
@@ -79,6 +79,14 @@ def test_means_and_deviations_are_over_the_seeds(runs):
     assert [row["swd n"] for row in results.summary(runs, ["swd"], over="lr")] == [2, 1]
     with pytest.raises(UserError, match="swdd: no run has it; the nearest is swd; there are swd, fid10k"):
         results.table(runs, ["swdd"])
+
+
+def test_of_other_configs_the_name_and_what_all_have_is_told(runs, tmp_path):
+    """And not the tens of settings that are different because the configs are."""
+    other = results.read(a_run(tmp_path / "other", [4.0], config="gan", lr=9.0, slope=0.2, batch=50))
+    assert results.differing([*runs[:2], other]) == ["config", "batch", "seed"]
+    assert results.differing([*runs, other]) == ["config", "batch", "seed", "lr"]
+    assert [key["config"] for key, _ in results.alike([*runs[:2], other])] == ["digits", "gan"]
 
 
 def test_a_run_that_was_made_twice_is_told(runs, tmp_path):
