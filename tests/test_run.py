@@ -282,7 +282,7 @@ def test_a_run_ends_with_the_line_where_there_is_one(monkeypatch):
             "^here: .* any more .Stale.; look what .* the last checkpoint$",
         ),
     ):
-        monkeypatch.setattr(loop, "_train", lambda run, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(loop, "_train", lambda run, on_tick, error=error: (_ for _ in ()).throw(error))
         with pytest.raises(kind, match=says):
             loop.train(SimpleNamespace(settings=CONFIGS["gan"], directory=Path("here")))
 
