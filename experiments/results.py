@@ -101,9 +101,9 @@ def main() -> None:
 
     found = [results.read(path) for path in results.find(options.runs)]
     names = options.metric or tuple(results.metrics(found))
-    best = options.at == "best"
+    best, over = options.at == "best", options.over.replace("-", "_")
     make = results.table if options.each else results.summary
-    rows = make(found, names, best=best, **({} if options.each else {"over": options.over}))
+    rows = make(found, names, best=best, **({} if options.each else {"over": over}))
     with contextlib.suppress(UserError, IndexError):  # of which it is not known what is better; nothing is measured yet
         sign = 1 if results.lower_is_better(names[0]) else -1
         rows.sort(key=lambda row: (math.isnan(row[names[0]]), sign * row[names[0]]))
@@ -117,7 +117,7 @@ def main() -> None:
         if options.out:
             write(rows, text, options.out)
         if options.plot:
-            results.draw(found, options.plot, names, over=options.over)
+            results.draw(found, options.plot, names, over=over)
 
 
 if __name__ == "__main__":

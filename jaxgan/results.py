@@ -153,15 +153,23 @@ def table(results: list[Result], names: Iterable[str] = (), *, best: bool = Fals
     check_metrics(results, names)
     rows = []
     for result in results:
-        said = settings(result)
-        row = {"run": result.directory} | {name: said.get(name) for name in differing(results)}
-        row |= {"state": result.state, "kimg": result.rows[-1]["kimg"] if result.rows else 0.0}
-        rows.append(row | {name: value(result, name, best=best) for name in names})
+        said, found = settings(result), {"state": result.state, "kimg": result.rows[-1]["kimg"] if result.rows else 0.0}
+        found |= {name: value(result, name, best=best) for name in names}
+        rows.append({"run": result.directory} | _beside({name: said.get(name) for name in differing(results)}, found) | found)
     return rows
 
 
+def _beside(said: dict[str, Any], found: dict) -> dict[str, Any]:
+    """Settings for a row with these numbers: as an option where a number has the same name, as pix2pix's --l1."""
+    return {f"--{name}" if name in found else name: value for name, value in said.items()}
+
+
 def alike(results: list[Result], over: str = "seed") -> list[tuple[dict[str, Any], list[Result]]]:
-    """Runs that differ in one setting alone, together: ({the settings in which the groups differ}, their runs)."""
+    """Runs that differ in one setting alone, together: ({the settings in which the groups differ}, their runs). Raises UserError
+    for a setting that no run has."""
+    known = dict.fromkeys(name for result in results for name in settings(result))
+    if known and over not in known:
+        raise UserError(f"{over}: no run has such a setting{nearest(over, known)}")
     names, groups = [name for name in differing(results) if name != over], {}
     for result in results:
         said = settings(result)
@@ -192,14 +200,14 @@ def summary(results: list[Result], names: Iterable[str] = (), *, over: str = "se
     rows = []
     for key, group in alike(results, over):
         count = lambda state, group=group: sum(result.state == state for result in group)
-        row = key | {"runs": len(group), "diverged": count("diverged"), "unfinished": count("unfinished")}
+        row = {"runs": len(group), "diverged": count("diverged"), "unfinished": count("unfinished")}
         for name in names:
             values = np.array([value(result, name, best=best) for result in group if result.state != "diverged"])
             values = values[np.isfinite(values)]
             row[name] = float(values.mean()) if len(values) else float("nan")
             row[f"{name} sd"] = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
             row[f"{name} n"] = len(values)
-        rows.append(row)
+        rows.append(_beside(key, row) | row)
     return rows
 
 

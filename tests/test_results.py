@@ -77,6 +77,8 @@ def test_means_and_deviations_are_over_the_seeds(runs):
     assert (b["runs"], b["diverged"], b["unfinished"], b["swd"], b["swd n"]) == (2, 1, 1, 3.0, 1) and np.isnan(b["swd sd"])
     assert [row["swd"] for row in results.summary(runs, ["swd"], best=True)] == [4.5, 3.0]
     assert [row["swd n"] for row in results.summary(runs, ["swd"], over="lr")] == [2, 1]
+    with pytest.raises(UserError, match="sed: no run has such a setting; the nearest is seed"):
+        results.summary(runs, ["swd"], over="sed")
     with pytest.raises(UserError, match="swdd: no run has it; the nearest is swd; there are swd, fid10k"):
         results.table(runs, ["swdd"])
 
@@ -87,6 +89,24 @@ def test_of_other_configs_the_name_and_what_all_have_is_told(runs, tmp_path):
     assert results.differing([*runs[:2], other]) == ["config", "batch", "seed"]
     assert results.differing([*runs, other]) == ["config", "batch", "seed", "lr"]
     assert [key["config"] for key, _ in results.alike([*runs[:2], other])] == ["digits", "gan"]
+
+
+def test_a_setting_with_the_name_of_a_number_keeps_its_column(tmp_path):
+    """As pix2pix's weight --l1 of the distance l1, and --kimg."""
+    folders = [
+        a_run(tmp_path / f"{l1:g}", [None], evaluated=[("l1", {"value": [v, 0.1]}, 1)], l1=l1)
+        for l1, v in ((10.0, 3.0), (99.0, 2.0))
+    ]
+    found = [results.read(folder) for folder in [*folders, a_run(tmp_path / "long", [1.0], kimg=0.8, l1=99.0)]]
+    assert [(row["--l1"], row["--kimg"], row["kimg"]) for row in results.table(found)] == [
+        (10, 0.4, 0.1),
+        (99, 0.4, 0.1),
+        (99, 0.8, 0.1),
+    ]
+    assert [(row["--l1"], row["kimg"], row["l1"]) for row in results.summary(found, ["l1"])][:2] == [
+        (10.0, 0.4, 3.0),
+        (99.0, 0.4, 2.0),
+    ]
 
 
 def test_a_run_that_was_made_twice_is_told(runs, tmp_path):
