@@ -1,5 +1,6 @@
 """What the commands share: arguments by tyro, a user's mistake in one line with exit code 2, a run that diverged with 3."""
 
+import atexit
 import contextlib
 import dataclasses
 import inspect
@@ -305,7 +306,10 @@ def run_command(main: Callable[[], int | None]) -> None:
     failed = code in (1, 2, 3) and _together()
     if failed and sys.modules["jaxgan.parallel"].is_coordinator():
         time.sleep(2)  # the others have most likely come to the same end, and JAX aborts them where this one is gone
-    if (ahead and ahead.busy()) or failed or (code == 130 and not _together()):
+    busy, saved = ahead and ahead.busy(), code == 130 and not _together()
+    if saved and not busy and not _in_notebook():
+        atexit._run_exitfuncs()  # as sys.exit does: a tracker uploads what it still has
+    if busy or failed or saved:
         sys.stdout.flush()
         sys.stderr.flush()
         _leave(code)

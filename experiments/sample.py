@@ -127,7 +127,9 @@ def check(args: Arguments, out: Path) -> None:
     if args.index and (args.source or args.refuse_copies or given("n")):
         raise UserError("--index says which images to make; leave out --n, --source and --refuse-copies")
     if args.captions and out.suffix.lower() != ".png":
-        raise UserError("--captions stand below the images of a .png; files in a folder have the numbers as their names")
+        raise UserError("--captions stand below the images of a .png; files in a folder are named by what it would say")
+    if args.mix and min(args.mix) < 1:
+        raise UserError(f"--mix {args.mix[0]} {args.mix[1]}: it needs at least one row and one column")
     if args.mix and args.index and len(args.index) != sum(args.mix):
         raise UserError(
             f"--mix {args.mix[0]} {args.mix[1]} has {sum(args.mix)} headers; give as many --index, not {len(args.index)}"

@@ -61,6 +61,15 @@ def test_ctrl_c_outside_the_loop_is_one_line():
     assert (made.returncode, made.stdout, made.stderr) == (-signal.SIGINT, "something", "stopped\n")
 
 
+def test_what_is_left_for_the_exit_is_done_after_ctrl_c_too():
+    """A tracker uploads its last lines then."""
+    source = (
+        "import atexit\nfrom experiments.cli import run_command\natexit.register(print, 'uploaded')\nrun_command(lambda: 130)"
+    )
+    made = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert (made.returncode, made.stdout, made.stderr) == (-signal.SIGINT, "uploaded\n", "")
+
+
 def test_a_framed_complaint_is_one_line_without_its_frame():
     for corner, side, row in (("╭", "│", "─"), ("+", "|", "-")):
         panel = f"{corner}{row} Error {row * 9}{corner}\n{side} there is no --kmig {side}\n{corner}{row * 17}{corner}"

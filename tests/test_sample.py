@@ -188,6 +188,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         ({"index": (3, -1)}, "--index -1: images are counted"),
         *(({"index": (3,), **more}, "--index says which") for more in ({"n": 5}, {"source": "x"}, {"refuse_copies": "own"})),
         ({"index": (3, 1), "mix": (1, 2)}, "--mix 1 2 has 3 headers; give as many --index, not 2"),
+        *(({"mix": (rows, 3), "index": (1,) * (rows + 3)}, f"--mix {rows} 3: it needs at least one row") for rows in (0, -1)),
         ({"captions": True, "out": "folder"}, "--captions stand below"),
     ],
 )
