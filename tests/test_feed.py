@@ -141,6 +141,19 @@ def test_held_out_images_are_never_trained_on(resident, monkeypatch):
     assert set(np.bincount(trained)[:7]) <= {34, 35}  # 240 draws of 7 images, each epoch all of them
 
 
+def test_either_feed_has_the_same_held_out_images(monkeypatch):
+    """Also of the last seed, after which comes 0: one counts in Python, the other on the device."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    layout = feed.Layout(seed=2**32 - 1, n=10, slots=2, accum=1, micro=4, held=4, held_slots=(1,))
+    made = []
+    for resident in (True, False):
+        f = feed.open_feed(source(), layout, resident=resident)
+        take = jax.jit(lambda held, k, f=f: f.take(held, k, None))
+        made.append([np.asarray(take(f.at(k), jnp.int32(k))[0]) for k in (0, 1, 7)])
+        f.close()
+    np.testing.assert_array_equal(*made)
+
+
 def test_held_out_images_are_drawn_in_an_order_of_their_own():
     """As many as are trained on: with one seed for both, each would always meet the same partner."""
     layout = feed.Layout(seed=1, n=32, slots=2, accum=1, micro=16, held=16, held_slots=(1,))
