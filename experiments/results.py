@@ -113,6 +113,8 @@ def main() -> None:
     print(text)
     for a, b in results.twice(found):
         print(f"note: {a} and {b} are of the same settings and seed, and both count")
+    for line in results.unlike(found, names):
+        print(f"note: {line}, which do not compare")
     with writing(options.out or options.plot):
         if options.out:
             write(rows, text, options.out)

@@ -90,13 +90,28 @@ def curve(result: Result, name: str) -> list[tuple[float, float]]:
     """All (kimg, value) of a number of the log, in order. Of a metric that the log does not have: what `evaluate` measured, the
     latest at each kimg."""
     points = {row["kimg"]: row[name] for row in result.rows if name in row}
-    if not points:
-        metric, _, part = name.partition("/")
-        batch = result.config["settings"]["batch"]
-        for line in result.evaluated:
-            if line.get("metric") == metric and line.get(part or "value"):
-                points[line["of"]["step"] * batch / 1000] = line[part or "value"][0]
+    points = points or {kimg: line[name.partition("/")[2] or "value"][0] for kimg, line in _evaluated(result, name).items()}
     return sorted((kimg, value) for kimg, value in points.items() if value is not None)
+
+
+def _evaluated(result: Result, name: str) -> dict[float, dict]:
+    """{kimg: the latest line} of what `evaluate` measured of a number that the log does not have."""
+    (metric, _, part), batch = name.partition("/"), result.config["settings"]["batch"]
+    lines = [] if any(name in row for row in result.rows) else result.evaluated
+    has = lambda line: line.get("metric") == metric and line.get(part or "value")
+    return {line["of"]["step"] * batch / 1000: line for line in lines if has(line)}
+
+
+def unlike(results: list[Result], names: Iterable[str]) -> list[str]:
+    """In what `evaluate` was told otherwise for some values of a number than for others, so that they do not compare: a line
+    for each."""
+    said, told = [], lambda line: {k: line.get(k) for k in ("fakes", "against", "split")} | line["of"]
+    for name in names:
+        lines = [told(line) for result in results for line in _evaluated(result, name).values()]
+        for what in ("fakes", "against", "split", "psi", "average"):
+            found = dict.fromkeys(str(line.get(what)) for line in lines)
+            said += [f"{name} was measured with {what} {' and '.join(found)}"] * (len(found) > 1)
+    return said
 
 
 def lower_is_better(name: str) -> bool:
@@ -126,7 +141,7 @@ def metrics(results: list[Result]) -> list[str]:
         parts = [part for part, found in line.items() if isinstance(found, list) and part != "notes"]
         names |= dict.fromkeys(line["metric"] + (part != "value") * f"/{part}" for part in parts)
     other = ("step", "kimg", "seconds", "img_per_s")
-    return [name for name in names if name not in other and not name.startswith(("d/", "g/", "logits/"))]
+    return [name for name in names if name not in other and not name.startswith(("d/", "g/", "logits/", "augment/"))]
 
 
 def check_metrics(results: list[Result], names: Iterable[str]) -> None:

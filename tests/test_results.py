@@ -109,6 +109,17 @@ def test_a_setting_with_the_name_of_a_number_keeps_its_column(tmp_path):
     ]
 
 
+def test_what_was_measured_otherwise_is_told(tmp_path):
+    found = [results.read(a_run(tmp_path / str(i), [6.0], seed=i)) for i in range(2)]
+    line = lambda fakes, psi: {"metric": "fid10k", "value": [9.0, 0.1], "fakes": fakes, "of": {"step": 4, "psi": psi}}
+    found[0].evaluated.extend([line(200, 1.0), line(10_000, 1.0)])
+    found[1].evaluated.append(line(10_000, 0.7))
+    assert results.unlike(found, ["swd", "fid10k"]) == ["fid10k was measured with psi 1.0 and 0.7"]  # the latest of each
+    assert results.unlike(found[:1], ["fid10k"]) == []
+    found[1].rows[0]["augment/p"] = 0.3
+    assert results.metrics(found) == ["swd", "fid10k"]
+
+
 def test_a_run_that_was_made_twice_is_told(runs, tmp_path):
     again = results.read(a_run(tmp_path / "again", [4.0], run_dir="z"))
     assert results.twice(runs) == [] and results.twice([*runs, again]) == [(runs[0].directory, again.directory)]
