@@ -9,6 +9,8 @@ from jaxgan.errors import UserError
 from jaxgan.whole import write_whole
 
 KEPT = 1024
+AT_ONCE = 2**20
+"""Rows drawn at once: an image's number may be in the thousand millions."""
 NAME = "label_vectors.npy"
 
 
@@ -22,8 +24,14 @@ def some_of(source: Source, seed: int) -> np.ndarray | None:
 def drawn(labels: np.ndarray, seed: int, n) -> np.ndarray:
     """n of these labels, vectors or classes, drawn with replacement: row i is a function of (seed, i), whatever n is. Or those
     of the numbers n, int [m]."""
-    rows = np.random.default_rng(seed).integers(0, len(labels), n if np.ndim(n) == 0 else np.max(n) + 1)
-    return labels[rows if np.ndim(n) == 0 else rows[n]]
+    rng = np.random.default_rng(seed)
+    if np.ndim(n) == 0:
+        return labels[rng.integers(0, len(labels), n)]
+    rows = np.zeros(len(n), int)
+    for first in range(0, int(np.max(n)) + 1, AT_ONCE):
+        some, here = rng.integers(0, len(labels), AT_ONCE), np.asarray(n) // AT_ONCE == first // AT_ONCE
+        rows[here] = some[n[here] - first]
+    return labels[rows]
 
 
 def to_measure(source: Source, classes: int, seed: int, n: int) -> np.ndarray | None:

@@ -1,6 +1,7 @@
 """Training and sampling on label vectors: several labels an image, numbers, an embedding."""
 
 import dataclasses
+import tracemalloc
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ def source(labels, classes):
     return Source("noise", (8, 8, 1), 96, lambda i: images[i], labels, classes, (), "")
 
 
-def test_some_are_kept_with_a_run_and_drawn_whatever_their_number(tmp_path):
+def test_some_are_kept_with_a_run_and_drawn_whatever_their_number(tmp_path, monkeypatch):
     assert label_vectors.some_of(source(None, 0), 0) is None
     assert label_vectors.some_of(source(np.zeros(96, np.int32), 2), 0) is None
     kept = label_vectors.some_of(source(VECTORS, 3), 0)
@@ -30,7 +31,17 @@ def test_some_are_kept_with_a_run_and_drawn_whatever_their_number(tmp_path):
     label_vectors.write(tmp_path, kept)
     np.testing.assert_array_equal(label_vectors.read(tmp_path), kept)
     np.testing.assert_array_equal(label_vectors.drawn(kept, 5, 7), label_vectors.drawn(kept, 5, 50)[:7])
-    np.testing.assert_array_equal(label_vectors.drawn(kept, 5, np.array([40, 3])), label_vectors.drawn(kept, 5, 50)[[40, 3]])
+    for at_once in (label_vectors.AT_ONCE, 16):
+        monkeypatch.setattr(label_vectors, "AT_ONCE", at_once)
+        some = np.array([40, 3, 16, 40])
+        np.testing.assert_array_equal(label_vectors.drawn(kept, 5, some), label_vectors.drawn(kept, 5, 50)[some])
+    last = label_vectors.drawn(kept, 5, np.array([127], np.int8))  # the largest of its type
+    np.testing.assert_array_equal(last, label_vectors.drawn(kept, 5, 128)[127:])
+    monkeypatch.setattr(label_vectors, "AT_ONCE", 10**4)
+    tracemalloc.start()
+    assert label_vectors.drawn(kept, 5, np.array([10**6])).shape == (1, kept.shape[1])
+    assert tracemalloc.get_traced_memory()[1] < 10**6  # a row of each number before it would be eight times as much
+    tracemalloc.stop()
     assert label_vectors.read(tmp_path / "elsewhere") is None
     label_vectors.write(tmp_path, None)  # the same directory, forced to go on with classes
     assert label_vectors.read(tmp_path) is None
