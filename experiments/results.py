@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import math
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -75,20 +74,19 @@ def markdown(rows: list[dict]) -> str:
 def write(rows: list[dict], text: str, out: str) -> None:
     """The table as a file: numbers in .csv and .json, text in .md."""
     import csv
+    import io
 
     from jaxgan.whole import write_whole
 
     plain = lambda value: None if isinstance(value, float) and not math.isfinite(value) else value
     rows = [{name: plain(value) for name, value in row.items()} for row in rows]
     if out.endswith(".csv"):
-        lines = [list(rows[0]), *(list(row.values()) for row in rows)]
-        path = Path(out)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([" ".join(map(str, v)) if isinstance(v, list) else v for v in line] for line in lines)
-        return
-    text = json.dumps(rows, indent=1) if out.endswith(".json") else text
-    write_whole(out, lambda file: file.write(f"{text}\n".encode()))
+        lines, made = [list(rows[0]), *(list(row.values()) for row in rows)], io.StringIO()
+        csv.writer(made).writerows([" ".join(map(str, v)) if isinstance(v, list) else v for v in line] for line in lines)
+        text = made.getvalue()
+    else:
+        text = f"{json.dumps(rows, indent=1) if out.endswith('.json') else text}\n"
+    write_whole(out, lambda file: file.write(text.encode()))
 
 
 def main() -> None:
