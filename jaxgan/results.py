@@ -90,7 +90,8 @@ def curve(result: Result, name: str) -> list[tuple[float, float]]:
     """All (kimg, value) of a number of the log, in order. Of a metric that the log does not have: what `evaluate` measured, the
     latest at each kimg."""
     points = {row["kimg"]: row[name] for row in result.rows if name in row}
-    points = points or {kimg: line[name.partition("/")[2] or "value"][0] for kimg, line in _evaluated(result, name).items()}
+    first = lambda found: found[0] if isinstance(found, list) else found  # of pairs there is no uncertainty
+    points = points or {kimg: first(line[name.partition("/")[2] or "value"]) for kimg, line in _evaluated(result, name).items()}
     return sorted((kimg, value) for kimg, value in points.items() if value is not None)
 
 
@@ -105,10 +106,10 @@ def _evaluated(result: Result, name: str) -> dict[float, dict]:
 def unlike(results: list[Result], names: Iterable[str]) -> list[str]:
     """In what `evaluate` was told otherwise for some values of a number than for others, so that they do not compare: a line
     for each."""
-    said, told = [], lambda line: {k: line.get(k) for k in ("fakes", "against", "split")} | line["of"]
+    said, told = [], lambda line: {k: line.get(k) for k in ("fakes", "against", "split", "direction")} | line["of"]
     for name in names:
         lines = [told(line) for result in results for line in _evaluated(result, name).values()]
-        for what in ("fakes", "against", "split", "psi", "average"):
+        for what in ("fakes", "against", "split", "direction", "psi", "average"):
             found = dict.fromkeys(str(line.get(what)) for line in lines)
             said += [f"{name} was measured with {what} {' and '.join(found)}"] * (len(found) > 1)
     return said
@@ -117,8 +118,8 @@ def unlike(results: list[Result], names: Iterable[str]) -> list[str]:
 def lower_is_better(name: str) -> bool:
     """Whether less of a metric is better. Raises UserError where nothing is known of it."""
     metric, _, part = name.partition("/")
-    if metric in LOWER:
-        return LOWER[metric]
+    if (own := part if metric == "pairs" else metric) in LOWER:
+        return LOWER[own]
     if metric in protocols.PROTOCOLS:
         of, sign = QUALITY.get(protocols.PROTOCOLS[metric].metric, (None, 0))
         if of == part:
@@ -139,6 +140,7 @@ def metrics(results: list[Result]) -> list[str]:
     names = dict.fromkeys(name for result in results for row in result.rows for name in row)
     for line in (line for result in results for line in result.evaluated):
         parts = [part for part, found in line.items() if isinstance(found, list) and part != "notes"]
+        parts += ["l1", "psnr"] if line["metric"] == "pairs" else []
         names |= dict.fromkeys(line["metric"] + (part != "value") * f"/{part}" for part in parts)
     other = ("step", "kimg", "seconds", "img_per_s")
     return [name for name in names if name not in other and not name.startswith(("d/", "g/", "logits/", "augment/"))]

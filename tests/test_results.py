@@ -109,6 +109,15 @@ def test_a_setting_with_the_name_of_a_number_keeps_its_column(tmp_path):
     ]
 
 
+def test_what_was_measured_of_pairs_is_shown(tmp_path):
+    """Its numbers have no uncertainty."""
+    numbers = {"l1": 7.5, "psnr": 22.0, "fakes": 4, "l1_before": 9.0}
+    run = results.read(a_run(tmp_path / "pix2pix", [None], evaluated=[("pairs", numbers, 4)], l1=10.0))
+    (row,) = results.table([run])
+    assert (row["pairs/l1"], row["pairs/psnr"]) == (7.5, 22.0) and "pairs/l1_before" not in row
+    assert results.lower_is_better("pairs/l1") and not results.lower_is_better("pairs/psnr")
+
+
 def test_what_was_measured_otherwise_is_told(tmp_path):
     found = [results.read(a_run(tmp_path / str(i), [6.0], seed=i)) for i in range(2)]
     line = lambda fakes, psi: {"metric": "fid10k", "value": [9.0, 0.1], "fakes": fakes, "of": {"step": 4, "psi": psi}}
