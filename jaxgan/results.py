@@ -19,6 +19,8 @@ LOWER = {"swd": True, "l1": True, "psnr": False}
 """What a run measures by itself: whether lower is better."""
 MOST = 10
 """Curves that have colours of their own."""
+WIDE = 150
+"""Letters of a legend that have room side by side."""
 
 
 COMMON = {field.name for field in dataclasses.fields(Settings)}
@@ -60,9 +62,9 @@ def find(places: Iterable[str | Path]) -> list[Path]:
     found, places = [], list(places)
     if not places:
         raise UserError("no place to look for runs; give run directories, or folders of them")
+    is_run = lambda path: (path / "config.json").is_file() and any((path / name).is_dir() for name in ("samples", "checkpoints"))
     for place in map(Path, places):
-        here = [place] if (place / "config.json").is_file() else sorted(path.parent for path in place.rglob("config.json"))
-        here = [path for path in here if (path / "samples").is_dir() or (path / "checkpoints").is_dir()]
+        here = [place] if is_run(place) else [path.parent for path in sorted(place.rglob("config.json")) if is_run(path.parent)]
         if not here:
             raise UserError(f"{place}: there is no run directory here or below")
         found += here
@@ -263,5 +265,8 @@ def draw(results: list[Result], path: str | Path, names: Iterable[str] = (), *, 
         axes.grid(alpha=0.3)
     axes.set_xlim(left=0)
     axes.set_xlabel("kimg (thousands of training images)")
-    figure.legend(*axes.get_legend_handles_labels(), fontsize=7, loc="outside lower center", ncols=3)
+    handles, labels = axes.get_legend_handles_labels()
+    columns = min(3, max(1, WIDE // (max(map(len, labels)) + 10)))
+    figure.set_figheight(figure.get_figheight() + 0.14 * math.ceil(len(labels) / columns))  # inches a row
+    figure.legend(handles, labels, fontsize=7, loc="outside lower center", ncols=columns)
     write_whole(path, lambda file: figure.savefig(file, dpi=100, format="png"))

@@ -39,7 +39,8 @@ def runs(tmp_path):
     a_run(tmp_path / "deeper" / "b0", [9.0, 3.0], lr=0.1, evaluated=[("pr10k", {"coverage": [0.9, 0.1]}, 2)])
     a_run(tmp_path / "deeper" / "b1", [1.0, None, 0.5, 0.5], lr=0.1, seed=1, diverged=True)
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "config.json").write_text("{}")  # of something else
+    for path in (tmp_path, tmp_path / "other"):
+        (path / "config.json").write_text("{}")  # of something else
     return [results.read(path) for path in results.find([tmp_path])]
 
 
@@ -159,6 +160,16 @@ def test_curves_show_each_run_and_the_mean_of_several(runs, tmp_path, monkeypatc
         results.draw([], tmp_path / "none.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.width == 800 and len(picture.convert("RGB").getcolors(2**20)) > 50
+
+
+def test_a_long_legend_has_room(tmp_path):
+    for i in range(3):
+        a_run(
+            tmp_path / str(i), [6.0, 5.0], lr=i, data=f"{i}", weight_decay=i / 7, b1=i, ema_kimg=i, augment_target=i, mirror=i > 1
+        )
+    results.draw([results.read(path) for path in results.find([tmp_path])], tmp_path / "curves.png")
+    edges = np.asarray(Image.open(tmp_path / "curves.png").convert("L"))[:, [0, -1]]
+    assert (edges == 255).all()
 
 
 def test_the_command_prints_and_writes_the_table(runs, tmp_path, monkeypatch, capsys):
