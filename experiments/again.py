@@ -34,7 +34,7 @@ def config_of(what: str) -> tuple[str, Settings]:
         raise UserError(f"{what}: its config, {name!r}, is not one of these here; its own script goes on with it")
     default, said = CONFIGS[name], {k: v for k, v in found["settings"].items() if k not in NOT_AGAIN}
     if unknown := said.keys() - {field.name for field in dataclasses.fields(default)}:
-        raise UserError(f"{what}: {name} has no {', '.join(sorted(unknown))} here; the run is of another version of jaxgan")
+        raise UserError(f"{what}: {name} has no {', '.join(sorted(unknown))} here; go on with the version of jaxgan that made it")
     for k, v in said.items():  # JSON has no tuples, and of Python's kimg=1 no float
         said[k] = tuple(v) if isinstance(v, list) else float(v) if isinstance(getattr(default, k), float) else v
     where = "" if path.name == "config.json" else str(path)

@@ -22,13 +22,13 @@ def main(on_tick: Callable[[dict], object] | None = None) -> int:
 
     collect_rarely()
     args = sys.argv[1:]
-    name = args.pop(0) if args and not args[0].startswith("-") else "digits"
-    name, default = config_of(name)
+    what = args.pop(0) if args and not args[0].startswith("-") else "digits"
+    name, default = config_of(what)
     settings = parse(
         type(default),
         args,
         default,
-        prog=f"python -m experiments.train {name}",
+        prog=f"python -m experiments.train {what}",
         more=f"Configs, the first word, each with its own --help: {', '.join(CONFIGS)}. Or a run directory, to go on with that "
         "run; or its config.json, for another one with its settings.",
         examples=("--kimg 100 --run-dir runs/mine",),

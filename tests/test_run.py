@@ -140,6 +140,8 @@ def test_a_changed_config_refuses_shows_the_difference_and_can_be_forced(small, 
     before = (directory / "config.json").read_text()
     code, _, err = quickly("train", *args, "--lr", "0.05", "--run-dir", directory)
     assert code == 2 and "lr was 0.1, is 0.05" in err and "--resume force" in err
+    code, _, err = quickly("train", directory, "--lrg", "0.05")
+    assert code == 2 and f"experiments.train {directory} --help" in err, err
     code, _, err = quickly("train", *args, "--dtype", "bfloat16", "--run-dir", directory)
     assert code == 2 and "generator.fields.dtype was float32, is bfloat16" in err and "{" not in err, err
     code, _, err = quickly("train", *TINY, "--run-dir", directory)
