@@ -11,6 +11,7 @@ product measured here. `step_mb` is the memory of the compiled step (state, batc
 import dataclasses
 import platform
 import resource
+import sys
 import tempfile
 import time
 from collections import deque
@@ -102,7 +103,8 @@ class Case:
         every = calls.period(self.recipe)
         if not self.together:
             self.machine = run.started(self.machine, self.config, self.design, self.k, self.k + every)
-            self.together = run.steps_per_call(self.machine, self.recipe, self.state, self.meter, calls.MOST)
+            several = self.machine, self.recipe, self.state, self.meter, calls.MOST
+            self.together = run.steps_per_call(*several, asked=0, say=lambda line: print(line, file=sys.stderr))
         sent, end, start = deque(), self.k + steps, time.perf_counter()
         while self.k < end:
             n = calls.length(self.k, self.together, end, every)

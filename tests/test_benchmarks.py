@@ -32,6 +32,13 @@ def test_a_step_is_measured_and_appended(tmp_path):
 
 
 @pytest.mark.slow
+def test_every_kind_of_input_is_measured_beside_the_step():
+    found = lines("data", "gan", "--size", 8, "--images", 16, "--batch", 2, "--steps", 1, "--turns", 1)
+    assert len(found) == 5 and found[0]["input"] == "on the device" and found[0]["step"] == 1
+    assert all(line["rate_img_per_s"] > 0 and line["times"] > 0 for line in found)
+
+
+@pytest.mark.slow
 def test_both_formulations_of_an_operation_are_measured_to_be_equal():
     for found in lines("ops", "grouped block 8x8 32 groups 4", "upsample 16x16x64", "--batch", 2, "--turns", 1):
         assert found["error"] < 1e-5 and {"forward", "gradient", "double gradient"} <= found.keys()
