@@ -6,7 +6,7 @@ of `sample.sample(n)`, up to float rounding.
 
 import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -95,7 +95,7 @@ def check_noise(generator: nn.Module, noise: str | None) -> None:
         raise UserError(f"noise {noise}: {kind(generator)} has no noise inputs, as StyleGAN 1 and 2 do; leave it out")
 
 
-def numbers(n, first: int = 0) -> np.ndarray:
+def numbers(n: int | Sequence[int], first: int = 0) -> np.ndarray:
     """Which images of a seed are asked for, int32 [m]: n of them from number `first` on, or with several n, first + n.
 
     Raises:
@@ -179,7 +179,7 @@ def as_bytes(x):
 def draw(
     generator: nn.Module,
     variables,
-    n,
+    n: int | Sequence[int],
     *,
     seed: int = 0,
     label=None,

@@ -4,7 +4,7 @@ import bisect
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -39,12 +39,14 @@ class Trained(NamedTuple):
     def __repr__(self) -> str:  # without pages of arrays
         return f"Trained({self.generator!r}, step={self.step})"
 
-    def sample(self, n, **options) -> np.ndarray:
+    def sample(self, n: int | Sequence[int], **options) -> np.ndarray:
         """uint8 [n, H, W, C], or of the images of these numbers; options: seed, label, psi, threshold, noise and category, as in
         `jaxgan.sample.sample`, but labels may also be names of the data's classes."""
         return np.concatenate(list(self.stream(n, **options)))
 
-    def stream(self, n, *, psi: float = 1.0, threshold: float | None = None, label=None, **options) -> Iterator[np.ndarray]:
+    def stream(
+        self, n: int | Sequence[int], *, psi: float = 1.0, threshold: float | None = None, label=None, **options
+    ) -> Iterator[np.ndarray]:
         """The same in pieces. With truncation, batch norm's statistics are those of the truncated z."""
         variables, label = self.truncated(psi, threshold).variables, numbered(label, self.config)
         if label is None and self.vectors is not None:
@@ -58,7 +60,7 @@ class Trained(NamedTuple):
         options = {"psi": psi, "threshold": threshold, "vectors": self.vectors}
         return self._replace(variables=sample.standing(self.generator, self.variables, self.standing, **options))
 
-    def latents(self, n, *, label=None, first: int = 0, **options) -> Latents:
+    def latents(self, n: int | Sequence[int], *, label=None, first: int = 0, **options) -> Latents:
         """The latents of the images of `sample`, to edit; see `jaxgan.latents.draw`."""
         label = numbered(label, self.config)
         if label is None and self.vectors is not None:

@@ -1,6 +1,6 @@
 """Sample images from a generator: seeds, labels, truncation, noise, style mixing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0,
 def stream(
     generator: nn.Module,
     variables,
-    n,
+    n: int | Sequence[int],
     *,
     seed: int = 0,
     label=None,
@@ -66,7 +66,7 @@ def stream(
     yield from parallel.in_chunks(_generate, (generator, noise), held, (index, labels), CHUNK)
 
 
-def sample(generator: nn.Module, variables, n, **options) -> np.ndarray:
+def sample(generator: nn.Module, variables, n: int | Sequence[int], **options) -> np.ndarray:
     """Sample n images from a generator.
 
     Args:
