@@ -1,6 +1,7 @@
 """Prepared directories: written without TensorFlow, read back bit for bit, found by path and by name."""
 
 import importlib.machinery
+import io
 import json
 import os
 import resource
@@ -221,6 +222,37 @@ def test_prepared_errors(tmp_path):
     refused("prepared as tfrecord, which only TensorFlow reads", open_source, dest)
     (tmp_path / "out/features.json").write_text("{")
     refused("TFDS cannot open it", open_source, dest)
+
+
+LEGACY = {"type": "beside.payload.X", "content": {}}
+FOREIGN = (
+    {"pythonClassName": "beside.payload.X", "featuresDict": {"features": {}}},
+    {"python_class_name": "beside.payload.X", "featuresDict": {"features": {}}},
+    LEGACY,
+    {"pythonClassName": "tensorflow_datasets.core.features.features_dict.FeaturesDict",
+     "jsonFeature": {"json": json.dumps({"a": LEGACY})}},
+    {"type": "tensorflow_datasets.core.features.sequence_feature.Sequence", "proto_cls": "tensorflow_datasets.Sequence",
+     "content": json.dumps({"feature": {"pythonClassName": "beside.payload.X", "text": {}}})},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("features", FOREIGN)
+def test_no_module_is_imported_that_a_set_names(tmp_path, monkeypatch, features):
+    dest = write(open_source(npz(tmp_path / "a.npz")[0]), f"{tmp_path}/beside")
+    (tmp_path / "beside/payload.py").write_text("raise SystemExit('run')")
+    monkeypatch.syspath_prepend(tmp_path)  # as the folder is in which `python -m` is called
+    (tmp_path / "beside/features.json").write_text(json.dumps(features))
+    refused("names the class 'beside.payload.X', which is not TFDS's", open_source, dest)
+
+
+def test_of_the_images_in_a_set_only_those_that_are_asked_for_are_decoded(tmp_path):
+    of, image, other = tfds.features, io.BytesIO(), b"%!PS-Adobe-3.0 EPSF-3.0"
+    Image.new("RGB", (4, 4), (9, 0, 0)).save(image, "PNG")
+    features = {"image": of.Image(), "label": of.Image(), "more": {"mask": of.Image(), "name": of.Text()}}
+    features |= {"parts": of.Sequence({"crop": of.Image()}), "crops": of.Sequence(of.Image())}
+    one = {"image": image.getvalue(), "label": other, "more": {"mask": other, "name": "a"}}
+    path = write_tfds(tmp_path / "o", features, [one | {"parts": {"crop": [other] * 2}, "crops": [other]}] * 2)
+    assert read_all(open_source(path))[:, 0, 0, 0].tolist() == [9, 9]
 
 
 def open_text(path):

@@ -4,11 +4,15 @@ import difflib
 import hashlib
 import importlib.util
 import io
+import json
 import math
 import os
 import re
+import sys
 import zlib
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -129,7 +133,10 @@ def items(path: str, split: str, progress: Progress) -> Items:
     import tensorflow_datasets as tfds
 
     try:
+        _check_classes(path)
         builder = tfds.builder_from_directory(path)
+    except UserError:
+        raise
     except Exception as e:  # an unreadable JSON, a feature of a newer TFDS
         raise UserError(f"{path}: TFDS cannot open it: {one_line(e, 300)}") from None
     if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
@@ -140,7 +147,8 @@ def items(path: str, split: str, progress: Progress) -> Items:
     encoded = isinstance(features[image], tfds.features.Image)
     if encoded and features[image].np_dtype != np.uint8:
         raise UserError(f"{path}: its images are {np.dtype(features[image].np_dtype)}; they must be uint8")
-    decoders = {image: tfds.decode.SkipDecoding()} if encoded else None
+    # Images are left as they are, unused ones too: TFDS opens them with all of PIL's formats, of which some start programs (EPS).
+    decoders = {name: _undecoded(f, tfds) for name, f in features.items() if not isinstance(f, tfds.features.Tensor)}
     try:
         records = builder.as_data_source(split, decoders=decoders)
     except Exception as e:
@@ -170,6 +178,42 @@ def items(path: str, split: str, progress: Progress) -> Items:
     only = lambda i, whole: stamp if i == 0 else ""
     at_once = several if held is None else None
     return Items(f"{path} {split}", range(len(records)), picture, only, labels, class_names, several=at_once)
+
+
+def _check_classes(path: str) -> None:
+    """UserError where features.json names a class that is not TFDS's, nor in a module that is imported already: TFDS would import
+    the module, which may lie beside the set."""
+    with open(os.path.join(path, "features.json")) as file:
+        for name in _classes(json.load(file)):
+            if not name.startswith("tensorflow_datasets.") and name.rpartition(".")[0] not in sys.modules:
+                raise UserError(f"{path}: features.json names the class {name!r}, which is not TFDS's; import it if you trust it")
+
+
+def _classes(node) -> Iterator[str]:
+    """The names of classes in features.json, also in JSON that it holds as text."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("pythonClassName", "python_class_name", "type") and isinstance(value, str):
+                yield value
+            else:
+                yield from _classes(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _classes(value)
+    elif isinstance(node, str) and node.lstrip()[:1] in ("{", "["):
+        with suppress(ValueError):  # a text that looks like it
+            yield from _classes(json.loads(node))
+
+
+def _undecoded(feature, tfds):
+    """What has TFDS leave a feature as it is stored."""
+    inside = feature.feature if isinstance(feature, tfds.features.Sequence) else feature
+    if isinstance(inside, tfds.features.FeaturesDict):
+        return {name: _undecoded(f, tfds) for name, f in inside.items()}
+    same = lambda value: value  # TFDS's SkipDecoding takes no sequences
+    return SimpleNamespace(
+        setup=lambda feature: None, decode_example_np=same, decode_batch_example_np=same, decode_ragged_example_np=same
+    )
 
 
 def _allow_open(files, path):
