@@ -35,6 +35,8 @@ def config_of(what: str) -> tuple[str, Settings]:
     default, said = CONFIGS[name], {k: v for k, v in found["settings"].items() if k not in NOT_AGAIN}
     if unknown := said.keys() - {field.name for field in dataclasses.fields(default)}:
         raise UserError(f"{what}: {name} has no {', '.join(sorted(unknown))} here; go on with the version of jaxgan that made it")
+    if said.get("compile_cache") != "off":  # programs are trusted like code, and a run may be somebody else's
+        said.pop("compile_cache", None)
     for k, v in said.items():  # JSON has no tuples, and of Python's kimg=1 no float
         said[k] = tuple(v) if isinstance(v, list) else float(v) if isinstance(getattr(default, k), float) else v
     where = "" if path.name == "config.json" else str(path)

@@ -21,6 +21,7 @@ from jaxgan import average, disk
 from jaxgan.disk import BY, SCORE, Store
 from jaxgan.errors import UserError
 from jaxgan.state import TrainState
+from jaxgan.whole import write_whole
 
 
 def open_store(directory: str | Path, keep: int = 2, by: str = "") -> Store:
@@ -294,6 +295,7 @@ def _mend_scores(directory: Path) -> None:
             whole = False
         score, by = (None, "") if whole else _score(directory, step)
         if score is not None:
-            path.write_text(json.dumps({SCORE: score, BY: by}))
+            text = json.dumps({SCORE: score, BY: by}).encode()
+            write_whole(path, lambda file, text=text: file.write(text))  # in place of a link, not through it
         elif not whole:
             path.unlink(missing_ok=True)

@@ -2,7 +2,10 @@
 
 import contextlib
 import hashlib
+import os
 import platform
+import stat
+import sys
 import zlib
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +29,7 @@ def use(where: str = "auto") -> Path | None:
       where: 'auto': the folder that JAX was told (JAX_COMPILATION_CACHE_DIR), else `compiled` in
         `metrics.cache.cache_directory`; 'off'; or a folder.
     Returns:
-      The folder in use, None where nothing is kept: off, or an 'auto' that cannot be written.
+      The folder in use, None where nothing is kept: off, or an 'auto' that cannot be written, or that others can write.
     Raises:
       UserError: the folder given cannot be written.
     """
@@ -37,16 +40,30 @@ def use(where: str = "auto") -> Path | None:
         return Path(jax.config.jax_compilation_cache_dir)
     folder = (cache_directory() / "compiled" if where == "auto" else Path(where).expanduser()) / of_this_machine()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)
     except OSError as e:
         if where == "auto":
             return None
         reason = e.strerror or e
         raise UserError(f"--compile-cache {where}: it cannot be written ({reason}); give another folder, or off") from None
+    if where == "auto" and (shared := next(filter(others_can_write, (folder, *folder.parents[:2])), None)):
+        fix = "--compile-cache FOLDER keeps them in one of yours"
+        print(f"note: compiled programs are not kept, since others can put theirs into {shared}; {fix}", file=sys.stderr)
+        return None
     sweep(folder)
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", SECONDS)
     return folder
+
+
+def others_can_write(folder: Path) -> bool:
+    """Whether a folder is of another user than this one and root, or open to some. Root, who may be anybody's in a container, is
+    only asked the second."""
+    if not hasattr(os, "getuid"):  # Windows
+        return False
+    found = folder.stat()
+    open_to = stat.S_IWOTH | stat.S_IWGRP * (found.st_gid != os.getegid())
+    return bool(os.getuid() and found.st_uid not in (os.getuid(), 0) or found.st_mode & open_to)
 
 
 def sweep(folder: Path) -> None:

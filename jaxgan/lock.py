@@ -9,6 +9,7 @@ from typing import TextIO
 
 from jaxgan import parallel
 from jaxgan.errors import UserError
+from jaxgan.whole import not_a_link
 
 LOCK = ".lock"
 """A file in the run directory that the process which trains there has locked, and that names it."""
@@ -33,9 +34,9 @@ def lock_file(path: Path) -> TextIO:
 
     Raises:
       UserError: another process has it.
-      OSError: it cannot be written.
+      OSError: it cannot be written, or is a link.
     """
-    file = path.open("a")
+    file = open(path, "a", opener=not_a_link)  # it is emptied
     try:
         import fcntl
 

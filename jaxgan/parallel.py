@@ -48,7 +48,10 @@ def start_processes(coordinator: str, processes: int, process: int) -> None:
         elif not 0 <= process < processes:
             raise UserError(f"--process {process} is not one of --processes {processes}; it counts from 0")
         else:
-            jax.distributed.initialize(coordinator, processes, process)
+            here = coordinator.rpartition(":")[0] in LOOPBACK and not process  # else process 0 listens to all of the network
+            jax.distributed.initialize(
+                coordinator, processes, process, **({"coordinator_bind_address": coordinator} if here else {})
+            )
     except (RuntimeError, ValueError) as e:
         if isinstance(e, UserError):
             raise
@@ -58,6 +61,8 @@ def start_processes(coordinator: str, processes: int, process: int) -> None:
         late.cancel()
 
 
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+"""Hosts of a run whose processes are on one machine."""
 LATE = 20.0
 """Seconds after which a process that waits for others says so; after five minutes JAX aborts it."""
 MOST = 8

@@ -100,7 +100,8 @@ class Settings:
     """On a CPU, the number of devices to split the cores and the batch among; 0: one per core, up to 8, if each gets at least
     8 images. The number of devices and the CPU affect the last bits of the run."""
     compile_cache: str = "auto"
-    """Where to cache compiled programs: auto (JAX_COMPILATION_CACHE_DIR if set, else jaxgan's cache), a folder, or off."""
+    """Where to cache compiled programs: auto (JAX_COMPILATION_CACHE_DIR if set, else jaxgan's cache, if nobody else can write
+    there), a folder, or off. Programs are trusted like code; no other folder is taken from a run's config.json."""
     profile: bool = False
     """Trace some steps, after the first ones, into the run's profile/."""
     tensorboard: bool = False

@@ -1,6 +1,7 @@
 """What a person watches: the log, curves, grids of samples, one progress line."""
 
 import contextlib
+import errno
 import json
 import math
 import sys
@@ -17,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from jaxgan.captions import captioned
 from jaxgan.data.images import as_picture
 from jaxgan.errors import UserError
-from jaxgan.whole import write_whole
+from jaxgan.whole import not_a_link, write_whole
 
 FEW = 20
 """Points of a curve that are shown one by one: between them nothing was measured."""
@@ -113,9 +114,14 @@ def cut_lines(path: Path, keep: Callable[[dict], bool]) -> list[dict[str, Any]]:
 
 
 def add_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Add lines to a .jsonl."""
-    with path.open("a") as f:
-        f.writelines(json.dumps(row) + "\n" for row in rows)
+    """Add lines to a .jsonl. Raises UserError where that is a link."""
+    try:
+        with open(path, "a", opener=not_a_link) as f:
+            f.writelines(json.dumps(row) + "\n" for row in rows)
+    except OSError as e:
+        if e.errno != errno.ELOOP:
+            raise
+        raise UserError(f"{path}: it is a link, and what it leads to would be changed; remove it") from None
 
 
 def losses(row: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all, whenever the process is killed."""
 
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,9 +14,9 @@ def write_whole(path: str | os.PathLike, write: Callable, *, sync: bool = False)
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")  # not guessed, nor a link that waits in a folder of all
     try:
-        with part.open("wb") as file:
+        with part.open("xb") as file:
             write(file)
             if sync:
                 file.flush()
@@ -23,3 +24,9 @@ def write_whole(path: str | os.PathLike, write: Callable, *, sync: bool = False)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def not_a_link(path: str, flags: int) -> int:
+    """An `opener` for a file that is changed in place in a run directory, which may be somebody else's: a link there would have a
+    file elsewhere changed."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

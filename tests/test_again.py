@@ -29,6 +29,13 @@ def test_every_config_survives_its_json(name, tmp_path):
     assert config_of(f"{folder}/config.json") == (name, dataclasses.replace(wanted, run_dir=""))  # another run
 
 
+def test_a_run_does_not_say_where_its_programs_are(tmp_path):
+    """They are run, and whoever made the run may have put them there."""
+    for given, taken in (("/shared/programs", "auto"), ("auto", "auto"), ("off", "off")):
+        folder = wrote(tmp_path / "run", "digits", {"compile_cache": given})
+        assert config_of(folder)[1].compile_cache == config_of(f"{folder}/config.json")[1].compile_cache == taken
+
+
 def test_what_is_no_run_of_a_config_here_is_refused(tmp_path):
     own = wrote(tmp_path / "own", "own", {})
     for what, said in (

@@ -95,6 +95,26 @@ def test_a_program_that_was_cut_short_is_removed_and_each_is_read_once(tmp_path)
     assert old.exists()
 
 
+def test_programs_are_kept_where_nobody_else_can_put_any(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compile_cache.jax.config, "update", lambda *_: None)
+    monkeypatch.setenv("JAXGAN_CACHE", str(tmp_path))
+    found = compile_cache.use()
+    assert found.parent.parent == tmp_path and found.stat().st_mode & 0o777 == 0o700
+    for folder in (found, found.parent, tmp_path):
+        mode = folder.stat().st_mode
+        folder.chmod(0o777)
+        assert compile_cache.use() is None and f"others can put theirs into {folder};" in capsys.readouterr().err
+        assert compile_cache.use(str(tmp_path / "compiled")) == found  # as the user wants it
+        folder.chmod(mode)
+    folder.chmod(0o770)  # of a group of one's own, as umask 2 makes it
+    assert compile_cache.use() == found
+    monkeypatch.setattr(os, "getegid", lambda: folder.stat().st_gid + 1)
+    assert compile_cache.use() is None
+    folder.chmod(0o700)
+    monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    assert not compile_cache.others_can_write(folder) if folder.stat().st_uid == 0 else compile_cache.use() is None
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="--compile-cache .*give another folder, or off"):

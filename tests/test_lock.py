@@ -30,6 +30,14 @@ def test_a_lock_names_its_holder_to_who_comes_second(tmp_path, monkeypatch):
     lock.lock_file(tmp_path / lock.LOCK).close()
 
 
+def test_a_lock_that_is_a_link_changes_no_other_file(tmp_path):
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / lock.LOCK).symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError):
+        lock.lock_file(tmp_path / lock.LOCK)
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 @pytest.mark.parametrize("flock", [None, OSError(errno.ENOSYS, "Function not implemented")])
 def test_where_locks_are_of_each_host_alone_the_first_ends_when_it_sees_the_second(tmp_path, monkeypatch, flock):
     def unheard(*_):

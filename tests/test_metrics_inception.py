@@ -156,7 +156,7 @@ def test_the_cache_directory(monkeypatch, tmp_path):
     found = tmp_path / f"jaxgan-{os.getuid()}"
     for _ in range(2):
         assert cache.cache_directory() == found
-        found.mkdir(exist_ok=True)
+        assert found.stat().st_mode & 0o777 == 0o700
     found.rename(tmp_path / f"jaxgan-{os.getuid() + 1}")
     monkeypatch.setattr(cache.os, "getuid", lambda real=os.getuid(): real + 1)
     with pytest.raises(UserError, match="somebody else's; set JAXGAN_CACHE"):

@@ -139,6 +139,11 @@ def test_processes_meet_where_they_are_told_or_the_cluster_knows(monkeypatch, ca
     for given in (("", 1, 0), ("auto", 1, 0), ("host:1", 2, 0), ("host:1", 2, 1)):
         parallel.start_processes(*given)
     assert met == [(), ("host:1", 2, 0), ("host:1", 2, 1)]
+    with monkeypatch.context() as here:  # of one machine: the network need not reach it
+        here.setattr(jax.distributed, "initialize", lambda *given, **more: met.append((*given, more)))
+        for host, bound in (("localhost:1", {"coordinator_bind_address": "localhost:1"}), ("host:1", {})):
+            parallel.start_processes(host, 2, 0)
+            assert met.pop() == (host, 2, 0, bound)
     for given, says in (
         (("", 2, 0), "--processes 2 --process 0: where do they meet"),
         (("", 1, 1), "--processes 1 --process 1: where do they meet"),

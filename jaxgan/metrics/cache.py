@@ -1,7 +1,9 @@
 """The cache of weights that are downloaded or trained once, and safe downloads into it."""
 
+import contextlib
 import hashlib
 import os
+import secrets
 import sys
 import tempfile
 import urllib.request
@@ -34,7 +36,9 @@ def cache_directory() -> Path:
         return Path(found)
     user = getattr(os, "getuid", lambda: 0)()
     path = Path(tempfile.gettempdir(), f"jaxgan-{user}")
-    if path.exists() and path.stat().st_uid != user:
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    if path.lstat().st_uid != user or not path.is_dir():
         raise UserError(f"{path}: the cache of who has no home, and somebody else's; set JAXGAN_CACHE to a folder of yours")
     return path
 
@@ -75,11 +79,11 @@ def fetch(url: str, sha256: str, *, show: bool = True) -> Path:
     path = cache_directory() / url.rsplit("/", 1)[1]
     if path.exists():
         return path
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         bar = counter(f"downloading {path.name}", show)
-        with bar as update, urllib.request.urlopen(url, timeout=30) as response, part.open("wb") as f:
+        with bar as update, urllib.request.urlopen(url, timeout=30) as response, part.open("xb") as f:
             total, done = int(response.headers.get("Content-Length") or 0), 0
             while piece := response.read(PIECE):
                 f.write(piece)
