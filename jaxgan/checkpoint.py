@@ -117,6 +117,8 @@ def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState
         state = like(step)
         template = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(to_tree, state))
         try:
+            for item in template:
+                disk.check_size(store.directory / str(step) / item)
             found = store.manager.restore(
                 step,
                 args=ocp.args.Composite(

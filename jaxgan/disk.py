@@ -5,6 +5,7 @@ Orbax does not notice flipped bytes in its data files, so every leaf's CRC-32 is
 
 import json
 import logging
+import math
 import re
 import shutil
 import sys
@@ -22,6 +23,10 @@ SCORE = "score"
 """What the best is kept by, lower is better."""
 BY = "by"
 """Which metric the score is: those of two metrics are no rivals."""
+
+
+MOST, PACKED = 2**30, 100
+"""Bytes from which it is asked whether arrays are on disk, and how many times they can be packed: weights hardly at all."""
 
 
 AT_ONCE = ocp.options.AsyncOptions(create_directories_asynchronously=False)
@@ -140,9 +145,19 @@ def read_item(directory: Path, step: int, item: str):
 
 
 def read(path: Path):
-    """An item as it is on disk: dicts and lists of host arrays."""
+    """An item as it is on disk: dicts and lists of host arrays. Raises as `check_size`."""
+    check_size(path)
     with ocp.StandardCheckpointer() as reader:
         return jax.tree.map(np.asarray, reader.restore(path))
+
+
+def check_size(path: Path) -> None:
+    """Raise ValueError where an item of few bytes claims to be very many: it would fill the memory."""
+    with ocp.StandardCheckpointer() as reader:
+        arrays = [a for a in jax.tree.leaves(reader.metadata(path).item_metadata) if hasattr(a, "shape")]
+    claimed = sum(math.prod(a.shape) * np.dtype(a.dtype).itemsize for a in arrays)
+    if claimed > MOST and claimed > PACKED * (there := sum(f.stat().st_size for f in path.rglob("*"))):
+        raise ValueError(f"it has {there / 1e6:.1f} MB and claims {claimed / 1e9:.1f} GB")
 
 
 def meta(directory: Path, step: int) -> dict[str, Any]:

@@ -66,6 +66,22 @@ def test_images_are_made_with_the_averaged_weights_and_the_statistics_of_g(tmp_p
         np.testing.assert_array_equal(variables["batch_stats"]["m"], np.ones(3))
 
 
+def test_a_checkpoint_that_claims_more_than_it_can_hold_is_passed_over(tmp_path, first, monkeypatch):
+    store = filled(tmp_path, first, [(1, None), (2, None)])
+    checked, real = [], disk.check_size
+
+    def check(path):
+        checked.append(path.parent.name)
+        if path.parts[-2:] == ("2", "training"):
+            raise ValueError("it claims too much")
+        real(path)
+
+    monkeypatch.setattr(disk, "check_size", check)
+    back, damaged = checkpoint.restore(store, lambda step: first)
+    assert int(back.step) == 1 and "1" in checked and damaged[0].endswith("(cannot be read: it claims too much)")
+    store.manager.close()
+
+
 def test_an_empty_directory_has_nothing(tmp_path, first):
     store = checkpoint.open_store(tmp_path)
     assert checkpoint.restore(store, lambda step: first) == (None, [])

@@ -101,6 +101,15 @@ def test_a_damaged_item_is_said_with_the_steps_that_there_are(tmp_path):
         disk.read_item(tmp_path, 20, "generator")
 
 
+def test_an_item_that_claims_more_than_it_can_hold_is_not_read(tmp_path, monkeypatch):
+    with ocp.StandardCheckpointer() as writer:
+        writer.save(tmp_path / "7" / "item", {"a": np.zeros(2**20, np.float32)})
+    assert disk.read(tmp_path / "7" / "item")["a"].shape == (2**20,)
+    monkeypatch.setattr(disk, "MOST", 2**20)
+    with pytest.raises(UserError, match=r"/7: the checkpoint is damaged \(cannot be read: it has 0.0 MB and claims 0.0 GB\)"):
+        disk.read_item(tmp_path, 7, "item")
+
+
 def test_what_orbax_logs_goes_unsaid_and_what_others_do_not(caplog):
     log, level, filters = logging.getLogger("absl"), logging.getLogger("absl").level, [*logging.getLogger("absl").filters]
     for _ in range(2):
