@@ -3,11 +3,14 @@
 import io
 import itertools
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+import jaxgan.data.images
 from jaxgan.data.images import Look, colour, header, laid_on, open_image, pixels
 from jaxgan.errors import UserError
 
@@ -331,6 +334,34 @@ def test_too_many_pixels(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(OSError, match="more than 2,000 pixels; save it smaller"):
         open_image(io.BytesIO(encode(Image.new("1", (1001, 2)), "PNG")))
+
+
+def test_a_long_line_of_pixels_is_refused(monkeypatch):
+    monkeypatch.setattr(jaxgan.data.images, "LONGEST", 1000)
+    for size in ((1001, 1), (1, 1001)):
+        with pytest.raises(OSError, match="more than 1,000 pixels in a row; cut it"):
+            open_image(io.BytesIO(encode(Image.new("L", size), "PNG")))
+    open_image(io.BytesIO(encode(Image.new("L", (1000, 1)), "PNG")))
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    """One can take gigabytes, and there are as many threads as cores."""
+    small, large, now, most = encode(Image.new("L", (4, 4)), "PNG"), encode(Image.new("L", (40, 40)), "PNG"), [], []
+
+    def slow(im, turn=jaxgan.data.images.upright):
+        now.append(1)
+        most.append(len(now))
+        time.sleep(0.02)
+        now.pop()
+        return turn(im)
+
+    monkeypatch.setattr(jaxgan.data.images, "LARGE", 100)
+    monkeypatch.setattr(jaxgan.data.images, "upright", slow)
+    for data, at_once in ((large, 1), (small, 4)):
+        most.clear()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(decode, [data] * 8))
+        assert len(most) == 8 and (max(most) == 1) == (at_once == 1)
 
 
 @pytest.mark.parametrize("kind", ("PNG", "JPEG", "WEBP", "BMP", "TIFF"))

@@ -1,6 +1,7 @@
 """Folders, archives, arrays and the digits as Sources; what is wrong with them in one line."""
 
 import errno
+import gzip
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from PIL import Image
 import jaxgan.data.alike
 import jaxgan.data.files
 import jaxgan.data.source
-from jaxgan import memory
+from jaxgan import label_vectors, memory
 from jaxgan.data import check_source, of_arrays, open_source, read_all, summary
 from jaxgan.errors import UserError
 
@@ -606,6 +607,53 @@ def test_what_is_read_to_memory_and_does_not_fit_is_one_line(classes, tmp_path, 
         open_source(str(tmp_path / "a.npz"))
     monkeypatch.undo()
     assert open_source(packed).n == open_source(str(classes)).n and 2**28 < memory.installed()
+
+
+@pytest.mark.parametrize("suffix", ("", ".zip", ".tar", ".tar.gz"))
+def test_a_file_that_claims_to_be_larger_than_any_image_is_not_read(tmp_path, suffix, monkeypatch):
+    """Megabytes of an archive can be any number of gigabytes of zeros; so can a file that is a hole."""
+    monkeypatch.setattr(jaxgan.data.files, "MOST", 2**20)
+    for i in range(3):
+        save(f"{tmp_path}/s/{i}.png", picture(i))
+    with open(tmp_path / "s/1.png", "ab") as file:
+        file.truncate(2**21)
+    path = pack(tmp_path / "s", f"{tmp_path}/a{suffix}") if suffix else tmp_path / "s"
+    refused(f"{'not an archive' if 'tar' in suffix else '1.png is broken'}.* .a file of 0.0 GiB, more than any image", path)
+    os.remove(tmp_path / "s/1.png")
+    (tmp_path / "s/dataset.json").write_bytes(b" " * 2**21)
+    if suffix:
+        refused("not an archive .*a file of 0.0 GiB", pack(tmp_path / "s", f"{tmp_path}/b{suffix}"))
+
+
+def test_a_tar_whose_headers_are_huge_is_not_read(tmp_path):
+    path = tmp_path / "a.tar.gz"
+    for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
+        with gzip.open(path, "wb") as file:
+            header = tarfile.TarInfo("a")
+            header.type, header.size = kind, 2**30
+            file.write(header.tobuf(tarfile.GNU_FORMAT) + bytes(2**16))
+        refused("not an archive that can be read .a header of 1024.0 MiB", path)
+
+
+@pytest.mark.parametrize("text", ("[" * 10**5, '{"labels": [["a.png", NINES], ["b.png", 1]]}'.replace("NINES", "9" * 5000)))
+def test_a_listing_of_nonsense(tmp_path, text):
+    for name in "ab":
+        save(f"{tmp_path}/{name}.png", picture(0))
+    (tmp_path / "dataset.json").write_text(text)
+    refused("dataset.json: not of the form", tmp_path)
+    (tmp_path / "dataset.json").write_text('{"labels": [["a.png", [NINES]], ["b.png", [1]]]}'.replace("NINES", "9" * 400))
+    refused(r"dataset.json: the label of a.png is \[9{59}; give", tmp_path)
+
+
+@pytest.mark.parametrize("header", (b"{'descr': '|u1', 'fortran_order': False, 'shape': (True, 2)}", b"{'a': '", b"  a\n b"))
+def test_an_npz_of_nonsense(tmp_path, header):
+    data = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:
+        file.writestr("x.npy", data)
+    refused("a.npz: not an .npz that can be read .*; write it with numpy.savez", tmp_path / "a.npz")
+    (tmp_path / label_vectors.NAME).write_bytes(data)
+    with pytest.raises(UserError, match="not label vectors"):
+        label_vectors.read(tmp_path)
 
 
 def test_encrypted_zip(tmp_path):

@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.util
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from jaxgan import memory
 from jaxgan.data.alike import finish, make_alike
 from jaxgan.data.images import Look, as_picture
 from jaxgan.data.source import MOST_CLASSES, Items, Source, Stored, finite
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 
 IMAGE_KEYS = ("x", "images", "x_train", "arr_0")
 LABEL_KEYS = {"x": ("y", "labels"), "images": ("labels", "y"), "x_train": ("y_train",), "arr_0": ("arr_1", "y", "labels")}
@@ -39,7 +38,8 @@ def npz(path: str, split: str = "train") -> tuple[np.ndarray, np.ndarray | None]
                 wanted = ", ".join(IMAGE_KEYS) if split == "train" else f"x_{split}"
                 raise UserError(f"{path}: no images for split {split!r} in it: it has {', '.join(file)}; use {wanted}")
             label_key = next((k for k in LABEL_KEYS.get(key, (f"y_{split}",)) if k in file), None)
-            size = next(m.file_size for m in file.zip.infolist() if m.filename in (key, f"{key}.npy"))
+            parts = [f"{name}{suffix}" for name in (key, label_key) for suffix in ("", ".npy")]
+            size = sum(m.file_size for m in file.zip.infolist() if m.filename in parts)
             if size > memory.installed():
                 raise MemoryError(f"{size / 2**30:.1f} GiB")
             images, labels = file[key], None if label_key is None else file[label_key]
@@ -48,8 +48,8 @@ def npz(path: str, split: str = "train") -> tuple[np.ndarray, np.ndarray | None]
     except MemoryError as e:
         fix = "give a folder or an archive of images, of which only some are read at a time"
         raise UserError(f"{path}: more than the memory holds, which an .npz is read to ({e}); {fix}") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as e:
-        raise UserError(f"{path}: not an .npz that can be read ({e}); write it with numpy.savez") from None
+    except Exception as e:  # of damage zipfile, zlib, NumPy and the tokenizer that reads its headers say many things
+        raise UserError(f"{path}: not an .npz that can be read ({one_line(e, 200)}); write it with numpy.savez") from None
     images = _as_images(images, f"{path}: {key}")
     return images, None if labels is None else _as_labels(labels, len(images), f"{path}: {label_key}")
 

@@ -23,6 +23,7 @@ from jaxgan.errors import UserError, one_line
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 SPLITS = ("train", "test", "val", "valid", "validation")
 SMALL = 256 * 1024  # bytes; PIL reads headers in many small pieces, so a small file is read at once
+MOST = 2**31  # bytes of one file: an archive of megabytes, or a file with a hole, can claim any number
 ENDS = 16 * 1024  # bytes at a file's start and end that tell it from a changed one, in sets too large to read whole
 
 
@@ -65,9 +66,11 @@ def folder(path: str, split: str = "train") -> Items:
 
     def file(i):
         opened = _opened(os.path.join(path, names[i]))
-        if os.fstat(opened.fileno()).st_size > SMALL:
+        size = os.fstat(opened.fileno()).st_size
+        if SMALL < size <= MOST:
             return opened
         with opened:
+            _check_size(size)
             last.read = i, opened.read()
             return io.BytesIO(last.read[1])
 
@@ -93,7 +96,12 @@ def archive(path: str, split: str = "train") -> Items:
 def _zip(path, split):
     with zipfile.ZipFile(path) as file:
         members = {_tidy(m.filename): m for m in file.infolist() if not m.is_dir()}
-        names, shown, labels, class_names = arrange(members, split, path, lambda name: file.read(members[name]))
+
+        def read(name):
+            _check_size(members[name].file_size)
+            return file.read(members[name])
+
+        names, shown, labels, class_names = arrange(members, split, path, read)
     if any(members[name].flag_bits & 1 for name in names):
         raise UserError(f"{path}: is encrypted; pack it again without a password")
 
@@ -105,6 +113,7 @@ def _zip(path, split):
 
 def _member(path, info):
     """A member of a zip through a file of its own: threads share nothing, nothing stays open; its CRC is checked."""
+    _check_size(info.file_size)
     file = open(path, "rb")
     try:
         file.seek(info.header_offset)
@@ -118,7 +127,7 @@ def _member(path, info):
 
 def _tar(path, split):
     compressed = not path.lower().endswith(".tar")
-    with tarfile.open(path) as file:
+    with tarfile.open(path, tarinfo=_Header) as file:
         held, members, links, others, room = {}, {}, {}, [], memory.installed()
         for m in file:
             name = _tidy(m.name)
@@ -127,11 +136,12 @@ def _tar(path, split):
                 links[name] = _tidy(m.linkname if m.islnk() else posixpath.join(posixpath.dirname(name), m.linkname))
             if m.isreg() and (_is_image(name) or posixpath.basename(name) == "dataset.json"):
                 members[name] = (m.offset_data, m.size)
-                if compressed:
-                    held[name] = file.extractfile(m).read()
-                    room -= m.size
+                _check_size(m.size)
+                room -= m.size if compressed else 0
                 if room < 0:
                     raise UserError(f"{path}: more than the memory holds, which a compressed tar is read to; unpack it")
+                if compressed:
+                    held[name] = file.extractfile(m).read()
         for name in filter(_is_image, links):
             real = _linked(name, links, path)
             if real not in members:
@@ -153,6 +163,23 @@ def _tar(path, split):
         return _stamp(io.BytesIO(read(names[i])), members[names[i]][1], whole)
 
     return items(path, shown, labels, class_names, lambda i: io.BytesIO(read(names[i])), stamp, unread(others))
+
+
+class _Header(tarfile.TarInfo):
+    """A tar's header, refused where what it says of the next, as a long name, would fill the memory: tarfile reads that whole."""
+
+    @classmethod
+    def frombuf(cls, *given):
+        found = super().frombuf(*given)
+        if found.type in b"xgXLK" and found.size > SMALL:
+            raise tarfile.HeaderError(f"a header of {found.size / 2**20:.1f} MiB")
+        return found
+
+
+def _check_size(size):
+    """OSError where a file claims to be larger than any image."""
+    if size > MOST:
+        raise OSError(f"a file of {size / 2**30:.1f} GiB, more than any image")
 
 
 def _linked(name, links, path):
@@ -177,7 +204,9 @@ def items(path, shown, labels, class_names, open_file, stamp, others: str = ""):
 
 def _stamp(file, size, whole):
     """Tells a file from a changed one: size and CRC of all of it, or else of both ends. A copy has the same."""
-    crc = zlib.crc32(file.read() if whole else file.read(ENDS))
+    crc = zlib.crc32(file.read(ENDS))
+    while whole and (piece := file.read(ENDS)):
+        crc = zlib.crc32(piece, crc)
     if size > ENDS and not whole:
         file.seek(max(size - ENDS, ENDS))
         crc = zlib.crc32(file.read(ENDS), crc)
@@ -275,7 +304,7 @@ def _listed(text, names, where):
         pairs = json.loads(text)["labels"]
         known = {name.replace("\\", "/"): label for name, label in pairs} if pairs is not None else {}
         twice = next((name for name, label in pairs or () if known[name.replace("\\", "/")] != label), None)
-    except (ValueError, TypeError, KeyError, AttributeError) as e:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
         raise UserError(f'{where}: not of the form {{"labels": [[name, label], ...]}} ({e!r})') from None
     if twice is not None:
         raise UserError(f"{where}: {twice} is listed with two labels; keep one of them")
@@ -288,7 +317,14 @@ def _listed(text, names, where):
     if all(type(v) is int and 0 <= v < MOST_CLASSES for v in values):
         return np.array(values, np.int32), tuple(str(i) for i in range(max(values) + 1))
     for name, v in zip(names, values, strict=True):
-        if not (isinstance(v, list) and v and all(type(e) in (int, float) for e in v) and len(v) == len(values[0])):
-            raise UserError(f"{where}: the label of {name} is {v!r}; give 0 to {MOST_CLASSES - 1}, or vectors alike: [0.5, 1]")
+        if not (
+            isinstance(v, list)
+            and v
+            and all(type(e) is float or type(e) is int and abs(e) < 2**1000 for e in v)
+            and len(v) == len(values[0])
+        ):
+            raise UserError(
+                f"{where}: the label of {name} is {v!r:.60}; give 0 to {MOST_CLASSES - 1}, or vectors alike: [0.5, 1]"
+            )
     vectors = finite(np.array(values, np.float64), where)
     return vectors, tuple(str(i) for i in range(vectors.shape[1]))

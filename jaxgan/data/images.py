@@ -1,7 +1,9 @@
 """One picture of PIL's to one uint8 array: which formats and modes, colour, transparency, size."""
 
+import contextlib
 import functools
 import io
+import threading
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,10 @@ SUFFIXES = (
 UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".psd", ".tga", ".exr", ".dng", ".cr2", ".nef", ".arw")
 """Suffixes of images in other formats: whoever has some among the others shall know that they are left out."""
 FITS = ("crop", "pad")
+LONGEST = 2**20
+"""Pixels of a side: to scale a longer one takes gigabytes."""
+LARGE, ALONE = 2**25, threading.Lock()
+"""Pixels from which an image is decoded while no other such is: a file of a megabyte can become two gigabytes."""
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How such files begin."""
 BANDS = 277
@@ -87,7 +93,7 @@ def open_image(file: io.IOBase) -> Image.Image:
         raise OSError("the file is empty")
     file.seek(0)
     try:
-        return Image.open(file, formats=FORMATS)
+        im = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         if start in TIFF:
             kinds = "64-bit numbers, colour as floats, most kinds of many bands"
@@ -95,6 +101,9 @@ def open_image(file: io.IOBase) -> Image.Image:
         raise OSError("not an image that can be read") from None
     except Image.DecompressionBombError:
         raise OSError(f"it has more than {2 * Image.MAX_IMAGE_PIXELS:,} pixels; save it smaller") from None
+    if max(im.size) > LONGEST:
+        raise OSError(f"it has more than {LONGEST:,} pixels in a row; cut it")
+    return im
 
 
 def _orientation(im: Image.Image) -> int:
@@ -169,6 +178,11 @@ def pixels(im: Image.Image, look: Look) -> np.ndarray:
       UserError: as `header`; or 32-bit values beyond 16 bits.
       Exception: whatever PIL raises on damaged pixels.
     """
+    with ALONE if im.width * im.height > LARGE else contextlib.nullcontext():
+        return _pixels(im, look)
+
+
+def _pixels(im, look):
     profile = _profile(im)
     im = upright(im)
     if profile is not None:
@@ -223,7 +237,7 @@ def _as_srgb(im, transform):
 
 
 def _eight_bit(im):
-    values = np.asarray(im).astype(np.int64)
+    values = np.asarray(im).astype(np.int32)
     if values.min() < 0 or values.max() > 65535:
         raise UserError(f"it has values from {values.min()} to {values.max()}; save it with 8 or 16 bits")
     grey = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # round(v / 257), 65535 -> 255
