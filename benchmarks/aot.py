@@ -41,7 +41,7 @@ from jax.experimental import topologies  # noqa: E402
 from jax.sharding import Mesh, NamedSharding, PartitionSpec  # noqa: E402
 
 from benchmarks.ops import CASES, orders  # noqa: E402
-from benchmarks.result import command_line, say  # noqa: E402
+from benchmarks.result import as_command, command_line, config_name, count, say  # noqa: E402
 from benchmarks.roofline import kernels  # noqa: E402
 from benchmarks.step import designed, noise  # noqa: E402
 from experiments.configs import CONFIGS  # noqa: E402
@@ -183,10 +183,10 @@ def devices_of(target: str, count: int) -> list:
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("configs", nargs="*", metavar="CONFIG", help=f"of {', '.join(CONFIGS)}")
+    parser.add_argument("configs", nargs="*", type=config_name, metavar="CONFIG", help=f"of {', '.join(CONFIGS)}")
     parser.add_argument("--for", dest="target", default="h100", metavar="DEVICE", help=f"h100, {', '.join(TPUS)}, or a file")
     parser.add_argument("--devices", type=int, default=1, choices=(1, 2, 4), help="that the step is compiled for")
-    parser.add_argument("--batch", type=int, help="instead of the config's own; of cases 64")
+    parser.add_argument("--batch", type=count, help="instead of the config's own; of cases 64")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="instead of the config's own; of cases bfloat16")
     parser.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="of benchmarks.ops")
     parser.add_argument("--block", type=int, nargs="+", help="of the cases' grouped convolutions; 0 for XLA's own")
@@ -214,4 +214,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

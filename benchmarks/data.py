@@ -18,10 +18,11 @@ import jax
 import numpy as np
 from PIL import Image
 
-from benchmarks.result import command_line, say
+from benchmarks.result import as_command, command_line, config_name, count, say
 from benchmarks.step import Case
 from experiments.configs import CONFIGS
-from jaxgan import calls, compile_cache
+from experiments.flags import set_flags
+from jaxgan import calls, compile_cache, memory
 from jaxgan.data import alike, open_source, prepare
 from jaxgan.feed import Layout, open_feed
 
@@ -70,13 +71,15 @@ def sources(scratch: Path, n: int, size: int) -> dict:
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("config", nargs="?", default="digits", help="whose step it has to keep up with")
-    parser.add_argument("--size", type=int, default=64, help="height and width of the images")
-    parser.add_argument("--images", type=int, default=1024, help="images in the set")
-    parser.add_argument("--batch", type=int, default=32, help="images per step")
-    parser.add_argument("--steps", type=int, default=16, help="timed together, --turns times")
-    parser.add_argument("--turns", type=int, default=3, help="rounds, the kinds of input in turn")
+    parser.add_argument("config", nargs="?", default="digits", type=config_name, help="whose step it has to keep up with")
+    parser.add_argument("--size", type=count, default=64, help="height and width of the images")
+    parser.add_argument("--images", type=count, default=1024, help="images in the set")
+    parser.add_argument("--batch", type=count, default=32, help="images per step")
+    parser.add_argument("--steps", type=count, default=16, help="timed together, --turns times")
+    parser.add_argument("--turns", type=count, default=3, help="rounds, the kinds of input in turn")
     args = parser.parse_args()
+    memory.keep_freed_memory()  # this and the next as `experiments.train` does
+    set_flags()
     with tempfile.TemporaryDirectory() as scratch:
         compile_cache.use(f"{scratch}/compiled")  # the streamed ones share a program
         rates, steps = {}, {}
@@ -110,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -15,7 +15,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks.result import command_line, say
+from benchmarks.result import as_command, command_line, config_name, count, say
 from jaxgan.checkpoint import load_generator
 
 
@@ -40,8 +40,8 @@ def train(config: str, directory: Path, devices: int, steps: int, processes: int
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("config", nargs="?", default="digits-tutorial", help="what is trained")
-    parser.add_argument("--steps", type=int, default=20, help="training steps before the parameters are compared")
+    parser.add_argument("config", nargs="?", default="digits-tutorial", type=config_name, help="what is trained")
+    parser.add_argument("--steps", type=count, default=20, help="training steps before the parameters are compared")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         one = train(args.config, Path(scratch) / "1", 1, args.steps)
@@ -54,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

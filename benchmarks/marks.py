@@ -11,7 +11,7 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
-from benchmarks.result import command_line, say
+from benchmarks.result import as_command, command_line, count, say
 from jaxgan import watermark
 from jaxgan.data import open_source
 from jaxgan.data.images import as_picture
@@ -142,10 +142,10 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("source", help="any --data")
     parser.add_argument("--data-dir", default="", help="where TFDS sets are stored, if not in TFDS's default")
-    parser.add_argument("--images", type=int, default=1000, help="images to watermark, at most")
+    parser.add_argument("--images", type=count, default=1000, help="images to watermark, at most")
     parser.add_argument("--strength", type=float, nargs="*", default=[2.0], help="amplitudes in grey levels")
-    parser.add_argument("--keys", type=int, default=300, help="number of wrong keys to count false positives over")
-    parser.add_argument("--train", type=int, default=20_000, help="images in the training set, at most")
+    parser.add_argument("--keys", type=count, default=300, help="number of wrong keys to count false positives over")
+    parser.add_argument("--train", type=count, default=20_000, help="images in the training set, at most")
     args = parser.parse_args()
     source = open_source(args.source, data_dir=args.data_dir)
     images = source.read(np.sort(np.random.RandomState(0).permutation(source.n)[: args.images]))
@@ -158,4 +158,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

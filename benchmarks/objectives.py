@@ -12,6 +12,7 @@ import dataclasses
 import statistics
 import sys
 import time
+from argparse import ArgumentTypeError
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -20,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.result import say
+from benchmarks.result import appendable, say
 from experiments.cli import parse, run_command
 from experiments.configs import objective
 from jaxgan import game, state, step
@@ -126,6 +127,11 @@ def main() -> int:
     for name in options.only:
         if name not in known:
             raise UserError(f"there is no case {name!r}; the cases are {', '.join(known)}")
+    if options.out:
+        try:
+            appendable(options.out)
+        except ArgumentTypeError as e:
+            raise UserError(f"--out {e}") from None
     if options.fill and not Path(options.fill).is_file():
         raise UserError(f"--fill {options.fill}: there is no such file")
     if options.fill and options.quick:

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.result import command_line, write
-from jaxgan import equalized, ops, provenance, resample
+from benchmarks.result import as_command, command_line, count, say
+from jaxgan import equalized, ops, resample
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -152,10 +152,10 @@ def seconds(f: Callable, args: tuple, least: float = 0.15) -> float:
 def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; none: all but the last {len(HEAVY)}")
-    parser.add_argument("--batch", type=int, nargs="+", default=[32], help="images; each size is a case")
+    parser.add_argument("--batch", type=count, nargs="+", default=[32], help="images; each size is a case")
     parser.add_argument("--block", type=int, nargs="+", help="of grouped convolutions (default: ops.BLOCK's)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of all arrays")
-    parser.add_argument("--turns", type=int, default=5, help="rounds, both sides in turn")
+    parser.add_argument("--turns", type=count, default=5, help="rounds, both sides in turn")
     args = parser.parse_args()
     unknown = [name for name in args.cases if name not in CASES]
     if unknown:
@@ -167,7 +167,7 @@ def main() -> None:
     for name, batch, block in itertools.product(names, args.batch, args.block or (ops.BLOCK.get(backend),)):
         ops.BLOCK[backend] = block
         about = {"block": block} if name.startswith("grouped") else {}
-        write(row(name, CASES[name], batch, args.turns, args.dtype) | about, args.out)
+        say(row(name, CASES[name], batch, args.turns, args.dtype) | about, args.out)
 
 
 def row(name: str, case: Case, batch: int, turns: int, dtype: str) -> dict:
@@ -185,8 +185,8 @@ def row(name: str, case: Case, batch: int, turns: int, dtype: str) -> dict:
         ratio = statistics.median(theirs / mine for mine, theirs in times)
         out[order] = {"ms": round(ms[0], 3), "plain_ms": round(ms[1], 3), "faster_by": round(ratio, 2)}
     device = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    return out | {"turns": turns, "devices": device, **provenance.versions()}
+    return out | {"turns": turns, "devices": device}
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -67,10 +67,10 @@ def build(batch: int):
     def run(steps):
         for i in range(steps):
             held[0] = step(held[0], x, jax.random.fold_in(key, i))
-            jax.block_until_ready(held[0])
+        jax.block_until_ready(held[0])
 
     return run
 
 
 if __name__ == "__main__":
-    serve(f"jax {jax.__version__}, flax {flax.__version__}", build)
+    serve(f"jax {jax.__version__}, flax {flax.__version__}, {jax.devices()[0].device_kind}", build)

@@ -1,4 +1,4 @@
-"""The tutorial's listing in Keras on TensorFlow, in graph mode (`tf.function`), as `benchmarks.peers` times it."""
+"""The tutorial's listing in Keras on TensorFlow, as `benchmarks.peers` times it: `peer_keras.py graph | xla` (`tf.function`)."""
 
 import os
 import sys
@@ -11,6 +11,8 @@ import tensorflow as tf  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))
 from peer_worker import serve  # noqa: E402
+
+HOW = sys.argv[1] if len(sys.argv) > 1 else "graph"
 
 
 def networks():
@@ -32,7 +34,7 @@ def build(batch: int):
     bce = keras.losses.BinaryCrossentropy(from_logits=True)
     images = tf.random.uniform((batch, 28, 28, 1), -1, 1)
 
-    @tf.function
+    @tf.function(jit_compile=HOW == "xla")
     def step(images):
         z = tf.random.normal((batch, 100))
         with tf.GradientTape() as tape_g, tf.GradientTape() as tape_d:
@@ -48,10 +50,12 @@ def build(batch: int):
 
     def run(steps):
         for _ in range(steps):
-            step(images).numpy()
+            loss = step(images)
+        loss.numpy()  # waits
 
     return run
 
 
 if __name__ == "__main__":
-    serve(f"keras {keras.__version__}, tensorflow {tf.__version__}", build)
+    devices = [tf.config.experimental.get_device_details(gpu)["device_name"] for gpu in tf.config.list_physical_devices("GPU")]
+    serve(f"keras {keras.__version__}, tensorflow {tf.__version__}, {(devices or ['cpu'])[0]}", build)

@@ -1,11 +1,14 @@
-"""Official training steps, as `benchmarks.peers` times them: `peer_official.py r3gan|stylegan2 CHECKOUT`.
+"""Official training steps, as `benchmarks.peers` times them: `peer_official.py r3gan|stylegan2 CHECKOUT [channels_last]`.
 
 The networks and the losses are those of the checkout (brownvc/R3GAN, NVlabs/stylegan3); the loop around them, written here,
-makes the phases, updates and the weight average of its training loop. On a CPU its CUDA operations fall back by themselves.
+makes the phases, updates and the weight average of its training loop, without that loop's data loader, its flat copy of the
+gradients and its replacement of NaNs. On a CPU its CUDA operations fall back by themselves. `channels_last` is the memory format
+that the checkout does not use: R3GAN's whole networks, StyleGAN2's float16 blocks (its own option, `fp16_channels_last`).
 """
 
 import copy
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -18,6 +21,7 @@ from peer_worker import serve  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 KIND = "gpu" if DEVICE == "cuda" else "cpu"
+LAST = sys.argv[3:] == ["channels_last"]
 BETA = 0.999  # of the weight average; its value does not change the time
 
 
@@ -47,8 +51,10 @@ def r3gan(batch: int):
     if size["half"]:
         for stage in (*g.MainLayers[1:], *d.MainLayers[:-1]):
             stage.DataType = torch.bfloat16
-    ema = copy.deepcopy(g).eval()
-    game, x = AdversarialTraining(g, d), real_images(batch, size)
+    x = real_images(batch, size)
+    if LAST:
+        g, d, x = (a.to(memory_format=torch.channels_last) for a in (g, d, x))
+    ema, game = copy.deepcopy(g).eval(), AdversarialTraining(g, d)
     tx = {n: torch.optim.Adam(n.parameters(), 2e-4, (0.0, 0.9), 1e-8) for n in (d, g)}
     noise = lambda: torch.randn(batch, 64, device=DEVICE)
 
@@ -70,12 +76,13 @@ def stylegan2(batch: int):
     conv2d_gradfix.enabled = DEVICE == "cuda"
     size = STYLEGAN2[KIND]
     half = {"num_fp16_res": 4, "conv_clamp": 256} if size["half"] else {"num_fp16_res": 0, "conv_clamp": None}
+    blocks = {"fp16_channels_last": LAST}
     shape = {"c_dim": 0, "img_resolution": size["side"], "img_channels": 3}
     width = {"channel_base": size["base"], "channel_max": size["most"]}
     mapping = {"num_layers": size["mapping"]}
     latent = {"z_dim": size["latent"], "w_dim": size["latent"]}
-    g = Generator(**latent, **shape, **width, **half, mapping_kwargs=mapping, fused_modconv_default="inference_only")
-    d = Discriminator(**shape, **width, **half)
+    g = Generator(**latent, **shape, **width, **half, **blocks, mapping_kwargs=mapping, fused_modconv_default="inference_only")
+    d = Discriminator(**shape, **width, **half, block_kwargs=blocks)
     g, d = g.train().requires_grad_(False).to(DEVICE), d.train().requires_grad_(False).to(DEVICE)
     ema, x, none = copy.deepcopy(g).eval(), real_images(batch, size), torch.zeros(batch, 0, device=DEVICE)
     options = {"r1_gamma": 10.0, "style_mixing_prob": 0.9, "pl_weight": 2.0, "pl_no_weight_grad": True}
@@ -127,14 +134,33 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
+def build_plugins() -> None:
+    """Compile the checkout's CUDA operations, which needs no GPU, while the other sides start."""
+    if DEVICE == "cuda":
+        from torch_utils.ops import bias_act, upfirdn2d
+
+        bias_act._init()
+        upfirdn2d._init()
+
+
+def commit(checkout: str) -> str:
+    """The checkout's, or ''."""
+    found = subprocess.run(["git", "-C", checkout, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return found.stdout.strip()
+
+
 def main() -> None:
-    which, checkout = sys.argv[1:]
+    which, checkout = sys.argv[1:3]
+    if LAST and which == "stylegan2" and DEVICE == "cpu":
+        sys.exit("needs a GPU")
     sys.path.insert(0, checkout)
     stand_in_for_imports()
     register_plugins()
     torch.backends.cudnn.benchmark = True  # as their loops do
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as in XLA; their loops, slower, do not
-    about = f"{Path(checkout).name}, torch {torch.__version__}, {torch.get_num_threads()} threads, {DEVICE}"
+    build_plugins()
+    device = torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu"
+    about = f"{which} {commit(checkout)}, torch {torch.__version__}, {torch.get_num_threads()} threads, {device}"
     serve(about, {"r3gan": r3gan, "stylegan2": stylegan2}[which])
 
 

@@ -1,4 +1,8 @@
-"""The tutorial's networks and step in PyTorch, as `benchmarks.peers` times it: eager, channels_last, or compiled."""
+"""The tutorial's networks and step in PyTorch, as `benchmarks.peers` times it: `peer_torch.py HOW`.
+
+HOW: eager; channels_last; compiled, which is that with both networks by `torch.compile`; graph, which is that with the whole step
+captured as a CUDA graph. All with the fused Adam.
+"""
 
 import sys
 from pathlib import Path
@@ -10,7 +14,7 @@ from torch.nn import functional as F
 sys.path.insert(0, str(Path(__file__).parent))
 from peer_worker import serve  # noqa: E402
 
-HOW = sys.argv[1] if len(sys.argv) > 1 else ""
+HOW = sys.argv[1] if len(sys.argv) > 1 else "eager"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -33,37 +37,58 @@ def networks():
 def build(batch: int):
     g, d = networks()
     x = torch.rand(batch, 1, 28, 28, device=DEVICE) * 2 - 1
-    if HOW:
+    if HOW != "eager":
         g, d, x = (a.to(memory_format=torch.channels_last) for a in (g, d, x))
-    opt_g, opt_d = (torch.optim.Adam(n.parameters(), 1e-4) for n in (g, d))
+    adam = {"lr": 1e-4, "fused": True, "capturable": HOW == "graph"}
+    opt_g, opt_d = (torch.optim.Adam(n.parameters(), **adam) for n in (g, d))
     params_g, params_d = list(g.parameters()), list(d.parameters())
+    if HOW in ("compiled", "graph"):
+        g.compile()
+        d.compile()
 
-    def gradients(x):
-        z = torch.randn(batch, 100, device=DEVICE)
-        fake = g(z)
+    def step():
+        fake = g(torch.randn(batch, 100, device=DEVICE))
         real_out, fake_out = d(x), d(fake)
         loss_d = F.softplus(-real_out).mean() + F.softplus(fake_out).mean()
         loss_g = F.softplus(-fake_out).mean()
         # Both from the same forward passes and parameters, as the tutorial does.
-        return torch.autograd.grad(loss_d, params_d, retain_graph=True), torch.autograd.grad(loss_g, params_g)
+        grads_d = torch.autograd.grad(loss_d, params_d, retain_graph=True)
+        grads_g = torch.autograd.grad(loss_g, params_g)
+        for params, grads, opt in ((params_d, grads_d, opt_d), (params_g, grads_g, opt_g)):
+            for p, grad in zip(params, grads, strict=True):
+                p.grad = grad
+            opt.step()
 
-    if HOW == "compiled":
-        g.compile()
-        d.compile()
+    if HOW == "graph":
+        step = captured(step)
 
     def run(steps):
         for _ in range(steps):
-            for params, grads, opt in zip((params_d, params_g), gradients(x), (opt_d, opt_g), strict=True):
-                for p, grad in zip(params, grads, strict=True):
-                    p.grad = grad
-                opt.step()
+            step()
         if DEVICE == "cuda":
             torch.cuda.synchronize()
 
     return run
 
 
+def captured(step):
+    """A step as one CUDA graph: Python launches no kernels any more, which is most of a small step's time."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):  # compiles, chooses algorithms
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    return graph.replay
+
+
 if __name__ == "__main__":
+    if HOW == "graph" and DEVICE == "cpu":
+        sys.exit("needs a GPU")
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True  # as in XLA
-    serve(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {DEVICE}", build)
+    device = torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu"
+    serve(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {device}", build)

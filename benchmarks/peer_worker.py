@@ -9,7 +9,7 @@ def serve(about: str, build) -> None:
 
     Args:
       about: versions, for the record.
-      build: batch -> step(n), which makes n training steps and waits for the last.
+      build: batch -> step(n), which makes n training steps and waits for the last, and only for that.
     """
     print(f"@{about}", flush=True)
     built = {}

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.result import command_line, say
+from benchmarks.result import as_command, command_line, config_name, count, say
 
 ROOT = Path(__file__).parent.parent
 IMPORTS = ("jax", "jaxgan", "jaxgan.losses", "jaxgan.penalties", "jaxgan.augment", "jaxgan.sample", "jaxgan.run")
@@ -34,32 +34,40 @@ def timed(command: list[str], until: str = "") -> tuple[float, float]:
         if process.returncode:
             complaint.seek(0)
             raise SystemExit(f"error: {' '.join(command)}: {complaint.read().strip().splitlines()[-1]}")
+    if until and seen is None:
+        raise SystemExit(f"error: {' '.join(command)}: no line of its output has {until!r}")
     return seen, time.perf_counter() - start
 
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("configs", nargs="*", default=["digits"], metavar="CONFIG", help="what is trained")
-    parser.add_argument("--turns", type=int, default=3, help="rounds; the median is given")
+    parser.add_argument("configs", nargs="*", default=["digits"], type=config_name, metavar="CONFIG", help="what is trained")
+    parser.add_argument("--turns", type=count, default=3, help="rounds; the median is given")
     args = parser.parse_args()
     times: dict[str, list[float]] = {}
-    for _ in range(args.turns):
-        for config in args.configs:
-            with tempfile.TemporaryDirectory() as scratch:
-                for i, how in enumerate(("cold", "warm")):
-                    two = ["--compile-cache", f"{scratch}/cache", "--run-dir", f"{scratch}/{i}", "--batch", "32"]
-                    two += ["--kimg", "0.064", "--tick-kimg", "0.032", "--snapshot-kimg", "0.064"]
-                    command = [sys.executable, "-m", "experiments.train", config, *two]
-                    seen, ended = timed(command, "img/s")
-                    times.setdefault(f"{config}: first step, {how}", []).append(seen)
-                    times.setdefault(f"{config}: whole run, {how}", []).append(ended)
-        times.setdefault("python -c pass", []).append(timed([sys.executable, "-c", "pass"])[1])
-        for module in IMPORTS:
-            times.setdefault(f"import {module}", []).append(timed([sys.executable, "-c", f"import {module}"])[1])
-    for what, each in times.items():
-        seconds = {"seconds": statistics.median(each), "low": min(each), "high": max(each)}
-        say({"what": what} | {name: round(value, 2) for name, value in seconds.items()} | {"turns": args.turns}, args.out)
+    try:
+        for _ in range(args.turns):
+            turn(args.configs, times)
+    finally:  # also what was measured until a failure or Ctrl-C
+        for what, each in times.items():
+            seconds = {"seconds": statistics.median(each), "low": min(each), "high": max(each)}
+            say({"what": what} | {name: round(value, 2) for name, value in seconds.items()} | {"turns": len(each)}, args.out)
+
+
+def turn(configs: list[str], times: dict[str, list[float]]) -> None:
+    """Time everything once, into `times`."""
+    for config in configs:
+        with tempfile.TemporaryDirectory() as scratch:
+            for i, how in enumerate(("cold", "warm")):
+                two = ["--compile-cache", f"{scratch}/cache", "--run-dir", f"{scratch}/{i}", "--batch", "32"]
+                two += ["--kimg", "0.064", "--tick-kimg", "0.032", "--snapshot-kimg", "0.064"]
+                seen, ended = timed([sys.executable, "-m", "experiments.train", config, *two], "img/s")
+                times.setdefault(f"{config}: first step, {how}", []).append(seen)
+                times.setdefault(f"{config}: whole run, {how}", []).append(ended)
+    times.setdefault("python -c pass", []).append(timed([sys.executable, "-c", "pass"])[1])
+    for module in IMPORTS:
+        times.setdefault(f"import {module}", []).append(timed([sys.executable, "-c", f"import {module}"])[1])
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)

@@ -9,7 +9,7 @@ product measured here. `step_mb` is the memory of the compiled step (state, batc
 """
 
 import dataclasses
-import platform
+import math
 import resource
 import sys
 import tempfile
@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.result import command_line, write
+from benchmarks.result import as_command, command_line, config_name, count, say
 from experiments.configs import CONFIGS, paired, unpaired
 from experiments.flags import set_flags
-from jaxgan import calls, memory, parallel, plan, provenance, run, step
+from jaxgan import calls, memory, parallel, plan, run, step
 from jaxgan.data import Source
 from jaxgan.data.unpaired import stacked
 
@@ -50,7 +50,7 @@ def flops(compiled) -> float:
     return float((cost[0] if isinstance(cost, list) else cost).get("flops", float("nan")))
 
 
-def count(params) -> int:
+def parameters(params) -> int:
     return sum(a.size for a in jax.tree.leaves(parallel.first(params)))
 
 
@@ -63,6 +63,9 @@ class Case:
         source = source or noise(config)
         self.config, self.design = config, designed(config, source)
         self.recipe = self.design.recipe
+        terms = [term for turn in self.recipe.turns for phase in turn.phases for term in phase.terms]
+        # Not checked, each device takes as many as there are, and fewer images are trained on than are counted.
+        parallel.check_batch(batch, config.accum, jax.device_count(), math.lcm(*(term.share for term in terms)))
         names = plan.trace(self.design, source)
         machine = run.build_machine(config, self.design, source, names)
         first = run.fresh(config, self.design)
@@ -141,11 +144,9 @@ class Case:
             "temporary_mb": round(made["temporary"] / 1e6, 1),
             "device_peak_mb": round(in_use["peak_bytes_in_use"] / 1e6, 1) if "peak_bytes_in_use" in in_use else None,
             "host_peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, 1),
-            "parameters": {name: count(player.params) for name, player in (("g", self.state.g), ("d", self.state.d))},
+            "parameters": {name: parameters(player.params) for name, player in (("g", self.state.g), ("d", self.state.d))},
             "steps": len(self.times),
             "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
-            "machine": platform.machine(),
-            **provenance.versions(),
         }
 
 
@@ -162,14 +163,12 @@ def matmul_peak(n: int = 2048, dtype=jnp.float32) -> float:
 
 def main() -> None:
     parser = command_line(__doc__)
-    parser.add_argument("configs", nargs="*", default=["digits", "digits-tutorial"], metavar="CONFIG", help="whose step is timed")
-    parser.add_argument("--batch", type=int, nargs="+", default=[32], help="images per step; each size is a case")
+    configs = {"nargs": "*", "default": ["digits", "digits-tutorial"], "type": config_name, "metavar": "CONFIG"}
+    parser.add_argument("configs", **configs, help="whose step is timed")
+    parser.add_argument("--batch", type=count, nargs="+", default=[32], help="images per step; each size is a case")
     parser.add_argument("--cpu-devices", type=int, default=1, help="devices to split a CPU's cores among; 0: as in training")
-    parser.add_argument("--steps", type=int, default=32, help="timed steps per case, after a warm-up of a quarter of them")
+    parser.add_argument("--steps", type=count, default=32, help="timed steps per case, after a warm-up of a quarter of them")
     args = parser.parse_args()
-    unknown = [name for name in args.configs if name not in CONFIGS]
-    if unknown:
-        parser.error(f"there is no config {unknown[0]!r}; the configs are {', '.join(CONFIGS)}")
     memory.keep_freed_memory()  # as `experiments.train` does
     set_flags()
     parallel.share_cores(args.cpu_devices, min(args.batch), 1)
@@ -184,8 +183,8 @@ def main() -> None:
         for case in cases:
             case.round(steps, keep)
     for case in cases:
-        write(case.row(max(peak, matmul_peak())), args.out)
+        say(case.row(max(peak, matmul_peak())), args.out)
 
 
 if __name__ == "__main__":
-    main()
+    as_command(main)
