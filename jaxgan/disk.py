@@ -3,6 +3,7 @@
 Orbax does not notice flipped bytes in its data files, so every leaf's CRC-32 is kept beside it.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -91,6 +92,13 @@ def wait(store: Store) -> None:
         store.manager.check_for_errors()
     except Exception as e:
         raise _failed(store, e) from e
+
+
+def close(store: Store) -> None:
+    """The end of a store, whose saves `wait` has waited for. Of one that failed it was said, or something worse: what Orbax
+    raises here would be in its place."""
+    with contextlib.suppress(Exception):
+        store.manager.close()
 
 
 def _failed(store: Store, e: Exception) -> UserError:

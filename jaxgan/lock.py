@@ -17,6 +17,10 @@ RANKS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 """Where a cluster says how many processes it has started."""
 
 
+LOOK = 0.2
+"""Seconds for which a lock may be that of one who looks whether it is taken."""
+
+
 def own_name() -> str:
     """This process, as a lock file names its holder."""
     return f"{platform.node()}, process {os.getpid()}"
@@ -40,7 +44,11 @@ def lock_file(path: Path) -> TextIO:
     try:
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOOK)  # who only looks has it for a moment
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         who, ranks = holder(path.parent), any(os.environ.get(name, "1") not in ("", "1") for name in RANKS)
@@ -55,6 +63,21 @@ def lock_file(path: Path) -> TextIO:
     file.flush()
     os.fsync(file.fileno())  # on a network's file system others see it then
     return file
+
+
+def taken(directory: Path) -> bool:
+    """Whether a process trains in a run directory, as far as it is seen from here: no lock of another host is where locks are of
+    each host alone, and none at all on Windows."""
+    with contextlib.suppress(ImportError, OSError), (directory / LOCK).open() as file:
+        import fcntl
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+    return False
 
 
 def check_held(directory: Path) -> None:

@@ -244,6 +244,10 @@ def _check_directory(directory: Path, resume: str) -> dict | None:
     name = str(directory.absolute())
     if name.encode("utf-8", "replace") != os.fsencode(name):  # Orbax would save elsewhere, or fail, at the first snapshot
         raise UserError(f"--run-dir {directory}: a name that is not UTF-8 here; give another --run-dir, or set PYTHONUTF8=1")
+    try:
+        directory.exists()
+    except OSError as e:  # a name that is too long
+        raise UserError(f"--run-dir {directory}: {e.strerror}; give another --run-dir") from e
     parent = directory
     while not parent.exists() and parent != parent.parent:
         if parent.is_symlink():

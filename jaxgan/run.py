@@ -17,6 +17,7 @@ from jaxgan import ahead, calls, checkpoint, compile_cache, config_file, disk, g
 from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed, stays
+from jaxgan.journal import note, opened
 from jaxgan.meter import add_to_meter, start_meter
 from jaxgan.method import Recipe
 from jaxgan.plan import Run, first_state
@@ -159,7 +160,7 @@ def train(run: Run, on_tick: Callable[[dict], object] | None = None) -> int:
         lock.check_shared(run.directory, parallel.all_told(lock.holder(run.directory))[0])
         try:
             with parallel.failing_together():
-                code = _train(run, on_tick)
+                code = _train(run, on_tick, held)
         except UserError:
             if parallel.is_main():
                 lock.check_held(run.directory)  # two that write over one another fail in many ways
@@ -197,7 +198,7 @@ def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> UserError | 
     return None
 
 
-def _train(run: Run, on_tick: Callable[[dict], object] | None) -> int:
+def _train(run: Run, on_tick: Callable[[dict], object] | None, held: contextlib.ExitStack) -> int:
     settings, main = run.settings, parallel.is_main()
     directory, batch = run.directory, settings.batch
     total = steps_in_all(settings)
@@ -217,14 +218,16 @@ def _train(run: Run, on_tick: Callable[[dict], object] | None) -> int:
         for pattern in ("config.json.*.part", "*.jsonl.*.part", "curves.png.*.part", "samples/*.part"):
             for left in directory.glob(pattern):  # by a process that was killed: this one alone writes these
                 left.unlink(missing_ok=True)
-    bar = watch.Progress(total * batch / 1000, done * batch / 1000, main)
+    bar = watch.Progress(total * batch / 1000, done * batch / 1000, main, lambda said: note(directory, "note", said=said))
     for line in damaged:
         bar.say(f"{line}; resuming from step {done}")
     if done >= total:
         further = "--kimg with --resume force trains it further, another --run-dir another one"
         bar.say(f"{directory} is complete: {done * batch / 1000:.10g} kimg; {further}")
-        store.manager.close()
+        disk.close(store)
         return 0
+    start = {"kimg": done * batch / 1000, "total": total * batch / 1000, "devices": run.config["devices"]}
+    end = held.enter_context(opened(directory, **start)) if main else {}
     bar.say(run.data)
     bar.say(f"{directory}: {'resuming at' if done else 'from'} {done * batch / 1000:.10g} kimg, on {run.config['devices']}")
     if run.start and not done:
@@ -245,12 +248,14 @@ def _train(run: Run, on_tick: Callable[[dict], object] | None) -> int:
         if main and not done:
             report.reals()
         with signals, bar:
-            return _loop(machine, report, signals, tracer, parallel.replicate(first()), (done, total, steps_a_tick(settings)))
+            span = done, total, steps_a_tick(settings)
+            end["code"] = _loop(machine, report, signals, tracer, parallel.replicate(first()), span)
+            return end["code"]
     finally:
         tracer.close()
         machine.pool.shutdown(wait=False, cancel_futures=True)
         machine.feed.close()
-        store.manager.close()
+        disk.close(store)
 
 
 def steps_per_call(machine: Machine, recipe: Recipe, state, meter, most: int, asked: int, say: Callable[[str], None]) -> int:

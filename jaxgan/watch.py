@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -109,15 +110,21 @@ def cut_lines(path: Path, keep: Callable[[dict], bool]) -> list[dict[str, Any]]:
     """Drop the lines of a .jsonl that `keep` refuses: a resumed run does not say twice what came after its checkpoint."""
     rows = [row for row in read_lines(path) if keep(row)]
     if path.exists():
-        write_whole(path, lambda file: file.write("".join(json.dumps(row) + "\n" for row in rows).encode()))
+        write_whole(path, lambda file: file.write("".join(json.dumps(row) + "\n" for row in rows).encode()), sync=True)
     return rows
 
 
 def add_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Add lines to a .jsonl. Raises UserError where that is a link."""
+    """Add lines to a .jsonl. One that a kill or a full disk left half-written is ended first: the next would be lost with it.
+
+    Raises UserError where the file is a link.
+    """
     try:
-        with open(path, "a", opener=not_a_link) as f:
-            f.writelines(json.dumps(row) + "\n" for row in rows)
+        with open(path, "ab+", opener=not_a_link) as f:
+            if f.tell():
+                f.seek(-1, os.SEEK_END)
+            half = f.read(1) not in (b"", b"\n")
+            f.write(b"\n" * half + "".join(json.dumps(row) + "\n" for row in rows).encode())
     except OSError as e:
         if e.errno != errno.ELOOP:
             raise
@@ -232,8 +239,11 @@ class Progress:
     A class because a live display has a life: use it as a context.
     """
 
-    def __init__(self, total_kimg: float, done_kimg: float, show: bool):
+    def __init__(self, total_kimg: float, done_kimg: float, show: bool, keep: Callable[[str], None] = lambda text: None):
+        """`keep` is given what is said, but for the lines of ticks."""
         from rich import progress
+
+        self.keep = keep
 
         columns: Iterable = (
             progress.TextColumn("{task.description}"),
@@ -267,6 +277,12 @@ class Progress:
         self.bar.update(self.task, rate=f"{row['img_per_s']:.0f} img/s", losses=losses(row))
 
     def say(self, text: str) -> None:
+        """A line above the bar, also kept."""
+        if not self.bar.disable:
+            self.keep(text)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
         """A line above the bar, names such as [old] and :fire: as they are; none where the terminal has been closed, or whatever
         read a pipe is gone: rich would exit, and the run lose what came after its last checkpoint."""
         if not self.bar.disable:
@@ -276,7 +292,7 @@ class Progress:
     def tick(self, text: str) -> None:
         """A line where there is no bar to look at."""
         if not self.live:
-            self.say(text)
+            self._print(text)
 
 
 SILENT = 60.0

@@ -73,6 +73,18 @@ def test_a_step_is_written_once_and_where_there_is_room(tmp_path, monkeypatch):
         disk.write(store(tmp_path)[0], 3, {"tree": TREE}, {})
 
 
+def test_the_end_of_a_store_says_nothing_in_place_of_what_went_wrong(tmp_path):
+    """Orbax raises there what a save under way failed of, and a run whose directory was moved ended with a trace."""
+    closed, ill = [], lambda: [][0]
+    for close in (lambda: closed.append(1), ill):
+        with pytest.raises(UserError, match="the first"):
+            try:
+                raise UserError("the first")
+            finally:
+                disk.close(disk.Store(tmp_path, SimpleNamespace(close=close)))
+    assert closed == [1]
+
+
 Pair = namedtuple("Pair", "left right")
 
 

@@ -38,6 +38,20 @@ def test_a_lock_that_is_a_link_changes_no_other_file(tmp_path):
     assert (tmp_path / "mine").read_text() == "precious"
 
 
+def test_who_looks_whether_a_lock_is_taken_disturbs_nobody(tmp_path, monkeypatch):
+    path = tmp_path / lock.LOCK
+    assert not lock.taken(tmp_path) and not path.exists()
+    with lock.lock_file(path):
+        assert lock.taken(tmp_path) and lock.taken(tmp_path)
+    assert not lock.taken(tmp_path) and lock.holder(tmp_path) == lock.own_name()  # the name of the last one stays
+    with path.open() as look:  # a moment before the start of a run
+        fcntl.flock(look, fcntl.LOCK_SH)
+        monkeypatch.setattr(lock.time, "sleep", lambda _: fcntl.flock(look, fcntl.LOCK_UN))
+        lock.lock_file(path).close()
+    monkeypatch.setattr(fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSYS, "Function not implemented")))
+    assert not lock.taken(tmp_path)
+
+
 @pytest.mark.parametrize("flock", [None, OSError(errno.ENOSYS, "Function not implemented")])
 def test_where_locks_are_of_each_host_alone_the_first_ends_when_it_sees_the_second(tmp_path, monkeypatch, flock):
     def unheard(*_):

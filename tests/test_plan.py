@@ -208,6 +208,8 @@ def test_which_directories_are_runs(tmp_path):
     with pytest.raises(UserError, match="its config.json is damaged; --resume force goes on"):
         found(run, "auto")
     assert found(run, "force") is None
+    with pytest.raises(UserError, match="--run-dir .*xx: File name too long; give another"):
+        found(tmp_path / ("x" * 256), "auto")
     with pytest.raises(UserError, match=f"--run-dir .*: {run}/config.json is a file, not a folder"):
         found(run / "config.json" / "deeper" / "still", "auto")
     with pytest.raises(

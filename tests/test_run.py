@@ -21,7 +21,7 @@ from PIL import Image
 
 from experiments import sample
 from experiments.configs import CONFIGS
-from jaxgan import calls, marks, parallel, results, stopping
+from jaxgan import calls, journal, marks, parallel, results, stopping
 from jaxgan import run as loop
 from jaxgan.errors import UserError
 from jaxgan.lock import LOCK, lock_file
@@ -113,6 +113,9 @@ def test_a_stopped_run_resumes_to_the_same_bits(finished, small, tmp_path, numbe
     assert max(saved(directory)) < 40, "too late to be a test"
     code, out, err = again("train", *args, "--run-dir", directory)
     assert code == 0 and "resuming" in out, err
+    events = [(line["event"], line.get("code")) for line in journal.read(directory) if line["event"] != "note"]
+    ended = [("end", 128 + number)] if number != signal.SIGKILL else []  # who is killed says nothing
+    assert events == [("start", None), *ended, ("start", None), ("end", 0)]
     assert_equal(final_state(whole), final_state(directory))
     steps = [row["step"] for row in log(directory)]
     assert steps == sorted(set(steps)) and steps[-1] == 40
@@ -284,7 +287,7 @@ def test_a_run_ends_with_the_line_where_there_is_one(monkeypatch):
             "^here: .* any more .Stale.; look what .* the last checkpoint$",
         ),
     ):
-        monkeypatch.setattr(loop, "_train", lambda run, on_tick, error=error: (_ for _ in ()).throw(error))
+        monkeypatch.setattr(loop, "_train", lambda run, on_tick, held, error=error: (_ for _ in ()).throw(error))
         with pytest.raises(kind, match=says):
             loop.train(SimpleNamespace(settings=CONFIGS["gan"], directory=Path("here")))
 

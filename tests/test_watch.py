@@ -46,6 +46,27 @@ def test_lines_that_cannot_be_read_are_left_out_and_those_after_a_checkpoint_cut
     assert watch.cut_lines(tmp_path / "none", lambda row: True) == [] and not (tmp_path / "none").exists()
 
 
+def test_a_line_after_half_a_one_is_not_lost_with_it(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    watch.add_lines(path, [{"a": 1}, {"a": 2}])
+    path.write_text(path.read_text() + '{"a": 3, "b')  # as a full disk leaves it
+    watch.add_lines(path, [{"a": 4}])
+    assert watch.read_lines(path) == [{"a": 1}, {"a": 2}, {"a": 4}]
+    assert path.read_text() == '{"a": 1}\n{"a": 2}\n{"a": 3, "b\n{"a": 4}\n'
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_what_is_said_is_kept_but_for_the_lines_of_ticks(live, monkeypatch):
+    if live:
+        on_a_terminal(monkeypatch, "xterm")
+    kept = []
+    for show in (False, True):
+        with watch.Progress(1.0, 0.0, show, kept.append) as bar:
+            bar.say("a note")
+            bar.tick("0.5 kimg")
+    assert kept == ["a note"] and bar.live is live
+
+
 def test_few_points_of_a_curve_are_seen_and_a_single_penalty_has_its_name(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
