@@ -3,17 +3,18 @@
 import contextlib
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import jax
 import numpy as np
 
-from jaxgan import checkpoint, disk, label_vectors, marks, parallel, sample, translate, watch
+from jaxgan import checkpoint, disk, health, label_vectors, marks, parallel, sample, translate, watch
 from jaxgan.data import Source
 from jaxgan.errors import Diverged, UserError
 from jaxgan.metrics import measure
 from jaxgan.metrics.sliced import sliced_wasserstein
+from jaxgan.metrics.variety import spacing
 from jaxgan.plan import Run
 from jaxgan.settings import steps_a_measurement, steps_a_snapshot
 from jaxgan.state import TrainState, generator_variables
@@ -26,6 +27,9 @@ FEW = 1000
 
 DARK = 64
 """Of 255: images without any value as large are hardly meant so."""
+
+ALIKE = 512
+"""Images whose distances from one another are looked at: of large ones more would take as long as to make them."""
 
 HUNGRY = 0.3
 """The share of the time that may be spent waiting for images before a run says so."""
@@ -61,7 +65,7 @@ class Report:
         self.truth = run.source.truth.read(index) if run.source.truth and self.main else None
         self.vectors = label_vectors.some_of(run.source, seed)
         self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
-        self.said, self.said_hungry = False, False
+        self.said, self.said_hungry, self.warned = False, False, set()
         self.draw_curves = watch.seldom(watch.draw_curves)  # a GPU may train from tick to tick while one is drawn
         self.tensorboard = None
         if run.settings.tensorboard and self.main:
@@ -158,6 +162,8 @@ class Report:
             self.draw_curves(self.rows, self.directory / "curves.png", anyway=last)
             self.bar.losses(row)
             self.bar.tick(f"{kimg:.10g} kimg  {watch.losses(row)}  {row['img_per_s']} img/s")
+            if snapshot:
+                self._warn(kimg)
             if self.tensorboard:
                 self.tensorboard(row)
             if self.on_tick:
@@ -183,6 +189,13 @@ class Report:
             faster = "python -m experiments.prepare at this --size, a local disk or more cores make that faster"
             self.bar.say(f"note: {share:.0%} of the time is spent waiting for images to be read and decoded; {faster}")
             self.said_hungry = True
+
+    def _warn(self, kimg: float) -> None:
+        """Says what is ill, each kind once."""
+        found = health.warnings(self.rows)
+        for kind in [kind for kind in found if kind not in self.warned]:
+            self.bar.say(f"note: {kimg:.10g} kimg: {found[kind]}")
+        self.warned |= found.keys()
 
     def _path(self, kimg: float) -> Path:
         """Where the grid goes: by whole kimg, or to three places where there is more than one in a kimg."""
@@ -224,7 +237,8 @@ class Report:
         return {name: round(value, 4) for name, value in found.items()}
 
     def _pictures(self, kimg: float, generator, variables: dict) -> dict[str, float]:
-        """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images."""
+        """The fixed-latent grid; returns the sliced Wasserstein distance to the reference images, and how much those that were
+        generated differ from one another (`metrics.variety.variety`)."""
         n, seed = len(self.reference), self.run.settings.seed
         labels = self._labels(generator, self.run.source, max(n, 64))
         images = sample.sample(generator, variables, max(n, 64), seed=seed, label=labels)
@@ -234,7 +248,15 @@ class Report:
             columns = generator.classes * each
             shown = sample.sample(generator, variables, 8 * columns, seed=seed, label=np.arange(8 * columns) % columns // each)
         self._draw(watch.grid(shown, columns=columns), kimg)
-        return {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
+        found = {"swd": round(sliced_wasserstein(self.reference, images[:n]), 4)}
+        if self.spacing:
+            found["variety"] = round(spacing(images[:n][:ALIKE]) / self.spacing, 4)
+        return found
+
+    @cached_property
+    def spacing(self) -> float:
+        """Of the real images that `variety` compares with; 0 where there are not two, or all are the same."""
+        return spacing(self.reference[:ALIKE]) if len(self.reference) > 1 else 0.0
 
     def _labels(self, generator, source: Source, n: int) -> np.ndarray | None:
         """What n images are drawn for: classes or label vectors as the data has them; None where there are none."""

@@ -144,7 +144,7 @@ def metrics(results: list[Result]) -> list[str]:
         parts = [part for part, found in line.items() if isinstance(found, list) and part != "notes"]
         parts += ["l1", "psnr"] if line["metric"] == "pairs" else []
         names |= dict.fromkeys(line["metric"] + (part != "value") * f"/{part}" for part in parts)
-    other = ("step", "kimg", "seconds", "img_per_s")
+    other = ("step", "kimg", "seconds", "img_per_s", "variety")  # of which neither more nor less is better
     return [name for name in names if name not in other and not name.startswith(("d/", "g/", "logits/", "augment/"))]
 
 

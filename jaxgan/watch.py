@@ -169,6 +169,7 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
         "D's logits (higher: taken for real)": [n for n in reversed(names) if n.startswith("logits/")],  # real as D, fake as G
         "penalties and other terms": [n for n in names if n[:2] in ("d/", "g/") and not n.endswith("/adv")],
         "sliced Wasserstein distance to real images (grey levels; lower is better)": [n for n in names if n == "swd"],
+        "variety: distance of neighbouring images (real ones: 1; towards 0: collapse)": [n for n in names if n == "variety"],
         "distance to the targets, L1 (grey levels; lower is better)": [n for n in names if n == "l1"],
         "likeness to the targets, PSNR (dB; higher is better)": [n for n in names if n == "psnr"],
     }
@@ -195,7 +196,7 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
                 axes.fill_between(kimg, low, high, alpha=0.25, linewidth=0)
         axes.set_title(title, fontsize=9)
         axes.grid(alpha=0.3)
-        if "lower is better" in title or title == "images per second":
+        if "lower is better" in title or title.startswith(("variety", "images per second")):
             axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1)
         if len(chosen) > 1 or title.startswith("penalties"):  # of the others the title is the name
             axes.legend(fontsize=7)

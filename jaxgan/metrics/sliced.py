@@ -31,7 +31,7 @@ def sliced_wasserstein(real, fake, *, seed: int = 0, directions: int = 256, side
         raise ValueError(f"sliced_wasserstein: {directions} directions, side {side}; give at least 1 of each")
     if real.shape[1:] != fake.shape[1:]:
         raise ValueError(f"real and fake images must agree in size and channels; they are {real.shape} and {fake.shape}")
-    real, fake = (_shrink(x, side).reshape(len(x), -1) for x in (real, fake))
+    real, fake = (shrunk(x, side).reshape(len(x), -1) for x in (real, fake))
     u = _directions(real.shape[1], directions, seed)
     return float(_distances(*(np.sort(_project(x, u), axis=0) for x in (real, fake))).mean())
 
@@ -87,7 +87,8 @@ def _project(x, u):
     return np.concatenate([x[i : i + 4096].astype(np.float64) @ u for i in range(0, len(x), 4096)])
 
 
-def _shrink(x, side: int) -> np.ndarray:
+def shrunk(x, side: int) -> np.ndarray:
+    """Images [n, H, W, C] averaged over whole blocks, to at most about `side`; float64."""
     _, h, w, c = x.shape
     kh, kw = max(h // side, 1), max(w // side, 1)
     x = x[:, : h // kh * kh, : w // kw * kw]
