@@ -181,7 +181,7 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
     Raises:
       UserError: no such checkpoint, or a damaged one.
     """
-    directory, step = _chosen(directory, which)
+    directory, step = chosen(directory, which)
     return _variables(disk.read_item(directory, step, "generator")), step
 
 
@@ -192,11 +192,11 @@ def _variables(found: dict) -> dict:
 
 def load_discriminator(directory: str | Path, which: str | int = "latest") -> tuple[dict, int]:
     """The discriminator's variables, those of training: no average of it is kept. The rest is as `load_generator`."""
-    directory, step = _chosen(directory, which)
+    directory, step = chosen(directory, which)
     return _variables(disk.read_item(directory, step, "training")["d"]), step
 
 
-def _chosen(directory: str | Path, which: str | int) -> tuple[Path, int]:
+def chosen(directory: str | Path, which: str | int) -> tuple[Path, int]:
     """The directory, absolute, and the step that `which` means; UserError where there is none."""
     disk.quiet()
     directory = Path(directory).absolute()
