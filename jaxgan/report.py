@@ -67,9 +67,9 @@ class Report:
         self.averages = checkpoint.open_averages(run.directory / "averages") if run.settings.posthoc else None
         self.said, self.said_hungry, self.warned = False, False, set()
         self.draw_curves = watch.seldom(watch.draw_curves)  # a GPU may train from tick to tick while one is drawn
-        self.tensorboard = None
+        self.tensorboard, self.sheet = None, None
         if run.settings.tensorboard and self.main:
-            self.tensorboard = watch.open_tensorboard(run.directory / "tensorboard")
+            self.tensorboard = watch.open_tensorboard(run.directory / "tensorboard", rows[-1]["step"] if rows else 0)
 
     def reals(self) -> None:
         """The picture of what is to be learned; of pairs each source before its target, of unpaired images an a before each b."""
@@ -165,7 +165,7 @@ class Report:
             if snapshot:
                 self._warn(kimg)
             if self.tensorboard:
-                self.tensorboard(row)
+                self.tensorboard(row, self.sheet if snapshot else None)
             if self.on_tick:
                 self._tell(at, row, state, saved=snapshot or last)
         self.last_step, self.last_time = at, time.perf_counter()
@@ -204,6 +204,7 @@ class Report:
 
     def _draw(self, sheet, kimg: float, kind: str = marks.GENERATED) -> None:
         """A grid of samples, which says that it is generated."""
+        self.sheet = sheet
         watch.write_picture(sheet, self._path(kimg), marks.png({"generated": True, "kimg": kimg}, kind))
 
     def _generator(self, at: int, state: TrainState) -> tuple:

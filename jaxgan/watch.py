@@ -23,6 +23,8 @@ from jaxgan.whole import not_a_link, write_whole
 
 FEW = 20
 """Points of a curve that are shown one by one: between them nothing was measured."""
+WIDEST = 1024
+"""Pixels of a picture for TensorBoard, across: it is kept beside that in samples/, for every snapshot."""
 MOST = 500
 """Points of a curve: more are drawn as the means of so many pieces, over a band from the least to the greatest of each."""
 
@@ -331,16 +333,25 @@ def counter(
         yield update
 
 
-def open_tensorboard(directory: Path) -> Callable[[dict[str, Any]], None]:
-    """A function that writes a log row's numbers for TensorBoard."""
+def open_tensorboard(directory: Path, done: int = 0) -> Callable[..., None]:
+    """A function of a log row, and of the picture drawn with it or None, which writes both for TensorBoard, by the step.
+
+    Args:
+      done: steps made before. What an earlier process, that was killed, wrote of later ones is shown no more: they come again.
+    """
     from tensorboardX import SummaryWriter
 
-    writer = SummaryWriter(str(directory))
+    # Its thread writes after `flush` has returned: without flush_secs a line came with the next one, or two minutes late.
+    writer = SummaryWriter(str(directory), purge_step=done + 1 if done else None, flush_secs=10)
 
-    def write(row: dict[str, Any]) -> None:
+    def write(row: dict[str, Any], picture: Image.Image | None = None) -> None:
         for name, value in row.items():
             if name not in ("step", "kimg"):
                 writer.add_scalar(name, value, row["step"])
+        if picture is not None:
+            small = picture.convert("RGB")
+            small.thumbnail((WIDEST, WIDEST))
+            writer.add_image("samples", np.asarray(small), row["step"], dataformats="HWC")
         writer.flush()
 
     return write

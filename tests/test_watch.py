@@ -1,6 +1,8 @@
 """What a person watches does not hold up what is watched."""
 
+import io
 import os
+import struct
 import sys
 import time
 from types import SimpleNamespace
@@ -290,3 +292,32 @@ def test_curves_are_drawn_whatever_a_matplotlibrc_says(name, tmp_path, monkeypat
     row = {"step": 1, "kimg": 1.0, "seconds": 1.0, "d/adv": 1.0, "g/adv": 1.0, "my_fd": 4.0}
     watch.draw_curves([row], tmp_path / "curves.png")  # a warning would be an error here
     assert (tmp_path / "curves.png").exists() and rcParams[name]
+
+
+def test_tensorboard_shows_numbers_and_samples_and_what_a_killed_run_wrote_too_far_no_more(tmp_path, monkeypatch):
+    event, tensorboard = pytest.importorskip("tensorboardX.proto.event_pb2").Event, pytest.importorskip("tensorboardX")
+    made, writer = [], tensorboard.SummaryWriter
+    monkeypatch.setattr(tensorboard, "SummaryWriter", lambda *a, **k: made.append(writer(*a, **k)) or made[-1])
+
+    def written(path):
+        raw, at, events = path.read_bytes(), 0, []
+        while at < len(raw):  # TFRecord: length, its checksum, data, its checksum
+            (size,) = struct.unpack_from("<Q", raw, at)
+            events.append(event.FromString(raw[at + 12 : at + 12 + size]))
+            at += 16 + size
+        return events
+
+    row = {"step": 62, "kimg": 1.984, "seconds": 3.0, "d/adv": 0.5, "swd": 12.0}
+    for name, done in (("new", 0), ("resumed", 62)):
+        write = watch.open_tensorboard(tmp_path / name, done)
+        write(row)
+        write(row | {"step": 124}, Image.new("L", (2000, 500), 90))
+        made[-1].close()  # as at the end of the process
+        first, *events = written(next((tmp_path / name).iterdir()))
+        values = {(e.step, v.tag): v for e in events for v in e.summary.value}
+        assert {tag for _, tag in values} == {"d/adv", "swd", "seconds", "samples"} and values[62, "d/adv"].simple_value == 0.5
+        assert [step for step, tag in values if tag == "samples"] == [124]
+        with Image.open(io.BytesIO(values[124, "samples"].image.encoded_image_string)) as picture:
+            assert picture.size == (1024, 256) and picture.getpixel((9, 9)) == (90, 90, 90)
+        starts = [e.step for e in events if e.session_log.status == 1]
+        assert starts == ([63] if done else [])  # TensorBoard drops what other files have from there on
