@@ -12,7 +12,7 @@ from flax import linen as nn
 FILE = Path(__file__).with_suffix(".md")
 MODELS = "mlp dcgan infogan sngan resnet biggan biggan_deep progan stylegan stylegan2 stylegan3 r3gan residual pix2pix cyclegan"
 METRICS = (
-    "frechet kernel manifold inception_score conditional sliced memorization modes ssim lpips path equivariance copies"
+    "frechet kernel manifold inception_score conditional sliced variety memorization modes ssim lpips path equivariance copies"
     " features extraction measure generators protocols contract"
 )
 GROUPS = {
@@ -23,7 +23,7 @@ GROUPS = {
     "Networks": " ".join(f"models.{name}" for name in MODELS.split()),
     "Methods as data": "method terms recipes recipes_classic recipes_stylegan recipes_r3gan recipes_paired game state step grow",
     "Data": "data",
-    "Runs": "settings plan run results restore backend",
+    "Runs": "settings plan run results status health journal restore backend",
     "Images and latents": "sample latents walk directions invert damage translate",
     "Metrics": " ".join(f"metrics.{name}" for name in METRICS.split()),
     "Explanations": "explain dissect",
@@ -35,6 +35,8 @@ ONLY = {
     "plan": ("Run", "prepare"),
     "results": ("Result", "read", "find", "differing", "value", "curve", "table", "summary", "draw"),
     "restore": ("Trained", "Critic", "load", "load_discriminator"),
+    "status": ("Status", "of"),
+    "journal": ("read",),
     "settings": ("Settings", "Design"),
     "damage": ("blur", "lowres", "grey", "noise"),
     "latents": ("Latents", "joined", "draw", "images", "has_styles", "has_noise"),

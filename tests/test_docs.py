@@ -165,6 +165,30 @@ def test_the_tutorials_listing_and_notebook(tmp_path, monkeypatch):
     assert np.isfinite([held["loss_g"], held["loss_d"]]).all()
 
 
+def test_a_tracker(tmp_path, monkeypatch):
+    """W&B's and MLflow's own functions, noted: a run, the numbers of each line, and the picture of a snapshot."""
+    told, pictures = [], []
+    wandb = types.SimpleNamespace(run=None, Image=lambda path: pictures.append(path) or "picture")
+    wandb.init = lambda **given: (told.append(given), setattr(wandb, "run", 1))
+    wandb.log = lambda row, step: told.append((step, row))
+    mlflow = types.SimpleNamespace(active_run=lambda: told[-1:] and 1 or None, start_run=lambda run_name: told.append(run_name))
+    mlflow.log_metrics = lambda row, step: told.append((step, row))
+    [monkeypatch.setitem(sys.modules, name, made) for name, made in (("wandb", wandb), ("mlflow", mlflow))]
+    (tmp_path / "a" / "samples").mkdir(parents=True)
+    (tmp_path / "a" / "config.json").write_text('{"settings": {"lr": 0.1}}')
+    [(tmp_path / "a" / "samples" / f"{name}.png").touch() for name in ("kimg000002", "kimg000010", "reals")]
+    monkeypatch.setattr("sys.argv", ["tracked.py", "mnist", "--run-dir", str(tmp_path / "a"), "--kimg", "4"])
+    held, rows = {"__name__": "tracked"}, [{"step": 62, "d/adv": 0.5}, {"step": 124, "d/adv": 0.4, "swd": 9.0}]
+    exec(compile(program("watch.md"), "docs/watch.md", "exec"), held)
+    [held["track"](row) for row in rows]
+    assert told[0] == {"project": "gans", "name": "a", "config": {"settings": {"lr": 0.1}}}
+    assert told[1:] == [(62, rows[0]), (124, rows[1] | {"samples": "picture"})]
+    assert pictures == [str(tmp_path / "a" / "samples" / "kimg000010.png")]
+    told.clear()
+    [held["track_by_mlflow"](row) for row in rows]
+    assert told == ["a", (62, rows[0]), (124, rows[1])]
+
+
 def follow_a_tuner(held, monkeypatch):
     """The objective of own.md: ended at a tick of no checkpoint, which is saved then; pruned at a snapshot; to the end."""
 
