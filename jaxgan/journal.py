@@ -40,15 +40,18 @@ def opened(directory: Path, **start: Any) -> Iterator[dict[str, Any]]:
     except BaseException as e:
         codes = {Diverged: 3, UserError: 2, KeyboardInterrupt: 130}  # as the commands end
         code = next((code for kind, code in codes.items() if isinstance(e, kind)), 1)
-        said = one_line(e) if isinstance(e, UserError) else f"{type(e).__name__}: {one_line(e, 500)}"
-        note(directory, "end", code=code, said=said)
+        said = one_line(e, 500) if isinstance(e, UserError | SystemExit) else f"{type(e).__name__}: {one_line(e, 500)}"
+        note(directory, "end", code=code, said=said, raised=type(e).__name__)
         raise
     note(directory, "end", **end)
 
 
 def ended(end: dict[str, Any]) -> str:
-    """How a run ended, as its last line says: complete, diverged, stopped by SIGTERM or failed."""
+    """How a run ended, as its last line says: complete, diverged, stopped by SIGTERM; stopped, where what watched it raised
+    SystemExit; failed."""
     code = end.get("code", 1)
+    if end.get("raised") == "SystemExit":
+        return "stopped"
     if code > 128:
         with contextlib.suppress(ValueError):
             return f"stopped by {signal.Signals(code - 128).name}"

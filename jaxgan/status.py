@@ -93,10 +93,10 @@ def of(directory: str | Path, clock: Callable[[], float] = time.time) -> Status:
         img_per_s=float(np.mean(rate[-10:])) if rate else math.nan,
         usual=float(np.median(rate)) if rate else math.nan,
         left=(total - done) / pace if state == "running" and pace else math.nan,
-        silent=silent,
+        silent=max(silent, 0.0),  # the clock of a file server may be ahead
         tick=float(np.median(seconds[-LATELY:])) if len(seconds) else math.nan,
         saved=steps[-1] * batch / 1000 if steps else None,
-        saved_ago=now - saved.stat().st_mtime if saved else math.nan,
+        saved_ago=max(now - saved.stat().st_mtime, 0.0) if saved else math.nan,
         best=checkpoint.chosen(path / "checkpoints", "best")[1] * batch / 1000 if steps else None,
         last={name: value for row in rows for name, value in row.items() if name not in ("step", "kimg", "seconds", "img_per_s")},
         warnings=warnings,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import re
 import shlex
 import shutil
@@ -187,6 +188,12 @@ def test_a_tracker(tmp_path, monkeypatch):
     told.clear()
     [held["track_by_mlflow"](row) for row in rows]
     assert told == ["a", (62, rows[0]), (124, rows[1])]
+    (tmp_path / "a" / "config.json").write_text('{"jaxgan": "", "generator": {}, "settings": {"kimg": 9, "batch": 1}}')
+    log = [{"step": i, "kimg": 100.0 * i, "swd": swd} for i, swd in enumerate((9, 4, 5, 8, 6, 7, 5))]
+    (tmp_path / "a" / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in log))
+    [held["stop_when_it_gets_no_better"](row) for row in (rows[0], log[0], log[5])]
+    with pytest.raises(SystemExit, match="swd has not been below 4 since 100 kimg"):
+        held["stop_when_it_gets_no_better"](log[6])
 
 
 def follow_a_tuner(held, monkeypatch):

@@ -15,6 +15,7 @@ def test_the_end_is_noted_with_what_was_raised_and_the_code_of_the_command(tmp_p
         UserError("the disk\n is full"): (2, "the disk is full", "failed"),
         Diverged("a loss became NaN"): (3, "a loss became NaN", "diverged"),
         RuntimeError("x" * 900): (1, "RuntimeError: " + "x" * 500, "failed"),
+        SystemExit("no better for 200 kimg"): (1, "no better for 200 kimg", "stopped"),
         KeyboardInterrupt(): (130, "KeyboardInterrupt: KeyboardInterrupt", "stopped by SIGINT"),
     }
     for error, (code, said, ended) in cases.items():

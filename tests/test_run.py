@@ -21,7 +21,7 @@ from PIL import Image
 
 from experiments import sample
 from experiments.configs import CONFIGS
-from jaxgan import calls, journal, marks, parallel, results, stopping
+from jaxgan import calls, journal, marks, parallel, results, status, stopping
 from jaxgan import run as loop
 from jaxgan.errors import UserError
 from jaxgan.lock import LOCK, lock_file
@@ -78,7 +78,8 @@ def test_a_run_leaves_pictures_curves_a_log_and_checkpoints(finished):
     rows = log(directory)
     assert [row["step"] for row in rows] == list(range(5, 41, 5)) and "img_per_s" in rows[0]
     assert all(np.isfinite(row["d/adv"]) and np.isfinite(row["g/adv"]) for row in rows)
-    assert "swd" in rows[-1] and "done" in out
+    assert "swd" in rows[-1] and rows[-1]["variety"] >= 0 and "done" in out
+    assert status.of(directory)[1:7] == ("complete", "", journal.read(directory)[0]["who"], 1, 0.16, 0.16)
     for name in ("samples/reals.png", "samples/kimg000000.160.png", "curves.png"):
         with Image.open(directory / name) as picture:
             picture.load()

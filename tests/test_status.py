@@ -46,6 +46,8 @@ def test_a_run_that_trains(run):
         late = status.of(run, clock=lambda: time.time() + 4000)
         assert list(late.warnings) == ["silent"] and "nothing for 67 min; its longest tick took 10 s" in late.warnings["silent"]
     assert status.of(run).state == "died"
+    skewed = status.of(run, clock=lambda: time.time() - 60)
+    assert (skewed.silent, skewed.saved_ago) == (0, 0)
 
 
 @pytest.mark.parametrize(

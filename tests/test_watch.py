@@ -13,10 +13,11 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxgan import captions, label_vectors, sample, watch
+from jaxgan import captions, health, label_vectors, sample, watch
 from jaxgan.data import Source, shuffled
 from jaxgan.errors import UserError
 from jaxgan.metrics import measure
+from jaxgan.metrics.variety import variety
 from jaxgan.report import Report
 from jaxgan.settings import Settings
 from tests import shared
@@ -209,6 +210,29 @@ def test_the_samples_of_few_classes_have_several_columns_of_each(classes, first,
     assert first is None or made[1].tolist() == first * 8
     with Image.open(tmp_path / "samples" / "kimg000008.png") as sheet:
         assert sheet.size[0] / sheet.size[1] == ((len(first) if first else 8) * 5 + 1) / 41
+
+
+def test_what_is_ill_is_said_once_and_variety_is_that_of_as_many_real_images(tmp_path, monkeypatch):
+    said, found = [], [{}, {"collapse": "alike"}, {"collapse": "more alike", "slow": "slow"}, {"slow": "slower"}]
+    report = Report.__new__(Report)
+    report.rows, report.warned, report.bar = [], set(), SimpleNamespace(say=said.append)
+    monkeypatch.setattr(health, "warnings", lambda rows: found.pop(0))
+    for kimg in (2.0, 4.0, 6.0, 8.0):
+        report._warn(kimg)
+    assert said == ["note: 4 kimg: alike", "note: 6 kimg: slow"]
+    report.run, report.directory, report.batch, report.vectors = (
+        SimpleNamespace(settings=Settings(), source=None),
+        tmp_path,
+        8,
+        None,
+    )
+    spots = lambda n, seed: np.random.default_rng(seed).integers(0, 256, (n, 4, 4, 1), np.uint8)
+    report._labels, made = lambda *_: None, [spots(700, 1), spots(700, 1)[:1].repeat(700, 0)]
+    monkeypatch.setattr(sample, "sample", lambda *_, **__: made.pop(0))
+    report.reference = spots(700, 0)
+    first, second = (report._pictures(8.0, SimpleNamespace(classes=0), {}) for _ in range(2))
+    assert first["variety"] == round(variety(spots(700, 0)[:512], spots(700, 1)[:512]), 4) and second["variety"] == 0
+    assert list(first) == ["swd", "variety"]  # the first is the score
 
 
 def test_the_losses_of_terms_of_other_names_are_shown_not_zero():
