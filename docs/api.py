@@ -27,7 +27,7 @@ GROUPS = {
     "Images and latents": "sample latents walk directions invert damage translate",
     "Metrics": " ".join(f"metrics.{name}" for name in METRICS.split()),
     "Explanations": "explain dissect",
-    "Watermarks, filters, files": "watermark filters marks watch convert export",
+    "Watermarks, filters, files": "watermark filters marks watch video convert export",
 }
 ONLY = {
     "method": ("Verdict", "Game", "Round", "Term", "Phase", "Turn", "Recipe", "alternating", "check"),
@@ -42,7 +42,8 @@ ONLY = {
     "latents": ("Latents", "joined", "draw", "images", "has_styles", "has_noise"),
     "translate": ("translate", "one_way", "Distance", "distance"),
     "watch": ("grid", "write_picture", "write_animation", "draw_curves"),
-    "marks": ("facts", "of_picture", "of_arrays"),
+    "marks": ("facts", "of_picture", "of_comment", "of_arrays"),
+    "video": ("write", "read", "comment_of"),
     "backend": ("any_backend",),
     "metrics.contract": ("Estimate", "mean_estimate"),
     "metrics.protocols": ("Protocol", "named"),

@@ -67,8 +67,13 @@ def png(said: dict[str, Any], kind: str = GENERATED) -> PngInfo:
 
 
 def packet(kind: str = GENERATED) -> bytes:
-    """The XMP packet alone, for a film."""
+    """The XMP packet alone, for an animation or a film."""
     return PACKET.format(tool=TOOL, kind=IPTC + kind).encode()
+
+
+def comment(said: dict[str, Any], kind: str = GENERATED) -> str:
+    """The facts and IPTC's digital source type as JSON, for the comment of a film."""
+    return json.dumps(said | {"DigitalSourceType": IPTC + kind})
 
 
 def array(said: dict[str, Any]) -> np.ndarray:
@@ -81,8 +86,13 @@ def of_picture(picture: Image.Image) -> Said:
     info = picture.info
     packet = info.get(XMP) or info.get("xmp") or info.get("comment") or ""  # of PNG, of WebP, of GIF
     packet = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else str(packet)
-    kind = re.search(re.escape(IPTC).replace("http:", "https?:") + r"(\w{1,80})", packet)
-    return Said(_parsed(info.get(NAME)), kind and kind[1])
+    return Said(_parsed(info.get(NAME)), _kind(packet))
+
+
+def of_comment(text: str) -> Said:
+    """What the comment of a film says (`video.comment_of`)."""
+    facts = _parsed(text)
+    return Said(facts and {name: fact for name, fact in facts.items() if name != "DigitalSourceType"}, _kind(text))
 
 
 def of_arrays(path: Path) -> Said:
@@ -91,6 +101,11 @@ def of_arrays(path: Path) -> Said:
         found = _parsed(str(file[NAME])) if NAME in file else None
         return Said(found, GENERATED if found and found.get("generated") else None)
     return Said(None, None)
+
+
+def _kind(text: str) -> str | None:
+    found = re.search(re.escape(IPTC).replace("http:", "https?:") + r"(\w{1,80})", text)
+    return found and found[1]
 
 
 def _parsed(text) -> dict[str, Any] | None:

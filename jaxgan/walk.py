@@ -6,34 +6,70 @@ from jaxgan.errors import UserError
 from jaxgan.latents import Latents
 
 
-def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, smooth: bool = False) -> Latents:
-    """The latents of an animation through given key latents.
-
-    Between keys, z is interpolated by `great_circle`, so that intermediate latents are as typical as the keys; w by `cubic`, a
-    smooth spline. One-hot labels are interpolated linearly.
+def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, smooth: bool = False, hold: int = 0) -> Latents:
+    """The latents of an animation through given key latents: `between` them, at the times of `pace`.
 
     Args:
       latents: two keys or more, as `latents.draw` gives them.
+      frames, loop, hold: as `pace`.
+      classes, smooth: as `between`.
+    Returns:
+      Latents of n * (frames + hold) images, or without loop of (n - 1) * frames + n * hold + 1: those at i * (frames + hold) are
+      the keys.
+    Raises:
+      UserError: fewer than two keys, or what `pace` and `between` refuse.
+    """
+    if len(latents.code) < 2:
+        raise UserError(f"a walk needs at least two images; there is {len(latents.code)}")
+    leg, t = pace(len(latents.code), frames, loop=loop, hold=hold)
+    return between(latents, leg, t, classes=classes, loop=loop, smooth=smooth)
+
+
+def pace(n: int, frames: int, *, loop: bool = True, hold: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """When a walk is where.
+
+    Args:
+      n: keys.
       frames: steps from one key to the next, at least 1.
-      classes: those of the generator; needed where the labels are classes.
       loop: return to the first key at the end; the frame after the last is then the first.
+      hold: so many more frames stay at each key. The way between them is then eased, 3 t^2 - 2 t^3, so that the motion comes to
+        rest and starts again.
+    Returns:
+      leg int [m], t float [m] in [0, 1): how far frame i is from key `leg` on its way to the next.
+    Raises:
+      UserError: frames below 1, hold below 0.
+    """
+    if frames < 1:
+        raise UserError(f"frames is {frames}; give at least 1 from one image to the next")
+    if hold < 0:
+        raise UserError(f"hold is {hold}; give 0 frames or more")
+    each = frames + hold
+    leg, at = np.divmod(np.arange(n * each if loop else n * each - frames + 1), each)
+    t = np.maximum(at - hold, 0) / frames
+    return leg, t * t * (3 - 2 * t) if hold else t
+
+
+def between(
+    latents: Latents, leg: np.ndarray, t: np.ndarray, *, classes: int = 0, loop: bool = True, smooth: bool = False
+) -> Latents:
+    """The latents on the way from key to key.
+
+    z is interpolated by `great_circle`, so that what lies between is as typical as the keys; w by `cubic`, a smooth spline.
+    One-hot labels are interpolated linearly.
+
+    Args:
+      latents: the keys, two or more.
+      leg, t: [m]: where on the way, as `pace` gives it; any part of it gives that part of the walk.
+      classes: those of the generator; needed where the labels are classes.
+      loop: whether the way goes on from the last key to the first.
       smooth: interpolate z by the spline too, and its norm by a spline of the norms: great circles have an even rate, but
         corners at the keys.
     Returns:
-      Latents of n * frames images, or without loop of (n - 1) * frames + 1: those at i * frames are the keys. c are vectors,
-      float32 [.., classes]. All have the first key's `keys`, so that the noise stays the same and does not flicker.
+      Latents of m images. c are vectors, float32 [m, classes]. All have the first key's `keys`, so that the noise stays the same
+      and does not flicker.
     Raises:
-      UserError: fewer than two keys, frames below 1, labels without `classes`, z that lie opposite each other (smooth: where
-        a frame is next to 0).
+      UserError: labels without `classes`, z that lie opposite each other (smooth: where a frame is next to 0).
     """
-    n = len(latents.code)
-    if n < 2:
-        raise UserError(f"a walk needs at least two images; there is {n}")
-    if frames < 1:
-        raise UserError(f"frames is {frames}; give at least 1 from one image to the next")
-    legs = n if loop else n - 1
-    leg, t = np.divmod(np.arange(legs * frames + (not loop)), frames)
-    t = t / frames
     styles = latents.code.ndim > 2
     circles = None if styles else great_circle(latents.code, leg, t, loop=loop)  # and refuses what lies opposite
     code = cubic(latents.code, leg, t, loop=loop) if styles or smooth else circles

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from jaxgan import video
 from jaxgan.captions import captioned
 from jaxgan.data.images import as_picture
 from jaxgan.errors import UserError
@@ -30,7 +31,13 @@ MOST = 500
 
 
 def grid(
-    images: np.ndarray, *, columns: int | None = None, pad: int = 1, least: int = 512, captions: Sequence[str] = ()
+    images: np.ndarray,
+    *,
+    columns: int | None = None,
+    pad: int = 1,
+    least: int = 512,
+    factor: int | None = None,
+    captions: Sequence[str] = (),
 ) -> Image.Image:
     """Images side by side.
 
@@ -39,6 +46,7 @@ def grid(
       columns: how many in a row; None for about a square.
       pad: pixels between them.
       least: small pictures are enlarged by a whole factor to about this width, pixels kept square.
+      factor: another such factor.
       captions: what to write below each image, n of them, "" for nothing; none where there are none.
     Raises:
       UserError: images of another type or shape: floats would be black.
@@ -56,7 +64,7 @@ def grid(
         y, x = pad + i // columns * (h + pad), pad + i % columns * (w + pad)
         sheet[y : y + h, x : x + w] = image
     picture = as_picture(sheet)
-    factor = max(1, round(least / picture.width))
+    factor = factor or max(1, round(least / picture.width))
     picture = picture.resize((picture.width * factor, picture.height * factor), Image.NEAREST)
     return captioned(picture, captions, columns, (h + pad) * factor) if captions else picture
 
@@ -66,23 +74,42 @@ def write_picture(picture: Image.Image, path: str | Path, pnginfo: PngInfo | Non
     write_whole(path, lambda file: picture.save(file, "png", pnginfo=pnginfo))
 
 
-def write_animation(pictures: Iterable[Image.Image], path: str | Path, fps: float, xmp: bytes = b"") -> None:
-    """Save as an animated .webp (without loss) or .gif that starts again for ever, whole or not at all.
+def write_animation(
+    pictures: Iterable[Image.Image],
+    path: str | Path,
+    fps: float,
+    xmp: bytes = b"",
+    *,
+    crf: int | None = None,
+    comment: str = "",
+) -> int:
+    """Save as a film, .mp4 or .webm (`video.write`), or as an animated .webp (without loss) or .gif that starts again for ever;
+    whole or not at all.
 
     Args:
       pictures: of one size, as `grid` makes them of images; a GIF has up to 256 colours in each, and those with alpha are laid
-        on white: its pixels cannot be half transparent.
+        on white but in a .webp. Of a .webp and a .gif all are in memory at once.
       path: its suffix says which.
       fps: pictures a second. They are shown for whole 1/1000 s, in a GIF for whole 1/100 s, that add up to n / fps.
       xmp: metadata, as `marks.packet` makes them; in a GIF they are its comment.
+      crf, comment: of .mp4 and .webm, as in `video.write`.
+    Returns:
+      How many pictures.
+    Raises:
+      UserError: another suffix; what `video.write` refuses.
     """
     kind = Path(path).suffix.lower()[1:]
+    if f".{kind}" in video.KINDS:
+        return video.write(pictures, path, fps, crf=crf, comment=comment, xmp=xmp)
+    if kind not in ("webp", "gif"):
+        raise UserError(f"{path}: give an .mp4, .webm, .webp or .gif")
     unit = 10 if kind == "gif" else 1
     first, *rest = (in_256(picture) for picture in pictures) if kind == "gif" else pictures
     ends = np.round(np.arange(len(rest) + 2) * 1000 / fps / unit).astype(int) * unit
     options = {"save_all": True, "append_images": rest, "duration": np.diff(ends).tolist(), "loop": 0}
     options |= {"lossless": True, "quality": 0, "method": 0, "xmp": xmp} if kind == "webp" else {"comment": xmp}
     write_whole(path, lambda file: first.save(file, kind, **options))
+    return 1 + len(rest)
 
 
 def in_256(picture: Image.Image) -> Image.Image:
