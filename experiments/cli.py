@@ -191,7 +191,7 @@ def check_out(out: str, *kinds: str, folder: str = "") -> None:
     suffix = Path(out).suffix.lower()
     if suffix in kinds or (folder and out and suffix not in OTHERS):
         return
-    *names, last = [*(f"a{'n' * (kind == '.npz')} {kind}" for kind in kinds), *[folder] * bool(folder)]
+    *names, last = [*(f"a{'n' * (kind in ('.npz', '.mp4'))} {kind}" for kind in kinds), *[folder] * bool(folder)]
     raise UserError(f"--out {out or 'is empty'}: write {', '.join(names)}{' or ' * bool(names)}{last}")
 
 

@@ -1,6 +1,6 @@
 """What the commands do so that their images are safe to hand on: say that they are generated, mark them, refuse copies."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,13 @@ class Output(NamedTuple):
             pixels = np.asarray(picture)
             picture = Image.fromarray(self.marked(pixels[..., None] if pixels.ndim == 2 else pixels).reshape(pixels.shape))
         watch.write_picture(picture, path, marks.png(self.facts | facts, kind))
+
+    def write_film(
+        self, pictures: Iterable[Image.Image], path: Path, fps: float, crf: int | None = None, kind: str = marks.GENERATED
+    ) -> int:
+        """A film or an animation; how many pictures. The metadata say what it is: of an .mp4 and .webm all facts."""
+        said = {"crf": crf, "comment": marks.comment(self.facts, kind)}
+        return watch.write_animation(pictures, path, fps, marks.packet(kind), **said)
 
     def write_arrays(self, path: Path, facts: dict[str, Any], images: np.ndarray, **arrays: np.ndarray) -> None:
         """An .npz, each image marked."""

@@ -7,33 +7,36 @@ from typing import Literal
 
 import numpy as np
 
+from experiments import film
 from experiments.cli import OfRun, check_index, check_out, numbered, parse, run_command, writing
+from experiments.film import OfFilm
 from jaxgan.errors import UserError
 
-ANIMATED, ARRAYS = (".webp", ".gif"), (".png", ".npz")
-MOST_PIXELS = {".webp": 16383, ".gif": 65535}
-MOST_GIF = 50
-"""Pictures a second of a GIF: viewers slow down at less than 2/100 s a picture."""
+ARRAYS = (".png", ".npz")
+EXAMPLES = ("runs/digits --label 3 8 5 --out walk.webp", "runs/stylegan2 --index 3 17 42 --frames 60 --out walk.mp4")
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments(OfRun):
+class Arguments(OfFilm, OfRun):
     """Animate a walk from image to image: z is interpolated spherically, w of a StyleGAN along a spline."""
 
     keys: int | None = None
     """Number of images that the walk passes through: the first ones of the seed. By default 6, or the number of labels."""
     index: tuple[int, ...] = ()
     """The numbers of the images that the walk passes through, such as 3 17 42, instead of the first ones (`experiments.sample
-    --captions` shows them)."""
+    --captions` shows them). With --grid, those of the first walk, then as many for each other."""
     frames: int = 30
     """Frames from one image to the next."""
+    hold: int = 0
+    """So many more frames stay at each image, and the way between is eased: it slows down to them, and starts slowly."""
     seed: int = 0
     """Seed; the images are those of `sample --seed`."""
     label: tuple[int | str, ...] = ()
     """One class (number or name) for all images, or one per image, cyclically; between two classes the labels are interpolated.
     With --keys 1, one latent is shown as each class in turn. By default drawn at random, if the run is conditional."""
-    psi: float = 1.0
-    """Truncation, as in `experiments.sample`."""
+    psi: tuple[float, ...] = (1.0,)
+    """Truncation, as in `experiments.sample`: one for all images, or one per image, cyclically; between two it changes gradually.
+    With --keys 1 and --psi 0 1, one latent moves from the mean image to itself."""
     noise: Literal["random", "const", "none"] | None = None
     """StyleGAN's noise inputs: those of the first image (the default), constant, or none; the same in all frames."""
     loop: bool = True
@@ -42,126 +45,136 @@ class Arguments(OfRun):
     """Interpolate z along a smooth curve too: no corner at each image, but a less even rate in between."""
     grid: tuple[int, int] = (1, 1)
     """ROWS COLUMNS: a grid of walks, each through its own images."""
-    fps: float | None = None
-    """Frames per second of a .webp or .gif; by default 30."""
+    scale: int | None = None
+    """Factor by which pixels are enlarged; by default small frames are to about 512 pixels of width."""
     background: str = ""
-    """Colour to lay images with transparency on, as in `experiments.sample`. In a .gif they lie on white without it."""
+    """Colour to lay images with transparency on, as in `experiments.sample`. Without it they stay transparent in a .webp, a .png
+    and a folder, and lie on white in the others."""
     out: str = "walk.webp"
-    """A .webp (lossless) or .gif: an animation; a .png: a contact sheet with one row per pair of images, or per walk of a grid;
-    an .npz: the arrays `images` [walks, frames, H, W, C], `code` and `c`; anything else: a folder of frames."""
+    """An .mp4 or .webm (which need `pip install "jaxgan[video]"`): a film; a .webp (lossless) or .gif: an animation; a .png: a
+    contact sheet with one row per pair of images, or per walk of a grid; an .npz: the arrays `images` [walks, frames, H, W, C],
+    `code` and `c`; anything else: a folder of frames."""
 
 
 def stops(args: Arguments) -> tuple[int, int]:
     """How many codes a walk leads through, and how often it gets to one."""
-    keys = len(args.index) or ((len(args.label) if len(args.label) > 1 else 6) if args.keys is None else args.keys)
-    return keys, max(keys, len(args.label))
+    given = max(len(args.label), len(args.psi))
+    walks = args.grid[0] * args.grid[1]
+    keys = len(args.index) // walks or ((given if given > 1 else 6) if args.keys is None else args.keys)
+    return keys, max(keys, given)
 
 
-def codes(args: Arguments, trained):
-    """The latents of all frames of all walks: those of frame 0, one a walk, then those of frame 1, ..."""
+def stations(args: Arguments, trained) -> list:
+    """The latents that each walk passes through."""
+    from jaxgan import latents
+
+    (keys, count), walks, labels, psis = stops(args), args.grid[0] * args.grid[1], args.label or (None,), args.psi
+    wanted = args.index or keys * walks
+    pairs = [(labels[i % len(labels)], psis[i % len(psis)]) for i in range(count)]
+    drawn = {(k, psi): trained.latents(wanted, seed=args.seed, label=k, psi=psi) for k, psi in dict.fromkeys(pairs)}
+    at = lambda first: [drawn[pair].take([first + i % keys]) for i, pair in enumerate(pairs)]
+    return [latents.joined(at(first)) for first in range(0, keys * walks, keys)]
+
+
+def codes(args: Arguments, trained, through: list, part: slice = slice(None)):
+    """The latents of some of the frames of all walks: those of the first frame, one a walk, then those of the next, ..."""
     from jaxgan import latents, walk
 
-    (keys, count), walks, labels = stops(args), args.grid[0] * args.grid[1], args.label or (None,)
-    wanted = args.index or keys * walks
-    drawn = {k: trained.latents(wanted, seed=args.seed, label=k, psi=args.psi) for k in dict.fromkeys(labels)}
-    films = []
-    for first in range(0, keys * walks, keys):
-        through = latents.joined([drawn[labels[i % len(labels)]].take([first + i % keys]) for i in range(count)])
-        films.append(walk.walk(through, args.frames, classes=trained.generator.classes, loop=args.loop, smooth=args.smooth))
-    return latents.joined(films).take(np.arange(walks * len(films[0].code)).reshape(walks, -1).T.ravel())
+    leg, t = (a[part] for a in walk.pace(len(through[0].code), args.frames, loop=args.loop, hold=args.hold))
+    how = {"classes": trained.generator.classes, "loop": args.loop, "smooth": args.smooth}
+    films = latents.joined(walk.between(keys, leg, t, **how) for keys in through)
+    return films.take(np.arange(len(films.code)).reshape(len(through), -1).T.ravel())
 
 
-def rendered(args: Arguments, trained, latents) -> Iterator[np.ndarray]:
+def rendered(args: Arguments, trained, through: list) -> Iterator[np.ndarray]:
     """uint8 [walks, H, W, C] of each frame; a bar counts them where there are many."""
     import jax
 
     from experiments import safety
-    from jaxgan import watch
+    from jaxgan import walk, watch
     from jaxgan.latents import CHUNK
 
     laid = safety.background(args.background, trained)
-    walks, n = args.grid[0] * args.grid[1], len(latents.code)
-    rows = max(CHUNK * jax.local_device_count() // walks, 1) * walks
-    with watch.counter("drawing frames", n > rows) as update:
-        for i in range(0, n, rows):
-            images = laid(trained.images(latents.take(slice(i, i + rows)), noise=args.noise))
+    walks, n = len(through), len(walk.pace(len(through[0].code), args.frames, loop=args.loop, hold=args.hold)[0])
+    step = max(CHUNK * jax.local_device_count() // walks, 1)
+    with watch.counter("drawing frames", n > step) as update:
+        for i in range(0, n, step):
+            images = laid(trained.images(codes(args, trained, through, slice(i, i + step)), noise=args.noise))
             yield from images.reshape(-1, walks, *images.shape[1:])
-            update(min(i + rows, n) // walks, n // walks)
+            update(min(i + step, n), n)
 
 
-def write(args: Arguments, out: Path, trained, latents) -> int:
+def write(args: Arguments, out: Path, trained, through: list) -> int:
     """Writes them, with what they are of in their metadata; how many frames."""
     from experiments import safety
-    from jaxgan import marks, watch
+    from jaxgan import watch
 
-    told = ("keys", "index", "frames", "seed", "label", "psi", "noise", "loop", "smooth", "background", "average")
-    files = safety.output(args.run, trained, walk={name: getattr(args, name) for name in told})
+    told = ("keys", "index", "frames", "hold", "seed", "label", "noise", "loop", "smooth", "background", "average")
+    told = {name: getattr(args, name) for name in told} | {"psi": args.psi if len(args.psi) > 1 else args.psi[0]}
+    files = safety.output(args.run, trained, walk=told | {"grid": args.grid})
 
-    frames, kind = rendered(args, trained, latents), out.suffix.lower()
+    frames, kind = rendered(args, trained, through), out.suffix.lower()
     several = args.grid != (1, 1)
-    picture = lambda tiles: watch.grid(tiles, columns=args.grid[1], pad=int(several))
-    if kind in ANIMATED:
-        pictures = [fitting(picture(tiles), args, out) for tiles in frames]
-        watch.write_animation(pictures, out, args.fps or 30.0, marks.packet())
-        return len(pictures)
-    if kind in ARRAYS:
+    pictures = (watch.grid(tiles, columns=args.grid[1], pad=int(several), factor=args.scale) for tiles in frames)
+    if film.is_film(out):
+        return files.write_film(film.fitting(pictures, args, "reduce --grid or --scale"), out, args.fps or 30.0, args.crf)
+    if kind == ".npz":
+        images, latents = np.stack(list(frames), 1), codes(args, trained, through)
+        by_walk = lambda a: a.reshape(-1, len(images), *a.shape[1:]).swapaxes(0, 1)
+        c = {} if latents.c is None else {"c": by_walk(latents.c)}
+        files.write_arrays(out, {}, images, code=by_walk(latents.code), **c)
+        return images.shape[1]
+    if kind == ".png":
         images = np.stack(list(frames), 1)
-        if kind == ".npz":
-            by_walk = lambda a: a.reshape(-1, len(images), *a.shape[1:]).swapaxes(0, 1)
-            c = {} if latents.c is None else {"c": by_walk(latents.c)}
-            files.write_arrays(out, {}, images, code=by_walk(latents.code), **c)
-        else:
-            columns = images.shape[1] if several else args.frames
-            files.write_picture(watch.grid(images.reshape(-1, *images.shape[2:]), columns=columns, least=1024), out)
+        columns = images.shape[1] if several else args.frames + args.hold
+        sheet = watch.grid(images.reshape(-1, *images.shape[2:]), columns=columns, least=1024, factor=args.scale)
+        files.write_picture(sheet, out)
         return images.shape[1]
     n = 0
-    for tiles in frames:
-        files.write_picture(picture(tiles), out / f"frame{n:06d}.png", frame=n)
+    for picture in pictures:
+        files.write_picture(picture, out / f"frame{n:06d}.png", frame=n)
         n += 1
     return n
 
 
-def fitting(picture, args: Arguments, out: Path):
-    """The picture, where the format takes one as large; said of the first frame already."""
-    if max(picture.size) > MOST_PIXELS[out.suffix.lower()]:
-        size, most = "x".join(map(str, picture.size)), MOST_PIXELS[out.suffix.lower()]
-        raise UserError(
-            f"--out {args.out}: frames of {size} pixels, but this format allows at most {most} along a side; reduce --grid"
-        )
-    return picture
-
-
 def check(args: Arguments, out: Path) -> None:
     """UserError where the arguments do not make a film."""
-    check_out(args.out, *ANIMATED, *ARRAYS, folder="a folder of frames (for ffmpeg, say)")
-    if args.index and (args.keys is not None or args.grid != (1, 1)):
-        raise UserError("--index says which images one walk passes through; leave out --keys and --grid")
+    check_out(args.out, *film.FILMS, *ARRAYS, folder="a folder of frames")
+    film.check(args, out)
+    walks = args.grid[0] * args.grid[1]
+    if min(args.grid) < 1:
+        raise UserError(f"--grid {args.grid[0]} {args.grid[1]}: it needs at least one row and one column")
+    if args.index and args.keys is not None:
+        raise UserError("--index says which images the walk passes through; leave out --keys")
+    if len(args.index) % walks:
+        raise UserError(f"--index: {len(args.index)} images for the {walks} walks of --grid; give each as many")
     keys, count = stops(args)
     if keys < 1 or count < 2:
         asked = f"--index {args.index[0]}" if args.index else f"--keys {keys}"
-        raise UserError(f"{asked}: a walk needs at least two images, or one image with two or more --label")
+        raise UserError(f"{asked}: a walk needs at least two images, or one image with two or more --label or --psi")
     if args.frames < 1:
         raise UserError(f"--frames {args.frames}: give at least 1 from one image to the next")
-    if min(args.grid) < 1:
-        raise UserError(f"--grid {args.grid[0]} {args.grid[1]}: it needs at least one row and one column")
-    if args.fps is not None and out.suffix.lower() not in ANIMATED:
-        raise UserError(f"--fps {args.fps:g} only applies to a .webp or .gif; leave it out")
-    if args.fps is not None and not 0 < args.fps <= (MOST_GIF if out.suffix.lower() == ".gif" else 1000):
-        raise UserError(f"--fps {args.fps:g}: give a number above 0, up to {MOST_GIF} for a .gif and 1000 for a .webp")
+    if args.hold < 0:
+        raise UserError(f"--hold {args.hold}: give 0 frames or more")
+    if args.scale is not None and (args.scale < 1 or out.suffix.lower() == ".npz"):
+        raise UserError(f"--scale {args.scale}: a whole number of at least 1, for pictures; an .npz has the images as they are")
     check_index(args.index)
 
 
 def main() -> None:
-    args = parse(Arguments, prog="python -m experiments.walk", examples=("runs/digits --label 3 8 5 --out walk.webp",))
+    args = parse(Arguments, prog="python -m experiments.walk", examples=EXAMPLES)
     out = Path(args.out)
     check(args, out)
 
-    trained = args.load().truncated(args.psi)
+    trained = args.load()
     args = numbered(args, trained.config)
-    latents = codes(args, trained)
+    if len(args.psi) > 1 and trained.standing and "batch_stats" in trained.variables:
+        raise UserError("--psi: this run's batch norm has statistics of one truncation at a time; give one")
+    trained = trained.truncated(args.psi[0])
+    through = stations(args, trained)
     with writing(args.out):
-        n = write(args, out, trained, latents)
-    lasts = f" ({n / (args.fps or 30):.4g} s)" if out.suffix.lower() in ANIMATED else ""
+        n = write(args, out, trained, through)
+    lasts = f" ({n / (args.fps or 30):.4g} s)" if film.is_film(out) else ""
     print(f"{n} frames{lasts} of {args.run} at step {trained.step}: {out}")
 
 

@@ -21,6 +21,7 @@ import experiments.walk
 from experiments import cli, safety
 from jaxgan import convert, game, restore, sample, watch
 from jaxgan.errors import UserError
+from jaxgan.latents import Latents
 from jaxgan.models import progan, stylegan, stylegan2
 from tests import shared
 
@@ -309,10 +310,10 @@ def test_transparent_images_are_laid_on_a_colour():
     experiments.sample.drawn(args, trained, files, {}, Path("a.png"))
     experiments.sample.table(dataclasses.replace(args, mix=(1, 2)), trained, files, {}, Path("a.png"))
     assert sheets == [{(128, 128, 128), (255, 1, 2)}] * 2
-    codes = SimpleNamespace(code=np.zeros(2), take=lambda rows: None)
-    frames = [*experiments.walk.rendered(experiments.walk.Arguments("run", background="lime"), trained, codes)]
+    codes = [Latents(np.zeros((2, 3)), None, np.zeros((2, 2), np.uint32))]
+    frames = [*experiments.walk.rendered(experiments.walk.Arguments("run", background="lime", frames=1), trained, codes)]
     assert [frame.tolist() for frame in frames] == [[[[[0, 255, 0]] * 2] * 2]] * 2
-    assert next(experiments.walk.rendered(experiments.walk.Arguments("run"), trained, codes)).shape[-1] == 4
+    assert next(experiments.walk.rendered(experiments.walk.Arguments("run", frames=1), trained, codes)).shape[-1] == 4
     generator.shape = (2, 2, 3)
     with pytest.raises(UserError, match="--background lime: this run's images are not transparent"):
         safety.background("lime", trained)

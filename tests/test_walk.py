@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.interpolate import CubicSpline
 
 import experiments.walk
-from jaxgan import convert, latents, marks, walk, watch, weights
+from jaxgan import convert, latents, marks, video, walk, watch, weights
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
 from jaxgan.models import mlp
@@ -84,6 +84,27 @@ def test_a_walk_is_at_the_keys_and_does_not_jump(shape, smooth, loop):
         assert norms.min() * 0.8 < middle < norms.max() * 1.2
 
 
+def test_a_walk_rests_at_its_keys_and_gets_there_gently():
+    leg, t = walk.pace(3, 4, hold=2)
+    np.testing.assert_array_equal(leg, np.repeat([0, 1, 2], 6))
+    np.testing.assert_allclose(t.reshape(3, 6), [[0, 0, 0, 0.15625, 0.5, 0.84375]] * 3)  # 3 t^2 - 2 t^3
+    assert (walk.pace(3, 4)[1].reshape(3, 4) == [0, 0.25, 0.5, 0.75]).all()
+    once = walk.pace(3, 4, hold=2, loop=False)
+    np.testing.assert_array_equal(once, [[*leg[:15]], [*t[:15]]])  # up to the rest at the last
+    given = keys(3, 4, 6)
+    film = walk.walk(given, 4, hold=2, loop=False)
+    np.testing.assert_array_equal(film.code[[0, 1, 2, 6, 8, 12, 14]], given.code[[0, 0, 0, 1, 1, 2, 2]])
+
+
+def test_a_part_of_a_walk_is_that_part():
+    for given, smooth in ((keys(4, 5, c=np.array([0, 1, 1, 2])), True), (keys(4, 3, 5), False)):
+        whole = walk.walk(given, 6, classes=3, smooth=smooth)
+        leg, t = walk.pace(4, 6)
+        parts = [walk.between(given, leg[i : i + 5], t[i : i + 5], classes=3, smooth=smooth) for i in range(0, 24, 5)]
+        for a, b in zip(whole, latents.joined(parts), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_labels_go_through_weights_of_both():
     film = walk.walk(keys(3, 5, c=np.array([2, 2, 0])), 4, classes=3)
     assert film.c.dtype == np.float32
@@ -99,6 +120,8 @@ def test_what_is_no_walk():
     for frames in (6, 7):  # one of them at 0, and none
         with pytest.raises(UserError, match="opposite"):
             walk.walk(Latents(np.float32([[1, 0], [-1, 0]]), None, np.zeros((2, 2), np.uint32)), frames, smooth=True, loop=False)
+    with pytest.raises(UserError, match="hold is -1"):
+        walk.walk(keys(2, 5), 3, hold=-1)
     for given, frames, classes, said in (
         (keys(1, 5), 3, 0, "at least two images; there is 1"),
         (keys(2, 5), 0, 0, "frames is 0"),
@@ -148,6 +171,29 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     command("--index", 7, 2, "--label", 1, "--frames", 2, "--seed", 5, "--out", out / "c.npz")
     drawn = latents.draw(g, v, 8, seed=5, label=1).take([7, 2])
     np.testing.assert_array_equal(shared.arrays(out / "c.npz")["images"][0, ::2], latents.images(g, v, drawn))
+    each = ["--label", 1, "--seed", 5, "--psi"]
+    command("--index", 7, 2, 4, 1, *each, 0, 0.5, "--grid", 2, 1, "--frames", 1, "--out", out / "d.npz")
+    code = shared.arrays(out / "d.npz")["code"]
+    assert (code[:, 0] == 0).all()
+    np.testing.assert_array_equal(code[:, 1], latents.draw(g, v, [2, 1], seed=5, label=1, psi=0.5).code)
+    command("--keys", 1, *each, 0, 1, "--frames", 2, "--hold", 1, "--out", out / "e.npz")
+    np.testing.assert_allclose(
+        shared.arrays(out / "e.npz")["code"][0],
+        [[0], [0], [0.5], [1], [1], [0.5]] * latents.draw(g, v, 1, seed=5, label=1).code,
+        rtol=1e-6,
+    )
+    monkeypatch.setattr(latents, "CHUNK", 4)  # the frames of a film are drawn in pieces
+    for name in ("a.mp4", "a.webm"):
+        command(*small, "--fps", 24, "--crf", 4, "--hold", 1, "--grid", 1, 2, "--scale", 5, "--out", out / name)
+        pictures = np.array(list(video.read(out / name)))
+        assert pictures.shape == (15, 30, 76, 3)  # a frame around and between: 5 x (15 x 6), of even sides
+        command(*small, "--hold", 1, "--grid", 1, 2, "--scale", 5, "--out", out / "frames")
+        for i, path in enumerate(sorted((out / "frames").iterdir())):
+            with Image.open(path) as picture:
+                off = (pictures[i, :, :75] - np.asarray(picture, float)) @ [0.21, 0.72, 0.07]  # colours are halved, light is not
+                assert np.abs(off).mean() < 3 and marks.of_picture(picture).facts["frame"] == i
+        said = marks.of_comment(video.comment_of(out / name))
+        assert said.kind == marks.GENERATED and said.facts["walk"]["hold"] == 1 and said.facts["walk"]["psi"] == 1
     capsys.readouterr()
     for name in ("a.webp", "a.gif", "folder", "a.png"):
         command(*small, "--no-loop", *(["--fps", 20] if name in ("a.webp", "a.gif") else []), "--out", out / name)
@@ -167,13 +213,19 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (["--index", 3], "--index 3: a walk needs at least two images"),
         (["--index", 3, -4], "--index -4: images are counted"),
         (["--index", 3, 4, "--keys", 2], "--index says which"),
-        (["--index", 3, 4, "--grid", 1, 2], "--index says which"),
+        (["--index", 3, 4, 5, "--grid", 1, 2], "--index: 3 images for the 2 walks"),
+        (["--index", 3, 4, "--grid", 1, 2], "--index 3: a walk needs at least two images"),
+        (["--hold", -1], "--hold -1"),
+        (["--scale", 0], "--scale 0"),
+        (["--scale", 2, "--out", "a.npz"], "--scale 2"),
+        (["--crf", 5], "--crf 5 only applies to an .mp4 or .webm"),
+        (["--crf", 64, "--out", "a.webm"], "--crf 64: give 0, the best, to 63"),
         (["--frames", 0], "--frames 0"),
         (["--grid", 0, 2], "--grid 0 2"),
         (["--fps", 60, "--out", "a.gif"], "--fps 60"),
-        (["--fps", 7, "--out", "a.png"], "--fps 7 only applies to a .webp or .gif"),
+        (["--fps", 7, "--out", "a.png"], "--fps 7 only applies to a film, .mp4, .webm, .webp or .gif"),
         (["--grid", 1, 4000, "--keys", 2, "--frames", 1], "at most 16383 along a side"),
-        (["--out", "a.mp4"], "folder of frames"),
+        (["--out", "a.mov"], "write an .mp4, a .webm, .* or a folder of frames"),
         (["--label", 3], "classes are 0 to 2"),
         (["--noise", "const"], "no noise inputs"),
         ([*small, "--out", tmp_path / "g.safetensors" / "in"], "cannot be written"),
