@@ -1,4 +1,4 @@
-"""`python -m experiments.verify FILES [--watermark KEY]`: what image files declare, and whether they carry a watermark.
+"""`python -m experiments.verify FILES [--watermark KEY]`: what image files and films declare, and whether they carry a watermark.
 
 Exit code 0: every file declares that it is generated; with --watermark: the watermark was found. 1: not so. 2: unreadable file.
 """
@@ -13,11 +13,11 @@ import tyro
 from PIL import Image
 
 from experiments.cli import parse, run_command
-from jaxgan import marks, watch, watermark
+from jaxgan import marks, video, watch, watermark
 from jaxgan.data import images
 from jaxgan.errors import UserError, one_line
 
-SUFFIXES = (".npz", *images.SUFFIXES)
+SUFFIXES = (".npz", *images.SUFFIXES, *video.KINDS)
 """What is taken of a folder."""
 MOST = 1000
 """Characters that are printed of a file's facts, which anybody can have written."""
@@ -25,10 +25,11 @@ MOST = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Read the metadata of image files, which anyone can write or remove, or detect a watermark, which is harder to remove."""
+    """Read the metadata of images and films, which anyone can write or remove, or detect a watermark, which is harder to
+    remove."""
 
     files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE ...]")]
-    """Images, .npz of images, or folders of them."""
+    """Images, .npz of images, films (.mp4, .webm), or folders of them."""
     watermark: str | None = None
     """The text that the images were watermarked with. Prints the score of each file and the joint score of all files, which
     finds marks too weak in single small images; it assumes that all files carry this key's mark or none does."""
@@ -53,7 +54,9 @@ def found(names: tuple[str, ...]) -> list[Path]:
 
 
 def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarray]:
-    """What a file says, and its images uint8 [n, H, W, C]. UserError where there are none to be read."""
+    """What a file says, and its images uint8 [n, H, W, C], of a film none. UserError where there are none to be read."""
+    if path.suffix.lower() in video.KINDS:
+        return marks.of_comment(video.comment_of(path)), np.empty((0, 1, 1, 3), np.uint8)
     arrays = path.suffix.lower() == ".npz"
     if arrays and size is not None:
         raise UserError(f"--size: {path} holds arrays, which are never resized; verify it without --size")
@@ -93,6 +96,8 @@ def shortened(facts: dict) -> dict:
 
 def of_all(path: Path, pixels: np.ndarray) -> np.ndarray:
     """`watermark.evidence` of a file's images together. UserError where they are none that can be marked."""
+    if path.suffix.lower() in video.KINDS:
+        raise UserError(f"{path}: films have no watermark, only what they say of themselves; leave out --watermark, or the film")
     if not len(pixels):
         raise UserError(f"{path}: it holds no images")
     try:

@@ -15,7 +15,7 @@ import experiments.sample
 import experiments.verify
 from experiments.safety import Output
 from experiments.translate import write
-from jaxgan import marks, restore, watermark
+from jaxgan import marks, restore, video, watermark
 from jaxgan.data import arrays
 from jaxgan.errors import UserError
 from jaxgan.metrics import extraction
@@ -54,6 +54,19 @@ def command(tmp_path, monkeypatch, capsys):
 
     call.trained = trained
     return call
+
+
+def test_films_say_what_they_are(command, tmp_path):
+    pictures = [Image.new("L", (16, 16), 9)] * 2
+    files = Output({"generated": True, "run": "r"})
+    assert files.write_film(pictures, tmp_path / "a.mp4", 2) == files.write_film(pictures, tmp_path / "b.webm", 2) == 2
+    code, said = command("verify", tmp_path)
+    assert code == 0 and said.count('generated (IPTC trainedAlgorithmicMedia) {"generated": true, "run": "r"}') == 2
+    video.write(pictures, tmp_path / "c.mp4", 2, comment="by hand")
+    code, said = command("verify", tmp_path / "c.mp4")
+    assert code == 1 and "says nothing of its source" in said
+    with pytest.raises(UserError, match="films have no watermark"):
+        command("verify", tmp_path, "--watermark", "key")
 
 
 def copied(images):
