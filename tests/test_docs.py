@@ -76,10 +76,10 @@ def test_every_command_that_is_shown_can_be_parsed(command, monkeypatch):
         module.main()
 
 
-COMMANDS = "augment_gallery compare directions evaluate explain export invert prepare results sample train verify walk".split()
+COMMANDS = "augment_gallery compare directions evaluate explain export invert prepare results sample timelapse train verify walk"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS.split())
 def test_every_command_says_what_it_does_and_its_examples_can_be_parsed(name, monkeypatch, capsys):
     module = importlib.import_module(f"experiments.{name}")
 
