@@ -43,7 +43,7 @@ ONLY = {
     "translate": ("translate", "one_way", "Distance", "distance"),
     "watch": ("grid", "write_picture", "write_animation", "draw_curves"),
     "marks": ("facts", "of_picture", "of_comment", "of_arrays"),
-    "video": ("write", "read", "comment_of"),
+    "video": ("write", "read", "about", "About"),
     "backend": ("any_backend",),
     "metrics.contract": ("Estimate", "mean_estimate"),
     "metrics.protocols": ("Protocol", "named"),

@@ -9,9 +9,10 @@ import numpy as np
 from PIL import Image
 
 from experiments.cli import own_data
+from experiments.film import FILMS
 from jaxgan import marks, restore, watch, watermark
 from jaxgan.data import open_source
-from jaxgan.data.images import colour, laid_on
+from jaxgan.data.images import SUFFIXES, colour, laid_on
 from jaxgan.errors import UserError
 from jaxgan.settings import made_alike
 
@@ -75,14 +76,15 @@ def keep_sources(out: Path, *given: str) -> None:
     """UserError where what is written to `out` would replace an image that it is made of.
 
     Args:
-      out: a .png or .npz, else a folder that gets files under their names.
+      out: a .png, an .npz or a film, else a folder that gets files under their names.
       given: files and folders of images; names of data sets are no matter.
     """
     inside = out.resolve()
     for name in given:
         path = Path(name).expanduser().resolve()
-        if out.suffix.lower() in (".png", ".npz"):
-            replaces = inside == path
+        if out.suffix.lower() in (".png", ".npz", *FILMS):
+            among = path in inside.parents and inside.suffix.lower() in SUFFIXES and inside.exists()  # an image of the folder
+            replaces = inside == path or among
         else:
             replaces = path in (inside, *inside.parents) if path.is_dir() else path.is_file() and inside == path.parent
         if replaces:

@@ -11,12 +11,14 @@ from typing import Literal
 
 import numpy as np
 
+from experiments import film
 from experiments.cli import OfRun, check_index, check_out, numbered, parse, run_command, writing
+from experiments.film import OfFilm
 from jaxgan.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments(OfRun):
+class Arguments(OfFilm, OfRun):
     """Sample images from a trained run; needs no data set."""
 
     n: int = 64
@@ -41,7 +43,8 @@ class Arguments(OfRun):
     threshold: float | None = None
     """BigGAN's truncation: entries of z beyond +- this are resampled."""
     noise: Literal["random", "const", "none"] | None = None
-    """StyleGAN's noise inputs: random per image (the default), the same for all images (const), or none."""
+    """StyleGAN's noise inputs, and with --source pix2pix's dropout: random per image (the default), the same for all images
+    (const, the default of a film), or none."""
     mix: tuple[int, int] | None = None
     """ROWS COLUMNS of a style-mixing table, instead of --n images: the row headers are the first images of the seed, the
     column headers the next, and each cell is its row's image with its column's styles in --mix-layers."""
@@ -51,10 +54,12 @@ class Arguments(OfRun):
     """Colour to lay images with transparency on (white, #rrggbb); '' leaves them transparent."""
     out: str = "samples.png"
     """A .png: one grid; an .npz: the array `images`, with those of what was asked for or drawn, `labels` or `categories`
-    (InfoGAN's only if asked for); anything else: a folder of single images."""
+    (InfoGAN's only if asked for); with --source also an .mp4, .webm, .webp or .gif: a film; anything else: a folder of single
+    images."""
     source: str = ""
-    """pix2pix, CycleGAN: an image, a folder or an archive; the generator is applied to each image. With a folder as --out,
-    results keep the source names; with a .png, a grid shows the first --n beside their sources."""
+    """pix2pix, CycleGAN: an image, a folder, an archive or a film (.mp4, .mov, ...); the generator is applied to each image, or
+    frame. With a folder as --out, results keep the source names; with a .png, a grid shows the first --n beside their sources; a
+    film shows them in the order of their names."""
     mask: str = ""
     """pix2pix trained with --degrade mask or centre: an image as large as those of --source (with --resize, resized as they are)
     that is white where pixels are missing, or a folder of such, one for each source image under its name; these pixels are
@@ -64,7 +69,8 @@ class Arguments(OfRun):
     resize: bool = False
     """Resize source images whose size differs from the run's, as its --fit says; otherwise they are refused."""
     native: bool = False
-    """Translate every source image at its own size, whatever the run's; --out is a folder. A new size takes time to compile."""
+    """Translate every source image at its own size, whatever the run's; --out is a folder or a film. A new size takes time to
+    compile."""
     skip_broken: bool = False
     """Leave out source images that cannot be read; otherwise the first stops the command."""
     watermark: str | None = None
@@ -85,6 +91,7 @@ EXAMPLES = (
     "runs/digits --n 64 --label 7 --out sevens.png",
     "runs/stylegan2 --n 1000 --psi 0.7 --out images/",
     "runs/pix2pix --source photos/ --out repaired/",
+    "runs/cyclegan --source clip.mp4 --native --out painted.mp4",
 )
 
 
@@ -99,7 +106,12 @@ def asked(args: Arguments, classes: int):
 
 def check(args: Arguments, out: Path) -> None:
     """UserError where what is asked for cannot be, before anything is read."""
-    check_out(args.out, ".png", ".npz", folder="a folder")
+    check_out(args.out, ".png", ".npz", *film.FILMS * bool(args.source), folder="a folder")
+    film.check(args, out)
+    if args.scale is not None and not film.is_film(out):
+        raise UserError(f"--scale {args.scale} only applies to a film, {', '.join(film.FILMS)}; leave it out")
+    if args.watermark is not None and film.is_film(out):
+        raise UserError("--watermark: films have none; leave it out, or write a folder of images")
     if args.mix and (out.suffix.lower() not in (".png", ".npz") or args.threshold is not None):
         raise UserError("--mix writes one table to a .png or an .npz, and cannot be combined with --threshold")
     if args.rows < 0:
@@ -121,7 +133,7 @@ def check(args: Arguments, out: Path) -> None:
         if given(name) and not args.source:
             raise UserError(f"--{name.replace('_', '-')} only applies to source images; give --source too")
     if args.native and (args.resize or out.suffix.lower() in (".png", ".npz")):
-        raise UserError("--native: every image keeps its own size; leave out --resize, and give a folder as --out")
+        raise UserError("--native: every image keeps its own size; leave out --resize, and give a folder or a film as --out")
     if args.category is not None and args.mix:
         raise UserError("--category: InfoGAN's, which has no styles to mix; leave out --mix")
     if args.index and (args.source or args.refuse_copies or given("n")):
@@ -264,7 +276,7 @@ def translated(args: Arguments, trained, out: Path) -> None:
     from experiments import safety, translate
     from jaxgan.data.source import left_out
 
-    noisy = {"background": "", "label": None, "category": None, "psi": 1.0, "threshold": None, "noise": None, "mix": None}
+    noisy = {"background": "", "label": None, "category": None, "psi": 1.0, "threshold": None, "mix": None}
     given = [name for name, default in noisy.items() if getattr(args, name) != default]
     if given:
         raise UserError(f"--source: --{given[0]} is for images from noise; leave it out")
@@ -272,10 +284,11 @@ def translated(args: Arguments, trained, out: Path) -> None:
         raise UserError(f"--seed {args.seed}: it must be in [0, 2^32)")
     safety.keep_sources(out, args.source, *[args.mask] * bool(args.mask))
     one, said = trained.one_way(args.reverse), {"seed": args.seed, "average": args.average}
+    said |= {"noise": args.noise} if args.noise else {}
     said |= {"reverse": True} if args.reverse else {}
     with writing(args.out):
         how = {"resize": args.resize, "seed": args.seed, "skip_broken": args.skip_broken}
-        how |= {"mask": args.mask, "native": args.native, "captions": args.captions}
+        how |= {"mask": args.mask, "native": args.native, "captions": args.captions, "noise": args.noise, "shown": args}
         files = safety.output(args.run, trained, args.watermark, args.watermark_strength, **said)
         made, skipped = translate.write(one, args.source, out, files, n=args.n, **how)
     beside = " (beside their sources; a folder as --out gets them alone)" if out.suffix.lower() == ".png" else ""

@@ -28,8 +28,6 @@ class Arguments(OfFilm):
     """So many more frames stay at the last picture."""
     captions: bool = False
     """Below each picture, how many kimg it is of."""
-    scale: int = 1
-    """Factor by which the pictures, of about 512 pixels of width, are enlarged."""
     background: str = "white"
     """Colour to lay pictures with transparency on."""
     out: str = "timelapse.webp"
@@ -68,7 +66,7 @@ def frames(args: Arguments, taken: list[tuple[float, Path]]) -> Iterator[Image.I
     from jaxgan.data.images import colour
 
     last = opened(taken[-1][1])
-    size, ground, picture = (last.width * args.scale, last.height * args.scale), colour(args.background), last
+    size, ground, picture = (last.width * (args.scale or 1), last.height * (args.scale or 1)), colour(args.background), last
     with watch.counter("drawing frames", len(taken) > 100) as update:
         for i, (kimg, path) in enumerate(taken):
             picture = opened(path)
@@ -86,7 +84,7 @@ def check(args: Arguments, out: Path) -> None:
     """UserError where the arguments do not make a film."""
     check_out(args.out, *film.FILMS)
     film.check(args, out)
-    for name, least in (("every", 1), ("hold", 0), ("scale", 1)):
+    for name, least in (("every", 1), ("hold", 0)):
         if getattr(args, name) < least:
             raise UserError(f"--{name} {getattr(args, name)}: give at least {least}")
 

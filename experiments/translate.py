@@ -3,15 +3,18 @@
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from PIL import Image
 
+from experiments import film
 from experiments.safety import Output
-from jaxgan import marks, restore, translate, watch
+from jaxgan import marks, restore, translate, video, watch
 from jaxgan.data import degrade
 from jaxgan.data.files import TAR_SUFFIXES
+from jaxgan.data.frames import open_frames
 from jaxgan.data.images import SEEN, Look, pixels
 from jaxgan.data.loose import open_loose
 from jaxgan.errors import UserError
@@ -19,6 +22,8 @@ from jaxgan.settings import made_alike
 
 PIECE = 64
 """Images read, translated and written at once."""
+Piece = tuple[int, np.ndarray, np.ndarray]
+"""The number of the first image, source images, images."""
 
 
 def write(
@@ -34,42 +39,58 @@ def write(
     mask: str = "",
     native: bool = False,
     captions: bool = False,
+    noise: str | None = None,
+    shown: film.OfFilm | None = None,
 ) -> tuple[int, list[str]]:
-    """Translate every image of a file, folder or archive.
+    """Translate every image of a file, folder or archive, or every frame of a film.
 
     Args:
-      out: a .png gets a grid of the first n images, each beside its source; an .npz the arrays `images`, `sources` and `names`;
-        anything else is a folder of images with the sources' names, as .png.
+      out: a .png gets a grid of the first n images, each beside its source; an .npz the arrays `images`, `sources` and `names`; a
+        film all, in the order of their names, frame2 before frame10; anything else is a folder of images with the sources'
+        names, as .png.
       written: what the files carry. Each image's facts name its source by a digest of its pixels.
-      resize, skip_broken, seed: as `open_loose` and `translate.translate`.
+      resize, skip_broken: as `open_loose`.
+      seed, noise: of the generator's noise: 'random' per image, 'const', the same for all, or 'none'. None is const for a film,
+        which would flicker, else random.
       mask: as `holes`: where pixels are missing the generator sees what `degrade.mask` shows, and nothing else is changed. ""
         for none.
-      native: every image at its own size; `out` is a folder.
+      native: every image at its own size; `out` is a folder or a film.
       captions: the name below each source in a .png.
+      shown: how a film is written.
     Returns:
       How many, and the names of broken ones that were left out.
     Raises:
-      UserError: a generator that does not take images, images that do not fit.
+      UserError: a generator that does not take images, or has no noise, images that do not fit.
     """
     generator = trained.generator
     if generator.z_dim:
         raise UserError("--source: this run makes images from noise, not from images; leave it out")
+    if noise and not getattr(generator, "dropout", 0):
+        raise UserError(f"--noise {noise}: this run's generator has no noise, as pix2pix's dropout; leave it out")
     alike = made_alike(trained.config.get("settings", {}))
     how = {"resize": resize, "skip_broken": skip_broken, **alike}
     size = (None, None) if native else generator.shape[:2]
-    names, read, skipped = open_loose(source, (*size, generator.source_channels), **how)
+    opener = open_frames if film.is_source(source) else open_loose
+    names, read, skipped = opener(source, (*size, generator.source_channels), **how)
+    if film.is_film(out):
+        names, read = film.in_order(names, read)
     missing = holes(mask, names, size, resize, alike["fit"]) if mask and fills(trained) else None
     kind = marks.GENERATED if missing is None else marks.COMPOSITE
+    how = {"random": {"seed": seed}, "const": {"seed": seed, "same": True}, "none": {"seed": None}}
+    how = how[noise or ("const" if film.is_film(out) else "random")]
+    made = partial(one_by_one if native else pieces, trained, read, missing=missing, **how)
+    if film.is_film(out):
+        write_film(made(len(names)), len(names), source, out, written, shown, kind)
+        return len(names), skipped
     if out.suffix.lower() not in (".png", ".npz"):
         files = as_png(names)
-        made = (one_by_one if native else pieces)(trained, read, len(names), seed, missing)
-        for first, sources, images in made:
+        for first, sources, images in made(len(names)):
             for i, image in enumerate(images):
                 facts = {"index": first + i, "source": hashlib.sha256(sources[i].tobytes()).hexdigest()}
                 written.write_picture(watch.grid(image[None], pad=0, least=1), out / files[first + i], kind, **facts)
         return len(names), skipped
     count = min(n, len(names)) if out.suffix.lower() == ".png" else len(names)
-    found = list(pieces(trained, read, count, seed, missing))
+    found = list(made(count))
     sources, images = (np.concatenate([piece[k] for piece in found]) for k in (1, 2))
     facts = {"index": list(range(count))}
     if out.suffix.lower() == ".npz":
@@ -83,19 +104,33 @@ def write(
     return count, skipped
 
 
-def pieces(trained: restore.Trained, read, n: int, seed: int, missing=None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """(number of the first, source images, images) of the first n, up to PIECE at once; with holes in the sources, as `holes`
-    gives them, which alone are filled."""
+def write_film(made: Iterator, n: int, source: str, out: Path, written: Output, shown: film.OfFilm, kind: str) -> None:
+    """The n images that `pieces` or `one_by_one` give, as a film; by default as fast as the film that they are of."""
+    with watch.counter("translating frames", n > PIECE) as update:
+
+        def pictures():
+            for first, _, images in made:
+                yield from (watch.grid(image[None], pad=0, factor=shown.scale) for image in images)
+                update(first + len(images), n)
+
+        own = video.about(source).fps if film.is_source(source) else 0
+        fps = shown.fps or min(own or 30.0, film.MOST_FPS[out.suffix.lower()])
+        written.write_film(film.fitting(pictures(), shown, "reduce --scale"), out, fps, shown.crf, kind)
+
+
+def pieces(trained: restore.Trained, read, n: int, seed: int | None, missing=None, same: bool = False) -> Iterator[Piece]:
+    """The first n, up to PIECE at once; with holes in the sources, as `holes` gives them, which alone are filled. seed, same: as
+    `translate.translate`."""
     for first in range(0, n, PIECE):
         index = range(first, min(first + PIECE, n))
         sources = np.stack([read(i) for i in index])
         hole = None if missing is None else np.stack([missing(i) for i in index])[..., None]
         sources = hidden(sources, hole)
-        images = trained.translate(sources, seed=seed, first=first)
+        images = trained.translate(sources, seed=seed, same=same, first=0 if same else first)
         yield first, sources, images if hole is None else np.where(hole, images, sources)
 
 
-def one_by_one(trained: restore.Trained, read, n: int, seed: int, missing=None) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def one_by_one(trained: restore.Trained, read, n: int, seed: int | None, missing=None, same: bool = False) -> Iterator[Piece]:
     """The same, each image by itself and at its own size."""
     for i in range(n):
         source, hole = read(i)[None], None if missing is None else missing(i)[None, :, :, None]
@@ -104,7 +139,7 @@ def one_by_one(trained: restore.Trained, read, n: int, seed: int, missing=None) 
             raise UserError("--mask: an image of {} has a mask of {}; with --native it must be as large".format(*sizes))
         source = hidden(source, hole)
         one = trained.at_size(*source.shape[1:3])
-        made = translate.translate(one.generator, one.variables, source, seed=seed, first=i, chunk=1)
+        made = translate.translate(one.generator, one.variables, source, seed=seed, first=0 if same else i, chunk=1)
         yield i, source, made if hole is None else np.where(hole, made, source)
 
 

@@ -56,7 +56,7 @@ def found(names: tuple[str, ...]) -> list[Path]:
 def look(path: Path, size: tuple[int, int] | None) -> tuple[marks.Said, np.ndarray]:
     """What a file says, and its images uint8 [n, H, W, C], of a film none. UserError where there are none to be read."""
     if path.suffix.lower() in video.KINDS:
-        return marks.of_comment(video.comment_of(path)), np.empty((0, 1, 1, 3), np.uint8)
+        return marks.of_comment(video.about(path).comment), np.empty((0, 1, 1, 3), np.uint8)
     arrays = path.suffix.lower() == ".npz"
     if arrays and size is not None:
         raise UserError(f"--size: {path} holds arrays, which are never resized; verify it without --size")

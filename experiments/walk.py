@@ -45,8 +45,6 @@ class Arguments(OfFilm, OfRun):
     """Interpolate z along a smooth curve too: no corner at each image, but a less even rate in between."""
     grid: tuple[int, int] = (1, 1)
     """ROWS COLUMNS: a grid of walks, each through its own images."""
-    scale: int | None = None
-    """Factor by which pixels are enlarged; by default small frames are to about 512 pixels of width."""
     background: str = ""
     """Colour to lay images with transparency on, as in `experiments.sample`. Without it they stay transparent in a .webp, a .png
     and a folder, and lie on white in the others."""
@@ -156,8 +154,8 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError(f"--frames {args.frames}: give at least 1 from one image to the next")
     if args.hold < 0:
         raise UserError(f"--hold {args.hold}: give 0 frames or more")
-    if args.scale is not None and (args.scale < 1 or out.suffix.lower() == ".npz"):
-        raise UserError(f"--scale {args.scale}: a whole number of at least 1, for pictures; an .npz has the images as they are")
+    if args.scale is not None and out.suffix.lower() == ".npz":
+        raise UserError(f"--scale {args.scale}: an .npz has the images as they are; leave it out")
     check_index(args.index)
 
 

@@ -90,7 +90,7 @@ def of_picture(picture: Image.Image) -> Said:
 
 
 def of_comment(text: str) -> Said:
-    """What the comment of a film says (`video.comment_of`)."""
+    """What the comment of a film says (`video.about`)."""
     facts = _parsed(text)
     return Said(facts and {name: fact for name, fact in facts.items() if name != "DigitalSourceType"}, _kind(text))
 

@@ -79,11 +79,11 @@ class Trained(NamedTuple):
             options["label"] = label_vectors.drawn(self.vectors, options.get("seed", 0), 1)[0]
         return sample.mix(self.generator, self.variables, grid, layers, **options)
 
-    def translate(self, images: np.ndarray, *, reverse: bool = False, seed: int | None = 0, first: int = 0) -> np.ndarray:
-        """Source images uint8 [n, H, W, C] -> uint8 [n, H, W, C]; see `jaxgan.translate.translate`. CycleGAN's A to B, or with
-        `reverse` B to A."""
+    def translate(self, images: np.ndarray, *, reverse: bool = False, **options) -> np.ndarray:
+        """Source images uint8 [n, H, W, C] -> uint8 [n, H, W, C]; options: seed, first, same, as in
+        `jaxgan.translate.translate`. CycleGAN's A to B, or with `reverse` B to A."""
         one = self.one_way(reverse)
-        return translate.translate(one.generator, one.variables, images, seed=seed, first=first)
+        return translate.translate(one.generator, one.variables, images, **options)
 
     def at_size(self, height: int, width: int) -> "Trained":
         """For source images of another size than those of training: its layers are convolutions, and go over any. UserError of a

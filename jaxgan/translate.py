@@ -26,7 +26,14 @@ def _translate(generator: nn.Module, noisy: bool, held, index, source):
 
 
 def translate(
-    generator: nn.Module, variables, images: np.ndarray, *, seed: int | None = 0, first: int = 0, chunk: int = CHUNK
+    generator: nn.Module,
+    variables,
+    images: np.ndarray,
+    *,
+    seed: int | None = 0,
+    first: int = 0,
+    same: bool = False,
+    chunk: int = CHUNK,
 ) -> np.ndarray:
     """What a generator makes of source images.
 
@@ -37,6 +44,7 @@ def translate(
       seed: of the generator's noise, its dropout; image i is a function of (seed, first + i, the source image). None for no
         noise.
       first: number of the first image.
+      same: all have the noise of the first, as frames of a film, which would flicker.
       chunk: images at once on a device, which may change the rounding.
     Returns:
       uint8 [n, H, W, C of the target].
@@ -44,7 +52,7 @@ def translate(
       UserError: a generator that makes images from noise; images of another type or size.
     """
     check(generator, images)
-    index = np.arange(first, first + len(images), dtype=np.int32)
+    index = first + np.arange(len(images), dtype=np.int32) * (not same)
     held = variables, jax.random.key(seed or 0)
     return np.concatenate(list(parallel.in_chunks(_translate, (generator, seed is not None), held, (index, images), chunk)))
 

@@ -1,7 +1,8 @@
 """Films as .mp4 and .webm, encoded frame by frame as they come. By PyAV, FFmpeg's libraries for Python: the extra `video`."""
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,24 +144,37 @@ def as_frame(av, image: np.ndarray):
     return frame.reformat(format="yuv420p", src_color_range=FULL, dst_color_range=LIMITED, **matrix)
 
 
-def read(path: str | Path):
-    """The pictures of a film of any kind that FFmpeg knows, one at a time: yields uint8 [H, W, 3]. UserError: it has none."""
+class About(NamedTuple):
+    """What a film is, besides its pictures."""
+
+    fps: float
+    """On average; 0 where it is not known."""
+    comment: str
+    """In the metadata; "" where there is none."""
+
+
+def about(path: str | Path) -> About:
+    """What a film of any kind that FFmpeg knows is. UserError where it is none."""
+    with opened(path) as film:
+        said = {name.lower(): text for name, text in film.metadata.items()}
+        return About(float(film.streams.video[0].average_rate or 0), said.get("comment", ""))
+
+
+def read(path: str | Path) -> Iterator[np.ndarray]:
+    """The pictures of such a film, one at a time and upright: yields uint8 [H, W, 3]. UserError where it is none."""
+    with opened(path) as film:
+        for frame in film.decode(video=0):
+            yield np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[Any]:
+    """PyAV's container of a film. UserError where it is none, or is found to be damaged inside the context."""
     av = library()
     try:
         with av.open(str(path)) as film:
             if not film.streams.video:
                 raise UserError(f"{path}: there are no pictures in it")
-            for frame in film.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-    except av.FFmpegError as e:
-        raise UserError(f"{path}: it cannot be read as a film ({e.strerror})") from None
-
-
-def comment_of(path: str | Path) -> str:
-    """The comment in a film's metadata; "" where there is none. UserError where it is no film."""
-    av = library()
-    try:
-        with av.open(str(path)) as film:
-            return {name.lower(): text for name, text in film.metadata.items()}.get("comment", "")
+            yield film
     except av.FFmpegError as e:
         raise UserError(f"{path}: it cannot be read as a film ({e.strerror})") from None

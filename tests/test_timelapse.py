@@ -38,7 +38,7 @@ def test_the_sheets_come_in_the_order_of_their_kimg(command, tmp_path):
     assert "6 pictures of" in said and "0 to 1000000 kimg" in said and "1.8 s" in said
     levels = [int(image.mean().round()) for image in video.read(tmp_path / "a.mp4")]
     np.testing.assert_allclose(levels, [0, 20, 40, 60, 80, 100, 100, 100, 100], atol=1)
-    facts = marks.of_comment(video.comment_of(tmp_path / "a.mp4"))
+    facts = marks.of_comment(video.about(tmp_path / "a.mp4").comment)
     assert facts.kind == marks.GENERATED and facts.facts["run"] == "run" and str(tmp_path) not in str(facts)
     for every, want in ((4, [0, 80, 100]), (5, [0, 100]), (9, [0, 100]), (2, [0, 40, 80, 100])):
         command(run, "--every", every, "--hold", 0, "--scale", 3, "--out", tmp_path / "a.gif")

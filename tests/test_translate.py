@@ -1,6 +1,7 @@
 """A run on pairs as a user makes it: train, look, translate, measure; and translation as a function."""
 
 import contextlib
+import io
 import json
 import re
 from types import SimpleNamespace
@@ -15,7 +16,8 @@ from PIL import Image
 import jaxgan
 from experiments import evaluate, sample
 from experiments.translate import as_png, holes
-from jaxgan import data, marks, restore, translate
+from jaxgan import data, marks, restore, translate, video
+from jaxgan.data.frames import open_frames
 from jaxgan.data.images import Look, pixels
 from jaxgan.errors import UserError
 from jaxgan.metrics import lpips
@@ -228,7 +230,6 @@ def test_what_is_asked_of_a_translation_is_checked_before_it_begins(tmp_path):
     (tmp_path / "b.png").write_bytes(b"")
     for options, out, says in (
         ({"mix": (2, 2)}, "out", "--mix is for images from noise"),
-        ({"noise": "const"}, "out", "--noise is for images from noise"),
         ({"seed": -1}, "out", "--seed -1"),
         ({}, "", "would overwrite"),  # one image, into its own folder
         ({"source": str(tmp_path / "b.png")}, "b.png", "would overwrite"),
@@ -265,6 +266,107 @@ class Drawing(nn.Module):
     @nn.compact
     def __call__(self, source, c=None, *, keys=None, train=False, axis=None):
         return jax.vmap(lambda key: jax.random.uniform(key, self.shape, minval=-1))(keys) + 0 * source
+
+
+class Negative(nn.Module):
+    """A translator to the negative, with noise in the first pixel."""
+
+    shape: tuple = (8, 8, 3)
+    source_channels = 3
+    z_dim = 0
+    classes = 0
+    dropout: float = 0.5
+
+    def sized(self, size):
+        return self.clone(shape=(*size, 3))
+
+    @nn.compact
+    def __call__(self, source, c=None, *, keys=None, train=False, axis=None):
+        if keys is None:
+            return -source
+        return (-source).at[:, 0, 0, 0].set(jax.vmap(lambda key: jax.random.uniform(key, minval=-1))(keys))
+
+
+@pytest.fixture
+def negative(tmp_path, monkeypatch, capsys):
+    """sample of a run that makes negatives, in a folder of its own: what it printed."""
+    monkeypatch.chdir(tmp_path)
+    trained = restore.Trained(Negative(), {"params": {}}, {}, 0)
+    monkeypatch.setattr(restore, "load", lambda *_, **__: trained)
+
+    def call(*args):
+        monkeypatch.setattr("sys.argv", ["sample", "run", *map(str, args)])
+        sample.main()
+        return capsys.readouterr().out
+
+    return call
+
+
+LOOK = Look((8, 8), 3, (0, 0, 0))
+
+
+def first_pixels(folder):
+    return [int(pixels(Image.open(io.BytesIO(path.read_bytes())), LOOK)[0, 0, 0]) for path in sorted(folder.iterdir())]
+
+
+def test_frames_become_a_film_in_their_order_with_the_same_noise(negative, tmp_path):
+    for i in range(12):
+        path = tmp_path / "clip" / f"frame{i}.png"  # frame10 comes before frame2 by its letters
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (20 * i,) * 3).save(path)
+    assert "12 images of clip" in negative("--source", "clip", "--out", "a.mp4", "--fps", 12, "--crf", 1, "--scale", 4)
+    found = np.array(list(video.read(tmp_path / "a.mp4")), int)
+    assert found.shape == (12, 32, 32, 3) and video.about(tmp_path / "a.mp4").fps == 12
+    np.testing.assert_allclose(found[:, 8:, 8:].mean((1, 2, 3)), 255 - 20 * np.arange(12), atol=1)
+    assert marks.of_comment(video.about(tmp_path / "a.mp4").comment).kind == marks.GENERATED
+    negative("--source", "clip", "--out", "each")
+    negative("--source", "clip", "--out", "same", "--noise", "const")
+    negative("--source", "clip", "--out", "none", "--noise", "none")
+    each, same, none = (first_pixels(tmp_path / name) for name in ("each", "same", "none"))
+    assert len(set(each)) > 6 and set(same) == {each[0]} and len(set(none)) == 12
+    np.testing.assert_array_equal(
+        translate.translate(Negative(), {}, np.zeros((3, 8, 8, 3), np.uint8), same=True)[:, 0, 0, 0], same[:3]
+    )
+    Image.new("RGB", (6, 8)).save(tmp_path / "clip" / "frame5.png")
+    for args, said in (
+        (["--native", "--out", "c.mp4"], "frames of 512x512 and 510x680 pixels; those of a film have one size"),
+        (["--native", "--out", "c.png"], "give a folder or a film"),
+        (["--out", "c.mov"], "write a .png, an .npz, an .mp4"),
+        (["--out", "c.mp4", "--watermark", "key"], "--watermark: films have none"),
+        (["--out", "c", "--scale", 2], "--scale 2 only applies to a film"),
+        (["--out", "c", "--fps", 2], "--fps 2 only applies to a film"),
+        (["--out", "clip/frame3.png"], "would overwrite clip"),
+    ):
+        with pytest.raises(UserError, match=said):
+            negative("--source", "clip", *args)
+    assert not list(tmp_path.glob("c.*"))
+    with pytest.raises(UserError, match="write a .png, an .npz or a folder"):  # only --source makes films
+        negative("--out", "c.mp4")
+
+
+def test_a_film_becomes_a_film_or_frames(negative, tmp_path):
+    levels = np.uint8([10, 60, 110, 160, 210])
+    video.write([Image.new("RGB", (16, 24), (level,) * 3) for level in levels], tmp_path / "clip.mp4", 12.5)
+    negative("--source", "clip.mp4", "--native", "--out", "a.webm", "--scale", 2)
+    found = np.array(list(video.read(tmp_path / "a.webm")))
+    assert found.shape == (5, 48, 32, 3) and video.about(tmp_path / "a.webm").fps == 12.5
+    np.testing.assert_allclose(found[:, 8:].mean((1, 2, 3)), 255 - levels.astype(int), atol=2)
+    negative("--source", "clip.mp4", "--resize", "--out", "frames")
+    assert [path.name for path in sorted((tmp_path / "frames").iterdir())] == [f"frame{i:06d}.png" for i in range(5)]
+    with Image.open("frames/frame000003.png") as picture:
+        assert picture.size == (8, 8) and abs(picture.getpixel((4, 4))[0] - 95) <= 1
+    (tmp_path / "no.mp4").write_bytes(b"no")
+    for args, said in (
+        (["clip.mp4"], "its frames have 24x16, the generator takes 8x8; pass --resize"),
+        (["clip.mp4", "--native", "--out", "clip.mp4"], "would overwrite clip.mp4"),
+        (["no.mp4", "--out", "b.mp4"], "cannot be read as a film"),
+        (["none.mp4", "--out", "b.mp4"], "cannot be read as a film"),
+    ):
+        with pytest.raises(UserError, match=said):
+            negative("--source", *args)
+    names, read, _ = open_frames("clip.mp4", (None, None, 1))
+    np.testing.assert_allclose([read(i)[0, 0, 0] for i in (3, 4, 1)], [160, 210, 60], atol=2)
+    assert len(names) == 5
 
 
 def test_the_images_of_a_set_are_numbered_through_its_pieces():

@@ -33,7 +33,7 @@ def test_a_film_is_the_pictures_that_went_in(suffix, tmp_path):
         assert {stream.codec_context.colorspace, stream.codec_context.color_trc, stream.codec_context.color_primaries} == {1}
         times = [float(frame.pts * frame.time_base) for frame in film.decode(stream)]
     np.testing.assert_allclose(times, np.arange(7) / 29.97, atol=0.6e-3)
-    assert marks.of_comment(video.comment_of(path)) == ({"ä": 1}, marks.GENERATED)
+    assert marks.of_comment(video.about(path).comment) == ({"ä": 1}, marks.GENERATED)
     again = tmp_path / f"b{suffix}"
     video.write(iter(pictures()), again, 29.97, comment=marks.comment({"ä": 1}), xmp=marks.packet())
     assert again.read_bytes() == path.read_bytes() and len(list(tmp_path.rglob("*.*"))) == 2
@@ -61,6 +61,22 @@ def test_pictures_that_are_grey_or_transparent_and_the_last_row_twice(tmp_path):
     video.write([Image.fromarray(grey).resize((96, 64), Image.NEAREST)] * 2, tmp_path / "a.mp4", 1, crf=0)
     found = list(video.read(tmp_path / "a.mp4"))[1]
     np.testing.assert_allclose(found[8::16, 8::16], np.repeat(grey[..., None], 3, 2), atol=2)
+
+
+def test_a_film_that_was_taken_sideways_is_read_upright(tmp_path):
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:16, :16] = 255  # at its top left
+    for turns in range(4):
+        with av.open(str(tmp_path / "a.mp4"), "w") as film:
+            stream = film.add_stream("libx264", rate=5)
+            lying = np.ascontiguousarray(np.rot90(upright, -turns))
+            stream.height, stream.width = lying.shape[:2]
+            stream.pix_fmt = "yuv420p"
+            stream.set_display_rotation(90 * turns)  # counterclockwise
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(lying, format="rgb24")))
+            film.mux(stream.encode())
+        found = next(iter(video.read(tmp_path / "a.mp4")))
+        assert found.shape == upright.shape and np.abs(found.astype(int) - upright).mean() < 5
 
 
 def test_a_larger_crf_is_smaller_and_further_off(tmp_path):
@@ -94,7 +110,7 @@ def test_what_is_no_film_leaves_none(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         video.write(stopped(), tmp_path / "a.webm", 30)
     (tmp_path / "a.mp4").touch()
-    for read in (video.comment_of, lambda path: list(video.read(path))):
+    for read in (video.about, lambda path: list(video.read(path))):
         for name in ("a.mp4", "none.mp4"):
             with pytest.raises(UserError, match="cannot be read as a film"):
                 read(tmp_path / name)
@@ -127,7 +143,7 @@ def test_without_the_extra_it_is_named(tmp_path, monkeypatch):
 
     monkeypatch.delitem(sys.modules, "av")
     monkeypatch.setattr(builtins, "__import__", without)
-    for call in (lambda: video.write(pictures(), tmp_path / "a.mp4", 30), lambda: video.comment_of(tmp_path / "a.mp4")):
+    for call in (lambda: video.write(pictures(), tmp_path / "a.mp4", 30), lambda: video.about(tmp_path / "a.mp4").comment):
         with pytest.raises(UserError, match=r'pip install "jaxgan\[video\]"'):
             call()
     assert watch.write_animation(pictures(), tmp_path / "a.gif", 10) == 7

@@ -192,7 +192,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
             with Image.open(path) as picture:
                 off = (pictures[i, :, :75] - np.asarray(picture, float)) @ [0.21, 0.72, 0.07]  # colours are halved, light is not
                 assert np.abs(off).mean() < 3 and marks.of_picture(picture).facts["frame"] == i
-        said = marks.of_comment(video.comment_of(out / name))
+        said = marks.of_comment(video.about(out / name).comment)
         assert said.kind == marks.GENERATED and said.facts["walk"]["hold"] == 1 and said.facts["walk"]["psi"] == 1
     capsys.readouterr()
     for name in ("a.webp", "a.gif", "folder", "a.png"):
