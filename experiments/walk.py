@@ -43,6 +43,12 @@ class Arguments(OfFilm, OfRun):
     """Return to the first image at the end."""
     smooth: bool = False
     """Interpolate z along a smooth curve too: no corner at each image, but a less even rate in between."""
+    turn: float = 0.0
+    """StyleGAN3: in the course of the film the images turn by so many degrees, counterclockwise; a loop closes with 360. Only
+    configuration R keeps its shapes."""
+    circle: float = 0.0
+    """StyleGAN3: in the course of the film the images move once around on a circle of this radius, in sides of the image, with
+    all their details. `--index 3 3 --circle 0.1` moves one image that does not change."""
     grid: tuple[int, int] = (1, 1)
     """ROWS COLUMNS: a grid of walks, each through its own images."""
     background: str = ""
@@ -84,6 +90,17 @@ def codes(args: Arguments, trained, through: list, part: slice = slice(None)):
     return films.take(np.arange(len(films.code)).reshape(len(through), -1).T.ravel())
 
 
+def motion(args: Arguments, n: int) -> np.ndarray | None:
+    """float32 [n, 3, 3]: how each frame is moved; None where none is. The first is not."""
+    from jaxgan.models import stylegan3
+
+    if not (args.turn or args.circle):
+        return None
+    course = np.arange(n) / (n if args.loop else n - 1)
+    right, down = args.circle * np.sin(2 * np.pi * course), args.circle * (1 - np.cos(2 * np.pi * course))
+    return np.stack([stylegan3.moved(*at) for at in zip(right, down, args.turn * course, strict=True)])
+
+
 def rendered(args: Arguments, trained, through: list) -> Iterator[np.ndarray]:
     """uint8 [walks, H, W, C] of each frame; a bar counts them where there are many."""
     import jax
@@ -95,9 +112,12 @@ def rendered(args: Arguments, trained, through: list) -> Iterator[np.ndarray]:
     laid = safety.background(args.background, trained)
     walks, n = len(through), len(walk.pace(len(through[0].code), args.frames, loop=args.loop, hold=args.hold)[0])
     step = max(CHUNK * jax.local_device_count() // walks, 1)
+    moved = motion(args, n)
+    how = lambda part: {"noise": args.noise} | ({} if moved is None else {"transform": np.repeat(moved[part], walks, 0)})
     with watch.counter("drawing frames", n > step) as update:
         for i in range(0, n, step):
-            images = laid(trained.images(codes(args, trained, through, slice(i, i + step)), noise=args.noise))
+            part = slice(i, i + step)
+            images = laid(trained.images(codes(args, trained, through, part), **how(part)))
             yield from images.reshape(-1, walks, *images.shape[1:])
             update(min(i + step, n), n)
 
@@ -107,9 +127,10 @@ def write(args: Arguments, out: Path, trained, through: list) -> int:
     from experiments import safety
     from jaxgan import watch
 
-    told = ("keys", "index", "frames", "hold", "seed", "label", "noise", "loop", "smooth", "background", "average")
+    told = ("keys", "index", "frames", "hold", "seed", "label", "noise", "loop", "smooth", "background", "average", "grid")
     told = {name: getattr(args, name) for name in told} | {"psi": args.psi if len(args.psi) > 1 else args.psi[0]}
-    files = safety.output(args.run, trained, walk=told | {"grid": args.grid})
+    told |= {name: getattr(args, name) for name in ("turn", "circle") if getattr(args, name)}
+    files = safety.output(args.run, trained, walk=told)
 
     frames, kind = rendered(args, trained, through), out.suffix.lower()
     several = args.grid != (1, 1)
@@ -164,10 +185,14 @@ def main() -> None:
     out = Path(args.out)
     check(args, out)
 
+    from jaxgan import latents
+
     trained = args.load()
     args = numbered(args, trained.config)
     if len(args.psi) > 1 and trained.standing and "batch_stats" in trained.variables:
         raise UserError("--psi: this run's batch norm has statistics of one truncation at a time; give one")
+    if args.turn or args.circle:
+        latents.check_moves(trained.generator)
     trained = trained.truncated(args.psi[0])
     through = stations(args, trained)
     with writing(args.out):

@@ -163,9 +163,9 @@ def codes(generator: nn.Module, held: tuple, index, label):
     return psi * z, c, keys
 
 
-def render(generator: nn.Module, variables, code, c, keys, noise: str | None = None):
+def render(generator: nn.Module, variables, code, c, keys, noise: str | None = None, transform=None):
     """The images of codes, float32 [B, H, W, C], about [-1, 1]; typed keys [B]. Differentiable, and traced."""
-    options = {"noise": noise} if noise else {}
+    options = ({"noise": noise} if noise else {}) | ({} if transform is None else {"transform": transform})
     if has_styles(generator):
         return generator.apply(variables, code, c, keys=keys, method="synthesis", **options)
     return generator.apply(variables, code, c, keys=keys, train=False, **options).astype(jnp.float32)
@@ -204,19 +204,23 @@ def _codes(generator, held, index, label):
     return code, c, jax.random.key_data(keys)
 
 
-def images(generator: nn.Module, variables, latents: Latents, *, noise: str | None = None) -> np.ndarray:
+def images(generator: nn.Module, variables, latents: Latents, *, noise: str | None = None, transform=None) -> np.ndarray:
     """The images of latents.
 
     Args:
       generator: a module of `jaxgan.models`. variables: its {'params': ..., **stats}.
       latents: as `draw` gives them, edited or not; n of them.
       noise: of a StyleGAN generator: 'random' by `latents.keys` (the default), 'const', 'none'.
+      transform: of a StyleGAN3: float [3, 3], or [n, 3, 3] for each image its own, by which they are moved, as
+        `models.stylegan3.moved` gives it.
     Returns:
       uint8 [n, H, W, C].
     Raises:
-      UserError: no latents, codes or labels of another shape than the generator's, or noise that it does not have.
+      UserError: no latents, codes or labels of another shape than the generator's, or noise or a transform that it does not have.
     """
     arrays = checked(generator, latents, noise)
+    if transform is not None:
+        arrays = *arrays, transforms(generator, transform, len(arrays[0]))
     pieces = parallel.in_chunks(_images, (generator, noise), variables, arrays, CHUNK)
     return np.concatenate(list(pieces))
 
@@ -242,6 +246,22 @@ def checked(generator: nn.Module, latents: Latents, noise: str | None) -> tuple[
     return code, c, keys
 
 
-def _images(generator, noise, variables, code, c, keys):
+def _images(generator, noise, variables, code, c, keys, transform=None):
     c = c if generator.classes else None
-    return as_bytes(render(generator, variables, code, c, jax.random.wrap_key_data(keys), noise))
+    return as_bytes(render(generator, variables, code, c, jax.random.wrap_key_data(keys), noise, transform))
+
+
+def check_moves(generator: nn.Module) -> None:
+    """UserError unless its images can be moved, as those of StyleGAN3."""
+    if not (has_styles(generator) and "transform" in inspect.signature(generator.synthesis).parameters):
+        raise UserError(f"transform: the images of {kind(generator)} cannot be moved, as those of StyleGAN3 can; leave it out")
+
+
+def transforms(generator: nn.Module, transform, n: int) -> np.ndarray:
+    """float32 [n, 3, 3]. UserError where they are others, or the generator has none."""
+    check_moves(generator)
+    array = np.asarray(transform, np.float32)
+    if array.shape not in ((3, 3), (n, 3, 3)) or not np.isfinite(array).all():
+        want = f"give finite numbers [3, 3] or [{n}, 3, 3], as stylegan3.moved makes them"
+        raise UserError(f"transform: {list(array.shape)}; {want}")
+    return np.broadcast_to(array, (n, 3, 3))

@@ -67,10 +67,10 @@ class Trained(NamedTuple):
             label = label_vectors.drawn(self.vectors, options.get("seed", 0), latents.numbers(n, first))
         return latents.draw(self.generator, self.variables, n, label=label, first=first, **options)
 
-    def images(self, codes: Latents, *, noise: str | None = None) -> np.ndarray:
+    def images(self, codes: Latents, *, noise: str | None = None, transform=None) -> np.ndarray:
         """uint8 [n, H, W, C] of latents; see `jaxgan.latents.images`. Batch norm uses the statistics of `truncated`, else
         those without truncation."""
-        return latents.images(self.generator, self.variables, codes, noise=noise)
+        return latents.images(self.generator, self.variables, codes, noise=noise, transform=transform)
 
     def mix(self, grid: tuple, layers: tuple[int, int] | None = None, **options) -> np.ndarray:
         """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`. With label vectors, all share the first one drawn."""

@@ -3,10 +3,11 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from jaxgan import latents, sample
 from jaxgan.errors import UserError
-from jaxgan.models import dcgan, residual, stylegan2
+from jaxgan.models import dcgan, residual, stylegan2, stylegan3
 from jaxgan.restore import Trained
 from tests.shared import initial
 
@@ -120,6 +121,36 @@ def test_a_run_on_label_vectors_draws_from_them():
     codes = run.latents(6, seed=1)
     assert {tuple(c) for c in codes.c} <= {tuple(c) for c in vectors}
     np.testing.assert_allclose(run.images(codes), run.sample(6, seed=1).astype(int), atol=1)
+
+
+class Moving(nn.Module):
+    """Its images show the entries of the transform by which they are moved."""
+
+    shape, z_dim, w_dim, layers, classes = (3, 3, 1), 2, 2, 1, 0
+
+    def mapping(self, z):
+        return z[:, None]
+
+    def synthesis(self, w, c=None, *, keys=None, transform=None):
+        return transform[..., None] + 0 * w[:, 0, :1, None, None]
+
+    def __call__(self, z, c=None, *, keys=None):
+        return self.synthesis(self.mapping(z))
+
+
+def test_each_image_is_moved_by_its_own_transform():
+    codes = latents.Latents(np.zeros((70, 1, 2), np.float32), None, np.zeros((70, 2), np.uint32))
+    moved = np.stack([stylegan3.moved(i / 100, -i / 200, i / 3) for i in range(70)])
+    found = Trained(Moving(), {}, {}, 0).images(codes, transform=moved)[..., 0]
+    np.testing.assert_allclose(found, (moved + 1) * 127.5, atol=0.51)
+    same = latents.images(Moving(), {}, codes.take(slice(3)), transform=moved[5])[..., 0]
+    np.testing.assert_array_equal(same, found[[5, 5, 5]])
+    for bad in (moved[:3], np.full((3, 3), np.nan), np.eye(2)):
+        with pytest.raises(UserError, match=r"give finite numbers \[3, 3\] or \[70, 3, 3\]"):
+            latents.images(Moving(), {}, codes, transform=bad)
+    for other in (stylegan2.Generator((8, 8, 3), **STYLES), dcgan.Generator((8, 8, 1), z_dim=6)):
+        with pytest.raises(UserError, match="cannot be moved, as those of StyleGAN3 can"):
+            latents.transforms(other, np.eye(3), 1)
 
 
 def test_an_array_in_place_of_latents_is_refused():

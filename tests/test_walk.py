@@ -12,7 +12,7 @@ import experiments.walk
 from jaxgan import convert, latents, marks, video, walk, watch, weights
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
-from jaxgan.models import mlp
+from jaxgan.models import mlp, stylegan3
 from tests import shared
 
 
@@ -103,6 +103,14 @@ def test_a_part_of_a_walk_is_that_part():
         parts = [walk.between(given, leg[i : i + 5], t[i : i + 5], classes=3, smooth=smooth) for i in range(0, 24, 5)]
         for a, b in zip(whole, latents.joined(parts), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_film_moves_once_around_and_the_loop_closes():
+    of = lambda n, **options: experiments.walk.motion(experiments.walk.Arguments("run", **options), n)
+    assert of(4) is None
+    np.testing.assert_allclose(of(4, circle=0.1)[:, :2, 2], [[0, 0], [0.1, 0.1], [0, 0.2], [-0.1, 0.1]], atol=1e-7)
+    np.testing.assert_allclose(of(4, turn=360), [stylegan3.moved(angle=angle) for angle in (0, 90, 180, 270)])
+    np.testing.assert_allclose(of(4, turn=90, loop=False), [stylegan3.moved(angle=angle) for angle in (0, 30, 60, 90)])
 
 
 def test_labels_go_through_weights_of_both():
@@ -228,6 +236,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (["--out", "a.mov"], "write an .mp4, a .webm, .* or a folder of frames"),
         (["--label", 3], "classes are 0 to 2"),
         (["--noise", "const"], "no noise inputs"),
+        (["--turn", 5], "cannot be moved"),
         ([*small, "--out", tmp_path / "g.safetensors" / "in"], "cannot be written"),
     ):
         with pytest.raises(UserError, match=said):
