@@ -10,7 +10,7 @@ from flax import linen as nn
 from PIL import Image
 
 import experiments.directions
-from jaxgan import convert, directions, latents, weights
+from jaxgan import convert, directions, latents, marks, video, weights
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
 from jaxgan.models import stylegan2, stylegan3
@@ -208,6 +208,33 @@ def test_the_command(styled, tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(made["images"][1, 4].astype(int), latents.images(g, v, moved)[0], atol=1)
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.width / picture.height == pytest.approx(46 / 19) and picture.width > 1000
+    swing = [
+        "--method",
+        "pca",
+        "--draws",
+        300,
+        "--layers",
+        1,
+        3,
+        "--image",
+        2,
+        "--seed",
+        4,
+        "--range",
+        2,
+        "--n",
+        2,
+        "--frames",
+        8,
+    ]
+    film = command(*swing, "--fps", 8, "--crf", 2, "--scale", 4, "--out", tmp_path / "a.mp4")["images"].astype(int)
+    assert film.shape == (2, 8, 8, 8, 3) and (film[:, 0] == image).all()  # sin(k pi / 4): 0, +, 1, +, 0, -, -1, -
+    np.testing.assert_allclose(film[:, [0, 2, 4, 6]], made["images"][:, [2, 4, 2, 0]], atol=1)
+    frames = np.array(list(video.read(tmp_path / "a.mp4")), int)
+    assert frames.shape == (8, 40, 76, 3)  # 4 x (1 + 8 + 1) by 4 x (1 + 8 + 1 + 8 + 1)
+    off = (frames[:, 4:36, 40:72] - film[1].repeat(4, 1).repeat(4, 2)) @ [0.21, 0.72, 0.07]
+    assert np.abs(off).mean() < 3
+    assert marks.of_comment(video.about(tmp_path / "a.mp4").comment).facts["directions"]["frames"] == 8
     local = command("--local", "--n", 1, "--steps", 3, *out)
     expected = directions.jacobian(g, v, many.take([2]), 1, layers=(1, 3))
     np.testing.assert_allclose(local["directions"], expected.vectors, atol=1e-4)
@@ -222,7 +249,9 @@ def test_the_command(styled, tmp_path, monkeypatch, capsys):
         (["--image", -1], "--image -1"),
         (["--method", "pca", "--local"], "--local only applies to"),
         (["--local", "--draws", 3], "--draws 3"),
-        (["--out", "a.npz"], "write a .png"),
+        (["--out", "a.npz"], "write a .png, an .mp4"),
+        (["--frames", 1], "--frames 1"),
+        (["--scale", 2], "--scale 2 only applies to a film"),
         (["--n", 1, "--layers", 3, 9], "layers 3 9"),
     ):
         with pytest.raises(UserError, match=said):

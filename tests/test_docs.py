@@ -20,7 +20,7 @@ import jaxgan
 from experiments import cli
 from experiments.again import config_of
 from experiments.configs import CONFIGS
-from jaxgan import convert, data, export, invert, plan, results, run, weights
+from jaxgan import convert, data, export, invert, plan, results, run, video, weights
 from jaxgan.metrics import lpips
 from jaxgan.models import stylegan3
 from tests import commands
@@ -121,6 +121,7 @@ def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
     held = {"jaxgan": jaxgan, "pictures": pictures, "blurred": pictures, "labels": np.arange(64) % 10}
     exec(compile(program("use.md"), "docs/use.md", "exec"), held)
     assert held["film"].shape == (180, 28, 28, 1) and held["film"].std() > 1
+    assert len(list(video.read("film.mp4"))) == 180 and held["mixed"].shape == (90, 28, 28, 1) and held["mixed"].std() > 1
     assert held["turned"].shape == (8, 28, 28, 1) and held["turned"].std() > 0
     assert held["same"].shape == (8, 28, 28, 1) and held["continuous"].shape == (8, 2) and 0.1 <= held["accuracy"] <= 1
     assert held["moved"].shape == (6, 28, 28, 1) and held["images"].shape == (64, 28, 28, 1) and held["images"].std() > 1
