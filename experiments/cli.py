@@ -92,7 +92,8 @@ ELSEWHERE = {
     **dict.fromkeys(
         ("epochs", "n-epochs", "niter", "steps", "iterations", "num-steps", "max-steps"), "--kimg, in thousands of images"
     ),
-    **dict.fromkeys(("outdir", "output-dir", "logdir", "checkpoints-dir", "name"), "--run-dir"),
+    **dict.fromkeys(("logdir", "checkpoints-dir", "name"), "--run-dir"),
+    **{"outdir": "--run-dir (train) or --out", "output-dir": "--run-dir (train) or --out", "output": "--out"},
     **dict.fromkeys(("dataroot", "dataset", "data-path", "path"), "--data"),
     **dict.fromkeys(("image-size", "img-size", "load-size", "crop-size", "resolution"), "--size HEIGHT WIDTH"),
     **dict.fromkeys(("snap", "save-every", "save-freq"), "--snapshot-kimg"),
@@ -114,6 +115,10 @@ ELSEWHERE = {
     **dict.fromkeys(("row-seeds", "col-seeds", "cols"), "--mix ROWS COLUMNS, with --index"),
     **{"class": "--label", "noise-mode": "--noise", "col-styles": "--mix-layers FIRST END", "styles": "--mix-layers FIRST END"},
     **{"num-keyframes": "--keys, or --index", "w-frames": "--frames"},
+    **dict.fromkeys(("duration", "duration-sec", "seconds"), "--frames, from one image to the next, at --fps"),
+    **dict.fromkeys(("framerate", "frame-rate", "video-fps"), "--fps"),
+    **dict.fromkeys(("quality", "bitrate"), "--crf"),
+    **dict.fromkeys(("interpolation", "interp", "easing"), "--smooth, or --hold"),
     "network": "the first word, RUN",
 }
 """What options of other GAN programs are here."""
