@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.checks import image_keys, images, one_logit_an_image
+from jaxgan.typing import AnyArray, Array, Critic, Scalar
 
 NORMS = ("linf", "l2")
 """The balls: each pixel value changes by at most eps; or the whole image by that Euclidean norm."""
 
 
-def fgsm(loss_fn, x, *, eps, norm="linf", low=-1.0, high=1.0):
+def fgsm(loss_fn: Critic, x: AnyArray, *, eps: Scalar, norm: str = "linf", low: float = -1.0, high: float = 1.0) -> Array:
     """The fast gradient sign method: x + eps sign(d loss / d x), clipped to the images' range; with l2 x + eps g / ||g||.
 
     Args:
@@ -31,7 +32,18 @@ def fgsm(loss_fn, x, *, eps, norm="linf", low=-1.0, high=1.0):
     return pgd(None, loss_fn, x, eps=eps, step=eps, steps=1, norm=norm, low=low, high=high)
 
 
-def pgd(key, loss_fn, x, *, eps, step, steps, norm="linf", low=-1.0, high=1.0):
+def pgd(
+    key: Array | None,
+    loss_fn: Critic,
+    x: AnyArray,
+    *,
+    eps: Scalar,
+    step: Scalar,
+    steps: int,
+    norm: str = "linf",
+    low: float = -1.0,
+    high: float = 1.0,
+) -> Array:
     """Projected gradient descent on -loss: ascent steps, each projected back into the ball around x and into the range.
 
     y <- P(y + step sign(g)) for linf, P(y + step g / ||g||) for l2, g = d loss(y) / d y; P projects onto the ball of radius eps,

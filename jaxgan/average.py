@@ -6,15 +6,17 @@ then, and afterwards build the average of any other width at any time as a weigh
 """
 
 import itertools
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.errors import UserError
+from jaxgan.typing import Array, ArrayLike, Scalar, Tree
 
 
-def ema(average, params, beta):
+def ema(average: Tree, params: Tree, beta: Scalar) -> Tree:
     """One step of an exponential moving average: average + (1 - beta) (params - average).
 
     Args:
@@ -41,7 +43,7 @@ def ema(average, params, beta):
     return jax.tree.map(step, average, params)
 
 
-def power_exponent(width):
+def power_exponent(width: float) -> float:
     """Exponent of the power function t^g whose relative standard deviation is `width`: solves
     width^2 = (g + 1) / ((g + 2)^2 (g + 3)).
 
@@ -60,7 +62,7 @@ def power_exponent(width):
     return float(np.max(np.real(np.roots([1.0, 7.0, 16.0 - t, 12.0 - t]))))
 
 
-def power_beta(step, width):
+def power_beta(step: Scalar, width: float) -> Array:
     """Decay of step number `step` that makes `ema` a power-function average: (1 - 1 / step)^(g + 1).
 
     Args:
@@ -77,7 +79,7 @@ def power_beta(step, width):
     return jnp.where(step > 1, jnp.exp((power_exponent(width) + 1) * jnp.log1p(-1 / jnp.maximum(step, 2.0))), 0.0)
 
 
-def posthoc_weights(snapshots, time, width):
+def posthoc_weights(snapshots: Sequence[tuple[float, float]], time: float, width: float) -> np.ndarray:
     """Weights of saved averages whose sum best approximates the power-function average of another width or time.
 
     Minimises the integral of (p_wanted - sum_i x_i p_i)^2 over time, p(t) = (g + 1) t^g / T^(g + 1) up to T: A x = b
@@ -107,7 +109,7 @@ def posthoc_weights(snapshots, time, width):
     return weights / weights.sum()
 
 
-def weighted_sum(trees, weights):
+def weighted_sum(trees: Iterable[Tree], weights: Sequence[float] | np.ndarray) -> Tree:
     """The average that `posthoc_weights` describes: sum_i weights_i trees_i, added in float64.
 
     Args:

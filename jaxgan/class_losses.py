@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxgan.checks import above_0, fake_alone, floats, labels_of, pair
+from jaxgan.typing import Array, ArrayLike, Scalar
 
 
-def class_cross_entropy(class_logits, labels):
+def class_cross_entropy(class_logits: ArrayLike, labels: ArrayLike) -> Array:
     """Cross-entropy of one set of images: -log softmax(class_logits)[label].
 
     Args:
@@ -25,7 +26,9 @@ def class_cross_entropy(class_logits, labels):
     return jax.nn.logsumexp(logits, axis=1) - _pick(logits, labels, logits.shape[1])
 
 
-def ac_gan_d(real_classes, fake_classes, labels, *, fake_labels=None):
+def ac_gan_d(
+    real_classes: ArrayLike, fake_classes: ArrayLike, labels: ArrayLike, *, fake_labels: ArrayLike | None = None
+) -> Array:
     """The class term of AC-GAN's discriminator: cross-entropy of real and fake images. Add the source term.
 
     -log P(C = c | real) - log P(C = c | fake).
@@ -47,7 +50,7 @@ def ac_gan_d(real_classes, fake_classes, labels, *, fake_labels=None):
     return class_cross_entropy(real, labels) + class_cross_entropy(fake, made_for)
 
 
-def ac_gan_g(real_classes, fake_classes, labels):
+def ac_gan_g(real_classes: ArrayLike | None, fake_classes: ArrayLike, labels: ArrayLike) -> Array:
     """The class term of AC-GAN's generator: -log P(C = c | fake). Add the source term.
 
     Args:
@@ -63,7 +66,7 @@ def ac_gan_g(real_classes, fake_classes, labels):
     return class_cross_entropy(fake_alone(real_classes, fake_classes), labels)
 
 
-def gaussian_code(means, codes):
+def gaussian_code(means: ArrayLike, codes: ArrayLike) -> Array:
     """InfoGAN's loss for continuous codes: -log N(code; mean, 1), added over the codes of an image.
 
     Sum over codes of (code - mean)^2 / 2 + log(2 pi) / 2. With `class_cross_entropy` of the categorical code it is
@@ -85,7 +88,15 @@ def gaussian_code(means, codes):
     return jnp.sum(jnp.square(codes - means) / 2 + math.log(2 * math.pi) / 2, axis=1)
 
 
-def d2d_ce(embeddings, proxies, labels, *, temperature=0.5, m_p=0.98, m_n=0.02):
+def d2d_ce(
+    embeddings: ArrayLike,
+    proxies: ArrayLike,
+    labels: ArrayLike,
+    *,
+    temperature: Scalar = 0.5,
+    m_p: Scalar = 0.98,
+    m_n: Scalar = 0.02,
+) -> Array:
     """Data-to-data cross-entropy: pull an image towards its class's proxy, push it away from images of other classes.
 
     -log(e^a / (e^a + sum_{j: c_j != c_i} e^n_ij)), a = min(0, f_i.v - m_p) / t, n_ij = max(0, f_i.f_j - m_n) / t, f
@@ -120,7 +131,7 @@ def d2d_ce(embeddings, proxies, labels, *, temperature=0.5, m_p=0.98, m_n=0.02):
     return jax.nn.logsumexp(jnp.concatenate([near[:, None], away], axis=1), axis=1) - near
 
 
-def multi_hinge_d(real_logits, fake_logits, labels):
+def multi_hinge_d(real_logits: ArrayLike, fake_logits: ArrayLike, labels: ArrayLike) -> Array:
     """Multi-class hinge: D has K + 1 outputs, the last for "fake"; each image's class should exceed the others by 1.
 
     max(0, 1 - C_y(x) + max_{k != y} C_k(x)) + max(0, 1 - C_K(G(z)) + max_{k != K} C_k(G(z))).
@@ -140,7 +151,7 @@ def multi_hinge_d(real_logits, fake_logits, labels):
     return _lead(real, labels, k) + _lead(fake, jnp.full(fake.shape[:1], k), k + 1)
 
 
-def multi_hinge_g(real_logits, fake_logits, labels):
+def multi_hinge_g(real_logits: ArrayLike | None, fake_logits: ArrayLike, labels: ArrayLike) -> Array:
     """Multi-class hinge, generator: the output of the class that the fake was conditioned on should exceed the others by 1.
 
     max(0, 1 - C_y(G(z)) + max_{k != y} C_k(G(z))).

@@ -1,11 +1,15 @@
 """Distances between real and generated features or images: feature matching, L1, perceptual."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import jax.numpy as jnp
 
 from jaxgan.checks import pair
+from jaxgan.typing import Array, ArrayLike
 
 
-def feature_matching(real_features, fake_features, *, norm="l2"):
+def feature_matching(real_features: ArrayLike, fake_features: ArrayLike, *, norm: str = "l2") -> Array:
     """The generator should match the average features of D: |E f(x) - E f(G(z))|^2, or the mean absolute difference.
 
     Args:
@@ -26,7 +30,7 @@ def feature_matching(real_features, fake_features, *, norm="l2"):
     return jnp.sum(jnp.square(difference)) if norm == "l2" else jnp.mean(jnp.abs(difference))
 
 
-def feature_l1(real_features, fake_features):
+def feature_l1(real_features: Sequence[ArrayLike], fake_features: Sequence[ArrayLike]) -> Array:
     """Features of each fake should match those of the real image it is paired with: sum_l mean |f_l(x) - f_l(G(s))|.
 
     Args:
@@ -41,7 +45,7 @@ def feature_l1(real_features, fake_features):
     return sum(l1(real, fake) for real, fake in _layers(real_features, fake_features))
 
 
-def l1(real, fake):
+def l1(real: ArrayLike, fake: ArrayLike) -> Array:
     """Mean absolute difference of paired images: mean |x - G(s)| over pixels and channels.
 
     Args:
@@ -57,7 +61,7 @@ def l1(real, fake):
     return jnp.mean(jnp.abs(real - fake), axis=tuple(range(1, real.ndim)))
 
 
-def pyramid(real, fake, *, known=None, least=4):
+def pyramid(real: ArrayLike, fake: ArrayLike, *, known: ArrayLike | None = None, least: int = 4) -> Array:
     """Mean squared difference at every size: sum_k mean (x_k - G(s)_k)^2, where each size has the means over 2x2 of the last.
 
     So a misplaced stroke is closer than a missing one, unlike with the squared pixel differences alone.
@@ -86,7 +90,13 @@ def pyramid(real, fake, *, known=None, least=4):
     return total / known.mean((1, 2, 3))
 
 
-def perceptual(features, real, fake, *, weights=None):
+def perceptual(
+    features: Callable[[Any], Sequence[ArrayLike]],
+    real: ArrayLike,
+    fake: ArrayLike,
+    *,
+    weights: Iterable[ArrayLike] | None = None,
+) -> Array:
     """Distance of paired images in the features of another network: sum_l w_l mean (f_l(x) - f_l(G(s)))^2.
 
     Args:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,7 @@ from jaxgan.augment import saliency
 from jaxgan.errors import UserError
 from jaxgan.method import Game, Verdict
 from jaxgan.remat import forgetful
-
-Array = jax.Array
+from jaxgan.typing import Array, Tree
 
 
 def game(
@@ -21,9 +21,9 @@ def game(
     discriminator: nn.Module,
     *,
     augment: Callable[..., Array] = lambda keys, x, p: x,
-    p: Callable[[dict, Array], Array] | float = 0.0,
+    p: Callable[[dict[str, Tree], Array], Array] | float = 0.0,
     guided: bool = False,
-    scheduled: Callable[[Array], dict] = lambda kimg: {},
+    scheduled: Callable[[Array], dict[str, Any]] = lambda kimg: {},
     reals: Callable[[Array, Array], Array] = lambda x, kimg: x,
     remat: bool = False,
 ) -> Game:
@@ -120,7 +120,7 @@ def normal(keys: Array, size: int) -> Array:
     return jax.vmap(lambda key: jax.random.normal(key, (size,), jnp.float32))(keys)
 
 
-def init(generator: nn.Module, discriminator: nn.Module, seed: int | Array) -> tuple[dict, dict]:
+def init(generator: nn.Module, discriminator: nn.Module, seed: int | Array) -> tuple[dict[str, Tree], dict[str, Tree]]:
     """Initial variables of both networks, as {'params': ..., **stats}."""
     key_g, key_d = jax.random.split(jax.random.fold_in(jax.random.key(seed), 2**31 - 1))
     keys = jax.random.split(key_g, 1)

@@ -9,9 +9,13 @@ import jax.numpy as jnp
 
 from jaxgan.errors import UserError
 from jaxgan.models.progan import mean, repeat
+from jaxgan.state import TrainState
+from jaxgan.typing import AnyArray, Array, ArrayLike, Scalar, Tree
 
 
-def stages(kimg, doublings, *, first=0, stable_kimg=600.0, fade_kimg=600.0):
+def stages(
+    kimg: float, doublings: int, *, first: int = 0, stable_kimg: float = 600.0, fade_kimg: float = 600.0
+) -> tuple[int, float]:
     """The stage and the fade at a time: `first` for stable_kimg, then for each next stage fade_kimg and stable_kimg.
 
     Args:
@@ -35,12 +39,12 @@ def stages(kimg, doublings, *, first=0, stable_kimg=600.0, fade_kimg=600.0):
     return stage, float(alpha(kimg, stage, first=first, stable_kimg=stable_kimg, fade_kimg=fade_kimg))
 
 
-def fade_start(stage, first=0, stable_kimg=600.0, fade_kimg=600.0):
+def fade_start(stage: int, first: int = 0, stable_kimg: float = 600.0, fade_kimg: float = 600.0) -> float:
     """kimg at which a stage after the first begins to fade in; the arguments as `stages`."""
     return stable_kimg + (stage - first - 1) * (stable_kimg + fade_kimg)
 
 
-def alpha(kimg, stage, *, first=0, stable_kimg=600.0, fade_kimg=600.0):
+def alpha(kimg: ArrayLike, stage: int, *, first: int = 0, stable_kimg: float = 600.0, fade_kimg: float = 600.0) -> Array:
     """The fade of a stage at kimg [], which may be traced: float32 [] in [0, 1]. Always 1 at the first stage."""
     if stage == first:
         return jnp.float32(1.0)
@@ -48,7 +52,7 @@ def alpha(kimg, stage, *, first=0, stable_kimg=600.0, fade_kimg=600.0):
     return jnp.clip(since / fade_kimg, 0.0, 1.0)
 
 
-def fade_reals(x, from_full, alpha):
+def fade_reals(x: AnyArray, from_full: int, alpha: Scalar) -> Array:
     """Real images as the fading generator could make them: alpha x + (1 - alpha) (x at half the stage's size, repeated).
 
     It is what D gets in place of the real images, before any augmentation; generated images it gets as they are.
@@ -65,7 +69,7 @@ def fade_reals(x, from_full, alpha):
     return alpha * x + (1 - alpha) * repeat(mean(x, from_full + 1), from_full + 1)
 
 
-def grow(old, new):
+def grow(old: Tree, new: Tree) -> Tree:
     """The tree `new` with every array of `old` that has a place there: the same path, shape and dtype.
 
     Args:
@@ -82,7 +86,7 @@ def grow(old, new):
     return jax.tree_util.tree_map_with_path(choose, new)
 
 
-def grow_state(state, fresh):
+def grow_state(state: TrainState, fresh: TrainState) -> TrainState:
     """The training state of the next stage: what the networks have in common is kept, new layers are as in `fresh`.
 
     The optimisers' means are kept for the arrays that stay; new ones start at zero. Their step count starts again: Adam's bias

@@ -11,6 +11,7 @@ Some losses compare the images of a batch with one another (relativistic average
 matching). On several devices, gather the logits first so that they see the global batch.
 """
 
+from collections.abc import Callable
 from numbers import Real
 
 import jax
@@ -27,6 +28,7 @@ from jaxgan.mmd import (
     mmd_repulsive_d,
     mmd_repulsive_g,
 )
+from jaxgan.typing import Array, ArrayLike, Scalar
 
 __all__ = [
     "ac_gan_d",
@@ -66,7 +68,7 @@ __all__ = [
 ]
 
 
-def minimax_d(real_logits, fake_logits):
+def minimax_d(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """The original discriminator loss: -log D(x) - log(1 - D(G(z))).
 
     Args:
@@ -83,7 +85,7 @@ def minimax_d(real_logits, fake_logits):
     return jax.nn.softplus(-real) + jax.nn.softplus(fake)
 
 
-def minimax_g(real_logits, fake_logits):
+def minimax_g(real_logits: ArrayLike | None, fake_logits: ArrayLike) -> Array:
     """The original ("saturating") generator loss: log(1 - D(G(z))). Its gradient vanishes where D is confident.
 
     Args:
@@ -98,7 +100,7 @@ def minimax_g(real_logits, fake_logits):
     return -jax.nn.softplus(fake_alone(real_logits, fake_logits))
 
 
-def non_saturating_d(real_logits, fake_logits):
+def non_saturating_d(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """The discriminator of the non-saturating game, the same as `minimax_d`: -log D(x) - log(1 - D(G(z))).
 
     Args:
@@ -113,7 +115,7 @@ def non_saturating_d(real_logits, fake_logits):
     return minimax_d(real_logits, fake_logits)
 
 
-def non_saturating_g(real_logits, fake_logits):
+def non_saturating_g(real_logits: ArrayLike | None, fake_logits: ArrayLike) -> Array:
     """The usual generator loss: -log D(G(z)). Strong gradients where D rejects the fakes.
 
     Args:
@@ -128,7 +130,7 @@ def non_saturating_g(real_logits, fake_logits):
     return jax.nn.softplus(-fake_alone(real_logits, fake_logits))
 
 
-def relativistic_d(real_logits, fake_logits):
+def relativistic_d(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """Relativistic pairing: each real image should look more real than the fake it is paired with.
 
     softplus(-(real - fake)) = -log sigmoid(real - fake). Real logit i is paired with fake logit i.
@@ -146,7 +148,7 @@ def relativistic_d(real_logits, fake_logits):
     return jax.nn.softplus(fake - real)
 
 
-def relativistic_g(real_logits, fake_logits):
+def relativistic_g(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """Relativistic pairing, generator: each fake should look more real than its real partner.
 
     softplus(-(fake - real)) = -log sigmoid(fake - real).
@@ -164,7 +166,7 @@ def relativistic_g(real_logits, fake_logits):
     return jax.nn.softplus(real - fake)
 
 
-def least_squares_d(real_logits, fake_logits, *, a=0.0, b=1.0):
+def least_squares_d(real_logits: ArrayLike, fake_logits: ArrayLike, *, a: float = 0.0, b: float = 1.0) -> Array:
     """Least squares: (real - b)^2 / 2 + (fake - a)^2 / 2.
 
     Args:
@@ -182,7 +184,7 @@ def least_squares_d(real_logits, fake_logits, *, a=0.0, b=1.0):
     return 0.5 * jnp.square(real - b) + 0.5 * jnp.square(fake - a)
 
 
-def least_squares_g(real_logits, fake_logits, *, c=1.0):
+def least_squares_g(real_logits: ArrayLike | None, fake_logits: ArrayLike, *, c: float = 1.0) -> Array:
     """Least squares, generator: (fake - c)^2 / 2.
 
     Args:
@@ -198,7 +200,7 @@ def least_squares_g(real_logits, fake_logits, *, c=1.0):
     return 0.5 * jnp.square(fake_alone(real_logits, fake_logits) - c)
 
 
-def hinge_d(real_logits, fake_logits):
+def hinge_d(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """Hinge: max(0, 1 - real) + max(0, 1 + fake).
 
     Args:
@@ -214,7 +216,7 @@ def hinge_d(real_logits, fake_logits):
     return jax.nn.relu(1 - real) + jax.nn.relu(1 + fake)
 
 
-def hinge_g(real_logits, fake_logits):
+def hinge_g(real_logits: ArrayLike | None, fake_logits: ArrayLike) -> Array:
     """Hinge, generator: -fake.
 
     Args:
@@ -229,7 +231,7 @@ def hinge_g(real_logits, fake_logits):
     return -fake_alone(real_logits, fake_logits)
 
 
-def wasserstein_d(real_logits, fake_logits):
+def wasserstein_d(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """Wasserstein critic: fake - real. Needs a Lipschitz-constrained critic (WGAN-GP, clipping, spectral norm).
 
     Args:
@@ -245,7 +247,7 @@ def wasserstein_d(real_logits, fake_logits):
     return fake - real
 
 
-def wasserstein_g(real_logits, fake_logits):
+def wasserstein_g(real_logits: ArrayLike | None, fake_logits: ArrayLike) -> Array:
     """Wasserstein, generator: -fake.
 
     Args:
@@ -260,7 +262,7 @@ def wasserstein_g(real_logits, fake_logits):
     return -fake_alone(real_logits, fake_logits)
 
 
-def relativistic_average_d(real_logits, fake_logits, *, mean=jnp.mean):
+def relativistic_average_d(real_logits: ArrayLike, fake_logits: ArrayLike, *, mean: Callable[[Array], Array] = jnp.mean) -> Array:
     """Relativistic average: real images should look more real than the average fake, and vice versa.
 
     -log sigmoid(real - mean(fake)) - log(1 - sigmoid(fake - mean(real))).
@@ -280,7 +282,7 @@ def relativistic_average_d(real_logits, fake_logits, *, mean=jnp.mean):
     return jax.nn.softplus(mean(fake) - real) + jax.nn.softplus(fake - mean(real))
 
 
-def relativistic_average_g(real_logits, fake_logits, *, mean=jnp.mean):
+def relativistic_average_g(real_logits: ArrayLike, fake_logits: ArrayLike, *, mean: Callable[[Array], Array] = jnp.mean) -> Array:
     """Relativistic average, generator: -log sigmoid(fake - mean(real)) - log(1 - sigmoid(real - mean(fake))).
 
     Args:
@@ -297,7 +299,7 @@ def relativistic_average_g(real_logits, fake_logits, *, mean=jnp.mean):
     return jax.nn.softplus(mean(real) - fake) + jax.nn.softplus(real - mean(fake))
 
 
-def dual_contrastive_d(real_logits, fake_logits):
+def dual_contrastive_d(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """Dual contrastive: tell each real image from all fakes, and each fake from all real images.
 
     log(1 + sum_j exp(fake_j - real_i)) + log(1 + sum_j exp(fake_i - real_j)), both sums over the batch.
@@ -319,7 +321,7 @@ def dual_contrastive_d(real_logits, fake_logits):
     return jax.nn.softplus(any_fake - real) + jax.nn.softplus(fake + any_real)
 
 
-def dual_contrastive_g(real_logits, fake_logits):
+def dual_contrastive_g(real_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """Dual contrastive, generator: minus the discriminator's loss (the game is zero-sum, as `minimax`).
 
     Args:
@@ -334,7 +336,7 @@ def dual_contrastive_g(real_logits, fake_logits):
     return -dual_contrastive_d(real_logits, fake_logits)
 
 
-def top_k(sample_losses, fake_logits, share):
+def top_k(sample_losses: ArrayLike, fake_logits: ArrayLike, share: Scalar) -> Array:
     """Top-k training: the mean of a generator loss over those fakes alone that D rates most real.
 
     The others get no gradient. k = ceil(share B), at least 1; of equal logits the first ones count.

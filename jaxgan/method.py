@@ -11,9 +11,7 @@ import numpy as np
 import optax
 
 from jaxgan.errors import UserError
-
-Tree, Array = Any, jax.Array
-Schedule = Callable[[Array], Array]
+from jaxgan.typing import Array, Critic, ScalarOrSchedule, Tree
 
 
 class Verdict(NamedTuple):
@@ -41,10 +39,10 @@ class Game(NamedTuple):
     """(variables, keys, w, c, kimg, axis, refresh) -> x [B, H, W, C], stats"""
     judge: Callable[..., tuple[Verdict, Tree]]
     """(variables, keys, x, c, kimg, axis, refresh) -> verdict, stats"""
-    augment: Callable[[Array, Array, Array, Callable], Array] = lambda keys, x, p, critic: x
+    augment: Callable[[Array, Array, Array, Critic], Array] = lambda keys, x, p, critic: x
     """(keys, x, p, critic) -> x: differentiable, applied inside every call of the discriminator; critic: x -> logits, the same
     discriminator with fixed parameters, on images that are not augmented"""
-    p: Callable[[dict, Array], Any] = lambda carry, kimg: 0.0
+    p: Callable[[dict[str, Tree], Array], Any] = lambda carry, kimg: 0.0
     """(carry, kimg) -> augmentation probability []"""
     reals: Callable[[Array, Array], Array] = lambda x, kimg: x
     """(x [..., H, W, C], kimg) -> x: transforms the real images depending on progress, before any augmentation"""
@@ -79,7 +77,7 @@ class Round(NamedTuple):
     key: Array
     """[], specific to this term, the same on every device."""
     kimg: Array
-    stats: dict[str, dict] = {}
+    stats: dict[str, dict[str, Tree]] = {}
     """{'g': ..., 'd': ...}: the other collections of each, as `module.apply({'params': ..., **stats}, ...)` takes them."""
 
 
@@ -87,8 +85,8 @@ class Term(NamedTuple):
     """One summand of a player's loss."""
 
     name: str
-    weight: float | Schedule
-    fn: Callable[[Round], tuple[Array, dict, dict]]
+    weight: ScalarOrSchedule
+    fn: Callable[[Round], tuple[Array, dict[str, Any], dict[str, Any]]]
     """round -> loss [], new carry entries, log entries; of entries of one name, those of the term that comes last count"""
     every: int = 1
     """Lazy interval: the term is due every `every` steps, with its weight times `every`. A phase with none due is skipped."""
@@ -126,7 +124,7 @@ class Recipe(NamedTuple):
     images of a batch (batch norm, minibatch stddev, relativistic averages, MMD) sees only a micro-batch, so it is not equivalent
     to the large batch; and the carry goes on from each to the next, so that running means in it (path length, LeCam) move once
     in each."""
-    ema_kimg: float | Schedule = 10.0
+    ema_kimg: ScalarOrSchedule = 10.0
     """Half-life of the generator's weight average, in kimg."""
     posthoc: tuple[float, ...] = ()
     """Relative widths of further averages, in (0, 0.2887): from two, saved now and then, any other follows (`jaxgan.average`)."""
@@ -134,15 +132,15 @@ class Recipe(NamedTuple):
     """Initial values of the state of the terms and of `adapt`: numbers, arrays, or trees of these. A number is float32; an array
     keeps its type, but for float64. What a term returns is averaged over the devices (of integers the largest is taken): let it
     be a mean over its images, or of what `Round.gather` gives."""
-    adapt: Callable[[dict, dict], dict] = lambda carry, log: carry
+    adapt: Callable[[dict[str, Tree], dict[str, Array]], dict[str, Tree]] = lambda carry, log: carry
     """(carry, log) -> carry, called after all turns (the ADA controller); the log has that of terms with every=1 alone."""
     held_slots: tuple[int, ...] = ()
     """Slots whose images are held out: they never appear in other slots."""
 
-    def __hash__(self):  # tx and carry are dicts; equal recipes have equal hashes
+    def __hash__(self) -> int:  # tx and carry are dicts; equal recipes have equal hashes
         return hash((self.turns, tuple(self.tx), self.batch, self.accum))
 
-    def __eq__(self, other):  # arrays of the carry have no truth value
+    def __eq__(self, other: object) -> bool:  # arrays of the carry have no truth value
         if self is other or not isinstance(other, Recipe):
             return self is other
         (mine, tree), (theirs, same) = (jax.tree.flatten(recipe.carry) for recipe in (self, other))
@@ -150,7 +148,7 @@ class Recipe(NamedTuple):
         rest = (tuple(recipe._replace(carry={})) for recipe in (self, other))
         return operator.eq(*rest) and tree == same and all(map(alike, mine, theirs))
 
-    def __ne__(self, other):
+    def __ne__(self, other: object) -> bool:
         return not self == other
 
     @property
@@ -213,7 +211,7 @@ def _tuple_of(kind: type, found, name: str) -> None:
         raise UserError(f"{name} must be a tuple of {kind.__name__}, as in (one,); it is {found!r:.80}")
 
 
-def checked(name: str, out, carry: dict):
+def checked(name: str, out: Any, carry: dict[str, Tree]) -> tuple[Array, dict[str, Tree], dict[str, Any]]:
     """A term's result; UserError naming the term unless it is (loss, carry entries, log entries)."""
     if not (isinstance(out, tuple) and len(out) == 3 and all(isinstance(part, dict) for part in out[1:])):
         raise UserError(f"{name}: a term returns (loss [], new carry entries, log entries), the last two dicts")
@@ -223,13 +221,13 @@ def checked(name: str, out, carry: dict):
     return out
 
 
-def _scalars(name: str, arrays: dict) -> None:
+def _scalars(name: str, arrays: dict[str, Any]) -> None:
     for entry, array in arrays.items():
         if jnp.shape(array):
             raise UserError(f"{name}: {entry} has the shape {jnp.shape(array)}; average it to a scalar []")
 
 
-def same_carry(name: str, new: dict, old: dict) -> None:
+def same_carry(name: str, new: dict[str, Tree], old: dict[str, Tree]) -> None:
     """UserError if the carry's entries changed: the next step would need another program, or fail."""
     if new.keys() != old.keys():
         raise UserError(f"{name}: the carry holds {sorted(new)}, but Recipe.carry has initial values for {sorted(old)}")

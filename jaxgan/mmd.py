@@ -6,12 +6,17 @@ per-row contributions, [B], whose mean is MMD^2. Memory is a few times B^2 F flo
 |x|^2 + |y|^2 - 2 xy loses close pairs of large features to rounding).
 """
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 
 from jaxgan.checks import above_0, pair
+from jaxgan.typing import Array, ArrayLike
 
 
-def mmd_gaussian_d(real_logits, fake_logits, *, sigmas=(1.0, 2.0, 4.0, 8.0, 16.0), unbiased=True):
+def mmd_gaussian_d(
+    real_logits: ArrayLike, fake_logits: ArrayLike, *, sigmas: Sequence[float] = (1.0, 2.0, 4.0, 8.0, 16.0), unbiased: bool = True
+) -> Array:
     """D of MMD-GAN with a mixture of Gaussians: -MMD^2, k(x, y) = sum_s exp(-|x - y|^2 / (2 s^2)).
 
     Args:
@@ -28,7 +33,9 @@ def mmd_gaussian_d(real_logits, fake_logits, *, sigmas=(1.0, 2.0, 4.0, 8.0, 16.0
     return -_mmd(real_logits, fake_logits, _gaussian(sigmas), unbiased)
 
 
-def mmd_gaussian_g(real_logits, fake_logits, *, sigmas=(1.0, 2.0, 4.0, 8.0, 16.0), unbiased=True):
+def mmd_gaussian_g(
+    real_logits: ArrayLike, fake_logits: ArrayLike, *, sigmas: Sequence[float] = (1.0, 2.0, 4.0, 8.0, 16.0), unbiased: bool = True
+) -> Array:
     """G of MMD-GAN with a mixture of Gaussians: MMD^2.
 
     Args:
@@ -45,7 +52,14 @@ def mmd_gaussian_g(real_logits, fake_logits, *, sigmas=(1.0, 2.0, 4.0, 8.0, 16.0
     return _mmd(real_logits, fake_logits, _gaussian(sigmas), unbiased)
 
 
-def mmd_rational_quadratic_d(real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0, 2.0, 5.0), linear=False, unbiased=True):
+def mmd_rational_quadratic_d(
+    real_logits: ArrayLike,
+    fake_logits: ArrayLike,
+    *,
+    alphas: Sequence[float] = (0.2, 0.5, 1.0, 2.0, 5.0),
+    linear: bool = False,
+    unbiased: bool = True,
+) -> Array:
     """D of MMD-GAN with rational quadratics: -MMD^2, k(x, y) = sum_a (1 + |x - y|^2 / (2 a))^-a.
 
     Args:
@@ -64,7 +78,14 @@ def mmd_rational_quadratic_d(real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0,
     return -_mmd(real_logits, fake_logits, _rational_quadratic(alphas, linear), unbiased)
 
 
-def mmd_rational_quadratic_g(real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0, 2.0, 5.0), linear=False, unbiased=True):
+def mmd_rational_quadratic_g(
+    real_logits: ArrayLike,
+    fake_logits: ArrayLike,
+    *,
+    alphas: Sequence[float] = (0.2, 0.5, 1.0, 2.0, 5.0),
+    linear: bool = False,
+    unbiased: bool = True,
+) -> Array:
     """G of MMD-GAN with rational quadratics: MMD^2.
 
     Args:
@@ -82,7 +103,15 @@ def mmd_rational_quadratic_g(real_logits, fake_logits, *, alphas=(0.2, 0.5, 1.0,
     return _mmd(real_logits, fake_logits, _rational_quadratic(alphas, linear), unbiased)
 
 
-def mmd_repulsive_d(real_logits, fake_logits, *, sigma=1.0, lower=0.25, upper=4.0, unbiased=True):
+def mmd_repulsive_d(
+    real_logits: ArrayLike,
+    fake_logits: ArrayLike,
+    *,
+    sigma: float = 1.0,
+    lower: float = 0.25,
+    upper: float = 4.0,
+    unbiased: bool = True,
+) -> Array:
     """D of the repulsive loss: push real features apart, pull fake ones together: E k(x, x') - E k(y, y').
 
     The distances are bounded, so that D eventually stops pushing: for real pairs k = exp(-min(d, upper) / (2 sigma^2)), for fake
@@ -110,7 +139,7 @@ def mmd_repulsive_d(real_logits, fake_logits, *, sigma=1.0, lower=0.25, upper=4.
     return spread - gather
 
 
-def mmd_repulsive_g(real_logits, fake_logits, *, sigma=1.0, unbiased=True):
+def mmd_repulsive_g(real_logits: ArrayLike, fake_logits: ArrayLike, *, sigma: float = 1.0, unbiased: bool = True) -> Array:
     """G of the repulsive loss: MMD^2 with one Gaussian without bounds.
 
     Args:

@@ -4,18 +4,22 @@ Wherever a number is asked for, a function kimg [] -> value [] (see `schedules`)
 et al. 2017) need nothing of their own: a recipe has one optimiser a player, each with its learning rate.
 """
 
+from collections.abc import Callable
 from functools import partial
 from numbers import Real
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from jaxgan.errors import UserError
+from jaxgan.typing import ScalarOrSchedule
+
+Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 
 
-def scheduled(make, **hyper):
+def scheduled(make: Callable[..., optax.GradientTransformation], **hyper: Any) -> Optimizer:
     """An optax optimiser that is rebuilt at every update with the hyper-parameters of the present kimg.
 
     update(g, state, params, kimg=k) = make(**{name: value or value(k)}).update(g, state, params)
@@ -51,7 +55,9 @@ def scheduled(make, **hyper):
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def adam(lr, b1=0.9, b2=0.999, eps=1e-8):
+def adam(
+    lr: ScalarOrSchedule, b1: ScalarOrSchedule = 0.9, b2: ScalarOrSchedule = 0.999, eps: ScalarOrSchedule = 1e-8
+) -> Optimizer:
     """Adam: p <- p - lr m^ / (sqrt(v^) + eps), m^ = m / (1 - b1^t), v^ = v / (1 - b2^t).
 
     Args:
@@ -67,7 +73,9 @@ def adam(lr, b1=0.9, b2=0.999, eps=1e-8):
     return scheduled(optax.adam, learning_rate=lr, b1=b1, b2=b2, eps=eps)
 
 
-def adam_keras(lr=1e-3, b1=0.9, b2=0.999, eps=1e-7):
+def adam_keras(
+    lr: ScalarOrSchedule = 1e-3, b1: ScalarOrSchedule = 0.9, b2: ScalarOrSchedule = 0.999, eps: ScalarOrSchedule = 1e-7
+) -> Optimizer:
     """Adam as Keras computes it: p <- p - alpha m / (sqrt(v) + eps), alpha = lr sqrt(1 - b2^t) / (1 - b1^t).
 
     The epsilon meets sqrt(v) before its bias correction, so in the first steps it counts as eps / sqrt(1 - b2^t) would
@@ -110,7 +118,14 @@ def _adam_keras(lr, b1, b2, eps):
     return optax.GradientTransformation(init, update)
 
 
-def adamw(lr, *, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-4):
+def adamw(
+    lr: ScalarOrSchedule,
+    *,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+    weight_decay: ScalarOrSchedule = 1e-4,
+) -> Optimizer:
     """AdamW: `adam` plus a decay that is not divided by sqrt(v^): p <- p - lr (m^ / (sqrt(v^) + eps) + weight_decay p).
 
     Args:
@@ -126,7 +141,14 @@ def adamw(lr, *, b1=0.9, b2=0.999, eps=1e-8, weight_decay=1e-4):
     return scheduled(optax.adamw, learning_rate=lr, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
 
 
-def adafactor(lr, *, decay_rate=0.8, clipping_threshold=1.0, relative=False, smallest=128):
+def adafactor(
+    lr: ScalarOrSchedule,
+    *,
+    decay_rate: ScalarOrSchedule = 0.8,
+    clipping_threshold: ScalarOrSchedule = 1.0,
+    relative: bool = False,
+    smallest: int = 128,
+) -> Optimizer:
     """Adafactor: Adam without the mean, the squares of a matrix kept as a row and a column.
 
     p <- p - lr g / sqrt(v) with v_ij = r_i c_j / mean(r), clipped to a root mean square of `clipping_threshold`.
@@ -146,7 +168,14 @@ def adafactor(lr, *, decay_rate=0.8, clipping_threshold=1.0, relative=False, sma
     return scheduled(make, learning_rate=lr, decay_rate=decay_rate, clipping_threshold=clipping_threshold)
 
 
-def optimistic_adam(lr, *, optimism=1.0, b1=0.5, b2=0.9, eps=1e-8):
+def optimistic_adam(
+    lr: ScalarOrSchedule,
+    *,
+    optimism: ScalarOrSchedule = 1.0,
+    b1: ScalarOrSchedule = 0.5,
+    b2: ScalarOrSchedule = 0.9,
+    eps: ScalarOrSchedule = 1e-8,
+) -> Optimizer:
     """Optimistic Adam: p <- p - lr (r_t + optimism (r_t - r_{t-1})), r = m^ / (sqrt(v^) + eps).
 
     The extra term anticipates the other player's move, which damps the cycling of a two-player game.
@@ -165,7 +194,7 @@ def optimistic_adam(lr, *, optimism=1.0, b1=0.5, b2=0.9, eps=1e-8):
     return scheduled(make, learning_rate=lr, beta=optimism, b1=b1, b2=b2, eps=eps)
 
 
-def rmsprop(lr, *, decay=0.99, eps=1e-8):
+def rmsprop(lr: ScalarOrSchedule, *, decay: ScalarOrSchedule = 0.99, eps: ScalarOrSchedule = 1e-8) -> Optimizer:
     """RMSprop: p <- p - lr g / (sqrt(v) + eps), v <- decay v + (1 - decay) g^2, v from 0 and not corrected for it.
 
     Args:
@@ -179,7 +208,9 @@ def rmsprop(lr, *, decay=0.99, eps=1e-8):
     return scheduled(partial(optax.rmsprop, eps_in_sqrt=False), learning_rate=lr, decay=decay, eps=eps)
 
 
-def lion(lr, *, b1=0.9, b2=0.99, weight_decay=0.0):
+def lion(
+    lr: ScalarOrSchedule, *, b1: ScalarOrSchedule = 0.9, b2: ScalarOrSchedule = 0.99, weight_decay: ScalarOrSchedule = 0.0
+) -> Optimizer:
     """Lion: p <- p - lr (sign(b1 m + (1 - b1) g) + weight_decay p), then m <- b2 m + (1 - b2) g.
 
     Args:
@@ -194,7 +225,15 @@ def lion(lr, *, b1=0.9, b2=0.99, weight_decay=0.0):
     return scheduled(optax.lion, learning_rate=lr, b1=b1, b2=b2, weight_decay=weight_decay)
 
 
-def muon_or_adam(lr, *, adam_lr, beta=0.95, b1=0.9, b2=0.999, eps=1e-8):
+def muon_or_adam(
+    lr: ScalarOrSchedule,
+    *,
+    adam_lr: ScalarOrSchedule,
+    beta: ScalarOrSchedule = 0.95,
+    b1: ScalarOrSchedule = 0.9,
+    b2: ScalarOrSchedule = 0.999,
+    eps: ScalarOrSchedule = 1e-8,
+) -> Optimizer:
     """Muon for kernels, Adam for the rest: the kernel's momentum [in, out] is replaced by the nearest matrix with
     orthogonal rows or columns, times sqrt(max(1, out / in)).
 
@@ -222,7 +261,9 @@ def _kernels_for_muon(params):
     return jax.tree.map(axes, params)
 
 
-def lazy(lr, b1, b2, *, every):
+def lazy(
+    lr: ScalarOrSchedule, b1: ScalarOrSchedule, b2: ScalarOrSchedule, *, every: float
+) -> tuple[ScalarOrSchedule, ScalarOrSchedule, ScalarOrSchedule]:
     """Learning rate and betas for a player whose regulariser is due every k steps: lr c, b1^c, b2^c, c = k / (k + 1).
 
     StyleGAN2 gives the lazy regulariser a separate optimiser step, so there are (k + 1) / k times as many; this preserves
@@ -247,7 +288,7 @@ def lazy(lr, b1, b2, *, every):
     return apply(lambda x: x * c, lr), apply(lambda b: b**c, b1), apply(lambda b: b**c, b2)
 
 
-def clip_gradient(tx, norm):
+def clip_gradient(tx: optax.GradientTransformation, norm: ScalarOrSchedule) -> Optimizer:
     """`tx` on gradients scaled down to a global norm of at most `norm`: g <- g min(1, norm / ||g||).
 
     Args:
@@ -260,7 +301,7 @@ def clip_gradient(tx, norm):
     return optax.chain(scheduled(optax.clip_by_global_norm, max_norm=norm), optax.with_extra_args_support(tx))
 
 
-def frozen(tx, still):
+def frozen(tx: optax.GradientTransformation, still: Callable[[str], bool]) -> Optimizer:
     """`tx` on some of the parameters, with the others frozen.
 
     Args:
@@ -279,7 +320,7 @@ def frozen(tx, still):
     return optax.partition({"moving": tx, "still": optax.set_to_zero()}, labels)
 
 
-def clip_weights(tx, *, limit=0.01):
+def clip_weights(tx: optax.GradientTransformation, *, limit: float = 0.01) -> Optimizer:
     """`tx`, after which every parameter is clipped to [-limit, limit]: the Lipschitz constraint of the original WGAN.
 
     Args:

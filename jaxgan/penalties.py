@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxgan.checks import above_0, floats, images, normal_like, one_logit_an_image, same_images, uniform_like
 from jaxgan.regularizers import bcr, cr, lecam, orthogonal, path_length, zcr_d, zcr_g
+from jaxgan.typing import AnyArray, Array, ArrayLike, Critic, Scalar
 
 __all__ = [
     "bcr",
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-def r1(critic, real):
+def r1(critic: Critic, real: AnyArray) -> Array:
     """Zero-centred gradient penalty on real images: ||d critic(x) / d x||^2, per image.
 
     Args:
@@ -52,7 +53,7 @@ def r1(critic, real):
     return _squared_norm(input_gradient(critic, real))
 
 
-def r2(critic, fake):
+def r2(critic: Critic, fake: AnyArray) -> Array:
     """Zero-centred gradient penalty on generated images: ||d critic(G(z)) / d G(z)||^2, per image.
 
     Args:
@@ -67,7 +68,7 @@ def r2(critic, fake):
     return _squared_norm(input_gradient(critic, fake))
 
 
-def finite_difference_r1(key, critic, real, *, sigma=0.01):
+def finite_difference_r1(key: Array, critic: Critic, real: AnyArray, *, sigma: Scalar = 0.01) -> Array:
     """R1 without a double backward pass: ((critic(x) - critic(x + sigma e)) / sigma)^2, e ~ N(0, I).
 
     Its expectation over e tends to ||d critic(x) / d x||^2 as sigma goes to 0; one draw's standard deviation is 1.4 times that.
@@ -93,7 +94,7 @@ def finite_difference_r1(key, critic, real, *, sigma=0.01):
     return jnp.square(change / sigma)
 
 
-def finite_difference_r2(key, critic, fake, *, sigma=0.01):
+def finite_difference_r2(key: Array, critic: Critic, fake: AnyArray, *, sigma: Scalar = 0.01) -> Array:
     """R2 without a double backward pass: ((critic(G(z)) - critic(G(z) + sigma e)) / sigma)^2, e ~ N(0, I).
 
     Args:
@@ -110,7 +111,7 @@ def finite_difference_r2(key, critic, fake, *, sigma=0.01):
     return finite_difference_r1(key, critic, fake, sigma=sigma)
 
 
-def wgan_gp(key, critic, real, fake):
+def wgan_gp(key: Array, critic: Critic, real: AnyArray, fake: AnyArray) -> Array:
     """WGAN-GP: the gradient norm should be 1 between reals and fakes: (||d critic(y) / d y|| - 1)^2.
 
     y = u x + (1 - u) G(z), u uniform in [0, 1), one per image.
@@ -129,7 +130,7 @@ def wgan_gp(key, critic, real, fake):
     return jnp.square(_length(input_gradient(critic, _between(key, real, fake))) - 1)
 
 
-def wgan_lp(key, critic, real, fake):
+def wgan_lp(key: Array, critic: Critic, real: AnyArray, fake: AnyArray) -> Array:
     """WGAN-LP: only gradient norms above 1 are penalised: max(0, ||d critic(y) / d y|| - 1)^2, y as in `wgan_gp`.
 
     Args:
@@ -146,7 +147,7 @@ def wgan_lp(key, critic, real, fake):
     return jnp.square(jax.nn.relu(_length(input_gradient(critic, _between(key, real, fake))) - 1))
 
 
-def dragan(key, critic, real, *, std=0.25, target=1.0):
+def dragan(key: Array, critic: Critic, real: AnyArray, *, std: Scalar = 0.25, target: Scalar = 1.0) -> Array:
     """DRAGAN: the gradient norm should be `target` around real images: (||d critic(x + e) / dx|| - target)^2.
 
     e ~ N(0, std^2 I).
@@ -170,7 +171,7 @@ def dragan(key, critic, real, *, std=0.25, target=1.0):
     return jnp.square(_length(input_gradient(critic, near)) - target)
 
 
-def drift(real_logits):
+def drift(real_logits: ArrayLike) -> Array:
     """Keep the critic's output near zero if its loss is invariant to an offset: critic(x)^2.
 
     Args:
@@ -184,7 +185,7 @@ def drift(real_logits):
     return jnp.square(floats("real_logits", real_logits))
 
 
-def input_gradient(critic, x):
+def input_gradient(critic: Critic, x: AnyArray) -> Array:
     """Gradient of each image's logit with respect to that image: d critic(x)_i / d x_i.
 
     Args:
@@ -200,7 +201,7 @@ def input_gradient(critic, x):
     return floats("gradient", gradient)
 
 
-def check_critic_is_per_image(critic, x, *, tolerance=1e-4):
+def check_critic_is_per_image(critic: Critic, x: AnyArray, *, tolerance: float = 1e-4) -> None:
     """A debugging check, not for use inside jit: raises if a logit depends on other images of the batch, or on the call.
 
     Batch norm and minibatch standard deviation do that, and then the gradient penalties above are not per image

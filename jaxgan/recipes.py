@@ -1,6 +1,8 @@
 """Methods as data: one function per method -> `Recipe`, made of the parts in `terms`."""
 
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -8,11 +10,15 @@ from jaxgan import optim, schedules, terms
 from jaxgan.augment import ada_update
 from jaxgan.errors import UserError, nearest
 from jaxgan.heads import proxies
-from jaxgan.method import Phase, Recipe, Turn, alternating
+from jaxgan.method import Phase, Recipe, Term, Turn, alternating
+from jaxgan.optim import Optimizer
 from jaxgan.terms import adversarial, gradient_penalty
+from jaxgan.typing import Array, Scalar, ScalarOrSchedule
 
 
-def tutorial(*, batch: int, loss: str = "non_saturating", lr: float = 1e-4, accum: int = 1, ema_kimg=0.0) -> Recipe:
+def tutorial(
+    *, batch: int, loss: str = "non_saturating", lr: float = 1e-4, accum: int = 1, ema_kimg: ScalarOrSchedule = 0.0
+) -> Recipe:
     """The tutorial's training step, exactly: both gradients from the same parameters and the same noise, then both updates.
 
     Its loss is binary cross-entropy: -log D(x) - log(1 - D(G(z))) for D, and -log D(G(z)) for G (`loss='minimax'` gives
@@ -29,7 +35,7 @@ def tutorial(*, batch: int, loss: str = "non_saturating", lr: float = 1e-4, accu
     )
 
 
-def dcgan(*, batch: int, lr: float = 2e-4, b1: float = 0.5, accum: int = 1, ema_kimg=0.0) -> Recipe:
+def dcgan(*, batch: int, lr: float = 2e-4, b1: float = 0.5, accum: int = 1, ema_kimg: ScalarOrSchedule = 0.0) -> Recipe:
     """Radford et al. 2016, section 4: alternating updates, non-saturating loss, Adam 2e-4 with beta1 0.5.
 
     The authors' code also decays the weights (1e-5), which the paper does not mention.
@@ -43,7 +49,17 @@ def dcgan(*, batch: int, lr: float = 2e-4, b1: float = 0.5, accum: int = 1, ema_
     )
 
 
-def r3gan(*, batch: int, lr=2e-4, b2=0.99, gamma=1.0, every: int = 1, share: int = 1, accum: int = 1, ema_kimg=10.0) -> Recipe:
+def r3gan(
+    *,
+    batch: int,
+    lr: ScalarOrSchedule = 2e-4,
+    b2: ScalarOrSchedule = 0.99,
+    gamma: ScalarOrSchedule = 1.0,
+    every: int = 1,
+    share: int = 1,
+    accum: int = 1,
+    ema_kimg: ScalarOrSchedule = 10.0,
+) -> Recipe:
     """R3GAN (Huang et al. 2024): relativistic pairing loss with R1 and R2, each player on its own real images.
 
     Args:
@@ -72,21 +88,21 @@ def r3gan(*, batch: int, lr=2e-4, b2=0.99, gamma=1.0, every: int = 1, share: int
 def objective(
     *,
     batch: int,
-    tx: dict,
+    tx: dict[str, Optimizer],
     loss: str = "relativistic",
-    penalties: dict | None = None,
+    penalties: Mapping[str, ScalarOrSchedule] | None = None,
     n_critic: int = 1,
     simultaneous: bool = False,
     class_loss: str = "",
     class_weight: float = 1.0,
     every: int = 1,
     share: int = 1,
-    consistency=lambda keys, x, p: x,
-    attack: dict | None = None,
+    consistency: Callable[[Array, Array, float], Array] = lambda keys, x, p: x,
+    attack: Mapping[str, Any] | None = None,
     pseudo: bool = False,
-    top=1.0,
+    top: ScalarOrSchedule = 1.0,
     accum: int = 1,
-    ema_kimg=10.0,
+    ema_kimg: ScalarOrSchedule = 10.0,
 ) -> Recipe:
     """Any adversarial loss with any penalties, by name.
 
@@ -162,7 +178,13 @@ def _class_terms(player: str, name: str, weight, adversarial_terms: list) -> lis
     return [*adversarial_terms, terms.d2d_ce(player, weight, proxies=proxies)]
 
 
-def penalty_term(name: str, weight, lazy: dict, consistency, attacked=partial(terms.adversarial_examples, "relativistic")):
+def penalty_term(
+    name: str,
+    weight: ScalarOrSchedule,
+    lazy: dict[str, int],
+    consistency: Callable[[Array, Array, float], Array],
+    attacked: Callable[..., Term] = partial(terms.adversarial_examples, "relativistic"),
+) -> tuple[str, Term]:
     """The player and the term of a penalty by its name: the weight is the term's, so gamma / 2 for R1 and R2.
 
     Args:
@@ -191,7 +213,9 @@ def penalty_term(name: str, weight, lazy: dict, consistency, attacked=partial(te
     return make[name]()
 
 
-def adaptive(recipe: Recipe, *, heuristic: str = "r_t", start=0.0, target=0.6, kimg=500.0, every: int = 4) -> Recipe:
+def adaptive(
+    recipe: Recipe, *, heuristic: str = "r_t", start: Scalar = 0.0, target: Scalar = 0.6, kimg: Scalar = 500.0, every: int = 4
+) -> Recipe:
     """The recipe with ADA's controller: carry['p'] is adapted until the overfitting heuristic reaches the target.
 
     Args:

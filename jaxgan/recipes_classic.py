@@ -7,6 +7,7 @@ each on images of its own, per update of G; `batch`, `accum` and `ema_kimg` are 
 """
 
 import math
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import optax
@@ -14,9 +15,12 @@ import optax
 from jaxgan import heads, optim, schedules, terms
 from jaxgan.method import Phase, Recipe, Turn, alternating
 from jaxgan.terms import adversarial
+from jaxgan.typing import Array, ScalarOrSchedule, Tree
 
 
-def goodfellow(*, batch: int = 100, lr: float = 0.1, kimg: float = 12_500.0, accum: int = 1, ema_kimg=0.0) -> Recipe:
+def goodfellow(
+    *, batch: int = 100, lr: float = 0.1, kimg: float = 12_500.0, accum: int = 1, ema_kimg: ScalarOrSchedule = 0.0
+) -> Recipe:
     """The first GAN, for `models.mlp`: simultaneous updates, half the cross-entropy for D, -log D(G(z)) for G.
 
     SGD with momentum that grows from 0.5 to 0.7 over `kimg` (250 epochs of 50,000 images) and a learning rate that is
@@ -31,7 +35,9 @@ def goodfellow(*, batch: int = 100, lr: float = 0.1, kimg: float = 12_500.0, acc
     return Recipe((Turn(both),), {"g": tx(), "d": tx()}, batch, accum, ema_kimg)
 
 
-def wgan(*, batch: int = 64, lr: float = 5e-5, limit: float = 0.01, n_critic: int = 5, accum: int = 1, ema_kimg=0.0) -> Recipe:
+def wgan(
+    *, batch: int = 64, lr: float = 5e-5, limit: float = 0.01, n_critic: int = 5, accum: int = 1, ema_kimg: ScalarOrSchedule = 0.0
+) -> Recipe:
     """WGAN, for `models.dcgan`: the critic's parameters are clipped to +-limit after each of its n_critic updates; RMSprop.
 
     Source: Arjovsky et al. 2017, algorithm 1. Deviation: their code gives the critic 100 updates in each of the first 25
@@ -50,7 +56,7 @@ def wgan_gp(
     n_critic: int = 5,
     kimg: float | None = 6400.0,
     accum: int = 1,
-    ema_kimg=0.0,
+    ema_kimg: ScalarOrSchedule = 0.0,
 ) -> Recipe:
     """WGAN-GP, for `models.resnet` (norm 'none' or 'layer'): a gradient penalty; Adam with betas 0, 0.9.
 
@@ -63,7 +69,9 @@ def wgan_gp(
     return Recipe(alternating(d, [adversarial("g", "wasserstein")], n_critic), tx, batch, accum, ema_kimg)
 
 
-def ac_gan(*, batch: int = 100, lr: float = 2e-4, weight: float = 1.0, accum: int = 1, ema_kimg=0.0) -> Recipe:
+def ac_gan(
+    *, batch: int = 100, lr: float = 2e-4, weight: float = 1.0, accum: int = 1, ema_kimg: ScalarOrSchedule = 0.0
+) -> Recipe:
     """AC-GAN, for any D with head='classes': both players also maximise the probability of the correct class.
 
     Args:
@@ -76,7 +84,7 @@ def ac_gan(*, batch: int = 100, lr: float = 2e-4, weight: float = 1.0, accum: in
 
 
 def infogan(
-    codes,
+    codes: Callable[[Tree], tuple[Array, Array]],
     *,
     batch: int = 128,
     lr_g: float = 1e-3,
@@ -84,7 +92,7 @@ def infogan(
     weight: float = 1.0,
     continuous_weight: float = 1.0,
     accum: int = 1,
-    ema_kimg=0.0,
+    ema_kimg: ScalarOrSchedule = 0.0,
 ) -> Recipe:
     """InfoGAN, for `models.infogan`: both players also maximise what D's head Q can read of the codes in the fakes.
 
@@ -106,7 +114,7 @@ def sngan(
     n_critic: int = 5,
     kimg: float | None = 3200.0,
     accum: int = 1,
-    ema_kimg=0.0,
+    ema_kimg: ScalarOrSchedule = 0.0,
 ) -> Recipe:
     """SNGAN and its projection variant, for `models.resnet` or `models.sngan`: hinge loss, Adam with betas 0, 0.9.
 
@@ -119,7 +127,15 @@ def sngan(
     return Recipe(turns, tx, batch, accum, ema_kimg)
 
 
-def sagan(*, batch: int = 256, lr_g: float = 1e-4, lr_d: float = 4e-4, n_critic: int = 1, accum: int = 1, ema_kimg=0.0) -> Recipe:
+def sagan(
+    *,
+    batch: int = 256,
+    lr_g: float = 1e-4,
+    lr_d: float = 4e-4,
+    n_critic: int = 1,
+    accum: int = 1,
+    ema_kimg: ScalarOrSchedule = 0.0,
+) -> Recipe:
     """SAGAN, for `models.biggan`'s SAGAN pair: hinge loss, one update each, a faster discriminator (TTUR).
 
     Source: Zhang et al. 2019, sections 4 and 5 (Adam, betas 0, 0.9; the authors' code has TensorFlow's default of 0.999 for the
@@ -138,7 +154,7 @@ def biggan(
     orthogonal: float = 1e-4,
     n_critic: int = 2,
     accum: int = 1,
-    ema_kimg=None,
+    ema_kimg: ScalarOrSchedule | None = None,
     ema_start: int = 20_000,
 ) -> Recipe:
     """BigGAN and BigGAN-deep: hinge loss, two updates of D per update of G, orthogonal regularisation of G, averaged weights.
@@ -165,7 +181,7 @@ def reacgan(
     weight: float = 0.5,
     n_critic: int = 5,
     accum: int = 1,
-    ema_kimg=None,
+    ema_kimg: ScalarOrSchedule | None = None,
     ema_start: int = 1_000,
 ) -> Recipe:
     """ReACGAN, for any D with head='embedding': hinge loss and data-to-data cross-entropy for both players.
@@ -191,7 +207,7 @@ def multi_hinge(
     weight_g: float = 0.05,
     n_critic: int = 5,
     accum: int = 1,
-    ema_kimg=None,
+    ema_kimg: ScalarOrSchedule | None = None,
     ema_start: int = 1_000,
 ) -> Recipe:
     """MHingeGAN, for any D with head='multi_hinge': a hinge over K + 1 classes, and feature matching for G.

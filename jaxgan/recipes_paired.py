@@ -9,6 +9,7 @@ from jaxgan import feature_losses, losses, optim, terms
 from jaxgan.errors import UserError, nearest
 from jaxgan.method import Recipe, Round, Term, alternating
 from jaxgan.terms import adversarial
+from jaxgan.typing import Array, ScalarOrSchedule
 
 WEIGHTS = {"non_saturating": (0.5, 1.0), "least_squares": (1.0, 2.0)}
 """loss -> its weights for D and G: D's sum over real and fake patches is halved, and `losses.least_squares_*` already
@@ -20,10 +21,10 @@ def pix2pix(
     batch: int = 1,
     loss: str = "non_saturating",
     l1: float = 100.0,
-    lr=2e-4,
+    lr: ScalarOrSchedule = 2e-4,
     b1: float = 0.5,
     accum: int = 1,
-    ema_kimg=0.0,
+    ema_kimg: ScalarOrSchedule = 0.0,
 ) -> Recipe:
     """pix2pix, for `models.pix2pix`: half of D's loss; then G's, plus l1 times the mean absolute distance to the target.
 
@@ -51,10 +52,10 @@ def cyclegan(
     loss: str = "least_squares",
     cycle: float = 10.0,
     identity: float = 5.0,
-    lr=2e-4,
+    lr: ScalarOrSchedule = 2e-4,
     b1: float = 0.5,
     accum: int = 1,
-    ema_kimg=0.0,
+    ema_kimg: ScalarOrSchedule = 0.0,
 ) -> Recipe:
     """CycleGAN, for `models.cyclegan`: stacked unpaired images (a, b) are real and source at once; of them it makes (F(b), G(a)).
 
@@ -106,7 +107,7 @@ def with_history(recipe: Recipe, loss: str, n: int, shape: tuple[int, int, int])
     return recipe._replace(turns=turns, carry=recipe.carry | empty)
 
 
-def remembered(r: Round) -> tuple[jax.Array, dict]:
+def remembered(r: Round) -> tuple[Array, dict[str, Array]]:
     """The fakes [B, H, W, 2 C] that D is to see in place of r.fake, and the new history: the same one on every device."""
     keys = jax.random.key_data(r.keys)
     new, everyone = r.gather(r.fake), r.gather(keys)
@@ -128,12 +129,12 @@ def remembered(r: Round) -> tuple[jax.Array, dict]:
     return jnp.concatenate([*shown], -1)[mine], {"past": past, "past_held": held}
 
 
-def cycle_consistency(weight=1.0) -> Term:
+def cycle_consistency(weight: ScalarOrSchedule = 1.0) -> Term:
     """The mean of |F(G(a)) - a| and |G(F(b)) - b|: a generator that makes (F(b), G(a)) of (a, b) is given what it made."""
     return Term("cycle", weight, lambda r: (_unchanged(r, r.fake), {}, {}))
 
 
-def identity_mapping(weight=1.0) -> Term:
+def identity_mapping(weight: ScalarOrSchedule = 1.0) -> Term:
     """The mean of |F(a) - a| and |G(b) - b|: what is of the kind already should stay. The generator is given (b, a)."""
     return Term("identity", weight, lambda r: (_unchanged(r, jnp.roll(r.c, r.c.shape[-1] // 2, -1)), {}, {}))
 

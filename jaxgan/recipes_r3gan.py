@@ -5,33 +5,35 @@ last, and stay there. A step updates D and then G, each with its own real images
 fakes have the labels of the reals that they are paired with.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from jaxgan import recipes, schedules
 from jaxgan.method import Recipe
+from jaxgan.typing import Array, Tree
 
 
 class Preset(NamedTuple):
     """Networks and their training hyper-parameters; pairs are (first, last) of half a cosine over `decay_kimg`."""
 
-    shape: tuple
+    shape: tuple[int, int, int]
     classes: int
-    network: dict
+    network: dict[str, Any]
     """Fields of both networks."""
-    gamma: tuple
+    gamma: tuple[float, float]
     """Weight of the penalties, gamma / 2 (R1 + R2)."""
-    ema_kimg: tuple
+    ema_kimg: tuple[float, float]
     """Half-life of the generator's weight average."""
-    augment_p: tuple
+    augment_p: tuple[float, float]
     """Probability of the augmentation "r3gan" of `augment.ada` (but of no colour on grey images)."""
     decay_kimg: float
     kimg: float
     """How long to train. The paper's own for CIFAR-10 and ImageNet; FFHQ's is ours, its training code runs until stopped."""
     batch: int
-    lr: tuple = (2e-4, 5e-5)
-    b2: tuple = (0.9, 0.99)
+    lr: tuple[float, float] = (2e-4, 5e-5)
+    b2: tuple[float, float] = (0.9, 0.99)
     """Adam's beta2; beta1 is 0."""
     mirror: bool = True
     """Double the data set with x-flips."""
@@ -63,7 +65,7 @@ def annealed(preset: Preset, *, batch: int = 0, every: int = 1, share: int = 1, 
     )
 
 
-def augment_p(preset: Preset):
+def augment_p(preset: Preset) -> Callable[[dict[str, Tree], Array], Array]:
     """(carry, kimg) -> augmentation probability [], for `game.game(..., p=)`: rises along the same cosine, from 0."""
     rise = schedules.cosine(*preset.augment_p, preset.decay_kimg)
     return lambda carry, kimg: rise(kimg)

@@ -4,18 +4,19 @@ from jaxgan import optim, schedules
 from jaxgan.errors import UserError, nearest
 from jaxgan.method import Phase, Recipe, Turn, alternating
 from jaxgan.terms import CARRY, ac_gan, adversarial, drift, gradient_penalty, mixed_gradient_penalty, path_length
+from jaxgan.typing import ScalarOrSchedule
 
 
 def stylegan2(
     *,
     batch: int,
-    lr=0.002,
-    gamma=10.0,
+    lr: ScalarOrSchedule = 0.002,
+    gamma: ScalarOrSchedule = 10.0,
     path_weight: float = 2.0,
-    every=(4, 16),
+    every: tuple[int, int] = (4, 16),
     share: int = 2,
     accum: int = 1,
-    ema_kimg=10.0,
+    ema_kimg: ScalarOrSchedule = 10.0,
 ) -> Recipe:
     """StyleGAN2 (Karras et al. 2020): non-saturating loss, and both players' regularisers as separate lazy updates.
 
@@ -112,7 +113,16 @@ def preset(name: str, side: int, devices: int = 1, batch: int | None = None, *, 
     }
 
 
-def stylegan3(*, batch: int, lr_g=0.0025, lr_d=0.002, gamma=2.0, every: int = 16, accum: int = 1, ema_kimg=10.0) -> Recipe:
+def stylegan3(
+    *,
+    batch: int,
+    lr_g: ScalarOrSchedule = 0.0025,
+    lr_d: ScalarOrSchedule = 0.002,
+    gamma: ScalarOrSchedule = 2.0,
+    every: int = 16,
+    accum: int = 1,
+    ema_kimg: ScalarOrSchedule = 10.0,
+) -> Recipe:
     """StyleGAN3 (Karras et al. 2021): `stylegan2` without path length or style mixing, and a rate for each player.
 
     Args:
@@ -153,7 +163,9 @@ def preset3(name: str, side: int, batch: int, *, trained: bool = False) -> dict[
     }
 
 
-def stylegan(*, batch: int, lr=0.001, gamma=10.0, accum: int = 1, ema_kimg=10.0) -> Recipe:
+def stylegan(
+    *, batch: int, lr: ScalarOrSchedule = 0.001, gamma: ScalarOrSchedule = 10.0, accum: int = 1, ema_kimg: ScalarOrSchedule = 10.0
+) -> Recipe:
     """StyleGAN (Karras et al. 2019): non-saturating loss with R1 at every step, Adam with betas 0 and 0.99.
 
     Args:
@@ -172,7 +184,16 @@ def stylegan(*, batch: int, lr=0.001, gamma=10.0, accum: int = 1, ema_kimg=10.0)
     )
 
 
-def progan(*, batch: int, lr=0.001, gp=10.0, drift_weight=0.001, class_weight=0.0, accum: int = 1, ema_kimg=10.0) -> Recipe:
+def progan(
+    *,
+    batch: int,
+    lr: ScalarOrSchedule = 0.001,
+    gp: ScalarOrSchedule = 10.0,
+    drift_weight: ScalarOrSchedule = 0.001,
+    class_weight: ScalarOrSchedule = 0.0,
+    accum: int = 1,
+    ema_kimg: ScalarOrSchedule = 10.0,
+) -> Recipe:
     """ProGAN (Karras et al. 2018): Wasserstein loss, gradient penalty, drift; one update of D per update of G.
 
     Args:

@@ -4,14 +4,24 @@ The same conventions as in `penalties`, which re-exports them: unreduced [B], no
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from jaxgan.checks import floats, images, normal_like, one_logit_an_image, pair, same_images
+from jaxgan.typing import AnyArray, Array, ArrayLike, Critic, Scalar, Tree
 
 
-def path_length(key, synthesis, w, pl_mean, *, decay=0.01, mean=jnp.mean):
+def path_length(
+    key: Array,
+    synthesis: Callable[[Array], Array],
+    w: AnyArray,
+    pl_mean: Scalar,
+    *,
+    decay: Scalar = 0.01,
+    mean: Callable[[Array], Array] = jnp.mean,
+) -> tuple[Array, Array]:
     """StyleGAN2's path length: a step in w should change the image by a constant amount: (||J^T y|| - a)^2.
 
     J = d synthesis(w) / d w, y ~ N(0, I) / sqrt(H W) shaped like the images, a the running mean of the lengths.
@@ -44,7 +54,15 @@ def path_length(key, synthesis, w, pl_mean, *, decay=0.01, mean=jnp.mean):
     return jnp.square(lengths - new), new
 
 
-def lecam(real_logits, fake_logits, ema, *, decay=0.99, one_sided=False, mean=jnp.mean):
+def lecam(
+    real_logits: ArrayLike,
+    fake_logits: ArrayLike,
+    ema: tuple[Scalar, Scalar],
+    *,
+    decay: Scalar = 0.99,
+    one_sided: bool = False,
+    mean: Callable[[Array], Array] = jnp.mean,
+) -> tuple[Array, tuple[Array, Array]]:
     """LeCam: D's outputs should stay near the running mean of the other kind (real or fake): (real - a_f)^2 + (fake - a_r)^2.
 
     Args:
@@ -73,7 +91,7 @@ def lecam(real_logits, fake_logits, ema, *, decay=0.99, one_sided=False, mean=jn
     return jnp.square(far) + jnp.square(near), (a_r, a_f)
 
 
-def cr(key, critic, x, *, augment):
+def cr(key: Array, critic: Critic, x: AnyArray, *, augment: Callable[[Array, Array], Array]) -> Array:
     """Consistency: D should give an image and its augmentation the same logit: (critic(x) - critic(T(x)))^2.
 
     Args:
@@ -94,7 +112,16 @@ def cr(key, critic, x, *, augment):
     return jnp.square(one_logit_an_image(critic(x), x) - one_logit_an_image(critic(moved), x))
 
 
-def bcr(key, critic, real, fake, *, augment, real_weight=10.0, fake_weight=10.0):
+def bcr(
+    key: Array,
+    critic: Critic,
+    real: AnyArray,
+    fake: AnyArray,
+    *,
+    augment: Callable[[Array, Array], Array],
+    real_weight: Scalar = 10.0,
+    fake_weight: Scalar = 10.0,
+) -> Array:
     """Balanced consistency: `cr` on both real and fake images: w_r (D(x) - D(T(x)))^2 + w_f (D(G(z)) - D(T(G(z))))^2.
 
     Args:
@@ -115,7 +142,7 @@ def bcr(key, critic, real, fake, *, augment, real_weight=10.0, fake_weight=10.0)
     return real_weight * cr(key, critic, real, augment=augment) + fake_weight * cr(key, critic, fake, augment=augment)
 
 
-def zcr_d(key, critic, synthesis, z, *, sigma=0.03):
+def zcr_d(key: Array, critic: Critic, synthesis: Callable[[Array], Array], z: ArrayLike, *, sigma: Scalar = 0.03) -> Array:
     """Latent consistency for D: it should be insensitive to a small step in z: (D(G(z)) - D(G(z + e)))^2, e ~ N(0, sigma^2 I).
 
     Args:
@@ -134,7 +161,7 @@ def zcr_d(key, critic, synthesis, z, *, sigma=0.03):
     return jnp.square(one_logit_an_image(critic(x), x) - one_logit_an_image(critic(moved), x))
 
 
-def zcr_g(key, synthesis, z, *, sigma=0.03):
+def zcr_g(key: Array, synthesis: Callable[[Array], Array], z: ArrayLike, *, sigma: Scalar = 0.03) -> Array:
     """Latent consistency for G: a step in z should change the image: -mean (G(z) - G(z + e))^2, e ~ N(0, sigma^2 I).
 
     Args:
@@ -154,7 +181,7 @@ def zcr_g(key, synthesis, z, *, sigma=0.03):
     return -jnp.mean(jnp.square(change), axis=tuple(range(1, x.ndim)))
 
 
-def orthogonal(params, *, diagonal=False):
+def orthogonal(params: Tree, *, diagonal: bool = False) -> Array:
     """Columns of every kernel should be orthogonal: sum over kernels ||W^T W o (1 - I)||^2 (Frobenius).
 
     Args:

@@ -5,17 +5,13 @@ discriminator with n updates a step has seen n times as many). A schedule is pur
 the whole run. Wherever a hyper-parameter is expected, both a number and a schedule are accepted (`as_schedule`).
 """
 
-from collections.abc import Callable
-
-import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import UserError
+from jaxgan.typing import Array, Scalar, ScalarOrSchedule, Schedule
 
-Schedule = Callable[[jax.Array], jax.Array]
 
-
-def as_schedule(value):
+def as_schedule(value: ScalarOrSchedule) -> Schedule:
     """A number or a schedule, as a schedule.
 
     Args:
@@ -27,7 +23,7 @@ def as_schedule(value):
     return value if callable(value) else constant(value)
 
 
-def constant(value):
+def constant(value: Scalar) -> Schedule:
     """The same value at every kimg: f(kimg) = value.
 
     Args:
@@ -39,7 +35,7 @@ def constant(value):
     return lambda kimg: jnp.asarray(value, jnp.float32)
 
 
-def linear(start, end, kimg):
+def linear(start: Scalar, end: Scalar, kimg: float) -> Schedule:
     """A straight line from `start` at 0 to `end` at `kimg`, then `end`: start + (end - start) min(t / kimg, 1).
 
     Args:
@@ -56,7 +52,7 @@ def linear(start, end, kimg):
     return lambda now: (1 - share(now)) * start + share(now) * end
 
 
-def linear_decay(value, start, end):
+def linear_decay(value: Scalar, start: float, end: float) -> Schedule:
     """The value until `start`, then a straight line to 0 at `end`: value (1 - (t - start) / (end - start)) in between.
 
     Args:
@@ -72,7 +68,7 @@ def linear_decay(value, start, end):
     return lambda now: jnp.where(now < start, value, falling(now - start))
 
 
-def cosine(start, end, kimg):
+def cosine(start: Scalar, end: Scalar, kimg: float) -> Schedule:
     """Half a cosine from `start` at 0 to `end` at `kimg`, then `end`: end + (start - end) (1 + cos(pi t / kimg)) / 2.
 
     Args:
@@ -91,7 +87,7 @@ def cosine(start, end, kimg):
     return lambda now: falling(now) * start + (1 - falling(now)) * end
 
 
-def warmup(value, kimg):
+def warmup(value: ScalarOrSchedule, kimg: float) -> Schedule:
     """A line from 0 to the value over the first `kimg`, then the value: value(t) min(t / kimg, 1).
 
     Args:
@@ -107,7 +103,7 @@ def warmup(value, kimg):
     return lambda now: share(now) * value(now)
 
 
-def ramp(ema_kimg, rampup):
+def ramp(ema_kimg: ScalarOrSchedule, rampup: float | None) -> Schedule:
     """Half-life of a weight average that grows with training: min(ema_kimg, rampup * kimg).
 
     Args:
@@ -129,7 +125,7 @@ def ramp(ema_kimg, rampup):
     return lambda kimg: jnp.minimum(full(kimg), jnp.asarray(kimg, jnp.float32) * rampup)
 
 
-def half_life_beta(batch, ema_kimg):
+def half_life_beta(batch: float, ema_kimg: Scalar) -> Array:
     """Decay per step of an average with a half-life counted in images: 0.5 ** (batch / 1000 / ema_kimg).
 
     Args:

@@ -1,13 +1,13 @@
 """The training state: one immutable pytree of arrays."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import struct
 
-Tree = Any
+from jaxgan.method import Recipe
+from jaxgan.typing import Tree
 
 
 class Player(struct.PyTreeNode):
@@ -43,13 +43,13 @@ class TrainState(struct.PyTreeNode):
         return f"TrainState(step={self.step!r}, g={self.g!r}, d={self.d!r})"
 
 
-def player(variables: dict, tx) -> Player:
+def player(variables: dict[str, Tree], tx: optax.GradientTransformation) -> Player:
     """A player at step 0 from linen's variables `{'params': ..., 'batch_stats': ..., ...}` and its optimiser."""
     stats = {name: tree for name, tree in variables.items() if name != "params"}
     return Player(params=variables["params"], stats=stats, opt=tx.init(variables["params"]))
 
 
-def create(seed: int | jax.Array, g: dict, d: dict, recipe) -> TrainState:
+def create(seed: int | jax.Array, g: dict[str, Tree], d: dict[str, Tree], recipe: Recipe) -> TrainState:
     """The state before the first step.
 
     Args:
@@ -70,6 +70,6 @@ def create(seed: int | jax.Array, g: dict, d: dict, recipe) -> TrainState:
     )
 
 
-def generator_variables(state: TrainState) -> dict:
+def generator_variables(state: TrainState) -> dict[str, Tree]:
     """The variables to sample with: averaged parameters and the generator's statistics."""
     return {"params": state.ema, **state.g.stats}

@@ -15,9 +15,10 @@ import optax
 
 from jaxgan import average
 from jaxgan.errors import UserError
-from jaxgan.method import Array, Game, Recipe, Round, Term, Tree, checked, same_carry
+from jaxgan.method import Game, Recipe, Round, Term, checked, same_carry
 from jaxgan.schedules import as_schedule, half_life_beta
 from jaxgan.state import TrainState
+from jaxgan.typing import Array, Tree
 
 Due = tuple[tuple[tuple[int, ...], ...], ...]
 
@@ -193,7 +194,9 @@ def _move(game: Game, recipe: Recipe, state: TrainState, terms, batch, key, kimg
     return state.replace(carry=carry, **players), logs
 
 
-def update(state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, due: Due, axis: str | None = None):
+def update(
+    state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, due: Due, axis: str | None = None
+) -> tuple[TrainState, dict[str, Array]]:
     """One training step: state -> state', log; `traced` is the same under `jax.jit`. Pure; pmap it with `axis` as its axis name.
 
     Args:

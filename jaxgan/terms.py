@@ -5,7 +5,9 @@ first gather it from all devices; the gradient of that global value, averaged ov
 the gradient on one device. weight, every and share are those of `Term`; options go to the function that is named.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from jaxgan import attacks, class_losses, feature_losses, losses, penalties, reg
 from jaxgan.augment import apa, r_t, r_v
 from jaxgan.errors import nearest
 from jaxgan.method import Round, Term, Verdict
+from jaxgan.typing import Array, Scalar, ScalarOrSchedule, Tree
 
 LOSSES = (
     *("minimax", "non_saturating", "least_squares", "hinge", "wasserstein", "relativistic", "relativistic_average"),
@@ -31,7 +34,7 @@ CARRY = {"path_length": {"pl_mean": 0.0}, "lecam": {"lecam_real": 0.0, "lecam_fa
 """What `Recipe.carry` must hold for these terms, with initial values."""
 
 
-def adversarial(player: str, loss: str, weight=1.0, *, top=1.0, **options) -> Term:
+def adversarial(player: str, loss: str, weight: ScalarOrSchedule = 1.0, *, top: ScalarOrSchedule = 1.0, **options: Any) -> Term:
     """The term of an adversarial loss by its name in `LOSSES`, for the player 'g' or 'd'.
 
     Args:
@@ -59,7 +62,7 @@ def adversarial(player: str, loss: str, weight=1.0, *, top=1.0, **options) -> Te
     return Term("adv", weight, term)
 
 
-def pseudo_augmented(loss: str, weight=1.0, **options) -> Term:
+def pseudo_augmented(loss: str, weight: ScalarOrSchedule = 1.0, **options: Any) -> Term:
     """D's `adversarial` under APA (`augment.apa`): with probability carry['p'] a fake replaces the real image at its position."""
     fn = partial(_loss(loss, "d"), **options)
 
@@ -70,7 +73,16 @@ def pseudo_augmented(loss: str, weight=1.0, **options) -> Term:
     return _mean_of("adv", weight, values)
 
 
-def adversarial_examples(loss: str, weight=1.0, *, eps=0.03, steps=3, norm="linf", every: int = 1, share: int = 1) -> Term:
+def adversarial_examples(
+    loss: str,
+    weight: ScalarOrSchedule = 1.0,
+    *,
+    eps: Scalar = 0.03,
+    steps: int = 3,
+    norm: str = "linf",
+    every: int = 1,
+    share: int = 1,
+) -> Term:
     """D's `adversarial` on adversarially perturbed reals, so that it becomes robust to such perturbations.
 
     The attack (`attacks.pgd` from a random start, steps of 2.5 eps / steps) changes the images before augmentation, to lower
@@ -96,7 +108,7 @@ def adversarial_examples(loss: str, weight=1.0, *, eps=0.03, steps=3, norm="linf
     return _mean_of("adversarial_examples", weight, values, every, share)
 
 
-def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int = 1, **options) -> Term:
+def gradient_penalty(name: str, of: str, weight: ScalarOrSchedule, *, every: int = 1, share: int = 1, **options: Any) -> Term:
     """A penalty on reals or fakes, `(critic, images) -> [B]` or with a key first: R1, R2, DRAGAN, ...
 
     The critic includes the augmentation, so the gradient is with respect to the image before augmentation.
@@ -122,7 +134,7 @@ def gradient_penalty(name: str, of: str, weight, *, every: int = 1, share: int =
     return _mean_of(name, weight, values, every, share)
 
 
-def mixed_gradient_penalty(name: str, weight, *, every: int = 1, share: int = 1) -> Term:
+def mixed_gradient_penalty(name: str, weight: ScalarOrSchedule, *, every: int = 1, share: int = 1) -> Term:
     """'wgan_gp' or 'wgan_lp': a penalty on points between real and fake images. Arguments as `gradient_penalty`."""
     _one_of("mixed_gradient_penalty", name, ("wgan_gp", "wgan_lp"))
     fn = getattr(penalties, name)
@@ -130,12 +142,12 @@ def mixed_gradient_penalty(name: str, weight, *, every: int = 1, share: int = 1)
     return _mean_of(name, weight, values, every, share)
 
 
-def drift(weight) -> Term:
+def drift(weight: ScalarOrSchedule) -> Term:
     """Epsilon drift (`penalties.drift`) of the real logits; the paper's weight is 0.001."""
     return _mean_of("drift", weight, lambda r: penalties.drift(r.real_out.logits))
 
 
-def lecam(weight, **options) -> Term:
+def lecam(weight: ScalarOrSchedule, **options: Any) -> Term:
     """LeCam (`regularizers.lecam`) with its means over all devices in the carry: see `CARRY`."""
 
     def term(r: Round):
@@ -147,7 +159,7 @@ def lecam(weight, **options) -> Term:
     return Term("lecam", weight, term)
 
 
-def path_length(weight, *, every: int = 1, share: int = 1, **options) -> Term:
+def path_length(weight: ScalarOrSchedule, *, every: int = 1, share: int = 1, **options: Any) -> Term:
     """Path length (`regularizers.path_length`) of G with its mean over all devices in the carry: see `CARRY`."""
 
     def term(r: Round):
@@ -158,32 +170,32 @@ def path_length(weight, *, every: int = 1, share: int = 1, **options) -> Term:
     return Term("path_length", weight, term, every, share)
 
 
-def cr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
+def cr(weight: ScalarOrSchedule, *, augment: Callable[[Array, Array, float], Array], every: int = 1, share: int = 1) -> Term:
     """Consistency (`regularizers.cr`) of real images. augment: (keys, x, p) -> x of `jaxgan.augment`, used at p = 1."""
     fn = partial(regularizers.cr, augment=lambda key, x: augment(key, x, 1.0))
     return _mean_of("cr", weight, lambda r: fn(r.keys[::share], _critic(r), r.real[::share]), every, share)
 
 
-def bcr(weight, *, augment, every: int = 1, share: int = 1) -> Term:
+def bcr(weight: ScalarOrSchedule, *, augment: Callable[[Array, Array, float], Array], every: int = 1, share: int = 1) -> Term:
     """Balanced consistency (`regularizers.bcr`), real and fake images weighted equally. augment: as `cr`."""
     fn = partial(regularizers.bcr, augment=lambda key, x: augment(key, x, 1.0), real_weight=1.0, fake_weight=1.0)
     values = lambda r: fn(r.keys[::share], _critic(r), r.real[::share], r.fake[::share])
     return _mean_of("bcr", weight, values, every, share)
 
 
-def zcr_d(weight, *, every: int = 1, share: int = 1, **options) -> Term:
+def zcr_d(weight: ScalarOrSchedule, *, every: int = 1, share: int = 1, **options: Any) -> Term:
     """Latent consistency for D (`regularizers.zcr_d`); z is the game's latent."""
     fn = partial(regularizers.zcr_d, **options)
     return _mean_of("zcr_d", weight, lambda r: fn(r.keys[::share], _critic(r, "fake"), r.S, r.w[::share]), every, share)
 
 
-def zcr_g(weight, *, every: int = 1, share: int = 1, **options) -> Term:
+def zcr_g(weight: ScalarOrSchedule, *, every: int = 1, share: int = 1, **options: Any) -> Term:
     """Latent consistency for G (`regularizers.zcr_g`); z is the game's latent."""
     fn = partial(regularizers.zcr_g, **options)
     return _mean_of("zcr_g", weight, lambda r: fn(r.keys[::share], r.S, r.w[::share]), every, share)
 
 
-def orthogonal(player: str, weight, **options) -> Term:
+def orthogonal(player: str, weight: ScalarOrSchedule, **options: Any) -> Term:
     """Orthogonal regularisation (`regularizers.orthogonal`) of a player's parameters named 'kernel'."""
 
     def term(r: Round):
@@ -194,21 +206,21 @@ def orthogonal(player: str, weight, **options) -> Term:
     return Term("orthogonal", weight, term)
 
 
-def ac_gan(player: str, weight=1.0) -> Term:
+def ac_gan(player: str, weight: ScalarOrSchedule = 1.0) -> Term:
     """AC-GAN's class term, for a discriminator that returns `Verdict.classes`; the labels are integers."""
     _one_of("ac_gan", player, ("g", "d"))
     fn = getattr(class_losses, f"ac_gan_{player}")
     return _mean_of("classes", weight, lambda r: fn(*_said("ac_gan", "classes", r.real_out, r.fake_out), r.c))
 
 
-def multi_hinge(player: str, weight=1.0) -> Term:
+def multi_hinge(player: str, weight: ScalarOrSchedule = 1.0) -> Term:
     """Multi-class hinge on `Verdict.classes` [B, K + 1]: a complete adversarial loss."""
     _one_of("multi_hinge", player, ("g", "d"))
     fn = getattr(class_losses, f"multi_hinge_{player}")
     return _mean_of("adv", weight, lambda r: fn(*_said("multi_hinge", "classes", r.real_out, r.fake_out), r.c))
 
 
-def categorical_code(codes, weight=1.0) -> Term:
+def categorical_code(codes: Callable[[Tree], tuple[Array, Array]], weight: ScalarOrSchedule = 1.0) -> Term:
     """InfoGAN's categorical code, for either player: the cross-entropy of Q's reading of the fakes, `Verdict.classes` [B, K].
 
     Args:
@@ -220,14 +232,14 @@ def categorical_code(codes, weight=1.0) -> Term:
     return _mean_of(name, weight, lambda r: fn(*_said(name, "classes", r.fake_out), codes(r.w)[0]))
 
 
-def continuous_code(codes, weight=1.0) -> Term:
+def continuous_code(codes: Callable[[Tree], tuple[Array, Array]], weight: ScalarOrSchedule = 1.0) -> Term:
     """InfoGAN's continuous codes, for either player: `class_losses.gaussian_code` of `Verdict.features` [B, m], the means that
     Q reads from the fakes. Arguments as `categorical_code`."""
     fn, name = class_losses.gaussian_code, "continuous_code"
     return _mean_of(name, weight, lambda r: fn(*_said(name, "features", r.fake_out), codes(r.w)[1]))
 
 
-def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
+def d2d_ce(player: str, weight: ScalarOrSchedule = 1.0, *, proxies: Callable[[Tree], Array], **options: Any) -> Term:
     """ReACGAN's D2D-CE on `Verdict.features` [B, E]: of real images for D, of fakes for G.
 
     Args:
@@ -243,7 +255,7 @@ def d2d_ce(player: str, weight=1.0, *, proxies, **options) -> Term:
     return _mean_of("d2d_ce", weight, values)
 
 
-def feature_matching(weight=1.0, *, norm: str = "l2") -> Term:
+def feature_matching(weight: ScalarOrSchedule = 1.0, *, norm: str = "l2") -> Term:
     """G should match D's mean features (`feature_losses.feature_matching`), for a D that returns `Verdict.features`."""
 
     def term(r: Round):
@@ -253,7 +265,7 @@ def feature_matching(weight=1.0, *, norm: str = "l2") -> Term:
     return Term("feature_matching", weight, term)
 
 
-def paired(name: str, distance, weight=1.0) -> Term:
+def paired(name: str, distance: Callable[[Array, Array], Array], weight: ScalarOrSchedule = 1.0) -> Term:
     """G's distance to the real image at the same position: `distance(real, fake) -> [B]`, such as `feature_losses.l1`, or
     `partial(feature_losses.perceptual, features)`."""
     return _mean_of(name, weight, lambda r: distance(r.real, r.fake))

@@ -1,5 +1,6 @@
 """The geometric half of the ADA paper's pipeline: pixel blitting, general maps, the anti-aliased resampling."""
 
+import dataclasses
 import math
 
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ import numpy as np
 
 from jaxgan.augment.draws import as_normal, check_images
 from jaxgan.augment.resample import HIGHEST, matrix, rotation, sample_points, scaling, translation_by, weighted_windows
+from jaxgan.typing import AnyArray, Array
 
 # The orthogonal low-pass "sym6" (Daubechies 1992, table 6.3; the digits are PyWavelets' dec_lo).
 SYM6 = (
@@ -16,7 +18,25 @@ SYM6 = (
 )  # fmt: skip
 
 
-def wavelet_affine(x, matrices):
+@dataclasses.dataclass(frozen=True)
+class AdaStrengths:
+    """Strengths of the transforms; the defaults are the paper's."""
+
+    xint_max: float = 0.125  # integer translation, largest, of the side
+    scale_std: float = 0.2  # isotropic scaling, deviation of log2
+    rotate_max: float = 1.0  # rotation, largest, of half a turn
+    aniso_std: float = 0.2  # anisotropic scaling, deviation of log2
+    xfrac_std: float = 0.125  # fractional translation, deviation, of the side
+    brightness_std: float = 0.2  # deviation, in the images' units
+    contrast_std: float = 0.5  # deviation of log2
+    hue_max: float = 1.0  # largest, of half a turn
+    saturation_std: float = 1.0  # deviation of log2
+    imgfilter_std: float = 1.0  # deviation of log2 of a band's gain
+    noise_std: float = 0.1  # deviation of the noise's deviation, in the images' units
+    cutout_size: float = 0.5  # of the side
+
+
+def wavelet_affine(x: AnyArray, matrices: AnyArray) -> Array:
     """Resamples images under affine maps with little aliasing: out = down(bilinear(up(x))), up and down by "sym6".
 
     x is reflected about its border pixels without end, upsampled by 2, sampled bilinearly at the points of a grid of
@@ -78,7 +98,9 @@ def _fine_points(side):
     return jnp.asarray((n - _first_moment()) / 2 - (side - 1) / 2, jnp.float32)
 
 
-def blit_maps(u, p, size, strengths, odds):
+def blit_maps(
+    u: dict[str, Array], p: Array, size: tuple[int, ...], strengths: AdaStrengths, odds: dict[str, float]
+) -> tuple[list[Array], list[Array]]:
     """Inverse maps [B, 3, 3] of the blits that are on, and which images got each [B]; two lists.
 
     u: the draws (`uniforms`); odds: name -> multiplier of p, of the transforms that are on.
@@ -104,7 +126,9 @@ def blit_maps(u, p, size, strengths, odds):
     return maps, drawn
 
 
-def general_maps(u, p, size, strengths, odds):
+def general_maps(
+    u: dict[str, Array], p: Array, size: tuple[int, ...], strengths: AdaStrengths, odds: dict[str, float]
+) -> tuple[list[Array], list[Array]]:
     """As `blit_maps`, of the general geometric transforms, in the paper's order."""
     h, w = size
     maps, drawn = [], []

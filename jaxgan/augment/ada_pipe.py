@@ -3,15 +3,16 @@
 Source: Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data", appendix B.
 """
 
-import dataclasses
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 
-from jaxgan.augment.ada_geometry import blit_maps, general_maps, wavelet_affine
+from jaxgan.augment.ada_geometry import AdaStrengths, blit_maps, general_maps, wavelet_affine
 from jaxgan.augment.ada_pixels import add_noise, apply_color, apply_filter, color_matrices, cut_rectangle, filter_gains
 from jaxgan.augment.draws import prepare, select, uniforms
 from jaxgan.augment.resample import affine, compose
 from jaxgan.errors import UserError, nearest
+from jaxgan.typing import AnyArray, Array, Scalar
 
 BLIT = ("xflip", "rotate90", "xint")
 GEOMETRIC = ("scale", "rotate", "aniso", "xfrac")
@@ -37,25 +38,14 @@ ADA_PRESETS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class AdaStrengths:
-    """Strengths of the transforms; the defaults are the paper's."""
-
-    xint_max: float = 0.125  # integer translation, largest, of the side
-    scale_std: float = 0.2  # isotropic scaling, deviation of log2
-    rotate_max: float = 1.0  # rotation, largest, of half a turn
-    aniso_std: float = 0.2  # anisotropic scaling, deviation of log2
-    xfrac_std: float = 0.125  # fractional translation, deviation, of the side
-    brightness_std: float = 0.2  # deviation, in the images' units
-    contrast_std: float = 0.5  # deviation of log2
-    hue_max: float = 1.0  # largest, of half a turn
-    saturation_std: float = 1.0  # deviation of log2
-    imgfilter_std: float = 1.0  # deviation of log2 of a band's gain
-    noise_std: float = 0.1  # deviation of the noise's deviation, in the images' units
-    cutout_size: float = 0.5  # of the side
-
-
-def ada(key, x, p, *, transforms="bgc", strengths=AdaStrengths()):
+def ada(
+    key: Array,
+    x: AnyArray,
+    p: Scalar,
+    *,
+    transforms: str | Sequence[str] | Mapping[str, float] = "bgc",
+    strengths: AdaStrengths = AdaStrengths(),
+) -> Array:
     """The ADA pipeline: blits, general geometric maps, colour, image-space filter, noise, cutout.
 
     Each transform is drawn with probability p. All the geometric maps of an image are multiplied and resampled once,
@@ -80,7 +70,7 @@ def ada(key, x, p, *, transforms="bgc", strengths=AdaStrengths()):
     keys, _, p = prepare(key, x, p)
     odds = ada_odds(transforms, x.shape[-1])
     if not odds:
-        return x
+        return jnp.asarray(x)
     u = uniforms(keys, ["ada_" + name for name in odds])
     size = x.shape[1:3]
     blits, blit_drawn = blit_maps(u, p, size, strengths, odds)
@@ -103,7 +93,7 @@ def ada(key, x, p, *, transforms="bgc", strengths=AdaStrengths()):
     return x
 
 
-def ada_odds(transforms, channels):
+def ada_odds(transforms: str | Sequence[str] | Mapping[str, float], channels: int) -> dict[str, float]:
     """name -> multiplier of p, of a preset's name, a sequence of names or a mapping; checked against the channels."""
     if isinstance(transforms, str):
         if transforms not in ADA_PRESETS:
@@ -111,7 +101,7 @@ def ada_odds(transforms, channels):
             raise UserError(f"there is no ADA preset {transforms!r}{near}; there are {', '.join(ADA_PRESETS)}")
         odds = {k: v for k, v in ADA_PRESETS[transforms].items() if channels != 1 or k not in NEEDS_COLOR}
     else:
-        odds = dict(transforms) if isinstance(transforms, dict) else dict.fromkeys(transforms, 1.0)
+        odds = dict(transforms) if isinstance(transforms, Mapping) else dict.fromkeys(transforms, 1.0)
     for name, multiplier in odds.items():
         if name not in ADA_TRANSFORMS:
             near = nearest(str(name), ADA_TRANSFORMS)

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.augment.ada_geometry import AdaStrengths
 from jaxgan.augment.draws import as_normal, per_image, salted, select
 from jaxgan.augment.resample import HIGHEST
+from jaxgan.typing import AnyArray, Array
 
 # The orthogonal low-pass "sym2" (Daubechies' D4; the digits are PyWavelets' dec_lo).
 SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291314469025)
@@ -17,7 +19,7 @@ SYM2 = (-0.12940952255092145, 0.22414386804185735, 0.836516303737469, 0.48296291
 BAND_POWER = np.array([10, 1, 1, 1]) / 13
 
 
-def color_matrices(u, p, strengths, odds):
+def color_matrices(u: dict[str, Array], p: Array, strengths: AdaStrengths, odds: dict[str, float]) -> tuple[Array, list[Array]]:
     """The product [B, 4, 4] of the colour transforms that are on (out = M (r, g, b, 1)), and which images got each.
 
     In order: brightness (adds N(0, 0.2^2)), contrast (times 2^N(0, 0.5^2)), luma flip (the mirror across the plane
@@ -67,7 +69,7 @@ def color_matrices(u, p, strengths, odds):
     return product, drawn
 
 
-def apply_color(x, matrices):
+def apply_color(x: AnyArray, matrices: Array) -> Array:
     """Colours [B, H, W, 3 or 1] by matrices [B, 4, 4]; a grey image is the grey axis, where it stays."""
     if x.shape[-1] == 1:
         gain, shift = matrices[:, :3, :3].sum((1, 2)) / 3, matrices[:, :3, 3].mean(1)
@@ -79,7 +81,7 @@ def apply_color(x, matrices):
 
 
 @functools.cache
-def filter_bank(side):
+def filter_bank(side: int) -> np.ndarray:
     """The four band-pass filters on a reflected axis, as matrices [4, side, side] (float64); their sum is the identity.
 
     With P = H(z) H(1/z) / 2 and Q = H(-z) H(-1/z) / 2 of the wavelet H, the bands are P(z) P(z^2) P(z^4),
@@ -95,7 +97,7 @@ def filter_bank(side):
     return bank
 
 
-def band_filters():
+def band_filters() -> np.ndarray:
     """The taps of the four bands: [4, 43], float64."""
     h = np.array(SYM2)
     low = np.convolve(h, h[::-1]) / 2
@@ -117,7 +119,7 @@ def band_filters():
     return np.stack([np.pad(b, (width - len(b)) // 2) for b in bands])
 
 
-def filter_gains(u, p, strengths, odds):
+def filter_gains(u: dict[str, Array], p: Array, strengths: AdaStrengths, odds: dict[str, float]) -> tuple[Array, list[Array]]:
     """The gain of each band [B, 4], and which images drew each.
 
     Each band is drawn with probability p and then gets 2^N(0, 1); band after band, the four gains are divided by the
@@ -133,7 +135,7 @@ def filter_gains(u, p, strengths, odds):
     return gains, drawn
 
 
-def apply_filter(x, gains):
+def apply_filter(x: AnyArray, gains: Array) -> Array:
     """Filters images [B, H, W, C] along both axes with the bands weighed by gains [B, 4]."""
     by_axis = (jnp.asarray(filter_bank(side), jnp.float32) for side in x.shape[1:3])
     rows, cols = (jnp.einsum("bk,kij->bij", gains, bank, precision=HIGHEST) for bank in by_axis)
@@ -141,7 +143,7 @@ def apply_filter(x, gains):
     return jnp.einsum("bij,bhjc->bhic", cols, out, precision=HIGHEST)
 
 
-def add_noise(keys, u, x, p, strengths, odds):
+def add_noise(keys: Array, u: dict[str, Array], x: AnyArray, p: Array, strengths: AdaStrengths, odds: dict[str, float]) -> Array:
     """Adds white noise whose deviation is |N(0, 0.1^2)|."""
     gate, amount = u["ada_noise"][:2]
     shape = x.shape[1:]
@@ -150,7 +152,7 @@ def add_noise(keys, u, x, p, strengths, odds):
     return select(gate < p * odds["noise"], x.astype(jnp.float32) + per_image(sigma) * noise, x)
 
 
-def cut_rectangle(u, x, p, strengths, odds):
+def cut_rectangle(u: dict[str, Array], x: AnyArray, p: Array, strengths: AdaStrengths, odds: dict[str, float]) -> Array:
     """Zeroes a rectangle of half the sides whose centre is uniform over the image."""
     gate, across, down = u["ada_cutout"][:3]
 

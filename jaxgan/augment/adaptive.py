@@ -5,9 +5,10 @@ import jax.numpy as jnp
 
 from jaxgan.augment.draws import check_images, check_probability, draw, per_image
 from jaxgan.checks import image_keys
+from jaxgan.typing import AnyArray, Array, ArrayLike, Scalar
 
 
-def r_t(real_logits):
+def r_t(real_logits: ArrayLike) -> Array:
     """E[sign(D(x))] over training images: 0: no overfitting, 1: complete overfitting. Any shape -> [] float32.
 
     Source: Karras et al. 2020 (ADA), eq. 1.
@@ -15,7 +16,7 @@ def r_t(real_logits):
     return jnp.mean(jnp.sign(jnp.asarray(real_logits, jnp.float32)))
 
 
-def r_v(train_logits, validation_logits, fake_logits):
+def r_v(train_logits: ArrayLike, validation_logits: ArrayLike, fake_logits: ArrayLike) -> Array:
     """(E[D_train] - E[D_validation]) / (E[D_train] - E[D_fake]): 0: no overfitting, 1: complete overfitting.
 
     Needs logits of held-out images. Any shapes -> [] float32; 0 where the discriminator does not tell the training
@@ -27,7 +28,7 @@ def r_v(train_logits, validation_logits, fake_logits):
     return jnp.where(gap == 0, 0.0, (train - validation) / jnp.where(gap == 0, 1.0, gap))
 
 
-def ada_update(p, r, images, *, target=0.6, kimg=500.0):
+def ada_update(p: Scalar, r: Scalar, images: Scalar, *, target: Scalar = 0.6, kimg: Scalar = 500.0) -> Array:
     """The next augmentation probability: p + sign(r - target) * images / (1000 kimg), kept in [0, 1].
 
     Args:
@@ -43,7 +44,7 @@ def ada_update(p, r, images, *, target=0.6, kimg=500.0):
     return jnp.clip(jnp.asarray(p, jnp.float32) + step, 0.0, 1.0)
 
 
-def apa(key, real, fake, p):
+def apa(key: Array, real: AnyArray, fake: AnyArray, p: Scalar) -> Array:
     """Adaptive pseudo augmentation: each real image is replaced by the fake at its position with probability p.
 
     Args:
@@ -61,7 +62,7 @@ def apa(key, real, fake, p):
     return jnp.where(per_image(u < check_probability(p)), jax.lax.stop_gradient(fake), real)
 
 
-def apa_lambda(real_logits, fake_logits=None, *, which="r"):
+def apa_lambda(real_logits: ArrayLike, fake_logits: ArrayLike | None = None, *, which: str = "r") -> Array:
     """APA's overfitting heuristics: E[sign D(x)] ("r"), -E[sign D(G(z))] ("f"), or their mean ("rf"). -> [] float32.
 
     Source: Jiang et al. 2021, eq. 2; "r", from the reals that are real, is the paper's choice.

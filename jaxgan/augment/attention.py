@@ -10,9 +10,10 @@ import numpy as np
 from jaxgan.augment.draws import check_images, draw, option_in, prepare, salted, select
 from jaxgan.augment.resample import HIGHEST, affine, compose, scaling, translation_by
 from jaxgan.errors import UserError
+from jaxgan.typing import AnyArray, Array, Critic, Scalar
 
 
-def saliency(critic, x, *, sigma=0.05):
+def saliency(critic: Critic, x: AnyArray, *, sigma: float = 0.05) -> Array:
     """The critic's saliency map: |d critic(x) / d x| summed over the channels, smoothed, normalised to sum 1.
 
     Args:
@@ -37,7 +38,9 @@ def saliency(critic, x, *, sigma=0.05):
     return jax.lax.stop_gradient(s)
 
 
-def attentive_cutout(key, x, saliency, p, *, size=0.5, telling="hide", quantile=0.6):
+def attentive_cutout(
+    key: Array, x: AnyArray, saliency: AnyArray, p: Scalar, *, size: float = 0.5, telling: str = "hide", quantile: float = 0.6
+) -> Array:
     """Zeroes a rectangle that hides, or spares, the most salient region.
 
     Args:
@@ -61,7 +64,9 @@ def attentive_cutout(key, x, saliency, p, *, size=0.5, telling="hide", quantile=
     return jnp.where(((gate < p)[:, None, None] & inside)[..., None], 0.0, x)
 
 
-def attentive_crop(key, x, saliency, p, *, size=0.75, telling="keep", quantile=0.6):
+def attentive_crop(
+    key: Array, x: AnyArray, saliency: AnyArray, p: Scalar, *, size: float = 0.75, telling: str = "keep", quantile: float = 0.6
+) -> Array:
     """Enlarges a window that keeps, or excludes, the most salient region to the whole image.
 
     Arguments as `attentive_cutout`; size is the window's. "keep": the window's saliency is at or above the quantile,
@@ -79,7 +84,9 @@ def attentive_crop(key, x, saliency, p, *, size=0.75, telling="keep", quantile=0
     return select(gate < p, affine(x, compose([shift, zoom]), fill="edge"), x)
 
 
-def keep_augment(key, x, augmented, saliency, p, *, size=0.5, quantile=0.6):
+def keep_augment(
+    key: Array, x: AnyArray, augmented: AnyArray, saliency: AnyArray, p: Scalar, *, size: float = 0.5, quantile: float = 0.6
+) -> Array:
     """KeepAugment's selective paste: a salient rectangle of x over the augmented image, at its place in x.
 
     Args:
@@ -98,7 +105,9 @@ def keep_augment(key, x, augmented, saliency, p, *, size=0.5, quantile=0.6):
     return select(gate < p, jnp.where(inside[..., None], x, augmented), x)
 
 
-def attentive_cutmix(key, x, other, saliency, p, *, grid=7, patches=6):
+def attentive_cutmix(
+    key: Array, x: AnyArray, other: AnyArray, saliency: AnyArray, p: Scalar, *, grid: int = 7, patches: int = 6
+) -> Array:
     """Pastes the most salient patches of another image over x, at the same positions.
 
     Args:

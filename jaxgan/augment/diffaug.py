@@ -4,21 +4,24 @@ Source: Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Tr
 official code. Deviation: a transform is drawn for an image with probability p (theirs: every image, every transform).
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 from jaxgan.augment.draws import check_images, draw, option_in, per_image, prepare, select
 from jaxgan.errors import UserError
+from jaxgan.typing import AnyArray, Array, Scalar
 
 
-def brightness(key, x, p):
+def brightness(key: Array, x: AnyArray, p: Scalar) -> Array:
     """x + u, u uniform in [-0.5, 0.5): half the range of a colour. Any number of channels."""
     keys, y, p = prepare(key, x, p)
     gate, u = draw(keys, "brightness", 2)
     return select(gate < p, y + per_image(u - 0.5), x)
 
 
-def saturation(key, x, p):
+def saturation(key: Array, x: AnyArray, p: Scalar) -> Array:
     """m + s (x - m), m the mean over a pixel's channels, s uniform in [0, 2). UserError on grey images."""
     check_images(x)
     if x.shape[-1] == 1:
@@ -33,7 +36,7 @@ def _saturation(key, x, p):
     return select(gate < p, mean + per_image(2 * u) * (y - mean), x)
 
 
-def contrast(key, x, p):
+def contrast(key: Array, x: AnyArray, p: Scalar) -> Array:
     """m + c (x - m), m the image's mean over pixels and channels, c uniform in [0.5, 1.5)."""
     keys, y, p = prepare(key, x, p)
     gate, u = draw(keys, "contrast", 2)
@@ -41,14 +44,14 @@ def contrast(key, x, p):
     return select(gate < p, mean + per_image(u + 0.5) * (y - mean), x)
 
 
-def color(key, x, p):
+def color(key: Array, x: AnyArray, p: Scalar) -> Array:
     """Brightness, then saturation (which leaves grey images as they are), then contrast; each with probability p."""
     for transform in (brightness, _saturation, contrast):
         x = transform(key, x, p)
     return x
 
 
-def translation(key, x, p, *, ratio=0.125):
+def translation(key: Array, x: AnyArray, p: Scalar, *, ratio: float = 0.125) -> Array:
     """Moves the image by whole pixels, uniform in [-r, r] on each axis, r = int(side * ratio + 0.5); zeros enter.
 
     ratio in [0, 1].
@@ -64,7 +67,7 @@ def translation(key, x, p, *, ratio=0.125):
     return select(gate < p, moved, x)
 
 
-def cutout(key, x, p, *, ratio=0.5):
+def cutout(key: Array, x: AnyArray, p: Scalar, *, ratio: float = 0.5) -> Array:
     """Zeroes a rectangle of int(side * ratio + 0.5) pixels a side whose centre is uniform over the image.
 
     The rectangle may hang over the border. ratio in [0, 1].
@@ -87,7 +90,7 @@ def _covered(u, side, size):
 POLICY = {"color": color, "translation": translation, "cutout": cutout}
 
 
-def diffaugment(key, x, p, *, policy=("color", "translation", "cutout")):
+def diffaugment(key: Array, x: AnyArray, p: Scalar, *, policy: Sequence[str] = ("color", "translation", "cutout")) -> Array:
     """DiffAugment's policy: its groups in the given order, every transform drawn with probability p (the paper's: 1).
 
     Args:
@@ -104,4 +107,4 @@ def diffaugment(key, x, p, *, policy=("color", "translation", "cutout")):
         if name not in POLICY:
             raise UserError(f'diffaugment has no policy "{name}"; it has: {", ".join(POLICY)}')
         x = POLICY[name](key, x, p)
-    return x
+    return jnp.asarray(x)

@@ -1,11 +1,14 @@
 """Checks and random draws that every augmentation shares: one key per image, one salt per transform."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.checks import image_keys
 from jaxgan.errors import UserError
+from jaxgan.typing import AnyArray, Array, Scalar
 
 # What a transform draws for an image depends on (its key, its salt) alone, not on which other transforms are on.
 # Saved runs rely on the numbers: append, never renumber.
@@ -21,14 +24,14 @@ SALTS = {
 }
 
 
-def prepare(key, x, p):
+def prepare(key: Array, x: AnyArray, p: Scalar) -> tuple[Array, AnyArray, Array]:
     """Checks the three arguments of an augmentation; returns (keys [B], x in float32, p as float32 [])."""
     check_images(x)
     p = check_probability(p)
     return image_keys(key, x.shape[0]), x.astype(jnp.float32), p
 
 
-def check_images(x):
+def check_images(x: AnyArray) -> Array:
     """x as a JAX array; ValueError unless it is a floating [B, H, W, C]."""
     if getattr(x, "ndim", None) != 4:
         raise ValueError(f"images must be [B, H, W, C], got shape {getattr(x, 'shape', None)}")
@@ -37,7 +40,7 @@ def check_images(x):
     return jnp.asarray(x)
 
 
-def check_probability(p):
+def check_probability(p: Scalar) -> Array:
     """p as a float32 scalar; UserError if it is known now (not traced) and outside [0, 1]."""
     if jnp.ndim(p) != 0:
         raise ValueError(f"p must be a scalar, got shape {jnp.shape(p)}")
@@ -46,12 +49,12 @@ def check_probability(p):
     return jnp.asarray(p, jnp.float32)
 
 
-def salted(keys, name):
+def salted(keys: Array, name: str) -> Array:
     """The keys [B] of one transform."""
     return jax.vmap(jax.random.fold_in, (0, None))(keys, np.uint32(SALTS[name]))
 
 
-def uniforms(keys, names):
+def uniforms(keys: Array, names: Sequence[str]) -> dict[str, Array]:
     """Eight uniform draws in [0, 1) for each transform: {name: [8, B] float32}, all in one call (cheap to compile)."""
     salts = np.array([SALTS[name] for name in names], np.uint32)
 
@@ -62,28 +65,28 @@ def uniforms(keys, names):
     return dict(zip(names, u, strict=True))
 
 
-def draw(keys, name, count):
+def draw(keys: Array, name: str, count: int) -> Array:
     """The first `count` (<= 8) draws of one transform: [count, B] float32."""
     return uniforms(keys, [name])[name][:count]
 
 
-def as_normal(u):
+def as_normal(u: Array) -> Array:
     """Standard normals from uniforms in [0, 1) (multiples of 2^-23, moved to the middle of their cells)."""
     return jax.scipy.special.ndtri(u + jnp.float32(2.0**-24))
 
 
-def per_image(values):
+def per_image(values: Array) -> Array:
     """[B] -> [B, 1, 1, 1], to go with images."""
     return values[:, None, None, None]
 
 
-def select(drawn, changed, x):
+def select(drawn: Array, changed: AnyArray, x: AnyArray) -> Array:
     """Images of `changed` where `drawn` [B] is true, the untouched bits of x elsewhere; in x's dtype."""
     x = jnp.asarray(x)
     return jnp.where(per_image(drawn), changed.astype(x.dtype), x)
 
 
-def option_in(name, value, low, high):
+def option_in(name: str, value: float, low: float, high: float) -> None:
     """UserError unless low <= value <= high."""
     if not low <= value <= high:
         raise UserError(f"{name} must be in [{low:g}, {high:g}], got {value:g}")

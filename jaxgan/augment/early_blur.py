@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.typing import AnyArray, Array, Scalar
 
-def early_blur(x, kimg, *, sigma, kimg_end):
+
+def early_blur(x: AnyArray, kimg: Scalar, *, sigma: float, kimg_end: float) -> Array:
     """Images under a Gaussian whose width falls linearly to nothing.
 
     Weights 2^-(d / s)^2 over the pixels at distances |d| <= floor(3 s) of each axis, their sum 1, zeros outside the image;

@@ -5,15 +5,17 @@ which images got one [B]; the public functions resample once with them, `geometr
 """
 
 import math
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 
 from jaxgan.augment.draws import draw, option_in, prepare, select, uniforms
 from jaxgan.augment.resample import affine, compose, rotation, scaling, translation_by
 from jaxgan.errors import UserError
+from jaxgan.typing import AnyArray, Array, Scalar
 
 
-def rotate(key, x, p, *, max_degrees=15.0, fill="reflect"):
+def rotate(key: Array, x: AnyArray, p: Scalar, *, max_degrees: float = 15.0, fill: str | float = "reflect") -> Array:
     """Rotates about the centre by an angle uniform in [-max_degrees, max_degrees].
 
     Args:
@@ -28,7 +30,9 @@ def rotate(key, x, p, *, max_degrees=15.0, fill="reflect"):
     return apply_affine(key, x, p, [("rotate", {"max_degrees": max_degrees})], fill)
 
 
-def scale(key, x, p, *, minimum=0.8, maximum=1.25, fill="reflect"):
+def scale(
+    key: Array, x: AnyArray, p: Scalar, *, minimum: float = 0.8, maximum: float = 1.25, fill: str | float = "reflect"
+) -> Array:
     """Scales about the centre by a factor s, log-uniform in [minimum, maximum]; s > 1 enlarges.
 
     Arguments as `rotate`.
@@ -36,7 +40,7 @@ def scale(key, x, p, *, minimum=0.8, maximum=1.25, fill="reflect"):
     return apply_affine(key, x, p, [("scale", {"minimum": minimum, "maximum": maximum})], fill)
 
 
-def crop(key, x, p, *, max_fraction=0.2):
+def crop(key: Array, x: AnyArray, p: Scalar, *, max_fraction: float = 0.2) -> Array:
     """Enlarges a random window to the whole image.
 
     The window's sides are (1 - f) times the image's, f uniform in [0, max_fraction]; its place is uniform among those
@@ -45,7 +49,7 @@ def crop(key, x, p, *, max_fraction=0.2):
     return apply_affine(key, x, p, [("crop", {"max_fraction": max_fraction})], "edge")
 
 
-def flip(key, x, p):
+def flip(key: Array, x: AnyArray, p: Scalar) -> Array:
     """Mirrors left and right with probability p / 2: as in the ADA paper, a drawn image is flipped by a fair coin.
 
     Exact. Arguments as `rotate`.
@@ -54,7 +58,17 @@ def flip(key, x, p):
     return select(_flipped(draw(keys, "flip", 2), p), x[:, :, ::-1], x)
 
 
-def geometric(key, x, p, *, rotate=15.0, scale=(0.8, 1.25), crop=0.2, flip=True, fill="reflect"):
+def geometric(
+    key: Array,
+    x: AnyArray,
+    p: Scalar,
+    *,
+    rotate: float | None = 15.0,
+    scale: tuple[float, float] | None = (0.8, 1.25),
+    crop: float | None = 0.2,
+    flip: bool = True,
+    fill: str | float = "reflect",
+) -> Array:
     """Flip, rotation, scaling and crop, in this order, each drawn with probability p; ONE bilinear resample.
 
     Args:
@@ -76,24 +90,24 @@ def geometric(key, x, p, *, rotate=15.0, scale=(0.8, 1.25), crop=0.2, flip=True,
     return apply_affine(key, x, p, [w for w in wanted if w], fill)
 
 
-def apply_affine(key, x, p, draws, fill):
+def apply_affine(key: Array, x: AnyArray, p: Scalar, draws: Sequence[tuple[str, dict]], fill: str | float) -> Array:
     """Applies the merged map of `draws`, a list of (name in `DRAWS`, its options), first transform first."""
     keys, _, p = prepare(key, x, p)
     if not draws:
-        return x
+        return jnp.asarray(x)
     u = uniforms(keys, [name for name, _ in draws])
     maps, drawn = zip(*[DRAWS[name](u[name], p, x.shape[1:3], **options) for name, options in draws], strict=True)
     return select(jnp.stack(drawn).any(0), affine(x, compose(maps), fill=fill), x)
 
 
-def draw_rotate(u, p, size, *, max_degrees=15.0):
+def draw_rotate(u: Array, p: Scalar, size: tuple[int, ...], *, max_degrees: float = 15.0) -> tuple[Array, Array]:
     option_in("rotate: max_degrees", max_degrees, 0, 180)
     gate, amount = u[:2]
     drawn = gate < p
     return rotation(jnp.where(drawn, (2 * amount - 1) * math.radians(max_degrees), 0.0)), drawn
 
 
-def draw_scale(u, p, size, *, minimum=0.8, maximum=1.25):
+def draw_scale(u: Array, p: Scalar, size: tuple[int, ...], *, minimum: float = 0.8, maximum: float = 1.25) -> tuple[Array, Array]:
     if not 0 < minimum <= maximum:
         raise UserError(f"scale: needs 0 < minimum <= maximum, got {minimum:g} and {maximum:g}")
     gate, amount = u[:2]
@@ -103,7 +117,7 @@ def draw_scale(u, p, size, *, minimum=0.8, maximum=1.25):
     return scaling(inverse, inverse), drawn
 
 
-def draw_crop(u, p, size, *, max_fraction=0.2):
+def draw_crop(u: Array, p: Scalar, size: tuple[int, ...], *, max_fraction: float = 0.2) -> tuple[Array, Array]:
     option_in("crop: max_fraction", max_fraction, 0, 0.9)
     gate, amount, place_x, place_y = u[:4]
     drawn = gate < p
@@ -114,7 +128,7 @@ def draw_crop(u, p, size, *, max_fraction=0.2):
     return compose([shift, scaling(1 - f, 1 - f)]), drawn
 
 
-def draw_flip(u, p, size):
+def draw_flip(u: Array, p: Scalar, size: tuple[int, ...]) -> tuple[Array, Array]:
     flipped = _flipped(u, p)
     return scaling(jnp.where(flipped, -1.0, 1.0), 1.0), flipped
 

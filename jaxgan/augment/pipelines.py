@@ -2,6 +2,9 @@
 
 import inspect
 import itertools
+from collections.abc import Sequence
+
+import jax.numpy as jnp
 
 from jaxgan.augment.ada_pipe import ada
 from jaxgan.augment.attention import attentive_crop, attentive_cutout
@@ -9,6 +12,7 @@ from jaxgan.augment.diffaug import brightness, color, contrast, cutout, saturati
 from jaxgan.augment.draws import prepare
 from jaxgan.augment.geometry import DRAWS, apply_affine
 from jaxgan.errors import UserError, nearest
+from jaxgan.typing import Augmentation
 
 PLAIN = {
     "brightness": brightness,
@@ -23,7 +27,7 @@ ATTENTIVE = {"attentive_cutout": attentive_cutout, "attentive_crop": attentive_c
 NAMES = (*DRAWS, *PLAIN, *ATTENTIVE)
 
 
-def pipeline(names, *, fill="reflect", **options):
+def pipeline(names: Sequence[str], *, fill: str | float = "reflect", **options: dict | None) -> Augmentation:
     """Composes augmentations: pipeline(("flip", "rotate"), rotate={"max_degrees": 10}) -> augment(key, x, p).
 
     They are applied in the order of the names, each drawn with probability p. What one draws for an image does not
@@ -48,6 +52,7 @@ def pipeline(names, *, fill="reflect", **options):
 
     def augment(key, x, p, saliency=None):
         keys, _, p = prepare(key, x, p)
+        x = jnp.asarray(x)
         for steps in runs:
             name, kwargs = steps[0]
             if name in DRAWS:

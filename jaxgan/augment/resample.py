@@ -5,16 +5,19 @@ A matrix [B, 3, 3] maps the homogeneous coordinates (x, y, 1) of an OUTPUT pixel
 If T1 then T2 are applied, the merged matrix is therefore M1 @ M2.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 from jaxgan.augment.draws import check_images
 from jaxgan.errors import UserError
+from jaxgan.typing import AnyArray, Array, Scalar
 
 HIGHEST = jax.lax.Precision.HIGHEST  # by default a GPU would round coordinates to TF32
 
 
-def affine(x, matrices, *, fill="reflect"):
+def affine(x: AnyArray, matrices: AnyArray, *, fill: str | float = "reflect") -> Array:
     """Resamples images under per-image affine maps, bilinearly: out[u] = in[M u].
 
     Args:
@@ -36,7 +39,7 @@ def affine(x, matrices, *, fill="reflect"):
     return bilinear(x, cx, cy, fill).astype(x.dtype)
 
 
-def sample_points(matrices, u, v, size):
+def sample_points(matrices: AnyArray, u: Array, v: Array, size: tuple[int, int]) -> tuple[Array, Array]:
     """Where output points fall in an input of `size` (H, W): (x, y), each [B, len(v), len(u)], in pixel indices.
 
     u, v: the output points' coordinates along x and y, in pixels from the image's centre.
@@ -48,12 +51,12 @@ def sample_points(matrices, u, v, size):
     return cx, cy
 
 
-def centred(size):
+def centred(size: int) -> Array:
     """The pixels' coordinates along one axis, from the image's centre: [size] float32."""
     return jnp.arange(size, dtype=jnp.float32) - (size - 1) / 2
 
 
-def bilinear(x, cx, cy, fill):
+def bilinear(x: Array, cx: Array, cy: Array, fill: str | float) -> Array:
     """Samples x [B, H, W, C] at the points cx, cy [B, H_out, W_out]: one gather of 2x2 windows, in float32.
 
     Its transpose is a scatter-add of whole windows: on a CPU 2 to 4 times faster than four single-pixel gathers
@@ -69,7 +72,7 @@ def bilinear(x, cx, cy, fill):
     return weighted_windows(padded, jnp.clip(cx + 1, 0, w - 1), jnp.clip(cy + 1, 0, h - 1)) + fill
 
 
-def weighted_windows(x, cx, cy):
+def weighted_windows(x: Array, cx: Array, cy: Array) -> Array:
     """Bilinear samples of x [B, H, W, C] at points inside it."""
     h, w, c = x.shape[1:]
     x0, y0 = jnp.clip(jnp.floor(cx), 0, w - 2), jnp.clip(jnp.floor(cy), 0, h - 2)
@@ -91,14 +94,14 @@ def weighted_windows(x, cx, cy):
     return jnp.sum(windows * (wy[..., :, None] * wx[..., None, :])[..., None], axis=(3, 4))
 
 
-def border_median(x):
+def border_median(x: Array) -> Array:
     """The median of the border pixels, by image and channel: [B, 1, 1, C]."""
     b, _, _, c = x.shape
     sides = (x[:, 0], x[:, -1], x[:, 1:-1, 0], x[:, 1:-1, -1])
     return jnp.median(jnp.concatenate(sides, axis=1), axis=1).reshape(b, 1, 1, c)
 
 
-def fold(coordinate, size, fill):
+def fold(coordinate: Array, size: int, fill: str) -> Array:
     """The coordinate inside [0, size - 1] whose pixel continues the image at `coordinate`."""
     if fill == "reflect":
         period = 2.0 * (size - 1)
@@ -108,30 +111,30 @@ def fold(coordinate, size, fill):
     return jnp.clip(coordinate, 0.0, size - 1.0)
 
 
-def matrix(rows):
+def matrix(rows: Sequence[Sequence[Scalar]]) -> Array:
     """[B, 3, 3] from two rows of three entries, each [B] or a number."""
     batch = next(e.shape[0] for row in rows for e in row if hasattr(e, "shape") and e.ndim)
     entries = [jnp.broadcast_to(jnp.asarray(e, jnp.float32), (batch,)) for row in (*rows, (0, 0, 1)) for e in row]
     return jnp.stack(entries, -1).reshape(batch, 3, 3)
 
 
-def scaling(sx, sy):
+def scaling(sx: Scalar, sy: Scalar) -> Array:
     """Samples at (sx x, sy y): sizes the content by 1/sx, 1/sy."""
     return matrix(((sx, 0, 0), (0, sy, 0)))
 
 
-def translation_by(tx, ty):
+def translation_by(tx: Scalar, ty: Scalar) -> Array:
     """Samples at (x + tx, y + ty): moves the content by (-tx, -ty)."""
     return matrix(((1, 0, tx), (0, 1, ty)))
 
 
-def rotation(angle):
+def rotation(angle: Array) -> Array:
     """Samples at the point turned by `angle` (radians, clockwise as seen): turns the content counter-clockwise."""
     c, s = jnp.cos(angle), jnp.sin(angle)
     return matrix(((c, -s, 0), (s, c, 0)))
 
 
-def compose(matrices):
+def compose(matrices: Sequence[Array]) -> Array:
     """The product of a list of [B, 3, 3]: the first transform applied to the image is the first of the list."""
     out = matrices[0]
     for m in matrices[1:]:
