@@ -33,6 +33,7 @@ FINE = {
     "variety of noise": {"variety": lambda t: 2.0},
     "better and better": {"swd": lambda t: 50 - 40 * t, "fid10k": lambda t: 200 - 190 * t},
     "up and down": {"swd": lambda t: 20 + 4 * np.sin(40 * t)},
+    "bad once": {"swd": lambda t: 90.0 if t == 1 else 10 + 2 * (t > 0.3)},
     "one slow tick, while another job compiles": {"img_per_s": lambda t: 100.0 if t < 0.97 else 20.0},
     "more is better, or nobody knows": {
         "is": lambda t: 9.0 - 8 * t,

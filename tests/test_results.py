@@ -20,7 +20,8 @@ def a_run(folder, swd, *, config="digits", diverged=False, evaluated=(), **chang
     told = {"jaxgan": "0", "generator": {}, "config": config, "data": {"name": "digits"}, "settings": SETTINGS | changed}
     (folder / "config.json").write_text(json.dumps(told))
     row = lambda i, v: (
-        {"step": i, "kimg": i / 10, "seconds": i, "d/adv": 0.7, "img_per_s": 9.0} | ({} if v is None else {"swd": v})
+        {"step": i, "kimg": i / 10, "seconds": i, "d/adv": 0.7, "img_per_s": 9.0}
+        | ({} if v is None else {"swd": v, "variety": 0.7})
     )
     lines = [row(i, v) for i, v in enumerate(swd, 1)]
     lines += [{"step": 9, "kimg": 0.9, "seconds": 9, "diverged": "a loss"}] * diverged

@@ -68,7 +68,7 @@ def test_how_a_run_ended(events, ago, state, why, run):
     note(run, *events)
     s = status.of(run, clock=lambda: time.time() + ago)
     assert s.state == state and re.search(why, s.why) and bool(why) == bool(s.why)
-    assert (s.left == s.left) is (state == "running")
+    assert (s.left == s.left) is (state == "running") and s.warnings == {}
 
 
 def test_a_run_of_which_there_is_nothing_yet_and_one_that_is_none(run):

@@ -22,7 +22,6 @@ def spacing(images, *, side: int = 32) -> float:
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) < 2:
         raise ValueError(f"images are {images.dtype} {images.shape}; give uint8 [n, H, W, C], n at least 2")
     x = shrunk(images, side).reshape(len(images), -1)
-    x -= x.mean(0)
     norms = np.einsum("nf,nf->n", x, x)
     squared = norms[:, None] + norms - 2 * x @ x.T
     np.fill_diagonal(squared, np.inf)
