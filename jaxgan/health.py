@@ -56,8 +56,8 @@ def warnings(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
         last = [value for _, value in found[-3:]]
         if len(found) >= 6 and kimg < found[-3][0] and min(last) > WORSE * best > 0:
             said[f"worse {name}"] = (
-                f"{name} is {last[-1]:.4g}, and was {best:.4g} at {kimg:.10g} kimg: it has become worse since "
-                "(--checkpoint best is that by which the run chooses)"
+                f"{name} is {last[-1]:.4g}, and was {best:.4g} at {kimg:.10g} kimg: it has become worse since; "
+                "--checkpoint best takes the best, by the run's first metric"
             )
     speed = [row["img_per_s"] for row in rows if "img_per_s" in row]
     usual = float(np.median(speed)) if speed else 0.0
