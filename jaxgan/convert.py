@@ -123,7 +123,7 @@ def load_safetensors(path: str | os.PathLike) -> tuple[nn.Module, dict]:
         weights.check(module, variables, where)
     except UserError as e:
         raise UserError(f"{where}: {str(e).removeprefix(where + ': ')}") from None
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RecursionError):
+    except Exception:  # what malice raises in JAX and in models that are made so is not a list
         said = "only weights, not which model they belong to; give a file written by jaxgan.convert.save_safetensors"
         raise UserError(f"{where}: it holds {said}") from None
     return module, variables
@@ -148,13 +148,15 @@ def _converted(path, network: dict[str, Any]) -> tuple[nn.Module, dict]:
         return _network(network)
     except UserError as e:
         reason = str(e)
-    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
+    except Exception:  # what malice raises in JAX and in models that are made so is not a list
         reason = f"its network's parts do not fit together; {KNOWN}"
     raise UserError(f"{os.fspath(path)}: {reason}")
 
 
 def _network(network: dict[str, Any]):
     """(module, variables) of a network as `tensors.read` gives it."""
+    if not plain(network["init_kwargs"]):
+        raise UserError(f"the arguments that its network was made with are none; {KNOWN}")
     kind, module, inside = network["class_name"], network["module"] or "", network["modules"]
     if module.startswith("training.networks") and "Model" in inside:  # R3GAN's thin wrapper for the training code
         network, inside = inside["Model"], inside["Model"]["modules"]
@@ -170,6 +172,21 @@ def _network(network: dict[str, Any]):
         return convert_stylegan3.generator(tensors.flat(network), network["init_kwargs"])
     parts = ", ".join(list(inside)[:4])
     raise UserError(f"not a supported network: it is called {kind} and consists of {parts or 'no modules'}; {KNOWN}")
+
+
+def plain(value, most: int = 1000) -> bool:
+    """Whether something is few numbers and texts, also in containers. Those of a pickle may hold one another many times over: to
+    print such or to compare it takes for ever."""
+    waiting = [value]
+    for _ in range(most):
+        if not waiting:
+            return True
+        value = waiting.pop()
+        if isinstance(value, dict | list | tuple):
+            waiting += value.values() if isinstance(value, dict) else value
+        elif not isinstance(value, str | int | float | None) or len(str(value)) > most:
+            return False
+    return not waiting
 
 
 def _low(stages: dict[str, Any], reverse: int) -> frozenset:

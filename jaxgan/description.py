@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 
 MODELS = "jaxgan.models."
 ELSEWHERE = "module "
@@ -52,9 +52,16 @@ def _family(module: str) -> str:
 
 def build(description: dict[str, Any], load: str = "jaxgan.load(run, generator={})") -> nn.Module:
     """A model from its description: of `jaxgan.models`, or of a module that is imported already. load: what takes any class."""
-    cls = _class_of(description["family"], description["class"], load)
-    ours = cls.__module__.startswith(MODELS)  # whose functions are their defaults
-    return _made(cls, description["fields"]) if ours else of_class(cls, description)
+    try:
+        cls = _class_of(description["family"], description["class"], load)
+        ours = cls.__module__.startswith(MODELS)  # whose functions are their defaults
+        return _made(cls, description["fields"]) if ours else of_class(cls, description)
+    except (LookupError, TypeError, ValueError, AttributeError) as e:
+        if isinstance(e, UserError):
+            raise
+        raise UserError(
+            f"the network that is described cannot be made ({one_line(e, 100)}); was it of another version?"
+        ) from None
 
 
 def of_recipe(recipe) -> dict[str, str]:

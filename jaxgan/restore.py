@@ -233,6 +233,10 @@ def _described(config: dict, step: int, who: str) -> dict:
     return stages[stage_at([stage["start_kimg"] for stage in stages], kimg)].get(who, config[who])
 
 
+KINDS = {"generator": dict, "discriminator": dict, "settings": dict, "data": dict, "stages": list}
+"""Parts of a config.json."""
+
+
 def read_config(run: str | Path) -> dict:
     """The `config.json` of a run directory. Raises UserError if it is not one."""
     path = Path(run) / "config.json"
@@ -245,6 +249,8 @@ def read_config(run: str | Path) -> dict:
         config = json.loads(path.read_text())
         if not isinstance(config, dict) or not {"jaxgan", "generator"} <= config.keys():
             raise ValueError
+        if not all(isinstance(config[name], kind) for name, kind in KINDS.items() if name in config):
+            raise ValueError
         return config
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise UserError(f"{run}: not a run directory of jaxgan (no readable config.json of ours in it)") from None

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, one_line
 from jaxgan.torch_pickle import DTYPES, Budget, torch_file
 from jaxgan.whole import write_whole
 
@@ -42,8 +42,9 @@ def read(file: str | os.PathLike | bytes) -> Any:
     where = "the given bytes" if isinstance(file, bytes) else os.fspath(file)
     try:
         data = file if isinstance(file, bytes) else Path(file).read_bytes()
-    except OSError as e:
-        raise UserError(f"{where}: cannot be read ({e.strerror or e}); give a weight file") from None
+    except (OSError, MemoryError) as e:
+        reason = getattr(e, "strerror", "") or one_line(e)
+        raise UserError(f"{where}: cannot be read ({reason}); give a weight file") from None
     try:
         if data[8:9] == b"{" and int.from_bytes(data[:8], "little") <= len(data) - 8:
             return _safetensors(data)

@@ -116,6 +116,22 @@ def test_stylegan2_is_told_by_its_parts(monkeypatch):
         convert.load_official("x.pkl")
 
 
+@pytest.mark.parametrize("field", ("z_dim", "img_resolution", "mapping_kwargs", "extra"))
+def test_arguments_that_are_none_are_refused_and_nothing_is_made_of_them(monkeypatch, field):
+    """A list of a list of ..., each twice: as text it would fill any memory, and a few bytes of a pickle say it."""
+    nest = []
+    for _ in range(60):
+        nest = [nest, nest]
+    given = {"c_dim": 0, "img_resolution": 8, "img_channels": 3, "z_dim": 4, "w_dim": 4}
+    network = nested({"synthesis.b4.const": np.zeros(1)}) | {"class_name": "Generator", "init_kwargs": given | {field: nest}}
+    monkeypatch.setattr(tensors, "read", lambda path: {"G_ema": network})
+    with pytest.raises(UserError, match="^x.pkl: the arguments that its network was made with are none"):
+        convert.load_official("x.pkl")
+    network["init_kwargs"] = given | {"z_dim": 2**40}  # 4 TB of noise
+    with pytest.raises(UserError, match="^x.pkl: .*the file has no such array"):
+        convert.load_official("x.pkl")
+
+
 def test_stylegan3_is_told_by_its_parts(monkeypatch):
     with np.load(HERE / "stylegan3.npz") as gold:
         flat = stylegan3_rule.state("r", json.loads(str(gold["r.names"])))
@@ -201,7 +217,11 @@ def test_safetensors_that_do_not_fit(tmp_path):
         ("{", "only weights"),
         ("[" * 100_000, "only weights"),
         (json.dumps({"family": "os", "class": "system", "fields": {}}), "no model os.system"),
-        (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8, 1], "rooms": 3}}), "only weights"),
+        (
+            json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8, 1], "rooms": 3}}),
+            "cannot be made .*rooms",
+        ),
+        (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8, 1], "z_dim": 2**40}}), "params/basis"),
         (json.dumps({"family": "r3gan", "class": "Generator", "fields": {"shape": [8, 8]}}), "only weights"),
         (json.dumps(description.describe(module)), r"params/basis has the shape \(4, 4, 5\)"),
     ]:

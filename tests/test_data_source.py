@@ -645,7 +645,7 @@ def test_a_listing_of_nonsense(tmp_path, text):
     refused(r"dataset.json: the label of a.png is \[9{59}; give", tmp_path)
 
 
-@pytest.mark.parametrize("header", (b"{'descr': '|u1', 'fortran_order': False, 'shape': (True, 2)}", b"{'a': '", b"  a\n b"))
+@pytest.mark.parametrize("header", (b"{'a': '", b"  a\n b"))
 def test_an_npz_of_nonsense(tmp_path, header):
     data = b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as file:

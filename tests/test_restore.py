@@ -146,7 +146,8 @@ def test_a_stage_lasts_until_the_next_one_begins():
 
 
 def test_what_is_no_run_is_one_line(run, tmp_path):
-    for text in (None, "", "[1, 2]", '{"jaxgan": "0"}', "{"):
+    wrong = ('{"jaxgan": "0", "generator": 2}', '{"jaxgan": "0", "generator": {}, "settings": []}', "[" * 10**5)
+    for text in (None, "", "[1, 2]", '{"jaxgan": "0"}', "{", *wrong):
         if text is not None:
             (tmp_path / "config.json").write_text(text)
         for load in (restore.load, restore.load_discriminator, restore.read_config):
