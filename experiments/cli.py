@@ -24,7 +24,7 @@ import docstring_parser
 import tyro
 
 from jaxgan import stopping
-from jaxgan.errors import Diverged, UserError
+from jaxgan.errors import Diverged, UserError, printable
 
 Kind = TypeVar("Kind")
 
@@ -290,7 +290,7 @@ def run_command(main: Callable[[], int | None]) -> None:
         code = main() or 0
         sys.stdout.flush()
     except UserError as e:
-        print(f"error: {e}", file=sys.stderr)
+        print(f"error: {printable(str(e))}", file=sys.stderr)
         code = 3 if isinstance(e, Diverged) else 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from experiments.cli import check_which, own_data, parse, run_command, writing
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, printable
 
 EXAMPLES = (
     "runs/digits",
@@ -299,7 +299,7 @@ def show(results, protocols, title: str) -> None:
         notes += [note for note in r.notes if note not in notes]
     say(table)
     for note in notes:
-        print(f"note: {note}")
+        print(printable(f"note: {note}"))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from experiments.cli import OfRun, check_out, parse, run_command, writing
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, printable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ def main() -> None:
     if generator.z_dim:
         given = [f"jax.random.normal(jax.random.key(0), (64, {generator.z_dim}))"]
         if generator.classes and trained.vectors is None:
-            names = ", ".join(trained.config.get("data", {}).get("class_names", [])[:20])
+            names = printable(", ".join(trained.config.get("data", {}).get("class_names", [])[:20]))  # no line of code
             more = f"    labels = jax.numpy.arange(64) % {generator.classes}{'  # of ' * bool(names)}{names}\n"
             given.append(f"jax.nn.one_hot(labels, {generator.classes})")
         elif generator.classes:

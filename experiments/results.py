@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from experiments.cli import check_out, parse, run_command, writing
+from jaxgan.errors import printable
 
 EXAMPLES = (
     "",
@@ -45,7 +46,7 @@ def shown(value) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return printable(" ".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
 
 
 def with_spread(row: dict) -> dict:

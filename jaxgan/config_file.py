@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 
 from jaxgan import description, parallel, provenance, transfer
 from jaxgan.data import Source
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, printable
 from jaxgan.settings import WHERE, Design, Settings
 from jaxgan.whole import write_whole
 
@@ -79,7 +79,7 @@ def check_changes(directory: Path, found: dict, config: dict, settings: Settings
         )
     for change in changed if parallel.is_main() else ():
         late = ", not read: the weights are in the checkpoint" if change.startswith("init was ") else ""
-        print(f"resuming with a changed config: {change}{late}")
+        print(printable(f"resuming with a changed config: {change}{late}"))
 
 
 def changes(old: dict, new: dict) -> list[str]:

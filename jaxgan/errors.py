@@ -26,6 +26,12 @@ def one_line(error: Exception, most: int | None = None) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
+def printable(text: str) -> str:
+    """A text with what is no letter, sign or space as an escape: names in files of others may be commands to a terminal, or feign
+    a line of ours."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def nearest(name: str, names) -> str:
     """'; the nearest is X', or ''."""
     close = difflib.get_close_matches(name, names, 1, 0.4)

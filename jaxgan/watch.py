@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from jaxgan import video
 from jaxgan.captions import captioned
 from jaxgan.data.images import as_picture
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, printable
 from jaxgan.whole import not_a_link, write_whole
 
 FEW = 20
@@ -130,7 +130,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of a .jsonl; those that are none, such as one that a kill left half-written, are left out."""
     rows = []
     for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
 
@@ -171,11 +171,12 @@ def losses(row: dict[str, Any]) -> str:
     return "  ".join(said + [f"{name} {row[name]:.3g}" for name in ("swd", "psnr") if name in row])
 
 
-PLAIN = {"text.usetex": False, "figure.autolayout": False, "figure.constrained_layout.use": False}
+PLAIN = {"text.usetex": False, "text.parse_math": False, "figure.autolayout": False, "figure.constrained_layout.use": False}
 
 
 def in_plain_style(draw: Callable) -> Callable:
-    """`draw`, whatever the user's matplotlibrc says of LaTeX, which may not be there and ended a run, and of layouts."""
+    """`draw`, whatever the user's matplotlibrc says of LaTeX, which may not be there and ended a run, and of layouts; and
+    a $ in a name is no formula."""
 
     @wraps(draw)
     def call(*args, **kwargs):
@@ -317,7 +318,7 @@ class Progress:
         read a pipe is gone: rich would exit, and the run lose what came after its last checkpoint."""
         if not self.bar.disable:
             with contextlib.suppress(OSError, SystemExit):
-                self.bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+                self.bar.console.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def tick(self, text: str) -> None:
         """A line where there is no bar to look at."""

@@ -237,6 +237,12 @@ def test_a_name_that_the_outputs_encoding_lacks_is_escaped():
         assert (made.returncode, made.stdout, made.stderr) == (0, said, b"")
 
 
+def test_a_name_that_is_a_command_to_a_terminal_is_escaped_in_an_error(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_command(lambda: (_ for _ in ()).throw(UserError("a\x1b]0;b\x07\n.png is broken")))
+    assert capsys.readouterr().err == "error: a\\x1b]0;b\\x07\\n.png is broken\n"
+
+
 IMPORTS = """
 from experiments.cli import run_command
 def main():

@@ -251,6 +251,8 @@ def test_names_are_said_as_they_are_and_to_nobody_without_an_error(capsys, monke
     name = "photos [old]/:fire:/a[/b] é"
     watch.Progress(1.0, 0.0, True).say(name)
     assert capsys.readouterr().out == f"{name}\n"
+    watch.Progress(1.0, 0.0, True).say("\x1b]0;title\x07\ndone: \u202egnp.a")  # a command to a terminal, and a line of ours
+    assert capsys.readouterr().out == "\\x1b]0;title\\x07\\ndone: \\u202egnp.a\n"
     with monkeypatch.context() as closed:
         closed.setattr("sys.stdout", SimpleNamespace(write=lambda _: (_ for _ in ()).throw(OSError("gone")), encoding="utf-8"))
         watch.Progress(1.0, 0.0, True).say(name)
@@ -313,7 +315,7 @@ def test_curves_are_drawn_whatever_a_matplotlibrc_says(name, tmp_path, monkeypat
     """Without LaTeX the first ended a run at its first tick."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.setitem(rcParams, name, True)
-    row = {"step": 1, "kimg": 1.0, "seconds": 1.0, "d/adv": 1.0, "g/adv": 1.0, "my_fd": 4.0}
+    row = {"step": 1, "kimg": 1.0, "seconds": 1.0, "d/adv": 1.0, "g/adv": 1.0, "my_fd": 4.0, r"no $\formula$": 1.0}
     watch.draw_curves([row], tmp_path / "curves.png")  # a warning would be an error here
     assert (tmp_path / "curves.png").exists() and rcParams[name]
 

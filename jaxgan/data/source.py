@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from jaxgan.errors import UserError
+from jaxgan.errors import UserError, printable
 
 MOST_CLASSES = 2**20  # larger numbers are no classes: names and weights for each would fill the memory
 CHUNK = 64  # images in one piece of work for a thread
@@ -112,7 +112,7 @@ def left_out(skipped: Sequence[str]) -> str:
 
 def some(names: Sequence[str]) -> str:
     """The first few, for people."""
-    return ", ".join(names[:5]) + ", ..." * (len(names) > 5)
+    return printable(", ".join(names[:5])) + ", ..." * (len(names) > 5)
 
 
 def finite(vectors: np.ndarray, where: str) -> np.ndarray:
