@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
+from unittest import mock
 
+import numpy as np
 import pytest
 
-from benchmarks import roofline, step
+from benchmarks import devices, metrics, objectives, peer_jaxgan, result, roofline, scaling, start, step
+from experiments.cli import parse
 from experiments.configs import CONFIGS
+from jaxgan.errors import UserError
 from tests.commands import ROOT, environment
 
 
@@ -29,6 +34,149 @@ def test_a_step_is_measured_and_appended(tmp_path):
     # and for the fakes' gradient that goes to G.
     assert 1e9 * found["gflop_plain_step"] == pytest.approx(4 * (6 * 386_704 + 14 * 272_065), rel=0.1)
     assert 4 * (386_704 + 272_065) < 1e6 * found["state_mb"] < 1e6 * found["step_mb"]
+
+
+def test_fewer_images_are_not_counted_as_all():
+    with pytest.raises(UserError, match="does not divide by 4 devices;"):  # the tests'
+        step.Case("gan", CONFIGS["gan"], 6)
+    with pytest.raises(UserError, match="does not divide by 4 devices x 2"):  # path length takes one of two images
+        step.Case("stylegan2", peer_jaxgan.settings("stylegan2", "cpu"), 12)
+
+
+def test_a_step_is_measured_on_so_many_devices():
+    (one,) = lines("scaling", "gan", "--devices", 1, "--batch", 2, "--steps", 1, "--turns", 2)
+    assert one == one | {"config": "gan", "case": "one", "devices": "1 x cpu (faked)", "batch": 2, "turns": 2, "efficiency": 1.0}
+
+
+def test_scaling_is_relative_to_one_device():
+    worker = SimpleNamespace(platform="gpu", kind="H100")
+    found = scaling.row(("weak", 4, 64), worker, [300.0, 340.0], [100.0, 100.0])
+    assert (found["over_one_device"], found["efficiency"], found["devices"]) == (3.2, 0.8, "4 x H100")
+    found = scaling.row(("strong", 2, 32), SimpleNamespace(platform="cpu", kind="cpu"), [150.0], [100.0])
+    assert (found["over_one_device"], found["efficiency"], found["devices"]) == (1.5, 1.5, "2 x cpu (faked)")
+
+
+def asked(command: list[str]):
+    """The settings of an `experiments.train` command: fails where it has an option that there is not."""
+    assert command[:3] == [sys.executable, "-m", "experiments.train"]
+    default = CONFIGS[command[3]]
+    return parse(type(default), command[4:], default, prog="train")
+
+
+def test_runs_on_other_devices_are_compared(monkeypatch, capsys):
+    commands = []
+
+    def popen(command, **_):
+        commands.append(command)
+        return SimpleNamespace(wait=lambda: 0)
+
+    monkeypatch.setattr(devices, "subprocess", SimpleNamespace(Popen=popen, DEVNULL=None))
+    monkeypatch.setattr(devices, "load_generator", lambda _: [{"w": np.full(2, len(commands), np.float32)}])
+    monkeypatch.setattr(sys, "argv", ["devices.py", "--steps", "3"])
+    devices.main()
+    given = [asked(command) for command in commands]
+    assert [(s.cpu_devices, s.processes, s.process) for s in given] == [(1, 1, 0), (2, 1, 0), (4, 1, 0), (2, 2, 0), (2, 2, 1)]
+    assert all(s.kimg == 3 * 32 / 1000 and s.batch == 32 and s.augment for s in given) and given[3].coordinator
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["processes"], row["devices_each"], row["largest"]) for row in found] == [(1, 2, 1.0), (1, 4, 2.0), (2, 2, 4.0)]
+
+
+def test_a_start_is_timed_to_its_first_step(monkeypatch, capsys):
+    commands = []
+
+    def timed(command, until=""):
+        commands.append((command, until))
+        return 2.0 * len(commands), 3.0
+
+    with monkeypatch.context() as patched:
+        patched.setattr(start, "timed", timed)
+        patched.setattr(sys, "argv", ["start.py", "gan", "--turns", "1"])
+        start.main()
+    found = {row["what"]: row["seconds"] for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert (found["gan: first step, cold"], found["gan: first step, warm"], found["gan: whole run, warm"]) == (2.0, 4.0, 3.0)
+    assert {f"import {module}" for module in start.IMPORTS} < found.keys()
+    cold, warm = (asked(command) for command, until in commands if until)
+    assert cold.kimg == 2 * cold.tick_kimg == 0.064 and cold.compile_cache == warm.compile_cache and cold.run_dir != warm.run_dir
+    program = "import time; print('1 img/s', flush=True); time.sleep(0.2)"
+    first, whole = start.timed([sys.executable, "-c", program], "img/s")
+    assert 0 < first < whole - 0.1
+    for program, why in (("raise SystemExit('no data')", "no data"), ("print('1 kimg')", "no line of its output has 'img/s'")):
+        with pytest.raises(SystemExit, match=why):
+            start.timed([sys.executable, "-c", program], "img/s")
+
+
+def test_an_objective_is_measured_beside_the_plain_step(monkeypatch, capsys, tmp_path):
+    table = tmp_path / "table.md"
+    table.write_text("| name | time |\n|---|---|\n| `hinge` | 9.99 |\n| `r1` | 9.99 |\n")
+    monkeypatch.setattr(sys, "argv", ["objectives.py", "--quick", "--only", "hinge", "--out", str(tmp_path / "found.jsonl")])
+    assert objectives.main() == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == json.loads((tmp_path / "found.jsonl").read_text()) and found["case"] == "hinge" and found["turns"] == 2
+    assert 0 < found["low"] <= found["relative"] <= found["high"]
+    assert objectives.fill(table, {"hinge": 1.234}) == 1
+    assert table.read_text().splitlines()[2:] == ["| `hinge` | 1.23 |", "| `r1` | 9.99 |"]
+    for *words, said in (
+        ["--only", "hing", "no case"],
+        ["--out", str(tmp_path / "none" / "x"), "--out"],
+        ["--fill", "x", "--fill"],
+    ):
+        monkeypatch.setattr(sys, "argv", ["objectives.py", *words])
+        with pytest.raises(UserError, match=said):
+            objectives.main()
+
+
+def test_metrics_are_timed_and_a_missing_side_is_told(monkeypatch, capsys):
+    words = ["--features", "40", "--metrics", "precision, recall", "--python", f"torch-fidelity={sys.executable}"]
+    monkeypatch.setattr(sys, "argv", ["metrics.py", *words])
+    ran, missing = subprocess.run, SimpleNamespace(returncode=1, stdout="", stderr="No module\n")  # also where it is installed
+    asked = lambda command, **more: missing if "torch-fidelity" in command else ran(command, **more)
+    monkeypatch.setattr(subprocess, "run", asked)
+    assert metrics.main() == 0
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found == found | {"side": "jaxgan", "what": "precision, recall", "rows": 40, "jaxgan_is_faster_by": 1.0}
+    assert "left out: statistics of torch-fidelity (No module)" in err and "host" in found
+
+
+WRONG = {
+    "aot": [
+        ["nothing", "there is no config"],
+        ["--cases", "nothing", "there is no case"],
+        ["give a config"],
+        ["--cases", "upsample 16x16x64", "--devices", "2", "one device"],
+    ],
+    "metrics": [["--features", "999", "1000"], ["--weights", "nothing", "no such file"]],
+    "scaling": [["gan", "--devices", "3", "cannot be split among 3"]],
+    "step": [["digit", "nearest is digits"], ["--steps", "0", "1 or more"]],
+    "ops": [["upsample", "there is no case"]],
+    "data": [["--images", "0", "1 or more"]],
+    "marks": [["digits", "--keys", "0", "1 or more"]],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_measured_is_refused_in_a_line(name, monkeypatch, capsys):
+    with mock.patch.dict(os.environ):  # `aot` changes it
+        module = __import__(f"benchmarks.{name}", fromlist=["main"])
+    for *words, said in WRONG[name]:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *words])
+        with pytest.raises(SystemExit, match="2"):
+            module.main()
+        err = capsys.readouterr().err
+        assert said in err.splitlines()[-1] and err.startswith(f"usage: python -m benchmarks.{name}")
+
+
+def test_a_mistake_is_a_line_and_a_line_says_where_it_is_from(tmp_path, capsys):
+    def wrong():
+        raise UserError("no such data")
+
+    with pytest.raises(SystemExit, match="2"):
+        result.as_command(wrong)
+    assert capsys.readouterr().err == "error: no such data\n"
+    result.say({"ms": 1}, str(tmp_path / "a.jsonl"))
+    result.say({"ms": 2}, str(tmp_path / "a.jsonl"))
+    first, second = map(json.loads, (tmp_path / "a.jsonl").read_text().splitlines())
+    assert (first["ms"], second["ms"]) == (1, 2) and first["host"] and first["commit"] and first["jax"]
 
 
 @pytest.mark.slow
