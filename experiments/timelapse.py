@@ -96,7 +96,12 @@ def main() -> None:
     from experiments import safety
     from jaxgan import marks
 
-    taken = chosen(snapshots(args.run), args.every)
+    found = snapshots(args.run)
+    if len(found) == 1:
+        raise UserError(
+            f"{args.run}: there is one picture only, of {found[0][0]:.10g} kimg; a smaller --snapshot-kimg makes more"
+        )
+    taken = chosen(found, args.every)
     kimg = [taken[0][0], taken[-1][0]]
     facts = {"generated": True, "run": Path(args.run).resolve().name, "timelapse": {"kimg": kimg, "every": args.every}}
     kind = marks.of_picture(opened(taken[-1][1])).kind or marks.GENERATED

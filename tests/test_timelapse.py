@@ -83,4 +83,7 @@ def test_what_is_no_timelapse(command, tmp_path):
     (tmp_path / "samples" / "kimg000001.png").write_bytes(b"no")
     with pytest.raises(UserError, match="kimg000001.png: it cannot be read"):
         command(tmp_path, "--out", tmp_path / "a.mp4")
+    (tmp_path / "samples" / "kimg000001.png").unlink()
+    with pytest.raises(UserError, match="one picture only, of 2 kimg"):
+        command(tmp_path, "--out", tmp_path / "a.mp4")
     assert not (tmp_path / "a.mp4").exists()
