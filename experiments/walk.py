@@ -1,7 +1,9 @@
 """`python -m experiments.walk RUN [--keys 6] [--frames 30] [--label 3 8 ...] --out walk.webp`: animate a latent walk."""
 
 import dataclasses
+import zipfile
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +27,9 @@ class Arguments(OfFilm, OfRun):
     index: tuple[int, ...] = ()
     """The numbers of the images that the walk passes through, such as 3 17 42, instead of the first ones (`experiments.sample
     --captions` shows them). With --grid, those of the first walk, then as many for each other."""
+    through: str = ""
+    """An .npz of `experiments.invert`: the walk passes through the latents that it found, so through images of your own; with
+    --index through those of these numbers in it."""
     frames: int = 30
     """Frames from one image to the next."""
     hold: int = 0
@@ -68,10 +73,34 @@ def stops(args: Arguments) -> tuple[int, int]:
     return keys, max(keys, given)
 
 
+def found(args: Arguments, trained) -> list:
+    """The latents of --through, for each walk. UserError where they are none of this run's, or too few."""
+    from jaxgan import latents
+
+    try:
+        with np.load(Path(args.through).expanduser(), allow_pickle=False) as file:
+            given = latents.Latents(file["code"], file.get("c"), file["keys"])
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        raise UserError(f"--through {args.through}: not an .npz of experiments.invert that can be read") from None
+    if wrong := [i for i in args.index if i >= len(given.code)]:
+        raise UserError(f"--index {wrong[0]}: {args.through} has {len(given.code)} images, counted from 0")
+    given = given.take(np.array(args.index or range(len(given.code))))
+    walks = args.grid[0] * args.grid[1]
+    try:
+        latents.checked(trained.generator, given, args.noise)
+    except UserError as e:
+        raise UserError(f"--through {args.through}: {e}") from None
+    if len(given.code) % walks or len(given.code) < 2 * walks:
+        raise UserError(f"--through {args.through}: {len(given.code)} images; give two or more for each walk, and each as many")
+    return [given.take(slice(i, i + len(given.code) // walks)) for i in range(0, len(given.code), len(given.code) // walks)]
+
+
 def stations(args: Arguments, trained) -> list:
     """The latents that each walk passes through."""
     from jaxgan import latents
 
+    if args.through:
+        return found(args, trained)
     (keys, count), walks, labels, psis = stops(args), args.grid[0] * args.grid[1], args.label or (None,), args.psi
     wanted = args.index or keys * walks
     pairs = [(labels[i % len(labels)], psis[i % len(psis)]) for i in range(count)]
@@ -130,6 +159,7 @@ def write(args: Arguments, out: Path, trained, through: list) -> int:
     told = ("keys", "index", "frames", "hold", "seed", "label", "noise", "loop", "smooth", "background", "average", "grid")
     told = {name: getattr(args, name) for name in told} | {"psi": args.psi if len(args.psi) > 1 else args.psi[0]}
     told |= {name: getattr(args, name) for name in ("turn", "circle") if getattr(args, name)}
+    told |= {"through": sha256(through[0].code.tobytes()).hexdigest()} if args.through else {}
     files = safety.output(args.run, trained, walk=told)
 
     frames, kind = rendered(args, trained, through), out.suffix.lower()
@@ -163,12 +193,15 @@ def check(args: Arguments, out: Path) -> None:
     walks = args.grid[0] * args.grid[1]
     if min(args.grid) < 1:
         raise UserError(f"--grid {args.grid[0]} {args.grid[1]}: it needs at least one row and one column")
+    if given := [name for name in ("keys", "label", "psi", "seed") if getattr(args, name) != getattr(Arguments(""), name)]:
+        if args.through:
+            raise UserError(f"--{given[0]}: --through says which latents the walk passes through; leave it out")
     if args.index and args.keys is not None:
         raise UserError("--index says which images the walk passes through; leave out --keys")
-    if len(args.index) % walks:
+    if len(args.index) % walks and not args.through:
         raise UserError(f"--index: {len(args.index)} images for the {walks} walks of --grid; give each as many")
     keys, count = stops(args)
-    if keys < 1 or count < 2:
+    if not args.through and (keys < 1 or count < 2):
         asked = f"--index {args.index[0]}" if args.index else f"--keys {keys}"
         raise UserError(f"{asked}: a walk needs at least two images, or one image with two or more --label or --psi")
     if args.frames < 1:

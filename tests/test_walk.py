@@ -1,5 +1,6 @@
 """Walks: great circles and smooth curves against formulas and SciPy, labels and keys on the way, and the command's films."""
 
+import json
 import sys
 
 import jax
@@ -190,6 +191,12 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         [[0], [0], [0.5], [1], [1], [0.5]] * latents.draw(g, v, 1, seed=5, label=1).code,
         rtol=1e-6,
     )
+    own = latents.draw(g, v, 4, seed=9, label=[2, 1, 0, 1])  # as invert finds them
+    np.savez(tmp_path / "found.npz", code=own.code, c=own.c, keys=own.keys)
+    command("--through", tmp_path / "found.npz", "--grid", 2, 1, "--index", 2, 0, 3, 1, "--frames", 1, "--out", out / "f.npz")
+    arrays = shared.arrays(out / "f.npz")
+    np.testing.assert_array_equal(arrays["code"], own.code[[[2, 0], [3, 1]]])
+    assert arrays["c"].argmax(2).tolist() == [[0, 2], [1, 1]] and json.loads(str(arrays["jaxgan"]))["walk"]["through"]
     monkeypatch.setattr(latents, "CHUNK", 4)  # the frames of a film are drawn in pieces
     for name in ("a.mp4", "a.webm"):
         command(*small, "--fps", 24, "--crf", 4, "--hold", 1, "--grid", 1, 2, "--scale", 5, "--out", out / name)
@@ -237,6 +244,11 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (["--label", 3], "classes are 0 to 2"),
         (["--noise", "const"], "no noise inputs"),
         (["--turn", 5], "cannot be moved"),
+        (["--through", tmp_path / "found.npz", "--seed", 5], "--seed: --through says which latents"),
+        (["--through", tmp_path / "found.npz", "--index", 0, 4], "--index 4: .* has 4 images, counted from 0"),
+        (["--through", tmp_path / "found.npz", "--grid", 1, 3], "4 images; give two or more for each walk"),
+        (["--through", out / "a.gif"], "not an .npz of experiments.invert that can be read"),
+        (["--through", out / "f.npz"], "not an .npz of experiments.invert"),
         ([*small, "--out", tmp_path / "g.safetensors" / "in"], "cannot be written"),
     ):
         with pytest.raises(UserError, match=said):
