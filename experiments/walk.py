@@ -200,6 +200,8 @@ def check(args: Arguments, out: Path) -> None:
         raise UserError("--index says which images the walk passes through; leave out --keys")
     if len(args.index) % walks and not args.through:
         raise UserError(f"--index: {len(args.index)} images for the {walks} walks of --grid; give each as many")
+    if not args.psi:
+        raise UserError("--psi: give at least one")
     keys, count = stops(args)
     if not args.through and (keys < 1 or count < 2):
         asked = f"--index {args.index[0]}" if args.index else f"--keys {keys}"

@@ -244,6 +244,7 @@ def test_the_command(tmp_path, monkeypatch, capsys):
         (["--label", 3], "classes are 0 to 2"),
         (["--noise", "const"], "no noise inputs"),
         (["--turn", 5], "cannot be moved"),
+        (["--psi"], "--psi: give at least one"),
         (["--through", tmp_path / "found.npz", "--seed", 5], "--seed: --through says which latents"),
         (["--through", tmp_path / "found.npz", "--index", 0, 4], "--index 4: .* has 4 images, counted from 0"),
         (["--through", tmp_path / "found.npz", "--grid", 1, 3], "4 images; give two or more for each walk"),
