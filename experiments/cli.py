@@ -18,13 +18,16 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import docstring_parser
 import tyro
 
 from jaxgan import stopping
 from jaxgan.errors import Diverged, UserError, printable
+
+if TYPE_CHECKING:
+    from jaxgan.restore import Trained
 
 Kind = TypeVar("Kind")
 
@@ -176,7 +179,7 @@ class OfRun:
     """Relative width of the weight average, such as 0.1 (the last tenth of training), for runs with --posthoc; default: the
     run's own average."""
 
-    def load(self):
+    def load(self) -> "Trained":
         """The `restore.Trained` that they name. UserError where there is none."""
         check_which(self.checkpoint)
         from jaxgan import restore
@@ -212,7 +215,7 @@ def own_data(config: dict, where: str) -> str:
     return data
 
 
-def numbered(args, config: dict):
+def numbered(args: Kind, config: dict[str, Any]) -> Kind:
     """Arguments with the numbers of the classes whose names --label says: `restore.numbered`.
 
     Where every class is named by a number, as folders 1, 5 and 10 are, a number is that name.
@@ -233,7 +236,7 @@ def numbered(args, config: dict):
 
 
 @contextlib.contextmanager
-def writing(out) -> Iterator[None]:
+def writing(out: str | Path) -> Iterator[None]:
     """What goes wrong inside with files is said as a mistake in --out."""
     try:
         yield

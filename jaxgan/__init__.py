@@ -7,15 +7,19 @@ explain: what a trained one shows. docs/api.md lists all.
 
 import importlib.util
 import pkgutil
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxgan.restore import load as load
 
 __version__ = "0.1.0"
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return ["__version__", "load", *(module.name for module in pkgutil.iter_modules(__path__))]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """`load` and the modules, late: importing one loss does not import Orbax."""
     if name == "load":
         from jaxgan.restore import load

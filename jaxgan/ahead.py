@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock, current_thread
 from threading import enumerate as threads
+from typing import Any
 
 import jax
 
@@ -32,7 +33,9 @@ def busy() -> bool:
     return any(thread.name == COMPILING for thread in threads())
 
 
-def compiling(run: Callable, arguments: tuple, sequences: tuple, pool: ThreadPoolExecutor) -> Callable:
+def compiling(
+    run: Callable[..., Any], arguments: tuple[Any, ...], sequences: tuple[Any, ...], pool: ThreadPoolExecutor
+) -> Callable[..., Any]:
     """`run`, whose programs for `sequences` are compiled by the pool from now on, in that order.
 
     Tracing is Python's work, so one after the other; compiling is not, and each of a StyleGAN's three programs takes a GPU's

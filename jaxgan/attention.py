@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxgan.layers import glorot_uniform
 from jaxgan.resample import in_squares
 from jaxgan.spectral import SpectralDense
+from jaxgan.typing import Array
 
 
 class SelfAttention(nn.Module):
@@ -31,7 +32,7 @@ class SelfAttention(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, H, W, C] -> the same shape; H, W >= 2.
 
         Raises:

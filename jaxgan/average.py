@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.errors import UserError
-from jaxgan.typing import Array, ArrayLike, Scalar, Tree
+from jaxgan.typing import Array, Scalar, Tree
 
 
 def ema(average: Tree, params: Tree, beta: Scalar) -> Tree:

@@ -7,13 +7,16 @@ A CPU takes one step a call: nothing is to be gained there, and a convolution in
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxgan.errors import UserError
 from jaxgan.method import Recipe
+from jaxgan.state import TrainState
 from jaxgan.step import Due, due, period
+from jaxgan.typing import Tree
 
 SHORT = 0.005
 """Seconds. The host sends a step in some tenths of a millisecond, while the device works on the one before: where steps are
@@ -66,14 +69,14 @@ def dues(recipe: Recipe, at: int, n: int) -> tuple[Due, ...]:
     return tuple(due(recipe, k) for k in range(at, at + n))
 
 
-def repeats(sequence: tuple) -> tuple[tuple, int]:
+def repeats(sequence: tuple[Any, ...]) -> tuple[tuple[Any, ...], int]:
     """The shortest sequence that, so many times after itself, is the given one."""
     n = len(sequence)
     p = next(p for p in range(1, n + 1) if sequence[:p] * (n // p) == sequence)
     return sequence[:p], n // p
 
 
-def looped(one: Callable, carry, sequence: tuple):
+def looped(one: Callable[..., Any], carry: Tree, sequence: tuple[Any, ...]) -> Tree:
     """`carry = one(due, carry)` for each due of a sequence, what repeats as a loop: a program about as large as one period."""
     once, times = repeats(sequence)
     if times > 1:
@@ -85,12 +88,14 @@ def looped(one: Callable, carry, sequence: tuple):
 
 
 @jax.jit
-def copied(tree):
+def copied(tree: Tree) -> Tree:
     """One program: array by array, each shape is compiled, which took a StyleGAN2 8 s on an H100's host."""
     return jax.tree.map(jnp.copy, tree)
 
 
-def seconds_a_step(run: Callable, held, state, meter, recipe: Recipe, n: int, steps: int) -> float:
+def seconds_a_step(
+    run: Callable[..., Any], held: Tree, state: TrainState, meter: Tree, recipe: Recipe, n: int, steps: int
+) -> float:
     """Mean time of a step when calls have n of them, on a copy of the state: the training is not touched. Compiles first.
 
     Args:

@@ -34,14 +34,14 @@ def captioned(sheet: Image.Image, captions: Sequence[str], columns: int, height:
     return out
 
 
-def font_of(size: int):
+def font_of(size: int) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which comes with matplotlib: Pillow's own has no ä and no я, as names of classes do."""
     import matplotlib
 
     return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 
-def fitting(text: str, font, width: float) -> str:
+def fitting(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
     """As much of a text as has room in `width` pixels."""
     while font.getlength(text) > width:
         text = text[:-1]

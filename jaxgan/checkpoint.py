@@ -21,6 +21,7 @@ from jaxgan import average, disk
 from jaxgan.disk import BY, SCORE, Store
 from jaxgan.errors import UserError
 from jaxgan.state import TrainState
+from jaxgan.typing import Tree
 from jaxgan.whole import write_whole
 
 
@@ -49,7 +50,7 @@ def open_store(directory: str | Path, keep: int = 2, by: str = "") -> Store:
     return Store(directory, ocp.CheckpointManager(directory, options=options, item_names=items))
 
 
-def to_tree(state: TrainState) -> dict:
+def to_tree(state: TrainState) -> dict[str, Any]:
     """The state as the two items that are saved."""
     return {
         "generator": {"params": state.ema, "stats": state.g.stats},
@@ -64,7 +65,7 @@ def to_tree(state: TrainState) -> dict:
     }
 
 
-def from_tree(tree: dict, like: TrainState) -> TrainState:
+def from_tree(tree: dict[str, Any], like: TrainState) -> TrainState:
     """The inverse of `to_tree`; `like` gives the structure."""
     made, kept = tree["generator"], tree["training"]
     return like.replace(
@@ -78,7 +79,7 @@ def from_tree(tree: dict, like: TrainState) -> TrainState:
     )
 
 
-def not_finite(tree) -> list[str]:
+def not_finite(tree: Tree) -> list[str]:
     """Paths of the float leaves with a NaN or an infinity."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     floats = [(path, a) for path, a in leaves if np.issubdtype(a.dtype, np.floating)]
@@ -144,7 +145,7 @@ def restore(store: Store, like: Callable[[int], TrainState]) -> tuple[TrainState
     return None, []
 
 
-def _of_another(directory: Path, step: int, template: dict) -> UserError:
+def _of_another(directory: Path, step: int, template: dict[str, Any]) -> UserError:
     """What is said of a whole checkpoint that holds other arrays than those of a template."""
     there = disk.kinds({item: disk.read(directory / str(step) / item) for item in template})
     here = disk.kinds(template)
@@ -170,7 +171,7 @@ def drop_newer(store: Store, step: int) -> None:
         store.manager.delete(later)
 
 
-def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[dict, int]:
+def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[dict[str, Any], int]:
     """The generator's variables from a run's checkpoints, without the rest.
 
     Args:
@@ -185,12 +186,12 @@ def load_generator(directory: str | Path, which: str | int = "latest") -> tuple[
     return _variables(disk.read_item(directory, step, "generator")), step
 
 
-def _variables(found: dict) -> dict:
+def _variables(found: dict[str, Any]) -> dict[str, Any]:
     """{'params': ..., **stats} of a player or generator as it was read."""
     return {"params": found["params"], **found["stats"]}
 
 
-def load_discriminator(directory: str | Path, which: str | int = "latest") -> tuple[dict, int]:
+def load_discriminator(directory: str | Path, which: str | int = "latest") -> tuple[dict[str, Any], int]:
     """The discriminator's variables, those of training: no average of it is kept. The rest is as `load_generator`."""
     directory, step = chosen(directory, which)
     return _variables(disk.read_item(directory, step, "training")["d"]), step
@@ -216,7 +217,9 @@ def chosen(directory: str | Path, which: str | int) -> tuple[Path, int]:
     raise UserError(f"{directory}: there is no checkpoint of step {which}; there are {there}, latest and best")
 
 
-def load_players(directory: str | Path, which: str | int = "latest") -> tuple[dict, dict, dict, int]:
+def load_players(
+    directory: str | Path, which: str | int = "latest"
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], int]:
     """Both networks from a run's checkpoints, without their optimisers.
 
     Args:
@@ -249,7 +252,7 @@ def save_averages(store: Store, state: TrainState) -> None:
     disk.write(store, int(step), {"averages": averages}, {})
 
 
-def load_average(directory: str | Path, width: float, step: int | None = None) -> tuple[dict, int]:
+def load_average(directory: str | Path, width: float, step: int | None = None) -> tuple[dict[str, Any], int]:
     """The average of any relative width, at any step, from the averages that a run saved.
 
     Args:

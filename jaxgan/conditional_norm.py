@@ -9,6 +9,7 @@ from flax import linen as nn
 
 from jaxgan.layers import BatchNorm, Embed
 from jaxgan.spectral import SpectralEmbed
+from jaxgan.typing import AnyArray, Array, Tree, Variables
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -33,7 +34,7 @@ class ConditionalBatchNorm(nn.Module):
     kernel_init: Any = nn.initializers.zeros
 
     @nn.compact
-    def __call__(self, x, c, train):
+    def __call__(self, x: Array, c: AnyArray | None, train: bool) -> Array:
         """x [B, ..., C], c int [B] or [B, inputs] -> x's shape and dtype."""
         if not self.inputs:
             return BatchNorm(self.momentum, self.epsilon, self.axis, name="norm")(x, train)
@@ -56,7 +57,9 @@ class ConditionalBatchNorm(nn.Module):
         return y
 
 
-def standing_statistics(generator, variables, z, c=None, *, keys=None):
+def standing_statistics(
+    generator: nn.Module, variables: Variables, z: Array, c: AnyArray | None = None, *, keys: Array | None = None
+) -> dict[str, Tree]:
     """The batch statistics to sample with: their plain mean over N forward passes in training mode.
 
     Moving averages follow weights that have moved on, of a network that is not the averaged one. These belong to the

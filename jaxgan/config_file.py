@@ -5,6 +5,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import jax
 from flax.traverse_util import flatten_dict
@@ -16,7 +17,9 @@ from jaxgan.settings import WHERE, Design, Settings
 from jaxgan.whole import write_whole
 
 
-def described(name: str, settings: Settings, stages: tuple[Design, ...], source: Source, start: transfer.Start | None) -> dict:
+def described(
+    name: str, settings: Settings, stages: tuple[Design, ...], source: Source, start: transfer.Start | None
+) -> dict[str, Any]:
     """What `config.json` says, as JSON gives it back."""
     networks = lambda s: {who: description.describe(getattr(s, who)) for who in ("generator", "discriminator")}
     config = {
@@ -46,7 +49,7 @@ def described(name: str, settings: Settings, stages: tuple[Design, ...], source:
     return description.as_json(config)
 
 
-def write(directory: Path, config: dict) -> None:
+def write(directory: Path, config: dict[str, Any]) -> None:
     """Make the run directory and its config.json. Raises UserError where that cannot be."""
     path, text = directory / "config.json", (json.dumps(config, indent=2) + "\n").encode()
     try:
@@ -56,7 +59,7 @@ def write(directory: Path, config: dict) -> None:
         raise UserError(f"--run-dir {directory}: it cannot be written ({e.strerror}); give another --run-dir") from e
 
 
-def check_changes(directory: Path, found: dict, config: dict, settings: Settings) -> None:
+def check_changes(directory: Path, found: dict[str, Any], config: dict[str, Any], settings: Settings) -> None:
     """UserError where a run cannot go on with another config; where it is told to, what differs is said."""
     defaults = {f.name: f.default for f in dataclasses.fields(settings) if f.default is not dataclasses.MISSING}
     older = description.as_json(defaults) | found["settings"]  # without a setting, the code did what is its default now
@@ -82,7 +85,7 @@ def check_changes(directory: Path, found: dict, config: dict, settings: Settings
         print(printable(f"resuming with a changed config: {change}{late}"))
 
 
-def changes(old: dict, new: dict) -> list[str]:
+def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What differs between two configs in what they compute, field by field; where no setting does, what the code has changed of
     the recipe."""
 
@@ -108,7 +111,7 @@ OWN = ("run_dir", "data", "target", "data_dir", "init", "compile_cache", "coordi
 """Settings that each process of several may have its own of: they say where things are."""
 
 
-def shared(config: dict) -> dict:
+def shared(config: dict[str, Any]) -> dict[str, Any]:
     """What must be the same in all processes of a run, by names for people."""
     settings = {f"--{k.replace('_', '-')}": v for k, v in config["settings"].items() if k not in OWN}
     data = {f"data's {k}": v for k, v in config["data"].items() if k != "name"}
@@ -130,7 +133,7 @@ def check_alike(said: list[str]) -> None:
             raise UserError(f"process {i} differs from process 0: {said}; give all the same data, command and versions")
 
 
-def check_processes(config: dict) -> None:
+def check_processes(config: dict[str, Any]) -> None:
     """UserError, in all processes of a run, where one of them was given something else."""
     if jax.process_count() > 1:
         said = json.dumps(shared(config))

@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax
 
 from jaxgan import backend, fourier
+from jaxgan.typing import Array
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -24,18 +25,18 @@ class Geometry(NamedTuple):
     """What a strided convolution needs besides its arrays; static, hence hashable."""
 
     stride: int
-    pads: tuple  # ((low, high), (low, high))
-    image: tuple  # (H, W) of the larger side
-    kernel: tuple  # (kh, kw)
+    pads: tuple[tuple[int, int], ...]  # ((low, high), (low, high))
+    image: tuple[int, ...]  # (H, W) of the larger side
+    kernel: tuple[int, ...]  # (kh, kw)
     groups: int
     transform: bool = False  # by `fourier`
 
     @property
-    def plan(self):
+    def plan(self) -> fourier.Plan:
         return fourier.plan(self.image, self.kernel, self.stride, self.pads)
 
 
-def direct(x, kernel, geometry):
+def direct(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """(image, kernel) -> output, by lax."""
     return lax.conv_general_dilated(
         x, kernel, (geometry.stride,) * 2, geometry.pads, dimension_numbers=LAYOUT, feature_group_count=geometry.groups
@@ -43,7 +44,7 @@ def direct(x, kernel, geometry):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def forward(x, kernel, geometry):
+def forward(x: Array, kernel: Array, geometry: Geometry) -> Array:
     """(image, kernel) -> output."""
     if geometry.transform:
         return fourier.convolve(x, kernel, geometry.plan, geometry.stride)
@@ -51,7 +52,7 @@ def forward(x, kernel, geometry):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def input_gradient(y, kernel, geometry):
+def input_gradient(y: Array, kernel: Array, geometry: Geometry) -> Array:
     """(output, kernel) -> image: the transpose of `forward` in its image."""
     if geometry.transform:
         return fourier.transpose(y, kernel, geometry.plan, geometry.stride, geometry.image)
@@ -65,7 +66,7 @@ def input_gradient(y, kernel, geometry):
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def kernel_gradient(x, y, geometry):
+def kernel_gradient(x: Array, y: Array, geometry: Geometry) -> Array:
     """(image, output) -> kernel: the transpose of `forward` in its kernel."""
     if geometry.transform:
         return fourier.kernel_gradient(x, y, geometry.plan, geometry.stride, geometry.kernel)
@@ -77,7 +78,7 @@ def kernel_gradient(x, y, geometry):
     return jax.linear_transpose(lambda k: direct(x, k, geometry), like)(y)[0]
 
 
-def by_patches(x, cout, geometry):
+def by_patches(x: Array, cout: int, geometry: Geometry) -> bool:
     """Whether the kernel gradient of x [B, H, W, C] and y [B, H', W', cout] is the matrix product of x's patches and y.
 
     Where x has so few channels, as pictures have, that its patches take no more memory than y: 1.3 to 5 times as fast on a CPU as
@@ -98,7 +99,7 @@ def _kernel_gradient_by_patches(x, y, geometry):
     return (patches.reshape(-1, y.size // c) @ y.reshape(-1, c)).reshape(*geometry.kernel, -1, c)
 
 
-def by_rows(x, geometry):
+def by_rows(x: Array, geometry: Geometry) -> bool:
     """Whether the kernel gradient of x [B, H, W, C] is taken by rows.
 
     XLA writes that sum as a convolution whose window is the whole image, with the images of the batch as its features, which are

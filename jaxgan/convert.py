@@ -17,13 +17,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxgan import convert_r3gan, convert_stylegan2, convert_stylegan3, tensors, weights
 from jaxgan.description import build, describe
 from jaxgan.errors import UserError
+from jaxgan.typing import Variables
 
 KEY = "jaxgan"
 """Of the header's text that describes the model."""
 KNOWN = "give a network of R3GAN's, stylegan2-ada-pytorch's or stylegan3's training code"
 
 
-def load(path: str | os.PathLike, *, part: str = "G_ema") -> tuple[nn.Module, dict]:
+def load(path: str | os.PathLike[str], *, part: str = "G_ema") -> tuple[nn.Module, dict[str, Any]]:
     """The model in a file, whichever kind of file it is.
 
     Args:
@@ -37,7 +38,7 @@ def load(path: str | os.PathLike, *, part: str = "G_ema") -> tuple[nn.Module, di
     return load_safetensors(path) if _is_safetensors(path) else load_official(path, part)
 
 
-def load_official(path: str | os.PathLike, part: str = "G_ema") -> tuple[nn.Module, dict]:
+def load_official(path: str | os.PathLike[str], part: str = "G_ema") -> tuple[nn.Module, dict[str, Any]]:
     """A network of an official pickle as ours.
 
     The stages that R3GAN's code runs in bfloat16 do so here too, `module.clone(dtype=jnp.float32)` runs them in float32;
@@ -59,7 +60,7 @@ def load_official(path: str | os.PathLike, part: str = "G_ema") -> tuple[nn.Modu
     return _converted(path, found)
 
 
-def load_parts(path: str | os.PathLike) -> dict[str, tuple[nn.Module, dict]]:
+def load_parts(path: str | os.PathLike[str]) -> dict[str, tuple[nn.Module, dict[str, Any]]]:
     """The models in a file by their part: of an official pickle 'G', 'D' and 'G_ema', as many as there are.
 
     Args:
@@ -80,7 +81,7 @@ def load_parts(path: str | os.PathLike) -> dict[str, tuple[nn.Module, dict]]:
     return found
 
 
-def save_safetensors(path: str | os.PathLike, module: nn.Module, variables: dict) -> None:
+def save_safetensors(path: str | os.PathLike[str], module: nn.Module, variables: Variables) -> None:
     """Write a model as one safetensors file, which other libraries read too.
 
     Array names are paths with dots, 'params.stage0_block0.expand.kernel'; the header's text 'jaxgan' is
@@ -104,7 +105,7 @@ def save_safetensors(path: str | os.PathLike, module: nn.Module, variables: dict
         raise UserError(f"{os.fspath(path)}: cannot be written ({e.strerror or e})") from None
 
 
-def load_safetensors(path: str | os.PathLike) -> tuple[nn.Module, dict]:
+def load_safetensors(path: str | os.PathLike[str]) -> tuple[nn.Module, dict[str, Any]]:
     """The model that `save_safetensors` wrote.
 
     Args:
@@ -134,7 +135,7 @@ def _is_safetensors(path) -> bool:
         return file.read(9)[8:] == b"{"
 
 
-def _networks(path) -> dict[str, dict]:
+def _networks(path) -> dict[str, dict[str, Any]]:
     """The networks of a pickle by their names, as `tensors.read` gives them; {'': network} for one alone."""
     found = tensors.read(path)
     if _is_network(found):
@@ -142,7 +143,7 @@ def _networks(path) -> dict[str, dict]:
     return {name: value for name, value in found.items() if _is_network(value)} if isinstance(found, dict) else {}
 
 
-def _converted(path, network: dict[str, Any]) -> tuple[nn.Module, dict]:
+def _converted(path, network: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
     """`_network`; UserError, which names the file, where it is none of ours."""
     try:
         return _network(network)
@@ -174,7 +175,7 @@ def _network(network: dict[str, Any]):
     raise UserError(f"not a supported network: it is called {kind} and consists of {parts or 'no modules'}; {KNOWN}")
 
 
-def plain(value, most: int = 1000) -> bool:
+def plain(value: Any, most: int = 1000) -> bool:
     """Whether something is few numbers and texts, also in containers. Those of a pickle may hold one another many times over: to
     print such or to compare it takes for ever."""
     waiting = [value]
@@ -189,7 +190,7 @@ def plain(value, most: int = 1000) -> bool:
     return not waiting
 
 
-def _low(stages: dict[str, Any], reverse: int) -> frozenset:
+def _low(stages: dict[str, Any], reverse: int) -> frozenset[int]:
     """Indices, base first, of the stages that R3GAN's official code runs in bfloat16."""
     count = len(stages)
     low = [int(name) for name, stage in stages.items() if stage["attributes"].get("DataType") == "bfloat16"]

@@ -5,6 +5,7 @@ Their stages run in the order of the data, ours base first; what a network is ma
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +17,7 @@ from jaxgan.weights import check
 FILTER = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
 
 
-def generator(arrays: Mapping, *, low: frozenset = frozenset()):
+def generator(arrays: Mapping[str, Any], *, low: frozenset[int] = frozenset()) -> tuple[r3gan.Generator, dict[str, Any]]:
     """An official generator.
 
     Args:
@@ -44,7 +45,7 @@ def generator(arrays: Mapping, *, low: frozenset = frozenset()):
     return _checked(r3gan.Generator(shape, z_dim=z_dim, **given, **network), params, left)
 
 
-def discriminator(arrays: Mapping, *, low: frozenset = frozenset()):
+def discriminator(arrays: Mapping[str, Any], *, low: frozenset[int] = frozenset()) -> tuple[r3gan.Discriminator, dict[str, Any]]:
     """An official discriminator; arguments, results and errors as `generator`, low still base first."""
     left = dict(arrays)
     count = _stage_count(left)

@@ -4,10 +4,12 @@ Understands the networks of stylegan2-ada-pytorch and of stylegan3's StyleGAN2. 
 variables out; `convert` reads the files.
 """
 
-from collections.abc import Mapping as Dict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
+from flax import linen as nn
 
 from jaxgan import weights
 from jaxgan.errors import UserError
@@ -17,7 +19,7 @@ LEAVES = {"kernel": "weight", "mean": "w_avg"}
 """Our names of leaves, theirs, where they differ."""
 
 
-def generator(state, init_kwargs):
+def generator(state: Mapping[str, Any], init_kwargs: Mapping[str, Any]) -> tuple[stylegan2.Generator, dict[str, Any]]:
     """Their generator -> (stylegan2.Generator, variables).
 
     Args:
@@ -40,7 +42,7 @@ def generator(state, init_kwargs):
     return _module(stylegan2.Generator, fields, mapping, given, state)
 
 
-def discriminator(state, init_kwargs):
+def discriminator(state: Mapping[str, Any], init_kwargs: Mapping[str, Any]) -> tuple[stylegan2.Discriminator, dict[str, Any]]:
     """Their discriminator -> (stylegan2.Discriminator, variables). As `generator`."""
     given = dict(init_kwargs)
     mapping = dict(given.pop("mapping_kwargs", {}))
@@ -56,7 +58,7 @@ def discriminator(state, init_kwargs):
     return _module(stylegan2.Discriminator, fields, mapping, given | epilogue, state)
 
 
-def official_name(path, generator):
+def official_name(path: Sequence[str], generator: bool) -> str:
     """Their name of one of our variables, from its path such as ('params', 'b8', 'conv0', 'kernel')."""
     collection, *modules, leaf = path
     parts = ["mapping" if name == "mapping_network" else name for name in modules]
@@ -65,7 +67,7 @@ def official_name(path, generator):
     return ".".join([*parts, "noise_const" if collection == "noise" else LEAVES.get(leaf, leaf)])
 
 
-def our_layout(array, path, shape):
+def our_layout(array: np.ndarray, path: Sequence[str], shape: Sequence[int]) -> np.ndarray:
     """Their array in the layout of ours at this path, float32: [out, in, h, w] -> [h, w, in, out] and so on.
 
     Raises:
@@ -85,7 +87,7 @@ def our_layout(array, path, shape):
     return array.T if array.ndim == 2 else array.reshape(shape)
 
 
-def variables(module, state):
+def variables(module: nn.Module, state: Mapping[str, Any]) -> dict[str, Any]:
     """The variables of our module from {their name: array}; what else is in `state` is ignored.
 
     Raises:
@@ -95,7 +97,9 @@ def variables(module, state):
     return matched(module, state, lambda path: official_name(path, made), "StyleGAN2")
 
 
-def matched(module, state, name_of, family: str):
+def matched(
+    module: nn.Module, state: Mapping[str, Any], name_of: Callable[[tuple[str, ...]], str], family: str
+) -> dict[str, Any]:
     """`variables` by the names that `name_of` gives to the paths of ours."""
 
     def leaf(path, like):
@@ -117,7 +121,7 @@ def matched(module, state, name_of, family: str):
     return jax.tree_util.tree_map_with_path(leaf, weights.shapes(module))
 
 
-def _shared(given: dict) -> dict:
+def _shared(given: dict[str, Any]) -> dict[str, Any]:
     """Fields of both networks; takes what it reads out of `given`."""
     side, channels = given.pop("img_resolution"), given.pop("img_channels")
     return {
@@ -131,7 +135,7 @@ def _shared(given: dict) -> dict:
     }
 
 
-def _module(kind, fields: dict, mapping: dict, rest: dict, state: Dict):
+def _module(kind, fields: dict[str, Any], mapping: dict[str, Any], rest: dict[str, Any], state: Mapping[str, Any]):
     """The module and its variables, once nothing is left that we do not know."""
     names = {"num_layers": "mapping_layers", "lr_multiplier": "mapping_lr", "embed_features": "embed", "layer_features": "hidden"}
     fields |= {ours: mapping.pop(theirs) for theirs, ours in names.items() if theirs in mapping}

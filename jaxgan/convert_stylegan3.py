@@ -1,5 +1,8 @@
 """The authors' StyleGAN3 generators as ours. Pure, as `convert_stylegan2`, which also has their discriminators."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from jaxgan.convert_stylegan2 import matched
@@ -19,7 +22,7 @@ MAPPING = {"num_layers": "mapping_layers", "lr_multiplier": "mapping_lr", "w_avg
 LEAVES = {"kernel": "weight", "bias": "bias", "frequencies": "freqs", "phases": "phases"}
 
 
-def generator(state, init_kwargs):
+def generator(state: Mapping[str, Any], init_kwargs: Mapping[str, Any]) -> tuple[stylegan3.Generator, dict[str, Any]]:
     """Their generator -> (stylegan3.Generator, variables).
 
     Args:
@@ -46,7 +49,7 @@ def generator(state, init_kwargs):
     return module, matched(module, state, lambda path: official_name(path, module.depth, layers), "StyleGAN3")
 
 
-def official_name(path, depth, layers):
+def official_name(path: Sequence[str], depth: int, layers: Mapping[str, str]) -> str:
     """Their name of one of our variables, from its path such as ('params', 'layer3', 'affine', 'kernel').
 
     Args:

@@ -4,15 +4,18 @@ Each is made by a factory from its amount and is pure: images [B, H, W, C], floa
 the same function object, so that compiled programs are reused.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.stats import norm
 
+from jaxgan.typing import Array
+
 
 @cache
-def blur(sigma: float):
+def blur(sigma: float) -> Callable[[Array], Array]:
     """Gaussian blur with this standard deviation in pixels, truncated at 3 sigma; border pixels are repeated.
 
     Args:
@@ -40,7 +43,7 @@ def blur(sigma: float):
 
 
 @cache
-def lowres(factor: int):
+def lowres(factor: int) -> Callable[[Array], Array]:
     """Replace each square of factor x factor pixels by its mean; border pixels are repeated.
 
     Args:
@@ -65,7 +68,7 @@ def lowres(factor: int):
 
 
 @cache
-def grey():
+def grey() -> Callable[[Array], Array]:
     """One channel: 0.299 R + 0.587 G + 0.114 B; alpha is lost.
 
     Returns:
@@ -83,7 +86,7 @@ def grey():
 
 
 @cache
-def noise(sigma: float):
+def noise(sigma: float) -> Callable[[Array], Array]:
     """The mean of an image with normal noise of this standard deviation, clipped to [-1, 1]: black gets lighter, white darker.
 
     E clip(x + s n, -1, 1) = P(b) - P(a) + x (1 - P(a) - P(b)) + s (p(a) - p(b)), a = -(1 + x) / s, b = -(1 - x) / s,

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxgan.errors import UserError, one_line
+from jaxgan.method import Recipe
 
 MODELS = "jaxgan.models."
 ELSEWHERE = "module "
 """What a family that is no file of `jaxgan.models` begins with: a module of the same name there is another one."""
 
 
-def as_json(tree: dict) -> dict:
+def as_json(tree: dict[str, Any]) -> dict[str, Any]:
     """As JSON gives it back; settings and networks from elsewhere may have fields of any type."""
     return json.loads(json.dumps(tree, default=repr))
 
@@ -64,7 +65,7 @@ def build(description: dict[str, Any], load: str = "jaxgan.load(run, generator={
         ) from None
 
 
-def of_recipe(recipe) -> dict[str, str]:
+def of_recipe(recipe: Recipe) -> dict[str, str]:
     """What of a recipe is data, as JSON: its terms by name, with their weights and intervals, and what it carries. Not what the
     terms and the optimisers compute."""
     number = lambda value: "scheduled" if callable(value) else f"{float(value):g}"

@@ -4,6 +4,7 @@
 InfoGAN has learned its own: `code_table`.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from jaxgan import latents as codes
 from jaxgan import parallel
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
+from jaxgan.typing import Variables
 
 CHUNK = 16
 """Images differentiated at once on a device."""
@@ -37,7 +39,7 @@ class Directions(NamedTuple):
     """float64 [k]; their meaning depends on the method."""
 
 
-def closed_form(generator: nn.Module, variables, k: int, *, layers: tuple[int, int] | None = None) -> Directions:
+def closed_form(generator: nn.Module, variables: Variables, k: int, *, layers: tuple[int, int] | None = None) -> Directions:
     """Directions of w that change the styles most: eigenvectors of A^T A, A from w to all styles of the chosen layers.
 
     Args:
@@ -96,7 +98,7 @@ def pca(latents: Latents, k: int, *, layers: tuple[int, int] | None = None) -> D
 
 def jacobian(
     generator: nn.Module,
-    variables,
+    variables: Variables,
     latents: Latents,
     k: int,
     *,
@@ -151,7 +153,9 @@ def _gram(generator, noise, layers, variables, code, c, keys, v):
     return back(change)[0]
 
 
-def top_eigenvectors(times, d: int, k: int, *, steps: int = 20):
+def top_eigenvectors(
+    times: Callable[[np.ndarray], np.ndarray], d: int, k: int, *, steps: int = 20
+) -> tuple[np.ndarray, np.ndarray]:
     """The k largest eigenvalues of a symmetric matrix M, d x d, and their vectors, from products with M alone.
 
     Block Krylov iteration from a fixed random block of 2 k + 2 vectors (so that eigenvalues of at most this multiplicity

@@ -19,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxgan.errors import UserError
+from jaxgan.typing import Tree
 
 SCORE = "score"
 """What the best is kept by, lower is better."""
@@ -58,7 +59,7 @@ def _unless_closed(what) -> None:
         sys.__unraisablehook__(what)
 
 
-def write(store: Store, step: int, tree: dict, meta: dict, score: float | None = None) -> None:
+def write(store: Store, step: int, tree: dict[str, Any], meta: dict[str, Any], score: float | None = None) -> None:
     """Begin to write the items of a tree, and 'meta' with their checksums, as one step."""
     if step in store.manager.all_steps():
         return
@@ -113,19 +114,19 @@ def _last(store: Store) -> str:
     return f"the last good checkpoint is step {found[-1]}" if found else "no checkpoint has been written yet"
 
 
-def checksums(tree) -> dict[str, int]:
+def checksums(tree: Tree) -> dict[str, int]:
     """CRC-32 of each leaf's bytes, by its path."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(a).tobytes()) for path, a in leaves}
 
 
-def kinds(tree) -> dict[str, str]:
+def kinds(tree: Tree) -> dict[str, str]:
     """Dtype and shape of each leaf by its path; the same of a tree in memory and of one that `read` read."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path, simple=True, separator="/"): f"{a.dtype} {a.shape}" for path, a in leaves}
 
 
-def mismatch(tree, recorded: dict[str, int], *, part: str = "") -> str:
+def mismatch(tree: Tree, recorded: dict[str, int], *, part: str = "") -> str:
     """What of a restored tree differs from its recorded checksums, or ''."""
     # Read without a template, as `read` does, a named tuple comes back as a dict.
     plain = lambda crcs: {re.sub(r"\.(\w+)", r"['\1']", path): crc for path, crc in crcs.items() if path.startswith(part)}
@@ -138,7 +139,7 @@ def steps(directory: Path) -> list[int]:
     return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
 
 
-def read_item(directory: Path, step: int, item: str):
+def read_item(directory: Path, step: int, item: str) -> Tree:
     """One item of a checkpoint, checked; UserError where it is damaged."""
     try:
         found = read(directory / str(step) / item)
@@ -152,7 +153,7 @@ def read_item(directory: Path, step: int, item: str):
     return found
 
 
-def read(path: Path):
+def read(path: Path) -> Tree:
     """An item as it is on disk: dicts and lists of host arrays. Raises as `check_size`."""
     check_size(path)
     with ocp.StandardCheckpointer() as reader:

@@ -7,8 +7,9 @@ linen allows the output of a layer to be replaced (`nn.intercept_methods`). A la
 Source: Bau et al. 2019 (GAN dissection), section 3.2, without its segmentation network: the effect is measured on the pixels.
 """
 
+from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from flax import linen as nn
 from jaxgan import latents
 from jaxgan.errors import UserError, nearest
 from jaxgan.latents import Latents
+from jaxgan.typing import Variables
 
 TOP = 0.99
 """An inserted unit is set to this quantile of its values over the images and positions."""
@@ -36,7 +38,7 @@ class Effects(NamedTuple):
     """float32 [C, H, W, channels]: the mean over images of with minus without, its average causal effect at each pixel."""
 
 
-def layers(generator: nn.Module, variables, codes: Latents) -> dict[str, tuple[int, int, int]]:
+def layers(generator: nn.Module, variables: Variables, codes: Latents) -> dict[str, tuple[int, int, int]]:
     """The layers that have units, in order of computation: {'Block_0/Conv_1': (H, W, C), ...}; no image is made."""
     found = {}
 
@@ -48,7 +50,7 @@ def layers(generator: nn.Module, variables, codes: Latents) -> dict[str, tuple[i
     return found
 
 
-def activations(generator: nn.Module, variables, codes: Latents, layer: str) -> np.ndarray:
+def activations(generator: nn.Module, variables: Variables, codes: Latents, layer: str) -> np.ndarray:
     """float32 [n, H, W, C]: the output of a layer for the images of n latents.
 
     Raises:
@@ -58,7 +60,7 @@ def activations(generator: nn.Module, variables, codes: Latents, layer: str) -> 
     return np.asarray(_seen(generator, layer, variables, *_arrays(generator, codes)))
 
 
-def intervene(generator: nn.Module, variables, codes: Latents, layer: str, value) -> np.ndarray:
+def intervene(generator: nn.Module, variables: Variables, codes: Latents, layer: str, value: Any) -> np.ndarray:
     """The images of latents with units of a layer set to given values, the same at every position.
 
     Args:
@@ -78,7 +80,7 @@ def intervene(generator: nn.Module, variables, codes: Latents, layer: str, value
     return np.asarray(_changed(generator, layer, variables, value, *_arrays(generator, codes)))
 
 
-def contrast(generator: nn.Module, variables, codes: Latents, layer: str, do: str) -> tuple[np.ndarray, np.ndarray]:
+def contrast(generator: nn.Module, variables: Variables, codes: Latents, layer: str, do: str) -> tuple[np.ndarray, np.ndarray]:
     """The values [C] of a layer's units with and without the unit, for each `do` of `unit_effects`; NaN leaves them unchanged.
 
     Raises:
@@ -94,7 +96,15 @@ def contrast(generator: nn.Module, variables, codes: Latents, layer: str, do: st
     return as_it_is, seen.mean(0) if do == "mean" else zero
 
 
-def unit_effects(generator: nn.Module, variables, codes: Latents, layer: str, *, do: str = "zero", units=None) -> Effects:
+def unit_effects(
+    generator: nn.Module,
+    variables: Variables,
+    codes: Latents,
+    layer: str,
+    *,
+    do: str = "zero",
+    units: Sequence[int] | np.ndarray | None = None,
+) -> Effects:
     """What each unit of a layer does to the images of some latents.
 
     Args:

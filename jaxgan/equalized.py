@@ -6,6 +6,7 @@ float32, arithmetic runs in the layer's `dtype`.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -16,11 +17,12 @@ from flax import linen as nn
 from jaxgan import ops
 from jaxgan.errors import UserError
 from jaxgan.resample import TAPS, conv_down, conv_up
+from jaxgan.typing import Array
 
 SLOPE = 0.2
 
 
-def leaky(x, gain=math.sqrt(2), clamp=None):
+def leaky(x: Array, gain: float = math.sqrt(2), clamp: float | None = None) -> Array:
     """Leaky ReLU of slope 0.2, times gain, within +-clamp: the StyleGAN2 activation, whose gain keeps the second moment.
 
     Args:
@@ -33,7 +35,7 @@ def leaky(x, gain=math.sqrt(2), clamp=None):
     return y if clamp is None else jnp.clip(y, -clamp, clamp)
 
 
-def pixel_norm(x, epsilon=1e-8):
+def pixel_norm(x: Array, epsilon: float = 1e-8) -> Array:
     """Each vector of the last axis to unit mean square: x / sqrt(mean(x^2) + epsilon), in float32.
 
     Args:
@@ -46,7 +48,7 @@ def pixel_norm(x, epsilon=1e-8):
     return (value * jax.lax.rsqrt(jnp.mean(jnp.square(value), -1, keepdims=True) + epsilon)).astype(x.dtype)
 
 
-def minibatch_stddev(x, *, group=4, features=1, axis=None):
+def minibatch_stddev(x: Array, *, group: int = 4, features: int = 1, axis: str | None = None) -> Array:
     """How much the images of a group differ, appended as constant channels: mean over pixels of sqrt(var_group + 1e-8).
 
     A group is `group` neighbours of the global batch, the images [k group, (k + 1) group); where the batch of one device
@@ -100,14 +102,14 @@ class Dense(nn.Module):
 
     features: int
     bias: bool = True
-    bias_init: float | tuple = 0.0
+    bias_init: float | tuple[float, ...] = 0.0
     kernel_std: float = 1.0
     lr_mult: float = 1.0
     gain: float = 1.0
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, cin] -> [B, features] in `dtype`."""
         init = nn.initializers.normal(self.kernel_std / self.lr_mult)
         kernel = self.param("kernel", init, (x.shape[-1], self.features), jnp.float32)
@@ -134,12 +136,12 @@ class Conv(nn.Module):
     size: int = 3
     bias: bool = True
     resample: str = ""
-    taps: tuple = TAPS
+    taps: tuple[float, ...] = TAPS
     gain: float = 1.0
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, H, W, cin] -> [B, H', W', features] in `dtype`."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(1.0), shape, jnp.float32)
@@ -151,7 +153,7 @@ class Conv(nn.Module):
         return y
 
 
-def resampled_conv(x, kernel, resample="", taps=TAPS):
+def resampled_conv(x: Array, kernel: Array, resample: str = "", taps: Sequence[float] = TAPS) -> Array:
     """`ops.conv`, `resample.conv_up` or `resample.conv_down` by its name '', 'up' or 'down'."""
     if resample not in ("", "up", "down"):
         raise ValueError(f"resample must be '', 'up' or 'down', not {resample!r}")
@@ -160,7 +162,16 @@ def resampled_conv(x, kernel, resample="", taps=TAPS):
     return conv_up(x, kernel, taps) if resample == "up" else conv_down(x, kernel, taps)
 
 
-def modulated_conv(x, kernel, styles, *, demodulate=True, resample="", taps=TAPS, fused=False):
+def modulated_conv(
+    x: Array,
+    kernel: Array,
+    styles: Array,
+    *,
+    demodulate: bool = True,
+    resample: str = "",
+    taps: Sequence[float] = TAPS,
+    fused: bool = False,
+) -> Array:
     """Convolution whose input channels are scaled by a style an image, at unit variance of the output if demodulated.
 
     w'_i,o = s_i w_i,o, and with demodulation w'' = w' / sqrt(sum over i and the window of w'^2 + 1e-8), for each image.

@@ -2,6 +2,7 @@
 
 import difflib
 import traceback
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
@@ -32,7 +33,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def nearest(name: str, names) -> str:
+def nearest(name: str, names: Iterable[str]) -> str:
     """'; the nearest is X', or ''."""
     close = difflib.get_close_matches(name, names, 1, 0.4)
     return f"; the nearest is {close[0]}" if close else ""

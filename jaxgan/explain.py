@@ -13,12 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan.checks import image_keys, images, one_logit_an_image
+from jaxgan.typing import AnyArray, Array, ArrayLike, Critic
 
 MOST = 12
 """Maximum number of regions for `shapley_exact`, which calls f on 2^R versions of an image."""
 
 
-def in_company(judge, x):
+def in_company(judge: Critic, x: Array) -> Critic:
     """Turn a function that mixes the images of a batch into one of each image, with the others fixed.
 
     f(y)_i = judge(x with image i replaced by y_i)_i: for minibatch standard deviation, which makes a discriminator's logit
@@ -35,7 +36,7 @@ def in_company(judge, x):
     return lambda y: jax.vmap(one)(place, y)
 
 
-def integrated_gradients(f, x, baseline, *, steps=64):
+def integrated_gradients(f: Critic, x: AnyArray, baseline: ArrayLike, *, steps: int = 64) -> Array:
     """The contribution of each pixel value to f(x) - f(baseline): (x - b) times the mean gradient on the line from b to x.
 
     The sum over an image is f(x) - f(baseline) (*completeness*) up to the quadrature error, which falls as 1 / steps^2 if f is
@@ -64,7 +65,7 @@ def integrated_gradients(f, x, baseline, *, steps=64):
     return (x - baseline).astype(jnp.float32) * total / steps
 
 
-def grid_regions(height, width, rows, columns):
+def grid_regions(height: int, width: int, rows: int, columns: int) -> np.ndarray:
     """Regions for `shapley`: int32 [H, W], a grid of rows x columns rectangles of nearly equal size, numbered row by row.
 
     Raises:
@@ -76,7 +77,9 @@ def grid_regions(height, width, rows, columns):
     return (down[:, None] * columns + across[None, :]).astype(np.int32)
 
 
-def shapley(key, f, x, baseline, regions, *, samples=16):
+def shapley(
+    key: Array, f: Critic, x: AnyArray, baseline: ArrayLike, regions: AnyArray, *, samples: int = 16
+) -> tuple[Array, Array]:
     """Shapley values of an image's regions: what a region adds to f, averaged over the orders in which regions are revealed.
 
     A coalition S of regions is worth f(x inside S, baseline elsewhere). Orders are drawn in pairs, one and its reverse, which
@@ -110,7 +113,7 @@ def shapley(key, f, x, baseline, regions, *, samples=16):
     return gains.mean(0), gains.std(0, ddof=1) / math.sqrt(samples)
 
 
-def shapley_exact(f, x, baseline, regions):
+def shapley_exact(f: Critic, x: AnyArray, baseline: ArrayLike, regions: AnyArray) -> Array:
     """`shapley` by enumeration of all 2^R coalitions, for R up to `MOST`.
 
     v_r = sum over S without r of |S|! (R - |S| - 1)! / R! (f(S and r) - f(S)).

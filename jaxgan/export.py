@@ -1,6 +1,7 @@
 """A trained generator as one file that needs JAX alone: StableHLO with the weights inside, by `jax.export`."""
 
 import importlib.util
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,12 @@ from jax import export
 
 from jaxgan import backend, latents
 from jaxgan.errors import UserError
+from jaxgan.typing import Variables
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-def export_generator(generator: nn.Module, variables, *, platforms=PLATFORMS) -> bytes:
+def export_generator(generator: nn.Module, variables: Variables, *, platforms: Sequence[str] = PLATFORMS) -> bytes:
     """The generator as a serialised program, for batches of any size and each of the platforms.
 
     `jax.export.deserialize(data).call(...)` runs it where neither jaxgan nor Flax is installed; inside `jax.jit` it is

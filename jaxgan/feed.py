@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxgan import parallel
 from jaxgan.data import Source, read_all, stream
+from jaxgan.typing import AnyArray, ArrayLike, Tree
 
 RESIDENT_BYTES = 2 * 2**30
 """A set up to this size is kept on the device."""
@@ -69,7 +70,7 @@ class Feed(NamedTuple):
     """Whether `at` is the same for all steps, so that one call may take several."""
 
 
-def positions(layout: Layout, slots: int, local: int, first):
+def positions(layout: Layout, slots: int, local: int, first: ArrayLike) -> AnyArray:
     """Offsets into the images of so many slots of a step, [slots, accum, local], of the device that begins at `first`."""
     slot = np.arange(slots)[:, None, None] * (layout.accum * layout.micro)
     micro = np.arange(layout.accum)[None, :, None] * layout.micro
@@ -103,7 +104,7 @@ def draw(seed: int | jax.Array, n: int, per_step: int, step: jax.Array, offsets:
     return jax.lax.while_loop(lambda i: jnp.any(i >= n), walk, index).astype(jnp.int32)
 
 
-def chosen(layout: Layout, local: int, first, drawn: Callable, xp) -> tuple[Any, Any]:
+def chosen(layout: Layout, local: int, first: ArrayLike, drawn: Callable[..., Any], xp: Any) -> tuple[Any, Any]:
     """A step's images on one device: their index in the set and whether they are flipped, both [slots, accum, local].
 
     Args:
@@ -120,12 +121,12 @@ def chosen(layout: Layout, local: int, first, drawn: Callable, xp) -> tuple[Any,
     return xp.concatenate(index)[order], xp.concatenate(flipped)[order]
 
 
-def flip(flipped, x, xp):
+def flip(flipped: AnyArray, x: AnyArray, xp: Any) -> AnyArray:
     """Images x [..., H, W, C], those of `flipped` [...] mirrored."""
     return xp.where(flipped[..., None, None, None], x[..., ::-1, :], x)
 
 
-def jittered(layout: Layout, batch, step: jax.Array, axis: str | None):
+def jittered(layout: Layout, batch: Tree, step: jax.Array, axis: str | None) -> Tree:
     """Each image enlarged (bicubic) by layout.jitter pixels of its shorter side, and its own size cut out at a random place.
 
     What is cut is a function of (seed, step, the image's place in the global batch): the same of source and target.

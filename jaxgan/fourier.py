@@ -17,7 +17,7 @@ Source: the convolution theorem; Mathieu, Henaff and LeCun 2014 for networks.
 
 import math
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ import numpy as np
 from jax import lax
 
 from jaxgan import backend
+from jaxgan.typing import Array
 
 
 class Plan(NamedTuple):
@@ -33,13 +34,13 @@ class Plan(NamedTuple):
     A: np.ndarray  # [points, pixels of a phase of x]
     B: np.ndarray  # [points, taps of a phase of the kernel]
     C: np.ndarray  # [points, pixels of y]
-    phase: tuple  # (h, w) of a phase of x
-    taps: tuple  # ((low, high), (low, high)): zeros around the kernel that make its size a multiple of the stride
-    output: tuple  # (h, w) of y
+    phase: tuple[int, ...]  # (h, w) of a phase of x
+    taps: tuple[tuple[int, int], ...]  # of either axis (low, high): zeros that make the kernel's size a multiple of the stride
+    output: tuple[int, ...]  # (h, w) of y
 
 
 @lru_cache(maxsize=256)
-def plan(image, kernel, stride, pads) -> Plan:
+def plan(image: tuple[int, ...], kernel: tuple[int, ...], stride: int, pads: tuple[tuple[int, int], ...]) -> Plan:
     """The tables of a convolution.
 
     Args:
@@ -63,7 +64,9 @@ def plan(image, kernel, stride, pads) -> Plan:
     return Plan(A, B, _three(np.where(alone[:, None], c, c + s), s - c, -s, alone), sizes, taps, output)
 
 
-def pays(dtype, batch, image, kernel, stride, pads) -> bool:
+def pays(
+    dtype: Any, batch: int, image: tuple[int, ...], kernel: tuple[int, ...], stride: int, pads: tuple[tuple[int, int], ...]
+) -> bool:
     """Whether it is the faster way here: float32 on a CPU, by the number of multiplications; measured for 4x4 to 32x32 pixels.
 
     Args:
@@ -81,13 +84,13 @@ def pays(dtype, batch, image, kernel, stride, pads) -> bool:
     return 2 * product + transforms < 0.9 * direct
 
 
-def convolve(x, kernel, how: Plan, stride: int):
+def convolve(x: Array, kernel: Array, how: Plan, stride: int) -> Array:
     """x [B, H, W, cin], kernel [kh, kw, cin, cout] -> [B, H', W', cout]."""
     x, kernel = _split(x, how, stride), _split_kernel(kernel, how, stride, 2)
     return _merge(sum(_back(C, _products(_at(A, x), _at(B, kernel))) for A, B, C in _parts(how)), how.output)
 
 
-def transpose(y, kernel, how: Plan, stride: int, image):
+def transpose(y: Array, kernel: Array, how: Plan, stride: int, image: tuple[int, ...]) -> Array:
     """The transpose of `convolve` in x: y [B, H', W', cout], kernel [kh, kw, cin, cout] -> [B, *image, cin]."""
     y, kernel = _places(y), _split_kernel(kernel.swapaxes(2, 3), how, stride, 3)
     x = sum(_back(A, _products(_at(C, y), _at(B, kernel))) for A, B, C in _parts(how))
@@ -96,7 +99,7 @@ def transpose(y, kernel, how: Plan, stride: int, image):
     return x.reshape(b, h * s, w * s, -1)[:, : image[0], : image[1]]
 
 
-def kernel_gradient(x, y, how: Plan, stride: int, kernel):
+def kernel_gradient(x: Array, y: Array, how: Plan, stride: int, kernel: tuple[int, ...]) -> Array:
     """The transpose of `convolve` in the kernel, whose (h, w) is `kernel`: -> [*kernel, cin, cout]."""
     like = jax.ShapeDtypeStruct((*kernel, x.shape[3], y.shape[3]), x.dtype)
     x, y = _split(x, how, stride), _places(y)

@@ -11,6 +11,7 @@ from flax import linen as nn
 from jaxgan.errors import UserError, nearest
 from jaxgan.layers import Embed, glorot_uniform
 from jaxgan.spectral import SpectralDense, SpectralEmbed
+from jaxgan.typing import AnyArray, Array, Judgement, Tree
 
 KINDS = {
     "logit": "the logit alone: the discriminator does not see the class",
@@ -43,7 +44,7 @@ class Head(nn.Module):
     kernel_init: Any = glorot_uniform
 
     @nn.compact
-    def __call__(self, features, c=None):
+    def __call__(self, features: Array, c: AnyArray | None = None) -> Judgement:
         """The outputs.
 
         Args:
@@ -82,7 +83,7 @@ class Head(nn.Module):
         return make(self.classes, length, self.kernel_init, name="class_vectors")
 
 
-def kind_of(kind, classes):
+def kind_of(kind: str, classes: int) -> str:
     """The kind meant by a field: `kind` itself, or the default for "".
 
     Raises:
@@ -96,7 +97,7 @@ def kind_of(kind, classes):
     return kind
 
 
-def proxies(params):
+def proxies(params: Tree) -> Array:
     """The class proxies [K, E] among a discriminator's parameters, for `terms.d2d_ce(proxies=heads.proxies)`.
 
     Raises:

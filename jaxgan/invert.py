@@ -5,7 +5,7 @@ latent's standardised coordinates: z itself, or (w - mean) / deviation. Without 
 space. With it a trained generator repairs them: it fills holes, sharpens, colours (Bora et al. 2017; Menon et al. 2020).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from flax import linen as nn
 from jaxgan import feature_losses, label_vectors, latents, parallel
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
+from jaxgan.typing import Array, Label, Variables
 
 SPACES = ("auto", "z", "w", "w+")
 BETAS = 0.9, 0.999
@@ -44,7 +45,7 @@ class Search(NamedTuple):
     """Standard deviation of the normal noise added to u at the first step; it decays to 0. Karras et al. use 0.05 sqrt(w_dim)."""
     noise: str | None = None
     """StyleGAN's noise inputs, as in `latents.images`. By default random, with one key for all images."""
-    features: Callable | None = None
+    features: Callable[[Array], Sequence[Array]] | None = None
     """Images [B, H, W, C] in [-1, 1] -> list of layers: their `feature_losses.perceptual` is added, on images with missing
     pixels set to 0."""
     seed: int = 0
@@ -68,18 +69,18 @@ class _How(NamedTuple):
 
     space: str
     noise: str | None
-    damage: Callable | None
-    features: Callable | None
+    damage: Callable[[Array], Array] | None
+    features: Callable[[Array], Sequence[Array]] | None
 
 
 def invert(
     generator: nn.Module,
-    variables,
+    variables: Variables,
     images: np.ndarray,
     *,
-    damage: Callable | None = None,
+    damage: Callable[[Array], Array] | None = None,
     missing: np.ndarray | None = None,
-    label=None,
+    label: Label | None = None,
     vectors: np.ndarray | None = None,
     search: Search = Search(),
     progress: Callable[[int, int], None] | None = None,
@@ -242,7 +243,7 @@ def _step(generator, how, held, state, _, c, centre, scale, observed, known):
     return u - numbers["lr"] * rate((adam.count.astype(jnp.float32) - 0.5) / numbers["steps"]) * update, adam
 
 
-def rate(t):
+def rate(t: Array) -> Array:
     """Share of the highest learning rate at a share t of the steps: linear up, 1, and down by a cosine."""
     return jnp.minimum(1, t / UP) * (0.5 - 0.5 * jnp.cos(jnp.pi * jnp.minimum(1, (1 - t) / DOWN)))
 

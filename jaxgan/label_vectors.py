@@ -1,6 +1,7 @@
 """Label vectors: some of the data's, kept beside a run, so that it can be sampled like its data without its data."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def some_of(source: Source, seed: int) -> np.ndarray | None:
     return source.labels[np.random.default_rng(seed).permutation(source.n)[:KEPT]]
 
 
-def drawn(labels: np.ndarray, seed: int, n) -> np.ndarray:
+def drawn(labels: np.ndarray, seed: int, n: Any) -> np.ndarray:
     """n of these labels, vectors or classes, drawn with replacement: row i is a function of (seed, i), whatever n is. Or those
     of the numbers n, int [m]."""
     rng = np.random.default_rng(seed)

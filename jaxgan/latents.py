@@ -6,8 +6,8 @@ of `sample.sample(n)`, up to float rounding.
 
 import inspect
 import math
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxgan import parallel
 from jaxgan.errors import UserError
 from jaxgan.game import normal
 from jaxgan.style import NOISE
+from jaxgan.typing import AnyArray, Array, Label, Numbers, Variables
 
 CHUNK = 64
 """Images the generator makes at once on a device. Always this many, so that image i of a seed is bit for bit the same whatever n
@@ -37,7 +38,7 @@ class Latents(NamedTuple):
     keys: np.ndarray
     """uint32 [n, words], key data for an image's other random draws, such as StyleGAN's noise."""
 
-    def take(self, rows) -> "Latents":
+    def take(self, rows: Any) -> "Latents":
         """The latents of some of the images: an array of indices or a slice."""
         return Latents(self.code[rows], None if self.c is None else self.c[rows], self.keys[rows])
 
@@ -62,7 +63,7 @@ def kind(generator: nn.Module) -> str:
     return f"the generator of {type(generator).__module__.rpartition('.')[2]}"
 
 
-def drawn(generator: nn.Module, key, index, threshold):
+def drawn(generator: nn.Module, key: Array, index: Array, threshold: Array) -> tuple[Array, Array | None, Array]:
     """z [B, z_dim], classes [B] (None without) and the generator's keys [B] of the images of these indices."""
     keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i), 3))(index)
     bound = jax.vmap(lambda k: jax.random.truncated_normal(k, -threshold, threshold, (generator.z_dim,), jnp.float32))
@@ -72,7 +73,9 @@ def drawn(generator: nn.Module, key, index, threshold):
     return z, c, keys[:, 2]
 
 
-def held(generator: nn.Module, variables, seed: int, psi: float, threshold: float | None, noise: str | None) -> tuple:
+def held(
+    generator: nn.Module, variables: Variables, seed: int, psi: float, threshold: float | None, noise: str | None
+) -> tuple[Variables, Array, Array, Array]:
     """What all chunks have in common. UserError if an option is wrong or does not apply to this generator."""
     if not generator.z_dim:
         raise UserError(SOURCES)
@@ -95,7 +98,7 @@ def check_noise(generator: nn.Module, noise: str | None) -> None:
         raise UserError(f"noise {noise}: {kind(generator)} has no noise inputs, as StyleGAN 1 and 2 do; leave it out")
 
 
-def numbers(n: int | Sequence[int], first: int = 0) -> np.ndarray:
+def numbers(n: Numbers, first: int = 0) -> np.ndarray:
     """Which images of a seed are asked for, int32 [m]: n of them from number `first` on, or with several n, first + n.
 
     Raises:
@@ -113,7 +116,7 @@ def numbers(n: int | Sequence[int], first: int = 0) -> np.ndarray:
     return (first + wanted.astype(np.int64)).astype(np.int32)
 
 
-def labels_of(label, n: int, classes: int) -> np.ndarray:
+def labels_of(label: Label | None, n: int, classes: int) -> np.ndarray:
     """The requested labels as int32 [n], -1 where to be drawn, or float32 [n, classes]. UserError if invalid."""
     if label is None:
         return np.full(n, -1, np.int32)
@@ -133,7 +136,7 @@ def labels_of(label, n: int, classes: int) -> np.ndarray:
     return np.broadcast_to(labels, n).astype(np.int32)
 
 
-def chosen(generator: nn.Module, n: int, label, category, psi: float = 1.0) -> np.ndarray:
+def chosen(generator: nn.Module, n: int, label: Label | None, category: Label | None, psi: float = 1.0) -> np.ndarray:
     """What `codes` takes as label: `labels_of` the label, or in the same form the category. UserError if invalid."""
     if category is None:
         return labels_of(label, n, generator.classes)
@@ -150,7 +153,9 @@ def chosen(generator: nn.Module, n: int, label, category, psi: float = 1.0) -> n
     return np.broadcast_to(wanted, n).astype(np.int32)
 
 
-def codes(generator: nn.Module, held: tuple, index, label):
+def codes(
+    generator: nn.Module, held: tuple[Variables, Array, Array, Array], index: Array, label: Array
+) -> tuple[Array, Array | None, Array]:
     """(code, c, keys) of the images of these indices; label as `chosen` gives it. Traced."""
     variables, key, psi, threshold = held
     z, c, keys = drawn(generator, key, index, threshold)
@@ -163,7 +168,15 @@ def codes(generator: nn.Module, held: tuple, index, label):
     return psi * z, c, keys
 
 
-def render(generator: nn.Module, variables, code, c, keys, noise: str | None = None, transform=None):
+def render(
+    generator: nn.Module,
+    variables: Variables,
+    code: Array,
+    c: Array | None,
+    keys: Array | None,
+    noise: str | None = None,
+    transform: AnyArray | None = None,
+) -> Array:
     """The images of codes, float32 [B, H, W, C], about [-1, 1]; typed keys [B]. Differentiable, and traced."""
     options = ({"noise": noise} if noise else {}) | ({} if transform is None else {"transform": transform})
     if has_styles(generator):
@@ -171,21 +184,21 @@ def render(generator: nn.Module, variables, code, c, keys, noise: str | None = N
     return generator.apply(variables, code, c, keys=keys, train=False, **options).astype(jnp.float32)
 
 
-def as_bytes(x):
+def as_bytes(x: AnyArray) -> Array:
     """[-1, 1] -> uint8."""
     return jnp.clip(jnp.round((x.astype(jnp.float32) + 1) * 127.5), 0, 255).astype(jnp.uint8)
 
 
 def draw(
     generator: nn.Module,
-    variables,
-    n: int | Sequence[int],
+    variables: Variables,
+    n: Numbers,
     *,
     seed: int = 0,
-    label=None,
+    label: Label | None = None,
     psi: float = 1.0,
     threshold: float | None = None,
-    category=None,
+    category: Label | None = None,
     first: int = 0,
 ) -> Latents:
     """The latents of the images that `sample.sample` makes of the same arguments: n of them from image `first` on.
@@ -204,7 +217,14 @@ def _codes(generator, held, index, label):
     return code, c, jax.random.key_data(keys)
 
 
-def images(generator: nn.Module, variables, latents: Latents, *, noise: str | None = None, transform=None) -> np.ndarray:
+def images(
+    generator: nn.Module,
+    variables: Variables,
+    latents: Latents,
+    *,
+    noise: str | None = None,
+    transform: AnyArray | None = None,
+) -> np.ndarray:
     """The images of latents.
 
     Args:

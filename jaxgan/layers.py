@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,18 +11,19 @@ from flax import linen as nn
 
 from jaxgan import ops
 from jaxgan.errors import UserError
+from jaxgan.typing import AnyArray, Array
 
 glorot_uniform = nn.initializers.glorot_uniform()  # Keras's default for every kernel
 small = nn.initializers.normal(0.02)  # DCGAN's for every kernel, and of many since
 SMALLEST_BASE, LARGEST_BASE = 4, 7  # every size of 8 and more lies within 15 % of one of 4, 5, 6, 7 times a power of two
 
 
-def near_one(key, shape, dtype):
+def near_one(key: Array, shape: Sequence[int], dtype: Any) -> Array:
     """Initialiser of a norm's scale in the codes of DCGAN and pix2pix: N(1, 0.02)."""
     return 1 + small(key, shape, dtype)
 
 
-def base_size(shape):
+def base_size(shape: Sequence[int]) -> tuple[tuple[int, int], int]:
     """Split an image size into the base grid that a network starts from and the number of doublings after it.
 
     (H, W) = (h 2^k, w 2^k) with the largest k that leaves both of h and w at 4 or more; 28x28 is 7x7 and k = 2, 64x64
@@ -60,7 +62,7 @@ def _nearest_sizes(height, width):
     return [(s, l) if height <= width else (l, s) for s, l in sizes]
 
 
-def check_input(name, array, tail):
+def check_input(name: str, array: AnyArray, tail: Sequence[int]) -> None:
     """Raises ValueError unless array is [B, *tail], of floats: a network takes pixels 0..255 without a word, and errs."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(f"{name} is {array.dtype}; give floats, images in [-1, 1] (x / 127.5 - 1)")
@@ -81,7 +83,7 @@ class Conv(nn.Module):
     padding: Any = "SAME"
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, H, W, cin] -> [B, H', W', features] in `dtype`; with padding "SAME" H' = ceil(H / stride)."""
         shape = (self.size, self.size, x.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
@@ -102,7 +104,7 @@ class ConvTranspose(nn.Module):
     padding: str = "SAME"
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, H, W, cin] -> [B, stride H, stride W, features] in `dtype`; with "VALID" max(size - stride, 0) more each way."""
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
@@ -117,7 +119,7 @@ def _add_bias(module, y):
     return y + bias.astype(y.dtype).reshape(1, 1, 1, -1)
 
 
-def one_hot_labels(c, classes, dtype=jnp.float32):
+def one_hot_labels(c: AnyArray | None, classes: int, dtype: Any = jnp.float32) -> Array:
     """Labels int [B] as one-hot rows, vectors [B, classes] as they are: [B, classes] in `dtype`. A label outside is zeros.
 
     Raises:
@@ -145,7 +147,7 @@ class Embed(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, c):
+    def __call__(self, c: AnyArray | None) -> Array:
         """c as `one_hot_labels` takes it -> [B, features] in `dtype`."""
         c = one_hot_labels(c, self.classes, self.dtype)
         table = self.param("embedding", self.embedding_init, (self.classes, self.features), jnp.float32)
@@ -173,7 +175,7 @@ class BatchNorm(nn.Module):
     scale_init: Any = nn.initializers.ones
 
     @nn.compact
-    def __call__(self, x, train):
+    def __call__(self, x: Array, train: bool) -> Array:
         """[B, ..., C] -> the same shape and dtype."""
         channels = x.shape[-1:]
         moving_mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
@@ -207,7 +209,7 @@ class Dropout(nn.Module):
 
     rate: float
 
-    def __call__(self, x, keys, train):
+    def __call__(self, x: Array, keys: Array | None, train: bool) -> Array:
         """x [B, ...], keys [B] (unused unless train and rate > 0) -> x's shape and dtype.
 
         Raises:

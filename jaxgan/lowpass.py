@@ -9,7 +9,7 @@ import numpy as np
 
 
 @cache
-def sinc(taps, cutoff, width, rate):
+def sinc(taps: int, cutoff: float, width: float, rate: float) -> tuple[float, ...]:
     """A sinc in a Kaiser window: the filter of one axis, for `resample.upfirdn`.
 
     Args:
@@ -25,7 +25,7 @@ def sinc(taps, cutoff, width, rate):
 
 
 @cache
-def jinc(taps, cutoff, width, rate):
+def jinc(taps: int, cutoff: float, width: float, rate: float) -> tuple[tuple[tuple[float, ...], tuple[float, ...]], ...]:
     """The same without a preferred direction: a jinc in a Kaiser window, for `resample.separated`.
 
     f(x, y) = J1(2 pi cutoff r) / (pi r) w(x) w(y), r^2 = x^2 + y^2, scaled to the sum 1. It does not separate, but it is

@@ -1,10 +1,12 @@
 """What the steps of a tick logged, summed on the device: the host looks once a tick."""
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 
 
-def start_meter(names) -> dict[str, jax.Array]:
+def start_meter(names: Iterable[str]) -> dict[str, jax.Array]:
     """Sums over the steps of a tick, all zero: {name: [sum, count]} and the first step that was not finite."""
     meter = {name: jnp.zeros(2, jnp.float32) for name in names}
     return meter | {"bad_step": jnp.full((), 2**31 - 1, jnp.int32)}

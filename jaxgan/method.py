@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from jaxgan.errors import UserError
-from jaxgan.typing import Array, Critic, ScalarOrSchedule, Tree
+from jaxgan.typing import Array, Critic, Scalar, ScalarOrSchedule, Tree
 
 
 class Verdict(NamedTuple):
@@ -86,7 +86,7 @@ class Term(NamedTuple):
 
     name: str
     weight: ScalarOrSchedule
-    fn: Callable[[Round], tuple[Array, dict[str, Any], dict[str, Any]]]
+    fn: Callable[[Round], tuple[Scalar, dict[str, Any], dict[str, Any]]]
     """round -> loss [], new carry entries, log entries; of entries of one name, those of the term that comes last count"""
     every: int = 1
     """Lazy interval: the term is due every `every` steps, with its weight times `every`. A phase with none due is skipped."""

@@ -5,6 +5,7 @@ convolutions, `fourier` for small images on a CPU.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -14,6 +15,7 @@ from jax import lax
 
 from jaxgan import backend, conv_rules, fourier
 from jaxgan.conv_rules import Geometry
+from jaxgan.typing import Array
 
 LAYOUT = conv_rules.LAYOUT
 
@@ -30,7 +32,9 @@ PRODUCTS = ("cpu",)
 convolution. On an H200 the two are equal (benchmarks/README.md)."""
 
 
-def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
+def conv(
+    x: Array, kernel: Array, *, stride: int = 1, padding: str | Sequence[tuple[int, int]] = "SAME", groups: int = 1
+) -> Array:
     """Convolution (cross-correlation): y[i] = sum_t x[stride i + t - low] kernel[t].
 
     Args:
@@ -80,7 +84,7 @@ def conv(x, kernel, *, stride=1, padding="SAME", groups=1):
     return y
 
 
-def conv_transpose(x, kernel, *, stride, padding="SAME"):
+def conv_transpose(x: Array, kernel: Array, *, stride: int, padding: str = "SAME") -> Array:
     """Transposed convolution: y[stride i + t - low] += x[i] kernel[t], the input gradient of `conv` with this stride.
 
     Aligned as TensorFlow and Keras do: with "SAME" the output is stride * size and low = max(k - stride, 0) // 2.
@@ -119,7 +123,7 @@ def conv_transpose(x, kernel, *, stride, padding="SAME"):
     return conv_rules.input_gradient(x, swapped, how)
 
 
-def upsample2(x):
+def upsample2(x: Array) -> Array:
     """Bilinear x2, half-pixel centres: y[2i] = (x[i-1] + 3 x[i]) / 4, y[2i+1] = (3 x[i] + x[i+1]) / 4, on each axis.
 
     This is zero insertion followed by the filter [1, 3, 3, 1] = [1, 2, 1] * [1, 1]. The edge pixel is repeated, so
@@ -135,7 +139,7 @@ def upsample2(x):
     return _double(_double(x, 1), 2)
 
 
-def downsample2(x):
+def downsample2(x: Array) -> Array:
     """Mean over 2x2 squares, the transpose of nearest-neighbour doubling over 4.
 
     Args:
@@ -152,7 +156,7 @@ def downsample2(x):
     return x.reshape(b, h // 2, 2, w // 2, 2, c).mean((2, 4))
 
 
-def space_to_depth(x, n):
+def space_to_depth(x: Array, n: int) -> Array:
     """Each n x n square becomes one pixel, its rows in order, channels innermost.
 
     Args:
@@ -169,7 +173,7 @@ def space_to_depth(x, n):
     return x.reshape(b, h // n, n, w // n, n, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // n, w // n, n * n * c)
 
 
-def depth_to_space(x, n):
+def depth_to_space(x: Array, n: int) -> Array:
     """The inverse of `space_to_depth`.
 
     Args:
@@ -187,7 +191,7 @@ def depth_to_space(x, n):
     return x.reshape(b, h, w, n, n, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, n * h, n * w, c)
 
 
-def hash_bits(keys, salt, shape):
+def hash_bits(keys: Array, salt: int, shape: Sequence[int]) -> Array:
     """Random bits by hashing (image's key, salt, element index): about ten integer operations a word, no carried state.
 
     It replaces jax.random.bits where threefry costs more than the layer it serves (dropout masks, additive noise). It

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial, wraps
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxgan.cores import cores
 from jaxgan.errors import UserError, one_line
+from jaxgan.typing import Tree
 
 AXIS = "devices"
 
@@ -117,7 +119,7 @@ def check_batch(batch: int, accum: int, devices: int, share: int = 1) -> None:
 NO_MESH = Mesh(np.empty((), object), ())
 
 
-def without_mesh(fn: Callable) -> Callable:
+def without_mesh(fn: Callable[..., Any]) -> Callable[..., Any]:
     """`fn`, called outside of the mesh that its caller may have set (`jax.set_mesh`), in which JAX refuses pmap and arrays that
     are on one device."""
 
@@ -131,7 +133,7 @@ def without_mesh(fn: Callable) -> Callable:
     return call
 
 
-def map_devices(fn: Callable, *, static: tuple[int, ...] = (), donate: tuple[int, ...] = ()) -> Callable:
+def map_devices(fn: Callable[..., Any], *, static: tuple[int, ...] = (), donate: tuple[int, ...] = ()) -> Callable[..., Any]:
     """`fn(*args, axis=)` compiled for all devices: jit on one, pmap on several.
 
     Args:
@@ -146,7 +148,7 @@ def map_devices(fn: Callable, *, static: tuple[int, ...] = (), donate: tuple[int
     return jax.pmap(partial(fn, axis=AXIS), axis_name=AXIS, static_broadcasted_argnums=static, donate_argnums=donate)
 
 
-def _stack(pieces: list) -> jax.Array:
+def _stack(pieces: list[Any]) -> jax.Array:
     """One array per local device, as one array [devices, ...] that stays where they are."""
     devices = jax.local_devices()
     sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec(AXIS))
@@ -155,35 +157,35 @@ def _stack(pieces: list) -> jax.Array:
 
 
 @without_mesh
-def replicate(tree):
+def replicate(tree: Tree) -> Tree:
     """A tree for `map_devices`: a copy on each device. A copy also on one, since the step donates what it is given."""
     if jax.device_count() == 1:
         return jax.tree.map(lambda a: jax.device_put(a, jax.local_devices()[0], may_alias=False), tree)
     return jax.tree.map(lambda a: _stack([a] * jax.local_device_count()), tree)
 
 
-def replicated(tree):
+def replicated(tree: Tree) -> Tree:
     """The shapes and dtypes of `replicate(tree)`, of arrays or of shapes."""
     lead = (jax.local_device_count(),) if jax.device_count() > 1 else ()
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct((*lead, *a.shape), a.dtype), tree)
 
 
 @without_mesh
-def shard(tree, axis: int):
+def shard(tree: Tree, axis: int) -> Tree:
     """Host arrays cut along `axis` into one piece per local device, and sent there."""
     if jax.device_count() == 1:
         return jax.tree.map(lambda a: jax.device_put(a, jax.local_devices()[0]), tree)
     return jax.tree.map(lambda a: _stack(np.split(a, jax.local_device_count(), axis)), tree)
 
 
-def first(tree):
+def first(tree: Tree) -> Tree:
     """The first local device's copy of a replicated tree, still on that device."""
     if jax.device_count() == 1:
         return tree
     return jax.tree.map(lambda a: a.addressable_shards[0].data.reshape(a.shape[1:]), tree)
 
 
-def in_chunks(fn: Callable, static: tuple, held, arrays: tuple, chunk: int) -> Iterator:
+def in_chunks(fn: Callable[..., Any], static: tuple[Any, ...], held: Tree, arrays: tuple[Any, ...], chunk: int) -> Iterator[Any]:
     """`fn(*static, held, *pieces)` over rows of host arrays, on this process's devices, `chunk` rows a device at a time.
 
     Every call has the same shapes, so a row's result is the same to the bit whatever the number of rows. (CPU devices share
@@ -209,7 +211,15 @@ def in_chunks(fn: Callable, static: tuple, held, arrays: tuple, chunk: int) -> I
         yield _fetched(*sent, rows)
 
 
-def in_steps(programs: tuple, static: tuple, held, arrays: tuple, chunk: int, steps: int, progress: Callable | None = None):
+def in_steps(
+    programs: tuple[Any, ...],
+    static: tuple[Any, ...],
+    held: Tree,
+    arrays: tuple[Any, ...],
+    chunk: int,
+    steps: int,
+    progress: Callable[..., Any] | None = None,
+) -> Iterator[Any]:
     """`in_chunks` of something iterative, whose steps are calls of one program: convolutions in compiled loops are slow on CPUs.
 
     Args:
@@ -242,7 +252,7 @@ def _pieces(arrays, rows):
 
 
 @lru_cache(maxsize=64)
-def _on_local_devices(fn: Callable, static: tuple) -> Callable:
+def _on_local_devices(fn: Callable[..., Any], static: tuple[Any, ...]) -> Callable[..., Any]:
     run = partial(fn, *static)
     return without_mesh(jax.jit(run) if jax.device_count() == 1 else jax.pmap(run, devices=jax.local_devices()))
 
@@ -300,7 +310,7 @@ def all_told(what: str) -> list[str]:
 
 
 @contextmanager
-def failing_together():
+def failing_together() -> Iterator[None]:
     """What goes wrong inside is told to the others at their next `all_told`, where they would wait for this process."""
     try:
         yield

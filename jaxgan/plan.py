@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
     directory: Path
     settings: Settings
-    config: dict
+    config: dict[str, Any]
     stages: tuple[Design, ...]
     """What is trained, one after another: a single one, but for networks that grow."""
     source: Source
@@ -74,7 +74,7 @@ def prepare(name: str, settings: Settings, design: Callable[[tuple[int, int, int
     return run
 
 
-def _checked(name: str, settings: Settings, design: Callable) -> Run:
+def _checked(name: str, settings: Settings, design: Callable[..., Any]) -> Run:
     check_numbers(settings)
     if settings.seed >= 2**32:
         raise UserError(f"--seed {settings.seed}: it must be in [0, 2^32)")
@@ -163,7 +163,7 @@ def _check_vectors(design: Design, source: Source) -> str:
 
 
 @partial(jax.jit, static_argnames="design")
-def first_state(seed: jax.Array, design: Design, arrays: dict | None = None) -> TrainState:
+def first_state(seed: jax.Array, design: Design, arrays: dict[str, Any] | None = None) -> TrainState:
     """The state of a design before it is trained, with the arrays of a `transfer.Start`. Traced once; one program: eagerly,
     each new shape is compiled."""
     g, d = game.init(design.generator, design.discriminator, seed)
@@ -236,7 +236,7 @@ def _data(whole: Source, settings: Settings) -> str:
     return said + f"; {settings.hold_out}{' of each' * bool(whole.sides)} held out (--hold-out)" * bool(settings.hold_out)
 
 
-def _check_directory(directory: Path, resume: str) -> dict | None:
+def _check_directory(directory: Path, resume: str) -> dict[str, Any] | None:
     """The config of the run in a directory; None where there is none. UserError if it is not ours or not writable."""
     if set("[*?") & set(str(directory.absolute())):  # Orbax looks below it by a pattern, finds nothing, and finishes nothing
         where = "a folder with [, * or ? in its name, in which Orbax saves what it cannot read again"

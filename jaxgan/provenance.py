@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import jaxgan
+from jaxgan.typing import Tree
 
 
 def versions() -> dict[str, str]:
@@ -42,7 +43,7 @@ def commit() -> str:
         return ""
 
 
-def weights(params) -> str:
+def weights(params: Tree) -> str:
     """sha256 of a tree of arrays: of every name, dtype, shape and bytes, in the order of the names. 64 hexadecimal digits.
 
     Args:

@@ -169,7 +169,7 @@ CLASS_LOSSES = {"ac_gan": "classes", "d2d_ce": "embedding", "multi_hinge": "mult
 """Names that `objective` takes, and the kind of head (`heads.KINDS`) that each needs."""
 
 
-def _class_terms(player: str, name: str, weight, adversarial_terms: list) -> list:
+def _class_terms(player: str, name: str, weight, adversarial_terms: list[Any]) -> list[Any]:
     """A player's terms with a class loss: added to its adversarial ones, or, for multi_hinge, replacing them."""
     if name == "multi_hinge":
         return [terms.multi_hinge(player)]

@@ -1,5 +1,7 @@
 """The ProGAN and StyleGAN methods as recipes, and the papers' configurations as plain numbers."""
 
+from typing import Any
+
 from jaxgan import optim, schedules
 from jaxgan.errors import UserError, nearest
 from jaxgan.method import Phase, Recipe, Turn, alternating
@@ -66,7 +68,9 @@ PRESETS = {
 """The configurations of the papers and of stylegan2-ada-pytorch (whose `stylegan2` is config_f): see `preset`."""
 
 
-def preset(name: str, side: int, devices: int = 1, batch: int | None = None, *, trained: bool = False) -> dict[str, dict]:
+def preset(
+    name: str, side: int, devices: int = 1, batch: int | None = None, *, trained: bool = False
+) -> dict[str, dict[str, Any]]:
     """A configuration as keyword arguments: {'g': of stylegan2.Generator, 'd': of Discriminator, 'recipe': of `stylegan2`}.
 
     Args:
@@ -141,7 +145,7 @@ ROTATES = {"kernel": 1, "radial": True, "channel_base": 65536, "channel_max": 10
 """What makes configuration R of StyleGAN3's generator of T."""
 
 
-def preset3(name: str, side: int, batch: int, *, trained: bool = False) -> dict[str, dict]:
+def preset3(name: str, side: int, batch: int, *, trained: bool = False) -> dict[str, dict[str, Any]]:
     """StyleGAN3's configuration t or r, as `preset` gives them; 'blur' has the arguments of `augment.early_blur` in r.
 
     Args:

@@ -1,10 +1,13 @@
 """Rematerialisation: a network's parts keep their inputs alone for the backward pass, which computes what was inside again."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 from flax import linen as nn
 
 
-def forgetful(next_fun, args, kwargs, context):
+def forgetful(next_fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], context: Any) -> Any:
     """For `nn.intercept_methods`: `jax.checkpoint` around each part that a network calls, such as a residual block.
 
     The parts are the network's own submodules, not theirs. Outputs, statistics and parameters' names do not change.

@@ -18,6 +18,7 @@ from jaxgan.metrics.variety import spacing
 from jaxgan.plan import Run
 from jaxgan.settings import steps_a_measurement, steps_a_snapshot
 from jaxgan.state import TrainState, generator_variables
+from jaxgan.typing import Tree
 
 WIDE = 1024
 """About how wide the sheets of twelve columns are, in pixels: repaired images are looked at closely."""
@@ -87,7 +88,7 @@ class Report:
             mend = "--augment makes that harder, as do --mirror where sides do not matter, and --init of trained networks"
             self.bar.say(f"note: {n} images are few, D may learn them by heart, and G to copy them: {mend}")
 
-    def fakes(self, state) -> None:
+    def fakes(self, state: TrainState) -> None:
         """The grid of trained networks before the first step: whether they draw here what they drew there."""
         found = self._drawn(0.0, *self._generator(0, parallel.first(state)))
         self.bar.say("0 kimg  " + "  ".join(f"{name} {value:.3g}" for name, value in found.items()))
@@ -104,7 +105,7 @@ class Report:
         """How long a step had to wait for its images: nearly not at all, where they are read as fast as they are used."""
         self.hungry += seconds
 
-    def rescue(self, at: int, state) -> None:
+    def rescue(self, at: int, state: TrainState) -> None:
         """A checkpoint, where a run ends of something else than its state; what fails in this is not said, but what was first."""
         with contextlib.suppress(UserError):
             kimg = at * self.batch / 1000
@@ -112,7 +113,7 @@ class Report:
             disk.wait(self.store)
             self.bar.say(f"saved at {kimg:.10g} kimg")
 
-    def tick(self, at: int, meter, state, *, snapshot: bool, last: bool) -> None:
+    def tick(self, at: int, meter: Tree, state: TrainState, *, snapshot: bool, last: bool) -> None:
         """Log the steps since the last tick; with `snapshot` also a grid, a score and a checkpoint, which is there if `last` too.
 
         Args:

@@ -7,6 +7,7 @@ written: JAX's own rule pads every slice, which costs up to eight times the forw
 mode.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from jaxgan import backend, ops
+from jaxgan.typing import Array
 
 TAPS = (1, 3, 3, 1)
 """StyleGAN2's filter."""
@@ -26,7 +28,9 @@ PRODUCTS = ("tpu",)
 """Backends on which an axis is filtered by a matrix product (benchmarks/README.md)."""
 
 
-def upfirdn(x, taps, *, up=1, down=1, pad=(0, 0), gain=1.0):
+def upfirdn(
+    x: Array, taps: Sequence[float], *, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0), gain: float = 1.0
+) -> Array:
     """Zero insertion, filter, decimation on both axes: y[j] = gain sum_t h[t] u[down j + len(h) - 1 - t - low].
 
     u is x with up - 1 zeros after every pixel (and zeros outside), h = taps / sum(taps): a true convolution.
@@ -54,7 +58,9 @@ def upfirdn(x, taps, *, up=1, down=1, pad=(0, 0), gain=1.0):
     return _both(x, flipped, flipped, up, down, pad)
 
 
-def separated(x, filters, *, down=1, pad=(0, 0)):
+def separated(
+    x: Array, filters: Sequence[tuple[Sequence[float], Sequence[float]]], *, down: int = 1, pad: tuple[int, int] = (0, 0)
+) -> Array:
     """A filter of two dimensions as a sum of separable ones, and decimation: the sum over (h, w) of `upfirdn` with h along the
     height and w along the width, neither scaled to the sum 1.
 
@@ -80,32 +86,32 @@ def _both(x, height, width, up, down, pad):
     return x
 
 
-def upsample(x, taps=TAPS):
+def upsample(x: Array, taps: Sequence[float] = TAPS) -> Array:
     """Twice the size, level kept: `upfirdn` with up=2, centred. [B, H, W, C] -> [B, 2H, 2W, C]; zeros outside."""
     return upfirdn(x, taps, up=2, pad=((len(taps) + 1) // 2, (len(taps) - 2) // 2), gain=4.0)
 
 
-def downsample(x, taps=TAPS):
+def downsample(x: Array, taps: Sequence[float] = TAPS) -> Array:
     """Half the size: `upfirdn` with down=2, centred. [B, H, W, C], H and W even -> [B, H/2, W/2, C]; zeros outside."""
     if x.shape[1] % 2 or x.shape[2] % 2:
         raise ValueError(f"downsample: height and width must be even, not {x.shape[1]}x{x.shape[2]}")
     return upfirdn(x, taps, down=2, pad=((len(taps) - 1) // 2, (len(taps) - 2) // 2))
 
 
-def blur(x, taps=(1, 2, 1)):
+def blur(x: Array, taps: Sequence[float] = (1, 2, 1)) -> Array:
     """The same size: `upfirdn` with an odd number of taps, centred; zeros outside."""
     if len(taps) % 2 == 0:
         raise ValueError(f"blur: {len(taps)} taps have no middle; give an odd number")
     return upfirdn(x, taps, pad=(len(taps) // 2, len(taps) // 2))
 
 
-def in_squares(x, n):
+def in_squares(x: Array, n: int) -> Array:
     """Its squares of n x n pixels: [B, H, W, C] -> [B, H // n, n, W // n, n, C]; what fills none at the end is left out."""
     b, h, w, c = x.shape
     return x[:, : h // n * n, : w // n * n].reshape(b, h // n, n, w // n, n, c)
 
 
-def conv_up(x, kernel, taps=TAPS):
+def conv_up(x: Array, kernel: Array, taps: Sequence[float] = TAPS) -> Array:
     """Doubling and convolution in one: a transposed convolution with stride 2 and then the filter.
 
     Equal to `upsample` followed by a convolution with the kernel flipped, in a quarter of the arithmetic, but for the
@@ -127,7 +133,7 @@ def conv_up(x, kernel, taps=TAPS):
     return upfirdn(y, taps, pad=pad, gain=4.0)
 
 
-def conv_down(x, kernel, taps=TAPS):
+def conv_down(x: Array, kernel: Array, taps: Sequence[float] = TAPS) -> Array:
     """Convolution and halving in one: the filter and then a convolution with stride 2.
 
     Args:
@@ -149,7 +155,7 @@ class _Axis(NamedTuple):
     """One axis of a resampling: y[j] = sum_t taps[t] u[down j + t - low], j < after; static, hence hashable."""
 
     axis: int
-    taps: tuple
+    taps: tuple[float, ...]
     up: int
     down: int
     low: int

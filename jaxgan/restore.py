@@ -4,10 +4,10 @@ import bisect
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -20,14 +20,16 @@ from jaxgan.errors import UserError, nearest
 from jaxgan.latents import Latents
 from jaxgan.layers import check_input
 from jaxgan.method import Verdict
+from jaxgan.sample import Options
+from jaxgan.typing import AnyArray, Label, Numbers, Tree
 
 
 class Trained(NamedTuple):
     """A trained generator, ready to sample; needs no data set."""
 
     generator: nn.Module
-    variables: dict
-    config: dict
+    variables: dict[str, Tree]
+    config: dict[str, Any]
     """The run's `config.json`."""
     step: int
 
@@ -39,19 +41,28 @@ class Trained(NamedTuple):
     def __repr__(self) -> str:  # without pages of arrays
         return f"Trained({self.generator!r}, step={self.step})"
 
-    def sample(self, n: int | Sequence[int], **options) -> np.ndarray:
+    def sample(self, n: Numbers, **options: Unpack[Options]) -> np.ndarray:
         """uint8 [n, H, W, C], or of the images of these numbers; options: seed, label, psi, threshold, noise and category, as in
         `jaxgan.sample.sample`, but labels may also be names of the data's classes."""
         return np.concatenate(list(self.stream(n, **options)))
 
     def stream(
-        self, n: int | Sequence[int], *, psi: float = 1.0, threshold: float | None = None, label=None, **options
+        self,
+        n: Numbers,
+        *,
+        seed: int = 0,
+        label: Label | None = None,
+        psi: float = 1.0,
+        threshold: float | None = None,
+        noise: str | None = None,
+        category: Label | None = None,
     ) -> Iterator[np.ndarray]:
         """The same in pieces. With truncation, batch norm's statistics are those of the truncated z."""
         variables, label = self.truncated(psi, threshold).variables, numbered(label, self.config)
         if label is None and self.vectors is not None:
-            label = label_vectors.drawn(self.vectors, options.get("seed", 0), latents.numbers(n))
-        return sample.stream(self.generator, variables, n, psi=psi, threshold=threshold, label=label, **options)
+            label = label_vectors.drawn(self.vectors, seed, latents.numbers(n))
+        options = {"seed": seed, "label": label, "psi": psi, "threshold": threshold, "noise": noise, "category": category}
+        return sample.stream(self.generator, variables, n, **options)
 
     def truncated(self, psi: float, threshold: float | None = None) -> "Trained":
         """With batch-norm statistics for z truncated in this way, for `images`; the latents must be truncated alike."""
@@ -60,30 +71,52 @@ class Trained(NamedTuple):
         options = {"psi": psi, "threshold": threshold, "vectors": self.vectors}
         return self._replace(variables=sample.standing(self.generator, self.variables, self.standing, **options))
 
-    def latents(self, n: int | Sequence[int], *, label=None, first: int = 0, **options) -> Latents:
+    def latents(
+        self,
+        n: Numbers,
+        *,
+        seed: int = 0,
+        label: Label | None = None,
+        psi: float = 1.0,
+        threshold: float | None = None,
+        category: Label | None = None,
+        first: int = 0,
+    ) -> Latents:
         """The latents of the images of `sample`, to edit; see `jaxgan.latents.draw`."""
         label = numbered(label, self.config)
         if label is None and self.vectors is not None:
-            label = label_vectors.drawn(self.vectors, options.get("seed", 0), latents.numbers(n, first))
-        return latents.draw(self.generator, self.variables, n, label=label, first=first, **options)
+            label = label_vectors.drawn(self.vectors, seed, latents.numbers(n, first))
+        options = {"seed": seed, "label": label, "psi": psi, "threshold": threshold, "category": category, "first": first}
+        return latents.draw(self.generator, self.variables, n, **options)
 
-    def images(self, codes: Latents, *, noise: str | None = None, transform=None) -> np.ndarray:
+    def images(self, codes: Latents, *, noise: str | None = None, transform: AnyArray | None = None) -> np.ndarray:
         """uint8 [n, H, W, C] of latents; see `jaxgan.latents.images`. Batch norm uses the statistics of `truncated`, else
         those without truncation."""
         return latents.images(self.generator, self.variables, codes, noise=noise, transform=transform)
 
-    def mix(self, grid: tuple, layers: tuple[int, int] | None = None, **options) -> np.ndarray:
+    def mix(
+        self,
+        grid: tuple[Numbers, Numbers],
+        layers: tuple[int, int] | None = None,
+        *,
+        seed: int = 0,
+        label: Label | None = None,
+        psi: float = 1.0,
+        noise: str | None = None,
+    ) -> np.ndarray:
         """uint8 [rows + 1, columns + 1, H, W, C]; see `jaxgan.sample.mix`. With label vectors, all share the first one drawn."""
-        options["label"] = numbered(options.get("label"), self.config)
-        if options["label"] is None and self.vectors is not None:
-            options["label"] = label_vectors.drawn(self.vectors, options.get("seed", 0), 1)[0]
-        return sample.mix(self.generator, self.variables, grid, layers, **options)
+        label = numbered(label, self.config)
+        if label is None and self.vectors is not None:
+            label = label_vectors.drawn(self.vectors, seed, 1)[0]
+        return sample.mix(self.generator, self.variables, grid, layers, seed=seed, label=label, psi=psi, noise=noise)
 
-    def translate(self, images: np.ndarray, *, reverse: bool = False, **options) -> np.ndarray:
-        """Source images uint8 [n, H, W, C] -> uint8 [n, H, W, C]; options: seed, first, same, as in
-        `jaxgan.translate.translate`. CycleGAN's A to B, or with `reverse` B to A."""
+    def translate(
+        self, images: np.ndarray, *, reverse: bool = False, seed: int | None = 0, first: int = 0, same: bool = False
+    ) -> np.ndarray:
+        """Source images uint8 [n, H, W, C] -> uint8 [n, H, W, C]; see `jaxgan.translate.translate`. CycleGAN's A to B, or with
+        `reverse` B to A."""
         one = self.one_way(reverse)
-        return translate.translate(one.generator, one.variables, images, **options)
+        return translate.translate(one.generator, one.variables, images, seed=seed, first=first, same=same)
 
     def at_size(self, height: int, width: int) -> "Trained":
         """For source images of another size than those of training: its layers are convolutions, and go over any. UserError of a
@@ -102,15 +135,15 @@ class Critic(NamedTuple):
     """A run's discriminator."""
 
     discriminator: nn.Module
-    variables: dict
-    config: dict
+    variables: dict[str, Tree]
+    config: dict[str, Any]
     """The run's `config.json`."""
     step: int
 
     def __repr__(self) -> str:
         return f"Critic({self.discriminator!r}, step={self.step})"
 
-    def judge(self, x: jax.Array | np.ndarray, c=None) -> Verdict:
+    def judge(self, x: AnyArray, c: AnyArray | None = None) -> Verdict:
         """Its output for images, without augmentation or dropout; batch norm uses its moving statistics. Pure.
 
         Args:
@@ -124,7 +157,7 @@ class Critic(NamedTuple):
         return Verdict(*out) if isinstance(out, tuple) else Verdict(out)
 
 
-def numbered(label, config: dict):
+def numbered(label: Label | None, config: Mapping[str, Any]) -> Label | None:
     """A label, or a sequence of them, with the number of a class instead of its name; anything else as it is.
 
     Args:
@@ -219,12 +252,12 @@ def load_discriminator(
 BY_HAND = "restore.load_discriminator(run, discriminator={})"
 
 
-def _given(module: nn.Module | type[nn.Module], described: dict) -> nn.Module:
+def _given(module: nn.Module | type[nn.Module], described: dict[str, Any]) -> nn.Module:
     """The module, made with the fields described where it is a class."""
     return description.of_class(module, described) if isinstance(module, type) else module
 
 
-def _described(config: dict, step: int, who: str) -> dict:
+def _described(config: dict[str, Any], step: int, who: str) -> dict[str, Any]:
     """'generator' or 'discriminator', as `describe` has it, of a run after so many steps: of the stage that made the last one."""
     stages = config.get("stages", ())
     if len(stages) < 2:
@@ -237,7 +270,7 @@ KINDS = {"generator": dict, "discriminator": dict, "settings": dict, "data": dic
 """Parts of a config.json."""
 
 
-def read_config(run: str | Path) -> dict:
+def read_config(run: str | Path) -> dict[str, Any]:
     """The `config.json` of a run directory. Raises UserError if it is not one."""
     path = Path(run) / "config.json"
     at = re.fullmatch(r"(.+)(?:@|/checkpoints/)(latest|best|\d+)", str(run))

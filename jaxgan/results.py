@@ -31,13 +31,13 @@ class Result(NamedTuple):
     """What a run directory says; of a run that is under way, up to its last tick."""
 
     directory: str
-    config: dict
+    config: dict[str, Any]
     """its config.json"""
-    rows: list[dict]
+    rows: list[dict[str, Any]]
     """the lines of its log.jsonl, without that of a divergence"""
     state: str
     """complete, diverged or unfinished"""
-    evaluated: list[dict]
+    evaluated: list[dict[str, Any]]
     """lines of its metrics.jsonl that `experiments.evaluate` added"""
 
     def __repr__(self) -> str:  # without pages of numbers
@@ -97,7 +97,7 @@ def curve(result: Result, name: str) -> list[tuple[float, float]]:
     return sorted((kimg, value) for kimg, value in points.items() if value is not None)
 
 
-def _evaluated(result: Result, name: str) -> dict[float, dict]:
+def _evaluated(result: Result, name: str) -> dict[float, dict[str, Any]]:
     """{kimg: the latest line} of what `evaluate` measured of a number that the log does not have."""
     (metric, _, part), batch = name.partition("/"), result.config["settings"]["batch"]
     lines = [] if any(name in row for row in result.rows) else result.evaluated
@@ -178,7 +178,7 @@ def table(results: list[Result], names: Iterable[str] = (), *, best: bool = Fals
     return rows
 
 
-def _beside(said: dict[str, Any], found: dict) -> dict[str, Any]:
+def _beside(said: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """Settings for a row with these numbers: as an option where a number has the same name, as pix2pix's --l1."""
     return {f"--{name}" if name in found else name: value for name, value in said.items()}
 

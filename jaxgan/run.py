@@ -19,16 +19,28 @@ from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed, stays
 from jaxgan.journal import note, opened
 from jaxgan.meter import add_to_meter, start_meter
-from jaxgan.method import Recipe
+from jaxgan.method import Game, Recipe
 from jaxgan.plan import Run, first_state
 from jaxgan.profiling import Tracer
 from jaxgan.report import Report, scored_by
 from jaxgan.settings import Design, Settings, ends_snapshot, steps_a_tick, steps_in_all
 from jaxgan.state import TrainState
+from jaxgan.step import Due
 from jaxgan.stopping import Signals, raises
+from jaxgan.typing import Array, Tree
 
 
-def train_steps(state, meter, held, dues, *, axis, game, recipe, take):
+def train_steps(
+    state: TrainState,
+    meter: Tree,
+    held: Tree,
+    dues: tuple[Due, ...],
+    *,
+    axis: str | None,
+    game: Game,
+    recipe: Recipe,
+    take: Callable[..., Any],
+) -> tuple[TrainState, Tree, Array]:
     """One compiled call, of a step for each of `dues`: gather, update, meter. The last output is a small array to wait for."""
 
     def one(due, carry):
@@ -44,10 +56,10 @@ def train_steps(state, meter, held, dues, *, axis, game, recipe, take):
 class Machine(NamedTuple):
     """The compiled steps with what feeds them."""
 
-    run: Callable
+    run: Callable[..., Any]
     """(state, meter, held, dues) -> state, meter, token: a step for each of `calls.dues`"""
     feed: Feed
-    meter: dict
+    meter: dict[str, Any]
     """all zero, on one device"""
     pool: ThreadPoolExecutor
     """of `ahead.compilers`"""
@@ -71,13 +83,13 @@ def build_machine(settings: Settings, design: Design, source: Source, names: tup
     return Machine(compiled(design, feed), feed, start_meter(names), ahead.compilers())
 
 
-def compiled(design: Design, feed: Feed) -> Callable:
+def compiled(design: Design, feed: Feed) -> Callable[..., Any]:
     """`Machine.run` of a design."""
     fn = partial(train_steps, game=design.game, recipe=design.recipe, take=feed.take)
     return parallel.map_devices(fn, static=(3,), donate=(0, 1))
 
 
-def fresh(settings: Settings, design: Design, arrays: dict | None = None) -> TrainState:
+def fresh(settings: Settings, design: Design, arrays: dict[str, Any] | None = None) -> TrainState:
     """`plan.first_state`. It runs once: on its first level LLVM compiles it in half the time, to the same numbers."""
     seed = jnp.uint32(settings.seed)
     quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
@@ -98,7 +110,7 @@ def started(machine: Machine, settings: Settings, design: Design, at: int, end: 
     return machine._replace(run=ahead.compiling(machine.run, arguments, tuple(sequences), machine.pool))
 
 
-def grown(machine: Machine, settings: Settings, design: Design, state, at: int, end: int) -> tuple[Machine, Any]:
+def grown(machine: Machine, settings: Settings, design: Design, state: TrainState, at: int, end: int) -> tuple[Machine, Any]:
     """What goes on with the next stage, from step `at` up to `end`: the step of its design, and the state, on the devices."""
     machine = started(machine._replace(run=compiled(design, machine.feed)), settings, design, at, end)
     state = grow.grow_state(parallel.first(state), fresh(settings, design))
@@ -139,7 +151,7 @@ def start(settings: Settings) -> None:
 
 
 @parallel.without_mesh
-def train(run: Run, on_tick: Callable[[dict], object] | None = None) -> int:
+def train(run: Run, on_tick: Callable[[dict[str, Any]], object] | None = None) -> int:
     """Train to the end, or until a signal. Returns the exit code.
 
     Args:
@@ -198,7 +210,7 @@ def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> UserError | 
     return None
 
 
-def _train(run: Run, on_tick: Callable[[dict], object] | None, held: contextlib.ExitStack) -> int:
+def _train(run: Run, on_tick: Callable[[dict[str, Any]], object] | None, held: contextlib.ExitStack) -> int:
     settings, main = run.settings, parallel.is_main()
     directory, batch = run.directory, settings.batch
     total = steps_in_all(settings)
@@ -258,7 +270,9 @@ def _train(run: Run, on_tick: Callable[[dict], object] | None, held: contextlib.
         disk.close(store)
 
 
-def steps_per_call(machine: Machine, recipe: Recipe, state, meter, most: int, asked: int, say: Callable[[str], None]) -> int:
+def steps_per_call(
+    machine: Machine, recipe: Recipe, state: TrainState, meter: Tree, most: int, asked: int, say: Callable[[str], None]
+) -> int:
     """As asked; 0 is what `calls.fastest` finds up to `most`, the same in all processes, and said: another start may find another
     number. 1 on a CPU and for streamed images."""
     if jax.default_backend() == "cpu" or not machine.feed.resident:

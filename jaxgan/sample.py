@@ -1,6 +1,7 @@
 """Sample images from a generator: seeds, labels, truncation, noise, style mixing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import TypedDict, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jaxgan import label_vectors, latents, parallel
 from jaxgan.conditional_norm import standing_statistics
 from jaxgan.errors import UserError
 from jaxgan.latents import CHUNK
+from jaxgan.typing import Label, Numbers, Variables
 
 
 def _generate(generator: nn.Module, noise: str | None, held, index, label):
@@ -27,7 +29,15 @@ def _mixed(generator: nn.Module, noise: str | None, layers: tuple[int, int], hel
     return latents.as_bytes(latents.render(generator, held[0], w, c, keys, noise))
 
 
-def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0, threshold: float | None = None, vectors=None):
+def standing(
+    generator: nn.Module,
+    variables: Variables,
+    batches: int,
+    *,
+    psi: float = 1.0,
+    threshold: float | None = None,
+    vectors: np.ndarray | None = None,
+) -> Variables:
     """The variables with batch-norm statistics for sampling: `conditional_norm.standing_statistics`.
 
     Args:
@@ -49,15 +59,15 @@ def standing(generator: nn.Module, variables, batches: int, *, psi: float = 1.0,
 
 def stream(
     generator: nn.Module,
-    variables,
-    n: int | Sequence[int],
+    variables: Variables,
+    n: Numbers,
     *,
     seed: int = 0,
-    label=None,
+    label: Label | None = None,
     psi: float = 1.0,
     threshold: float | None = None,
     noise: str | None = None,
-    category=None,
+    category: Label | None = None,
 ) -> Iterator[np.ndarray]:
     """`sample` in pieces: yields uint8 [k, H, W, C] until there are n; uses all devices of this process."""
     index = latents.numbers(n)
@@ -66,7 +76,18 @@ def stream(
     yield from parallel.in_chunks(_generate, (generator, noise), held, (index, labels), CHUNK)
 
 
-def sample(generator: nn.Module, variables, n: int | Sequence[int], **options) -> np.ndarray:
+class Options(TypedDict, total=False):
+    """The options of `sample`, as types."""
+
+    seed: int
+    label: Label | None
+    psi: float
+    threshold: float | None
+    noise: str | None
+    category: Label | None
+
+
+def sample(generator: nn.Module, variables: Variables, n: Numbers, **options: Unpack[Options]) -> np.ndarray:
     """Sample n images from a generator.
 
     Args:
@@ -91,7 +112,7 @@ def sample(generator: nn.Module, variables, n: int | Sequence[int], **options) -
     return np.concatenate(list(stream(generator, variables, n, **options)))
 
 
-def headers(grid: tuple) -> tuple[np.ndarray, np.ndarray]:
+def headers(grid: tuple[Numbers, Numbers]) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of the images that are the headers of the rows and of the columns of `mix`. UserError where there are none."""
     if all(np.ndim(side) == 0 for side in grid) and min(grid) < 1:
         raise UserError(f"mix {grid[0]} {grid[1]}: it needs at least one row and one column")
@@ -101,12 +122,12 @@ def headers(grid: tuple) -> tuple[np.ndarray, np.ndarray]:
 
 def mix(
     generator: nn.Module,
-    variables,
-    grid: tuple,
+    variables: Variables,
+    grid: tuple[Numbers, Numbers],
     layers: tuple[int, int] | None = None,
     *,
     seed: int = 0,
-    label: int | None = None,
+    label: Label | None = None,
     psi: float = 1.0,
     noise: str | None = None,
 ) -> np.ndarray:

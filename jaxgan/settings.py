@@ -7,7 +7,7 @@ import os
 from collections.abc import Hashable
 from numbers import Integral, Real
 from types import UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import numpy as np
 
@@ -113,17 +113,22 @@ class Settings:
     process: int = 0
     """The index of this process."""
 
+    if TYPE_CHECKING:  # what a config must define, for those who have one as Settings
+
+        def design(self, shape: tuple[int, int, int], classes: int) -> Any:
+            """Its `Design`, or several, of networks that grow, for images of this shape and this number of classes."""
+
     def open_data(self, progress: Progress) -> Source:
         """The images; raises UserError where they are not as the settings say. A config of pairs opens those."""
         return open_source(self.data, **self.how_to_open(progress))
 
-    def how_to_open(self, progress: Progress) -> dict:
+    def how_to_open(self, progress: Progress) -> dict[str, Any]:
         """Keyword arguments of `open_source`."""
         names = ("data_dir", "split", "size", "channels", "background", "fit", "skip_broken")
         return {"progress": progress, **{name: getattr(self, name) for name in names}}
 
 
-def made_alike(settings: dict) -> dict:
+def made_alike(settings: dict[str, Any]) -> dict[str, Any]:
     """How a run's images were made alike, but for size and channels: keyword arguments of `open_source`.
 
     Args:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxgan.conv_rules import LAYOUT
 from jaxgan.layers import Embed
+from jaxgan.typing import AnyArray, Array
 
 
 class SpectralNorm(nn.Module):
@@ -35,7 +36,7 @@ class SpectralNorm(nn.Module):
     eps: float = 1e-12
 
     @nn.compact
-    def __call__(self, kernel):
+    def __call__(self, kernel: Array) -> Array:
         """The normalised kernel.
 
         Args:
@@ -81,10 +82,10 @@ class SpectralDense(nn.Module):
     features: int
     use_bias: bool = True
     dtype: Any = None
-    kernel_init: Callable = nn.initializers.orthogonal()
+    kernel_init: Callable[..., Any] = nn.initializers.orthogonal()
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """The layer.
 
         Args:
@@ -113,11 +114,11 @@ class SpectralEmbed(nn.Module):
 
     classes: int
     features: int
-    kernel_init: Callable = nn.initializers.orthogonal()
+    kernel_init: Callable[..., Any] = nn.initializers.orthogonal()
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, c):
+    def __call__(self, c: AnyArray | None) -> Array:
         """The layer.
 
         Args:
@@ -145,12 +146,12 @@ class SpectralConv(nn.Module):
     size: int = 3
     stride: int = 1
     bias: bool = True
-    kernel_init: Callable = nn.initializers.orthogonal()
+    kernel_init: Callable[..., Any] = nn.initializers.orthogonal()
     dtype: Any = None
     padding: Any = "SAME"
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """The layer.
 
         Args:

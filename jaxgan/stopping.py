@@ -46,7 +46,7 @@ class Signals:
         self.since: float = 0.0
         self.before: dict = {}
 
-    def __enter__(self):
+    def __enter__(self) -> "Signals":
         main = threading.current_thread() is threading.main_thread()
         hangup = (HANGUP,) if HANGUP and signal.getsignal(HANGUP) != signal.SIG_IGN else ()
         others = [number for number in OTHERS if signal.getsignal(number) == signal.SIG_DFL]
@@ -54,7 +54,7 @@ class Signals:
             self.before[number] = signal.signal(number, self._catch)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
 

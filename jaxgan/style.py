@@ -1,6 +1,7 @@
 """What the StyleGAN generators share: the mapping network with mixing and truncation, running means, the noise planes."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jaxgan import ops
 from jaxgan.equalized import Dense, leaky, pixel_norm
 from jaxgan.errors import UserError
 from jaxgan.layers import check_input, one_hot_labels
+from jaxgan.typing import AnyArray, Array, Scalar
 
 NOISE = ("random", "const", "none")
 """A new plane for every layer and image; the fixed planes of the layers (collection "noise"); no noise."""
@@ -41,7 +43,17 @@ class Mapping(nn.Module):
     mixing: float = 0.0
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0, cutoff=None):
+    def __call__(
+        self,
+        z: Array | None,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        psi: Scalar = 1.0,
+        cutoff: int | None = None,
+    ) -> Array:
         """The styles.
 
         Args:
@@ -88,7 +100,9 @@ class Mapping(nn.Module):
         return running_mean(self, "w_avg", start, lambda: jax.lax.stop_gradient(w).mean(0), self.average, train, axis)
 
 
-def running_mean(module, collection, mean, now, decay, train, axis):
+def running_mean(
+    module: nn.Module, collection: str, mean: nn.Variable, now: Callable[[], Array], decay: float, train: bool, axis: str | None
+) -> Array:
     """A variable's value, after a step towards now() in training where its collection may change.
 
     Args:
@@ -101,7 +115,7 @@ def running_mean(module, collection, mean, now, decay, train, axis):
     return mean.value
 
 
-def mixing_draws(keys, shape, count, probability):
+def mixing_draws(keys: Array | None, shape: Sequence[int], count: int, probability: float) -> tuple[Array, Array]:
     """For each image a second z, and the style from which it counts, in [1, count]; `count` is not at all.
 
     Args:
@@ -123,7 +137,7 @@ def mixing_draws(keys, shape, count, probability):
     return jax.vmap(draw)(keys)
 
 
-def check_noise(noise, keys, batch):
+def check_noise(noise: str, keys: Array | None, batch: int) -> None:
     """Raises unless `noise` is of `NOISE` and, for random noise, there is a key for each image."""
     if noise not in NOISE:
         raise UserError(f"noise={noise!r}: give one of {', '.join(NOISE)}")
@@ -131,7 +145,7 @@ def check_noise(noise, keys, batch):
         raise ValueError(f"noise='random' draws for each image: give keys [{batch}], or noise='const'")
 
 
-def normal_planes(keys, salt, shape):
+def normal_planes(keys: Array, salt: int, shape: Sequence[int]) -> Array:
     """Standard normal noise by `ops.hash_bits`, which is cheaper than threefry here: keys [B] -> float32 [B, *shape].
 
     Row i is a function of keys[i], salt and shape alone. Values are the middles of 2^23 bins of equal weight: within +-5.3.
@@ -139,7 +153,7 @@ def normal_planes(keys, salt, shape):
     return normal_of_bits(ops.hash_bits(keys, salt, shape))
 
 
-def normal_of_bits(bits):
+def normal_of_bits(bits: Array) -> Array:
     """The standard normal quantile of uint32 bits, float32. 23 of them: with 24, adding a half would round up to 1, infinity."""
     uniform = ((bits >> 9).astype(jnp.float32) + 0.5) * 2.0**-23
     return math.sqrt(2) * jax.lax.erf_inv(2 * uniform - 1)

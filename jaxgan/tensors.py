@@ -29,7 +29,7 @@ SAFE = {
 }  # fmt: skip
 
 
-def read(file: str | os.PathLike | bytes) -> Any:
+def read(file: str | os.PathLike[str] | bytes) -> Any:
     """The contents of a weight file; its kind is found by looking.
 
     Args:
@@ -82,7 +82,9 @@ def flat(network: dict[str, Any]) -> dict[str, np.ndarray]:
     return out
 
 
-def write_safetensors(path: str | os.PathLike, arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+def write_safetensors(
+    path: str | os.PathLike[str], arrays: dict[str, np.ndarray], metadata: dict[str, str] | None = None
+) -> None:
     """Write arrays as safetensors; the file gets its name only when whole.
 
     Args:

@@ -21,7 +21,9 @@ from flax import linen as nn
 from jaxgan import checkpoint, convert, description, game, optim, provenance, restore, weights
 from jaxgan.errors import UserError
 from jaxgan.layers import base_size
+from jaxgan.method import Recipe
 from jaxgan.state import TrainState, create
+from jaxgan.typing import Array, Tree
 
 FREE = {
     *("classes", "class_dim", "shared_dim", "label_dim", "embed", "hidden", "z_dim", "w_dim", "head", "source_channels"),
@@ -44,14 +46,14 @@ class Networks(NamedTuple):
 
     where: str
     """For messages: the path, and the step."""
-    generator: dict
+    generator: dict[str, Any]
     """Its `description.describe`."""
-    g: dict
+    g: dict[str, Any]
     """{'params': ..., **stats} as trained."""
-    ema: dict
+    ema: dict[str, Any]
     """Averaged parameters."""
-    discriminator: dict | None = None
-    d: dict | None = None
+    discriminator: dict[str, Any] | None = None
+    d: dict[str, Any] | None = None
 
 
 class Start(NamedTuple):
@@ -65,7 +67,7 @@ class Start(NamedTuple):
     """Of the arrays and their paths, 16 hexadecimal digits."""
 
 
-def start(init: str, stages: tuple) -> Start:
+def start(init: str, stages: tuple[Any, ...]) -> Start:
     """Read trained networks and find what of them a run can start from.
 
     Args:
@@ -130,7 +132,7 @@ def fit(networks: Networks, generator: nn.Module, discriminator: nn.Module) -> S
     return Start(arrays, f"from {networks.where}: {', '.join(said)}", provenance.weights(arrays)[:16])
 
 
-def check(where: str, who: str, theirs: dict, ours: nn.Module) -> None:
+def check(where: str, who: str, theirs: dict[str, Any], ours: nn.Module) -> None:
     """UserError, which begins with `where`, unless equal paths of two networks are the same layers.
 
     Args:
@@ -153,7 +155,7 @@ def check(where: str, who: str, theirs: dict, ours: nn.Module) -> None:
         raise UserError(f"{where}: the {who} has {', '.join(wrong)}; {said}")
 
 
-def fitting(ours: dict, theirs: dict) -> dict[str, np.ndarray]:
+def fitting(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, np.ndarray]:
     """The arrays of trained variables that have a place in a network: the same path and shape.
 
     Statistics but batch norm's, which are of a layer's input, come with all parameters of their layer or not at all: spectral
@@ -178,7 +180,7 @@ def fitting(ours: dict, theirs: dict) -> dict[str, np.ndarray]:
     return {path: np.asarray(theirs[path], ours[path].dtype) for path in taken}
 
 
-def freeze(patterns: tuple[str, ...], stages: tuple) -> tuple[tuple, str]:
+def freeze(patterns: tuple[str, ...], stages: tuple[Any, ...]) -> tuple[tuple[Any, ...], str]:
     """The stages with the parameters of some paths left as they are, and one line that says how many.
 
     Args:
@@ -209,13 +211,13 @@ def freeze(patterns: tuple[str, ...], stages: tuple) -> tuple[tuple, str]:
     return tuple(made), f"frozen: {', '.join(said)}"
 
 
-def by_path(tree) -> dict[str, Any]:
+def by_path(tree: Tree) -> dict[str, Any]:
     """{'params/layer/kernel': leaf} of any tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def begin(seed, g: dict, d: dict, recipe, arrays: dict) -> TrainState:
+def begin(seed: int | Array, g: dict[str, Any], d: dict[str, Any], recipe: Recipe, arrays: dict[str, Any]) -> TrainState:
     """`state.create`, with trained arrays in their places.
 
     Args:
@@ -231,7 +233,9 @@ def begin(seed, g: dict, d: dict, recipe, arrays: dict) -> TrainState:
     return state.replace(ema=put({"params": g["params"]}, arrays["ema"])["params"])
 
 
-def _check_widths(where: str, who: str, theirs: dict, trained: dict, ours: nn.Module, taken: dict) -> None:
+def _check_widths(
+    where: str, who: str, theirs: dict[str, Any], trained: dict[str, Any], ours: nn.Module, taken: dict[str, Any]
+) -> None:
     """UserError where more of the trained arrays would fit a network as wide as theirs. A further stage is no other width."""
     a, b = theirs["fields"], _described(ours)["fields"]
     length = lambda value: len(value) if isinstance(value, list) else 0
@@ -247,7 +251,7 @@ def _check_widths(where: str, who: str, theirs: dict, trained: dict, ours: nn.Mo
         raise UserError(f"{where}: the {who} has {said}; {few}{f'; where the config has it, give {options}' * bool(options)}")
 
 
-def _counted(where: str, who: str, theirs: dict, module: nn.Module, ours: dict, taken: dict) -> str:
+def _counted(where: str, who: str, theirs: dict[str, Any], module: nn.Module, ours: dict[str, Any], taken: dict[str, Any]) -> str:
     """How many arrays are taken, and some of those that are not; UserError where none is."""
     fresh = [path for path in by_path(ours) if path not in taken]
     if not taken:
@@ -257,12 +261,12 @@ def _counted(where: str, who: str, theirs: dict, module: nn.Module, ours: dict, 
     return f"{who} {len(taken)} of {len(taken) + len(fresh)} arrays" + f" (fresh: {names})" * bool(fresh)
 
 
-def _differences(theirs: dict, ours: nn.Module, but: set) -> list[str]:
+def _differences(theirs: dict[str, Any], ours: nn.Module, but: set) -> list[str]:
     """Fields that both have with other values, as 'patch=1 there and 2 here'."""
     a, b = theirs["fields"], _described(ours)["fields"]
     return [f"{k}={a[k]} there and {b[k]} here" for k in b if k in a and k not in but and a[k] != b[k]]
 
 
-def _described(module: nn.Module) -> dict:
+def _described(module: nn.Module) -> dict[str, Any]:
     """`description.describe` as `config.json` has it."""
     return description.as_json(description.describe(module))

@@ -12,6 +12,7 @@ from jaxgan import latents, parallel
 from jaxgan.data import Source, stream
 from jaxgan.data.images import with_channels
 from jaxgan.errors import UserError
+from jaxgan.typing import Variables
 
 CHUNK = 8
 """Images the generator makes at once on a device. Always this many, so that an image's result does not depend on the others."""
@@ -27,7 +28,7 @@ def _translate(generator: nn.Module, noisy: bool, held, index, source):
 
 def translate(
     generator: nn.Module,
-    variables,
+    variables: Variables,
     images: np.ndarray,
     *,
     seed: int | None = 0,
@@ -57,7 +58,9 @@ def translate(
     return np.concatenate(list(parallel.in_chunks(_translate, (generator, seed is not None), held, (index, images), chunk)))
 
 
-def of_source(generator: nn.Module, variables, inputs: Source, index: np.ndarray, *, seed: int | None = 0) -> Iterator:
+def of_source(
+    generator: nn.Module, variables: Variables, inputs: Source, index: np.ndarray, *, seed: int | None = 0
+) -> Iterator[np.ndarray]:
     """What a generator makes of these images of a set, a piece at a time: yields uint8 [k, H, W, C]."""
     for i in range(0, len(index), 256):
         yield translate(generator, variables, inputs.read(index[i : i + 256]), seed=seed, first=i)
@@ -68,7 +71,7 @@ def two_way(generator: nn.Module) -> bool:
     return hasattr(generator, "one_way")
 
 
-def one_way(generator: nn.Module, variables, reverse: bool = False) -> tuple[nn.Module, dict]:
+def one_way(generator: nn.Module, variables: Variables, reverse: bool = False) -> tuple[nn.Module, Variables]:
     """The network of one direction by itself, A to B or with `reverse` B to A, and its variables.
 
     Args:

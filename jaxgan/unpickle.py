@@ -7,7 +7,7 @@ which knows a closed list of names and refuses every other. So the worst that a 
 
 import io
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 PYTHON2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
@@ -66,7 +66,7 @@ def load(data: bytes, start: int, reader: Reader) -> tuple[Any, int]:
     raise ValueError("the pickle has no end")
 
 
-def plain_keys(keys) -> list:
+def plain_keys(keys: Iterable[Any]) -> list:
     """The keys of a dict or the elements of a set, when they are plain. (To hash a crafted nest of tuples takes for ever.)"""
     keys = list(keys)
     for key in keys:
@@ -75,7 +75,7 @@ def plain_keys(keys) -> list:
     return keys
 
 
-def as_dict(items) -> dict:
+def as_dict(items: Any) -> dict:
     """A dict of a dict's or a list of pairs' plain keys."""
     pairs = list(items.items() if isinstance(items, dict) else items)
     return dict(zip(plain_keys(pair[0] for pair in pairs), [pair[1] for pair in pairs], strict=True))

@@ -4,6 +4,7 @@ import numpy as np
 
 from jaxgan.errors import UserError
 from jaxgan.latents import Latents
+from jaxgan.typing import AnyArray
 
 
 def walk(latents: Latents, frames: int, *, classes: int = 0, loop: bool = True, smooth: bool = False, hold: int = 0) -> Latents:
@@ -84,7 +85,7 @@ def between(
     return Latents(code.astype(np.float32), c, np.repeat(latents.keys[:1], len(leg), 0))
 
 
-def great_circle(points, leg, t, *, loop: bool = True):
+def great_circle(points: AnyArray, leg: AnyArray, t: AnyArray, *, loop: bool = True) -> np.ndarray:
     """Spherical interpolation: the direction turns at a constant rate in the plane of both ends, the norm changes linearly.
 
     slerp(a, b, t) = sin((1 - t) u) / sin(u) a + sin(t u) / sin(u) b of the unit vectors a and b, u the angle between them.
@@ -116,7 +117,7 @@ def great_circle(points, leg, t, *, loop: bool = True):
     return np.where(t == 0, here, moved)
 
 
-def cubic(points, leg, t, *, loop: bool = True):
+def cubic(points: AnyArray, leg: AnyArray, t: AnyArray, *, loop: bool = True) -> np.ndarray:
     """The cubic spline through the points, at equal time steps: position, velocity and acceleration are continuous.
 
     The velocities m at the points p solve m[i-1] + 4 m[i] + m[i+1] = 3 (p[i+1] - p[i-1]).

@@ -255,7 +255,7 @@ def seldom(fn: Callable[..., None], share: float = 0.02, clock: Callable[[], flo
     return call
 
 
-def console(stderr: bool = False):
+def console(stderr: bool = False) -> Any:
     """rich's, which shows a bar on a terminal alone: FORCE_COLOR, which Jupyter sets for all that a cell starts, made it fill log
     files with one. In a notebook it prints text: rich would make every line an output of its own."""
     from rich.console import Console
@@ -290,13 +290,13 @@ class Progress:
         self.task = self.bar.add_task("compiling", total=total_kimg, completed=done_kimg, rate="", losses="")
         self.live = show and self.bar.console.is_interactive  # a dumb terminal shows no bar
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         if self.live:
             self.bar.start()
         self.tick("compiling")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self.live:
             with contextlib.suppress(OSError):
                 self.bar.stop()

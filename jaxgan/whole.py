@@ -4,9 +4,10 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
-def write_whole(path: str | os.PathLike, write: Callable, *, sync: bool = False) -> None:
+def write_whole(path: str | os.PathLike[str], write: Callable[..., Any], *, sync: bool = False) -> None:
     """A file that `write(file)` fills, open for bytes; its folder is made. Several processes may write the same one.
 
     Args:

@@ -89,11 +89,12 @@ def test_a_run_on_label_vectors_is_sampled_with_its_own(monkeypatch):
     own = np.float32([1, 2, 3])
     np.testing.assert_array_equal(run.latents(2, label=own).c, [own, own])
     monkeypatch.setattr(sample, "mix", lambda g, v, grid, layers, **options: (grid, layers, options))
+    usual = {"seed": 0, "label": None, "psi": 1.0, "noise": None}
     for options, label in (({"seed": 6}, drawn[0]), ({}, label_vectors.drawn(vectors, 0, 1)[0]), ({"label": own}, own)):
         grid, layers, given = run.mix((1, 2), (0, 3), **options)
-        np.testing.assert_array_equal(given.pop("label"), label)
-        assert (grid, layers, given) == ((1, 2), (0, 3), {k: v for k, v in options.items() if k != "label"})
-    assert restore.Trained(g, v, {}, 0).mix((1, 2)) == ((1, 2), None, {"label": None})
+        np.testing.assert_array_equal(given["label"], label)
+        assert (grid, layers, given | {"label": None}) == ((1, 2), (0, 3), usual | options | {"label": None})
+    assert restore.Trained(g, v, {}, 0).mix((1, 2)) == ((1, 2), None, usual)
     for draw in (run.sample, run.latents):
         with pytest.raises(UserError, match="n is -1; ask for at least one image"):
             draw(-1)

@@ -6,7 +6,7 @@ Descriptions, costs and samples: docs/families.md.
 
 import dataclasses
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
@@ -44,7 +44,7 @@ class Shared(Settings):
     augment_p: float = 1.0
     """Probability of each."""
 
-    def networks(self, shape, classes) -> tuple[dict, dict]:
+    def networks(self, shape: tuple[int, int, int], classes: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The fields that the networks have in common: of G, of D."""
         both = {"shape": shape, "classes": classes, "channel_max": self.width_max, "dtype": jnp.dtype(self.dtype)}
         both["channel_base"] = self.width * max(shape[:2])

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxgan import game, recipes_paired, schedules
 from jaxgan.data import Source, open_pairs
+from jaxgan.data.source import Progress
 from jaxgan.errors import UserError
 from jaxgan.models import pix2pix
 from jaxgan.settings import Design, Settings
@@ -67,7 +68,7 @@ class Config(Settings):
     ema_kimg: float = 1.0
     """Half-life of the weight average; 0: none (the paper)."""
 
-    def open_data(self, progress) -> Source:
+    def open_data(self, progress: Progress) -> Source:
         if (self.target or self.side_by_side) and self.degrade not in ((), Config.degrade):
             raise UserError(f"--degrade {' '.join(self.degrade)}: the pairs come from --target or --side-by-side; leave it out")
         if not (self.target or self.side_by_side or self.degrade):

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from jaxgan import game, recipes_paired, schedules
 from jaxgan.data import Source, open_unpaired
+from jaxgan.data.source import Progress
 from jaxgan.errors import UserError
 from jaxgan.models import cyclegan, pix2pix
 from jaxgan.settings import Design, Settings
@@ -63,7 +64,7 @@ class Config(Settings):
     """Half-life of the weight average; 0: none (the paper)."""
     snapshot_kimg: float = 4.0
 
-    def open_data(self, progress) -> Source:
+    def open_data(self, progress: Progress) -> Source:
         if self.target and self.degrade != Config.degrade:
             raise UserError(f"--degrade {' '.join(self.degrade)}: images B come from --target; leave it out")
         how = self.how_to_open(progress)

@@ -6,6 +6,7 @@ which images got one [B]; the public functions resample once with them, `geometr
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -90,7 +91,7 @@ def geometric(
     return apply_affine(key, x, p, [w for w in wanted if w], fill)
 
 
-def apply_affine(key: Array, x: AnyArray, p: Scalar, draws: Sequence[tuple[str, dict]], fill: str | float) -> Array:
+def apply_affine(key: Array, x: AnyArray, p: Scalar, draws: Sequence[tuple[str, dict[str, Any]]], fill: str | float) -> Array:
     """Applies the merged map of `draws`, a list of (name in `DRAWS`, its options), first transform first."""
     keys, _, p = prepare(key, x, p)
     if not draws:

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -27,7 +28,7 @@ ATTENTIVE = {"attentive_cutout": attentive_cutout, "attentive_crop": attentive_c
 NAMES = (*DRAWS, *PLAIN, *ATTENTIVE)
 
 
-def pipeline(names: Sequence[str], *, fill: str | float = "reflect", **options: dict | None) -> Augmentation:
+def pipeline(names: Sequence[str], *, fill: str | float = "reflect", **options: dict[str, Any] | None) -> Augmentation:
     """Composes augmentations: pipeline(("flip", "rotate"), rotate={"max_degrees": 10}) -> augment(key, x, p).
 
     They are applied in the order of the names, each drawn with probability p. What one draws for an image does not

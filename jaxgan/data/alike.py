@@ -5,9 +5,9 @@ import hashlib
 import itertools
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,17 @@ class Decoded:
         return out
 
 
-def make_alike(items: Items, *, name: str, size, channels, background, fit="crop", skip_broken, progress: Progress) -> Source:
+def make_alike(
+    items: Items,
+    *,
+    name: str,
+    size: tuple[int, int] | None,
+    channels: int | None,
+    background: tuple[int, int, int],
+    fit: str = "crop",
+    skip_broken: bool,
+    progress: Progress,
+) -> Source:
     """Make all images alike: look at every one, decode those of a set that fits in memory.
 
     Args:
@@ -112,7 +122,9 @@ def _notes(items, kept, headers, look):
         yield f"the sub-folders are no classes, because of what lies beside them: {some(beside)}"
 
 
-def finish(items: Items, kept: np.ndarray, look: Look, read, name: str, stamps: Sequence[str]) -> Source:
+def finish(
+    items: Items, kept: np.ndarray, look: Look, read: Callable[[np.ndarray], np.ndarray], name: str, stamps: Sequence[str]
+) -> Source:
     """The Source of images that are already alike; `kept` are indices into items, int64 [n], `stamps` theirs."""
     labels = None if items.labels is None else items.labels[kept]
     made = f"Look(size={look.size}, channels={look.channels}, background={look.background})"
@@ -192,7 +204,7 @@ def _pass(items, look, size, skip_broken, progress):
     return headers, images, stamps
 
 
-def ahead(work, arguments):
+def ahead(work: Callable[[Any], Any], arguments: Iterable[Any]) -> Iterator[Any]:
     """The results of work in order, from threads that are a few pieces ahead; so an error ends it early."""
     threads = cores()
     arguments = iter(arguments)

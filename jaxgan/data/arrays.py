@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -119,7 +120,9 @@ def _digit_rows() -> np.ndarray:
     return np.column_stack([*load_digits(return_X_y=True)])
 
 
-def of_arrays(images, labels=None, *, name: str = "arrays", class_names: Sequence[str] = ()) -> Source:
+def of_arrays(
+    images: np.ndarray, labels: np.ndarray | None = None, *, name: str = "arrays", class_names: Sequence[str] = ()
+) -> Source:
     """A Source of images in memory.
 
     Args:
@@ -140,7 +143,9 @@ def of_arrays(images, labels=None, *, name: str = "arrays", class_names: Sequenc
     return source._replace(class_names=tuple(class_names)) if class_names else source
 
 
-def array_source(images: np.ndarray, labels: np.ndarray | None, where: str, *, size, channels, **rest) -> Source:
+def array_source(
+    images: np.ndarray, labels: np.ndarray | None, where: str, *, size: tuple[int, int] | None, channels: int | None, **rest: Any
+) -> Source:
     """A Source of an array; it is taken as it is unless size, channels or transparency ask for work.
 
     Args:

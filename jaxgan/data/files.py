@@ -10,8 +10,9 @@ import threading
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -191,7 +192,15 @@ def _linked(name, links, path):
     return name
 
 
-def items(path, shown, labels, class_names, open_file, stamp, others: str = ""):
+def items(
+    path: str,
+    shown: Sequence[str],
+    labels: np.ndarray | None,
+    class_names: tuple[str, ...],
+    open_file: Callable[[int], Any],
+    stamp: Callable[[int, bool], str],
+    others: str = "",
+) -> Items:
     """Images in files: `open_file(number)` opens one, as bytes. The rest is `Items`'."""
 
     @contextmanager
@@ -236,7 +245,7 @@ def _is_image(name, suffixes=SUFFIXES):
     return name.lower().endswith(suffixes) and not any(_hidden(p) for p in name.split("/"))
 
 
-def unread(found) -> str:
+def unread(found: Iterable[str]) -> str:
     """How many of these files are images in formats that are not read, as "2 .avif, 1 .heic"; "" for none."""
     kinds = Counter(posixpath.splitext(name.lower())[1] for name in found if _is_image(name, UNREAD))
     return ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
@@ -247,7 +256,9 @@ def _tidy(name):
     return posixpath.normpath(name.replace("\\", "/")).lstrip("/")
 
 
-def arrange(found, split: str, where: str, read: Callable[[str], bytes]):
+def arrange(
+    found: Iterable[str], split: str, where: str, read: Callable[[str], bytes]
+) -> tuple[list[str], list[str], np.ndarray | None, tuple[str, ...]]:
     """Order and label the files of a folder or archive.
 
     Args:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Any
 
 from jaxgan.data import arrays, files, images, prepared
 from jaxgan.data.alike import make_alike
@@ -78,7 +79,16 @@ def open_source(
     raise UserError(f"{data}: neither a folder nor a .zip, .tar, .tar.gz, .tar.xz, .tgz or .npz; {fix}")
 
 
-def asked(name, *, size=None, channels=None, background="white", fit="crop", skip_broken=False, progress=None) -> dict:
+def asked(
+    name: str,
+    *,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    background: str = "white",
+    fit: str = "crop",
+    skip_broken: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """The arguments of `make_alike` for what the user asked for, as `open_source` takes it; UserError for what there is not."""
     if channels not in (None, 1, 3, 4):
         raise UserError(f"channels is {channels}; give 1 (grey), 3 (RGB) or 4 (RGBA)")
@@ -99,7 +109,7 @@ def check_one(data: str) -> None:
         raise UserError(f"--data {data} holds both sets; give --data {data}/trainA --target {data}/trainB")
 
 
-def height_and_width(size) -> tuple[int, int] | None:
+def height_and_width(size: Any) -> tuple[int, int] | None:
     """The same as two ints, also where they come as a list from a run's config.json; None stays None. UserError for no size."""
     if size is not None and (len(size) != 2 or min(size) < 1):
         raise UserError(f"size is {size}; give height and width, both at least 1")

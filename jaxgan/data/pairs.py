@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def open_pairs(
     side_by_side: str = "",
     degrade: Sequence[str] = ("mask",),
     source_channels: int | None = None,
-    **how,
+    **how: Any,
 ) -> Source:
     """Open a set of pairs: two folders, or images of both sides, or one set whose images are damaged to make the sources.
 

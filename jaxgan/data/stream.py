@@ -4,6 +4,8 @@
 and give the same numbers. NumPy warns about the overflow of scalars but not of arrays: give it at least one axis.
 """
 
+from typing import Any
+
 import numpy as np
 
 ROUNDS = 8  # twice as many for up to 8 images, where the halves are so small that 8 rounds do not mix them
@@ -24,12 +26,12 @@ def _scramble(h):
     return h ^ (h >> _u32(16))
 
 
-def bits(n):
+def bits(n: int) -> int:
     """The bits that number n things: ceil(log2(n)), an int; 0 for n = 1."""
     return (int(n) - 1).bit_length()
 
 
-def mix(seed, epoch):
+def mix(seed: Any, epoch: Any) -> Any:
     """The key of one epoch of one seed.
 
     Args:
@@ -41,7 +43,7 @@ def mix(seed, epoch):
     return _scramble(_scramble(seed + _u32(_GOLDEN)) ^ _scramble(epoch + _u32(2 * _GOLDEN)))
 
 
-def permute(position, n, key):
+def permute(position: Any, n: int, key: Any) -> Any:
     """One pass of a keyed bijection of [0, 2^bits(n)): an unbalanced Feistel network.
 
     The result may be n or more. Then it is put through again until it is below n (cycle walking): that makes a
@@ -67,7 +69,7 @@ def permute(position, n, key):
     return (left << _u32(low)) | right
 
 
-def indices(seed, step, batch, n):
+def indices(seed: int, step: int, batch: int, n: int) -> np.ndarray:
     """Which images the batch of one step holds; every epoch of n positions visits every image once.
 
     position = step * batch + i;  epoch = position // n;  index = shuffle_epoch(position mod n).

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from jaxgan.data.source import Source, fingerprint, notes_of, order
 from jaxgan.errors import UserError
 
 
-def open_unpaired(data: str, *, target: str = "", degrade: Sequence[str] = (), hold_out: int = 0, seed: int = 0, **how) -> Source:
+def open_unpaired(
+    data: str, *, target: str = "", degrade: Sequence[str] = (), hold_out: int = 0, seed: int = 0, **how: Any
+) -> Source:
     """Open two sets of images, or one set half of which is changed to make the second.
 
     Args:

@@ -24,6 +24,7 @@ from jaxgan.errors import UserError
 from jaxgan.metrics.cache import cache_directory
 from jaxgan.metrics.exact import conv, dense
 from jaxgan.resample import in_squares
+from jaxgan.typing import AnyArray, Array, Tree
 from jaxgan.watch import counter
 from jaxgan.whole import write_whole
 
@@ -139,7 +140,7 @@ def _step(params, state, images, labels, rate):
     return optax.apply_updates(params, jax.tree.map(lambda u: rate * u, updates)), state
 
 
-def accuracy(params, source: Source, indices: np.ndarray) -> float:
+def accuracy(params: Tree, source: Source, indices: np.ndarray) -> float:
     """The fraction of these images whose largest logit is that of their label."""
     forward, right = jax.jit(network), 0
     for start in range(0, len(indices), 500):
@@ -165,7 +166,7 @@ def initial(rng: np.random.RandomState, shape: tuple[int, int, int], classes: in
     return params
 
 
-def network(params, images):
+def network(params: Tree, images: AnyArray) -> tuple[Array, Array]:
     """The forward pass, in full float32.
 
     Args:

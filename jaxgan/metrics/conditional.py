@@ -10,6 +10,7 @@ from jaxgan.data.source import Source
 from jaxgan.errors import UserError
 from jaxgan.metrics import classifier, frechet
 from jaxgan.metrics.contract import Estimate, two_sets
+from jaxgan.typing import AnyArray
 
 TESTED = 10_000  # real images, at most, on which `gan_train` tests
 
@@ -29,7 +30,7 @@ def share(right: int, n: int) -> Estimate:
     return Estimate(p, math.sqrt(p * (1 - p) / n))
 
 
-def accuracy(predicted, labels, classes: int) -> ByClass:
+def accuracy(predicted: AnyArray, labels: AnyArray, classes: int) -> ByClass:
     """GAN-test: the share of generated images in which a classifier of the real ones sees the class that they were made for.
 
     It is high as well where every image of a class is the same, so it says nothing of variety.
@@ -54,7 +55,9 @@ def accuracy(predicted, labels, classes: int) -> ByClass:
     return ByClass(share(int(hits.sum()), len(labels)), share(int(hits[lowest]), int(counts[lowest])), lowest)
 
 
-def intra_frechet(real, real_labels, fake, fake_labels, classes: int, *, ddof: int = 1) -> ByClass:
+def intra_frechet(
+    real: AnyArray, real_labels: AnyArray, fake: AnyArray, fake_labels: AnyArray, classes: int, *, ddof: int = 1
+) -> ByClass:
     """The mean over the classes of the Frechet distance between the real and the generated images of each: intra FID.
 
     Unlike the distance of all images it sees a class that shows another, and variety that is lost within a class.
@@ -83,7 +86,12 @@ def intra_frechet(real, real_labels, fake, fake_labels, classes: int, *, ddof: i
 
 
 def gan_train(
-    images: np.ndarray, labels, source: Source, *, seed: int = 0, progress: Callable[[int, int], None] = lambda done, total: None
+    images: np.ndarray,
+    labels: AnyArray,
+    source: Source,
+    *,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Estimate:
     """GAN-train, or the classification accuracy score: how often a classifier that has only seen generated images is right on
     real ones. It falls with images that show another class, and with variety that is missing.

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgan.errors import UserError
+from jaxgan.typing import AnyArray
 
 
 class Estimate(NamedTuple):
@@ -15,13 +16,13 @@ class Estimate(NamedTuple):
     error: float
 
 
-def mean_estimate(x) -> Estimate:
+def mean_estimate(x: AnyArray) -> Estimate:
     """Mean of [n] numbers and its standard error s / sqrt(n), NaN for n = 1."""
     x = np.asarray(x, np.float64)
     return Estimate(float(x.mean()), float(x.std(ddof=1) / np.sqrt(len(x))) if len(x) > 1 else math.nan)
 
 
-def rows(name: str, x, least: int, statistic: str) -> np.ndarray:
+def rows(name: str, x: AnyArray, least: int, statistic: str) -> np.ndarray:
     """`x` as a NumPy array [n, F] of float32 or float64, checked.
 
     Args:
@@ -49,7 +50,7 @@ def rows(name: str, x, least: int, statistic: str) -> np.ndarray:
     return x
 
 
-def two_sets(real, fake, least: int, statistic: str) -> tuple[np.ndarray, np.ndarray]:
+def two_sets(real: AnyArray, fake: AnyArray, least: int, statistic: str) -> tuple[np.ndarray, np.ndarray]:
     """Both by `rows`; ValueError unless they have equally many features."""
     real, fake = rows("real features", real, least, statistic), rows("fake features", fake, least, statistic)
     if real.shape[1] != fake.shape[1]:

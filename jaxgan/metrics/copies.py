@@ -12,6 +12,7 @@ from jaxgan.errors import UserError
 from jaxgan.metrics import features, neighbours
 from jaxgan.metrics.contract import Estimate, rows
 from jaxgan.metrics.extraction import extract, reals
+from jaxgan.typing import AnyArray
 
 MOST = 5000
 """Number of real images from which the threshold is computed."""
@@ -34,7 +35,7 @@ class Copies(NamedTuple):
     only what is nearly a copy is rejected: a larger share rejects more."""
 
 
-def threshold(distances, share: float) -> tuple[float, Estimate]:
+def threshold(distances: AnyArray, share: float) -> tuple[float, Estimate]:
     """The distance that the fraction `share` of fresh real images does not exceed.
 
     Args:
@@ -60,7 +61,14 @@ def threshold(distances, share: float) -> tuple[float, Estimate]:
     return t, Estimate(found, float(np.sqrt(found * (1 - found) / len(distances))))
 
 
-def copies(source: Source, extractor: features.Extractor, *, share: float = 0.01, mirror: bool = False, progress=None) -> Copies:
+def copies(
+    source: Source,
+    extractor: features.Extractor,
+    *,
+    share: float = 0.01,
+    mirror: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Copies:
     """The test for a training set.
 
     An image is rejected if its nearest training image is as close as only a fraction `share` of real images are to their

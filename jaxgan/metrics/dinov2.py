@@ -1,6 +1,8 @@
 """DINOv2's vision transformers (ViT-S/B/L with patches of 14) in pure functions, for FD-DINOv2."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ from jax import lax
 from jaxgan.errors import UserError, one_line
 from jaxgan.metrics.exact import dense
 from jaxgan.metrics.resize import pil_bicubic_uint8
+from jaxgan.typing import AnyArray, Array, Tree
 
 SIZE, PATCH, HEAD = 224, 14, 64  # pixels; pixels; numbers in one attention head, in all of DINOv2's sizes
 EPSILON = 1e-6  # of the layer norms
@@ -18,7 +21,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of
 OFFSET = 0.1  # the official code adds it to the new grid's size when it resizes the position table
 
 
-def weights(state):
+def weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The network's arrays from the official state dict; the position table is resized to 224x224 images here.
 
     Args:
@@ -53,7 +56,7 @@ def weights(state):
     return params
 
 
-def resized(table, side: int):
+def resized(table: np.ndarray, side: int) -> np.ndarray:
     """A position table [M M, D] for side x side patches, by torch's bicubic (a = -0.75) with the official code's scale.
 
     Position i of the new grid samples (i + 0.5) M / (side + 0.1) - 0.5; the edge is replicated.
@@ -78,7 +81,7 @@ def resized(table, side: int):
     return np.einsum("ui,vj,ijd->uvd", rows, rows, grid, optimize=True).reshape(side * side, -1)
 
 
-def prepare(images):
+def prepare(images: AnyArray) -> Array:
     """uint8 [B, H, W, 3] -> float32 [B, 224, 224, 3]: Pillow's bicubic, then ImageNet's mean and deviation.
 
     Source: dgm-eval (Stein et al. 2023): torchvision's Resize((224, 224), BICUBIC), ToTensor, Normalize.
@@ -88,7 +91,7 @@ def prepare(images):
     return (x - wide(MEAN)) / wide(DEVIATION)
 
 
-def network(params, x):
+def network(params: Tree, x: Array) -> Array:
     """The class token after the last norm, all arithmetic in full float32.
 
     Args:

@@ -20,6 +20,7 @@ from jax.scipy import ndimage
 
 from jaxgan.errors import UserError, nearest
 from jaxgan.metrics.contract import Estimate
+from jaxgan.typing import AnyArray, Array
 
 KINDS = ("integer", "fractional", "rotation")
 """EQ-T, EQ-T_frac and EQ-R."""
@@ -33,7 +34,7 @@ LEAST = 16
 """Pixels of the shorter side for rotations, of which 11 are within reach of the border."""
 
 
-def errors(kind: str, draw: Callable, keys, shape: tuple[int, int, int]):
+def errors(kind: str, draw: Callable[[Array], Array], keys: Array, shape: tuple[int, int, int]) -> tuple[Array, Array]:
     """Squared errors of one equivariance, for each image.
 
     Args:
@@ -68,7 +69,7 @@ def errors(kind: str, draw: Callable, keys, shape: tuple[int, int, int]):
     return jnp.where(valid, square, 0).sum((1, 2)), valid.sum((1, 2), dtype=jnp.float32) * shape[2]
 
 
-def decibels(squares, counts) -> Estimate:
+def decibels(squares: AnyArray, counts: AnyArray) -> Estimate:
     """10 log10(I_max^2 sum(counts) / sum(squares)), and its standard error over images, to first order (the delta method).
 
     Args:
@@ -85,7 +86,7 @@ def decibels(squares, counts) -> Estimate:
     return Estimate(10 * math.log10(PEAK**2 / mean), 10 / math.log(10) * spread)
 
 
-def translate(x, right, down):
+def translate(x: Array, right: Array, down: Array) -> tuple[Array, Array]:
     """Images moved by whole pixels.
 
     Args:
@@ -107,7 +108,7 @@ def _moved(shift, n):
     return jnp.clip(at, 0, n - 1), (at >= 0) & (at < n)
 
 
-def translate_fractional(x, right, down):
+def translate_fractional(x: Array, right: Array, down: Array) -> tuple[Array, Array]:
     """Images moved by any distance, by a Lanczos filter of 6 taps along either axis.
 
     Args:
@@ -134,7 +135,7 @@ def _lanczos_shift(shift, n):
     return jnp.where(inside[:, :, None], taps / taps.sum(2, keepdims=True), 0), inside
 
 
-def rotate(x, angle):
+def rotate(x: Array, angle: Array) -> tuple[Array, Array]:
     """Images turned about their centres, of the frequencies that both the old and the new pixels can hold: a low-pass filter
     (`bandlimit`) to 4 x 4 samples a pixel, and linear interpolation between these.
 
@@ -161,7 +162,7 @@ def _rotate(x, angle, up=4):
     return y, (abs(down) <= (height - 1) / 2 - edge) & (abs(right) <= (width - 1) / 2 - edge)
 
 
-def filtered(x, angle):
+def filtered(x: Array, angle: Array) -> tuple[Array, Array]:
     """Turned images without the frequencies that `rotate` takes out of unturned ones: the paper's pseudo-rotation.
 
     Args:
@@ -186,7 +187,7 @@ def _filter(x, taps):
     return total.reshape(up * height, up * width, channels)
 
 
-def bandlimit(angle, up):
+def bandlimit(angle: Array, up: int) -> Array:
     """The low-pass filter of what both the pixels and those turned by `angle` can hold, windowed:
 
       f(x) = (s * s_R)(x) (l * l_R)(x),   s the sinc whose band is the unit square, l the square Lanczos window,
@@ -225,7 +226,7 @@ def _windows(line, angle, up):
     return jnp.einsum("iy,yx,jx->ij", across, turned, across, precision="highest")
 
 
-def octagon(x, y, angle):
+def octagon(x: AnyArray, y: AnyArray, angle: Array) -> Array:
     """The Fourier transform of where the unit square and the one turned by `angle` overlap.
 
     By the divergence theorem it is a sum over pairs of opposite edges: with the normal n, the direction t, the length L and the

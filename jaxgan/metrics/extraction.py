@@ -2,7 +2,7 @@
 
 import contextlib
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +45,9 @@ def extract(which: features.Extractor, images: np.ndarray) -> Rows:
     return _joined(parallel.in_chunks(_forward, (which.forward, which.channels), which.params, (images,), CHUNK))
 
 
-def generated(batches: Iterable[np.ndarray], which: list[features.Extractor], n: int, progress) -> list[Rows]:
+def generated(
+    batches: Iterable[np.ndarray], which: list[features.Extractor], n: int, progress: Callable[[int, int], None]
+) -> list[Rows]:
     """Features of the first n images of the batches (0: of all), by each extractor."""
     found, done = [[] for _ in which], 0
     for x in batches:
@@ -61,7 +63,7 @@ def generated(batches: Iterable[np.ndarray], which: list[features.Extractor], n:
     return [_joined(parts) for parts in found]
 
 
-def _joined(rows: Iterable[tuple]) -> Rows:
+def _joined(rows: Iterable[tuple[Any, ...]]) -> Rows:
     return Rows(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*rows, strict=True)))
 
 
@@ -75,7 +77,15 @@ def _pieces(source: Source, n: int, mirror: bool, piece: int) -> Iterator[np.nda
             yield x[:, :, ::-1]
 
 
-def reals(source: Source, which: features.Extractor, n: int, mirror: bool, *, rows: bool, progress=None) -> Any:
+def reals(
+    source: Source,
+    which: features.Extractor,
+    n: int,
+    mirror: bool,
+    *,
+    rows: bool,
+    progress: Callable[[int, int], None] | None = None,
+) -> Any:
     """Statistics of the real images: moments, or the feature rows; from the cache if computed before.
 
     Args:

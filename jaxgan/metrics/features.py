@@ -21,6 +21,7 @@ from jaxgan.metrics import classifier as classifiers
 from jaxgan.metrics import dinov2 as vit
 from jaxgan.metrics import inception as inception_v3
 from jaxgan.resample import in_squares
+from jaxgan.typing import AnyArray, Array
 
 RANDOM_WIDTHS = (32, 64, 96, 128)  # channels of random_conv's stages; its features are twice their sum
 
@@ -44,7 +45,7 @@ class Extractor(NamedTuple):
     forward: Callable[[Any, jax.Array], Output]  # (params, uint8 [B, H, W, channels]) -> Output
     about: str = ""  # what a report should say of it, such as a classifier's accuracy
 
-    def apply(self, images) -> Output:
+    def apply(self, images: AnyArray) -> Output:
         """uint8 [B, H, W, 1 or 3] -> Output, compiled once for each shape.
 
         Raises:
@@ -58,7 +59,7 @@ def _run(forward, channels, params, images):
     return forward(params, to_channels(images, channels))
 
 
-def to_channels(images, channels: int):
+def to_channels(images: AnyArray, channels: int) -> Array:
     """Images with the channels that an extractor takes: grey is repeated, otherwise they must match.
 
     Args:

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxgan.errors import UserError
 from jaxgan.metrics.contract import Estimate, rows
+from jaxgan.typing import AnyArray
 
 BLOCKS = 10  # parts of the generated images, for the jackknife of `estimate`
 
@@ -32,7 +33,7 @@ def start_moments(features: int) -> Moments:
     return Moments(0, np.zeros(features), np.zeros((features, features)))
 
 
-def add(moments: Moments, features) -> Moments:
+def add(moments: Moments, features: AnyArray) -> Moments:
     """Moments updated with more rows.
 
     The rows are centred before they are squared, so that features far from zero lose no precision. Each call costs a few
@@ -66,7 +67,7 @@ def merge(a: Moments, b: Moments) -> Moments:
     return Moments(n, a.mean + d * (b.n / n), a.scatter + b.scatter + np.outer(d, d * (a.n * b.n / n)))
 
 
-def moments_of(features, *, block: int = 4096) -> Moments:
+def moments_of(features: AnyArray, *, block: int = 4096) -> Moments:
     """Moments of a whole array [n, F], `block` rows at a time."""
     features = np.asarray(features)
     if features.ndim != 2:
@@ -90,7 +91,7 @@ def mean_cov(moments: Moments, *, ddof: int = 1) -> tuple[np.ndarray, np.ndarray
     return moments.mean, moments.scatter / (moments.n - ddof)
 
 
-def frechet_distance(mean1, cov1, mean2, cov2) -> float:
+def frechet_distance(mean1: AnyArray, cov1: AnyArray, mean2: AnyArray, cov2: AnyArray) -> float:
     """Squared Frechet (2-Wasserstein) distance of two Gaussians: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2).
 
     The last trace is the sum of the square roots of the eigenvalues of the symmetric R^T C2 R with C1 = R R^T, where R
@@ -157,7 +158,7 @@ def jackknife(real: Moments, blocks: Sequence[Moments], *, ddof: int = 1) -> Jac
     return Jackknife(value, float(spread), float(count * value - (count - 1) * np.mean(left_out)))
 
 
-def estimate(real: Moments, fake, *, ddof: int = 1) -> Estimate:
+def estimate(real: Moments, fake: AnyArray, *, ddof: int = 1) -> Estimate:
     """The Frechet distance of generated images from real ones, with the `jackknife`'s error where there are images enough for it.
 
     Args:

@@ -1,30 +1,33 @@
 """Metrics of a generator itself: it draws the same latents twice, a little otherwise. No real images, no data set."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from jaxgan import label_vectors, latents, parallel
 from jaxgan.errors import UserError
 from jaxgan.metrics import equivariance, lpips, path
 from jaxgan.metrics.measure import Result
 from jaxgan.metrics.protocols import Protocol, named, only
+from jaxgan.restore import Trained
+from jaxgan.typing import Tree
 
 CHUNK = 4  # pairs of images a device and call
 
 
 def measure(
-    names,
-    trained,
+    names: Sequence[str],
+    trained: Trained,
     *,
     n: int = 0,
     seed: int = 0,
     psi: float = 1.0,
-    perceptual=None,
-    progress=lambda what, done, total: None,
+    perceptual: Tree = None,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> list[Result]:
     """Metrics of a generator, of the images that it samples: latents and classes are those of `sample`, classes equally likely.
 
@@ -70,7 +73,7 @@ def measure(
     return results
 
 
-def check(protocols: dict[str, Protocol], generator) -> None:
+def check(protocols: dict[str, Protocol], generator: nn.Module) -> None:
     """UserError where these cannot be measured on a generator."""
     only(protocols, "generator")
     for name, p in protocols.items():

@@ -1,5 +1,8 @@
 """The FID Inception-v3: TensorFlow's graph of 2015-12-05 as converted to PyTorch, in pure functions."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ from jax import lax
 
 from jaxgan.errors import UserError, one_line
 from jaxgan.metrics import exact, resize
+from jaxgan.typing import AnyArray, Array, Tree
 
 URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
@@ -15,7 +19,7 @@ EPSILON = 1e-3  # of the graph's batch norms
 WAYS = ("tf1", "pytorch-fid", "clean-fid")
 
 
-def weights(state):
+def weights(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """The network's arrays from the PyTorch conversion's state dict: batch norm folded into kernel and bias, in float64.
 
     Args:
@@ -44,7 +48,7 @@ def weights(state):
     return params
 
 
-def prepare(images, way="tf1"):
+def prepare(images: AnyArray, way: str = "tf1") -> Array:
     """The network's input.
 
     Args:
@@ -62,7 +66,7 @@ def prepare(images, way="tf1"):
     return (resize.tf1_bilinear(images, (SIZE, SIZE)) - 128) / 128
 
 
-def network(params, x):
+def network(params: Tree, x: Array) -> tuple[Array, Array]:
     """Pool features and class logits, all arithmetic in full float32.
 
     Args:

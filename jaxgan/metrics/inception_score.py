@@ -3,9 +3,10 @@
 import numpy as np
 
 from jaxgan.metrics.contract import Estimate, rows
+from jaxgan.typing import AnyArray
 
 
-def inception_score(logits, *, splits: int = 10, seed: int | None = 2020, probabilities: bool = False) -> Estimate:
+def inception_score(logits: AnyArray, *, splits: int = 10, seed: int | None = 2020, probabilities: bool = False) -> Estimate:
     """IS = exp( mean_i KL( p(y | x_i) || p(y) ) ), p(y) the mean of p(y | x_i), for each of `splits` parts.
 
     Args:

@@ -3,9 +3,10 @@
 import numpy as np
 
 from jaxgan.metrics.contract import Estimate, two_sets
+from jaxgan.typing import AnyArray
 
 
-def kid(real, fake, *, subsets: int = 100, size: int = 1000, seed: int = 2020) -> Estimate:
+def kid(real: AnyArray, fake: AnyArray, *, subsets: int = 100, size: int = 1000, seed: int = 2020) -> Estimate:
     """Kernel distance: mean of the unbiased MMD^2 over random subsets, k(x, y) = (x . y / F + 1)^3.
 
     Args:
@@ -34,7 +35,7 @@ def kid(real, fake, *, subsets: int = 100, size: int = 1000, seed: int = 2020) -
     return Estimate(float(np.mean(values)), float(np.std(values)))
 
 
-def mmd2(real, fake, *, block: int = 2048) -> Estimate:
+def mmd2(real: AnyArray, fake: AnyArray, *, block: int = 2048) -> Estimate:
     """Unbiased MMD^2 of all images with the kernel of `kid`, in blocks of the kernel matrix.
 
     MMD^2 = mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j)

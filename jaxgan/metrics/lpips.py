@@ -1,5 +1,6 @@
 """LPIPS: a perceptual distance of two images, VGG16's features with learned weights (version 0.1), in pure functions."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ from jaxgan import feature_losses, parallel, tensors
 from jaxgan.errors import UserError, one_line
 from jaxgan.metrics import cache, exact
 from jaxgan.resample import in_squares
+from jaxgan.typing import AnyArray, Array, Tree
 
 VGG = "https://download.pytorch.org/models/vgg16-397923af.pth"
 LINEAR = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/vgg.pth"
@@ -22,7 +24,7 @@ CHUNK = 8  # pairs a device and call
 LEAST = 16  # pixels, which four halvings leave one of
 
 
-def load(folder: str | Path | None = None, *, show: bool = True):
+def load(folder: str | Path | None = None, *, show: bool = True) -> Tree:
     """The official weights.
 
     Args:
@@ -47,7 +49,7 @@ def _inside(folder, url) -> Path:
     return path
 
 
-def weights(vgg, linear):
+def weights(vgg: Mapping[str, np.ndarray], linear: Mapping[str, np.ndarray]) -> Tree:
     """The network's arrays from the official state dicts.
 
     Args:
@@ -76,7 +78,7 @@ def weights(vgg, linear):
     return params
 
 
-def layers(params, x):
+def layers(params: Tree, x: AnyArray) -> list[Array]:
     """The features that are compared, scaled so that LPIPS is their `feature_losses.perceptual`; all in full float32.
 
     Args:
@@ -107,7 +109,7 @@ def check(shape: tuple[int, int, int]) -> None:
         raise UserError(f"lpips: images of {size}; it takes grey and colour ones with sides of {LEAST} or more")
 
 
-def distance(params, x, y):
+def distance(params: Tree, x: AnyArray, y: AnyArray) -> Array:
     """LPIPS of pairs of images: sum_l mean_hw sum_c w_lc (f_l(x) - f_l(y))^2, f_l the features of unit length at every pixel.
 
     Args:
@@ -122,7 +124,7 @@ def distance(params, x, y):
     return feature_losses.perceptual(lambda x: layers(params, x), x, y)
 
 
-def of_sets(params, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def of_sets(params: Tree, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """LPIPS of paired images uint8 [n, H, W, C] on all devices of this process: float32 [n]."""
     return np.concatenate(list(parallel.in_chunks(_of_bytes, (), params, (x, y), CHUNK)))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxgan.metrics import neighbours
 from jaxgan.metrics.contract import Estimate, mean_estimate, rows, two_sets
+from jaxgan.typing import AnyArray
 
 
 class Manifold(NamedTuple):
@@ -19,7 +20,7 @@ class Manifold(NamedTuple):
     coverage: Estimate
 
 
-def radii(features, ks: tuple[int, ...] = (3, 5)) -> np.ndarray:
+def radii(features: AnyArray, ks: tuple[int, ...] = (3, 5)) -> np.ndarray:
     """Distance of each image to its k-th nearest other image, for each k.
 
     Args:
@@ -38,12 +39,12 @@ def radii(features, ks: tuple[int, ...] = (3, 5)) -> np.ndarray:
 
 
 def manifold(
-    real,
-    fake,
+    real: AnyArray,
+    fake: AnyArray,
     *,
     ks: tuple[int, int] = (3, 5),
     strict: tuple[bool, bool] = (False, True),
-    real_radii=None,
+    real_radii: np.ndarray | None = None,
     block: int = neighbours.BLOCK,
 ) -> Manifold:
     """Precision, recall, density and coverage, in one pass over all pairs.

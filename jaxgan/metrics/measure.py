@@ -1,7 +1,7 @@
 """All metrics in one pass over generated images."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxgan.metrics import conditional, features, frechet, inception_score, kern
 from jaxgan.metrics.contract import Estimate
 from jaxgan.metrics.extraction import Rows, generated, reals
 from jaxgan.metrics.protocols import Protocol, named, only
+from jaxgan.typing import AnyArray
 
 SHOWN = 256  # generated images, among which `_authenticity` looks for those nearest to training images
 
@@ -177,7 +178,7 @@ class Meter(NamedTuple):
         return max(p.fakes for p in self.protocols.values())
 
 
-def ready(names, source: Source, *, weights: dict[str, str] | None = None, show: bool = True) -> Meter:
+def ready(names: Sequence[str], source: Source, *, weights: dict[str, str] | None = None, show: bool = True) -> Meter:
     """The protocols of these names on a data set.
 
     Args:
@@ -209,7 +210,12 @@ def check_labels(protocols: dict[str, Protocol], known: bool, what: str) -> None
 
 
 def measure(
-    meter: Meter, batches: Iterable[np.ndarray], *, labels=None, limit: int = 0, progress=lambda what, done, total: None
+    meter: Meter,
+    batches: Iterable[np.ndarray],
+    *,
+    labels: AnyArray | None = None,
+    limit: int = 0,
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> list[Result]:
     """Compute all metrics in one pass over generated images.
 
@@ -268,7 +274,7 @@ def _images(p: Protocol) -> float:
     return {"authenticity": SHOWN, "gan_train": p.fakes or math.inf}.get(p.metric, 0)
 
 
-def _remembered(batches, kept: list, n: float):
+def _remembered(batches, kept: list[Any], n: float):
     for x in batches:
         if sum(map(len, kept)) < n:
             kept.append(x)

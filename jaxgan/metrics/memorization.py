@@ -2,6 +2,7 @@
 and of ranks, and the rows for a picture of copies."""
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from jaxgan.errors import UserError
 from jaxgan.metrics import neighbours
 from jaxgan.metrics.contract import Estimate, mean_estimate, rows
+from jaxgan.typing import AnyArray
 
 MOST = 5000
 """Number of training images that are left out in turn, to say how authentic fresh real images are."""
@@ -40,7 +42,7 @@ class Membership(NamedTuple):
     caught: Estimate  # share of the training images above what at most the share `false` of the others exceeds
 
 
-def authenticity(train, fake, *, k: int = 1) -> Authenticity:
+def authenticity(train: AnyArray, fake: AnyArray, *, k: int = 1) -> Authenticity:
     """Fraction of generated images further from their nearest training image than that image is from the other ones.
 
     ratio_j = |fake_j - t| / |t - t'|, t nearest to fake_j in the training set, t' nearest to t there; share = mean(ratio > 1).
@@ -71,7 +73,9 @@ def _ratios(train, near: neighbours.Nearest):
         return np.where(first == 0, 0.0, first / fellow)
 
 
-def data_copying(train, held_out, fake, *, cells: int = 3, least: int = 20, seed: int = 0) -> Copying:
+def data_copying(
+    train: AnyArray, held_out: AnyArray, fake: AnyArray, *, cells: int = 3, least: int = 20, seed: int = 0
+) -> Copying:
     """C_T: are generated images closer to the training images than held-out real images are?
 
     In each cell of a partition of feature space, z is the Mann-Whitney score of d(fake) against d(held out), d the
@@ -114,7 +118,7 @@ def data_copying(train, held_out, fake, *, cells: int = 3, least: int = 20, seed
     return Copying(score, p_value, float(weight[used].sum()), z)
 
 
-def membership(members, others, *, false: float = 0.01) -> Membership:
+def membership(members: AnyArray, others: AnyArray, *, false: float = 0.01) -> Membership:
     """How well a score tells training images from other real ones: a membership inference attack.
 
     auc = P(member > other) + P(member = other) / 2 over all pairs. An auc near 0.5 does not mean that no image is given away:
@@ -140,7 +144,7 @@ def membership(members, others, *, false: float = 0.01) -> Membership:
     return Membership(Estimate(float(below[0].mean()), error), Estimate(caught, math.sqrt(caught * (1 - caught) / len(x))))
 
 
-def mann_whitney(x, y) -> float:
+def mann_whitney(x: AnyArray, y: AnyArray) -> float:
     """z-score of U = #{x_i > y_j} + #{x_i = y_j} / 2, with the variance corrected for ties; below 0 where x tends to be smaller.
 
     Args:
@@ -156,7 +160,9 @@ def mann_whitney(x, y) -> float:
     return float((u - m * n / 2) / math.sqrt(variance)) if variance > 0 else 0.0
 
 
-def neighbour_rows(images, train_images, indices) -> np.ndarray:
+def neighbour_rows(
+    images: np.ndarray, train_images: np.ndarray | Callable[[np.ndarray], np.ndarray], indices: np.ndarray
+) -> np.ndarray:
     """Each generated image followed by its nearest training images, for a picture with one row per image.
 
     Args:

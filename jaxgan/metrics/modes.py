@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxgan.errors import UserError
+from jaxgan.typing import AnyArray
 
 
 class Modes(NamedTuple):
@@ -17,7 +18,7 @@ class Modes(NamedTuple):
     perfect_kl: float  # expectation of kl for draws from the reference: never 0 for finitely many images
 
 
-def modes(ids, classes: int = 1000, *, reference=None) -> Modes:
+def modes(ids: AnyArray, classes: int = 1000, *, reference: AnyArray | None = None) -> Modes:
     """Number of classes reached, and KL(q || p) of the generated classes q to the reference p.
 
     Args:

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxgan.typing import Array
+
 BLOCK = 4096  # rows at a time: a block of distances takes 4 BLOCK^2 = 64 MiB
 SPARE = 8  # candidates kept besides the k nearest of the float32 pass
 
@@ -31,7 +33,7 @@ class Nearest(NamedTuple):
     indices: np.ndarray  # [n, k] int64
 
 
-def nearest(points, queries, k: int, *, skip=None, block: int = BLOCK) -> Nearest:
+def nearest(points: np.ndarray, queries: np.ndarray, k: int, *, skip: np.ndarray | None = None, block: int = BLOCK) -> Nearest:
     """The k nearest of `points` to each of `queries`.
 
     Args:
@@ -56,13 +58,13 @@ def nearest(points, queries, k: int, *, skip=None, block: int = BLOCK) -> Neares
     return Nearest(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
 
-def centre(x) -> np.ndarray:
+def centre(x: np.ndarray) -> np.ndarray:
     """A point [F] amid the rows: the median of each feature over about a thousand of them. (One row far away would move the mean
     so far that float32 did not tell the others apart.)"""
     return np.median(x[:: max(1, len(x) // 1000)].astype(np.float64), axis=0)
 
 
-def centred(x, mid) -> Centred:
+def centred(x: np.ndarray, mid: np.ndarray) -> Centred:
     """x - mid in float64, rounded to float32."""
     out, norms = np.empty(x.shape, np.float32), np.empty(len(x), np.float32)
     for i in range(0, len(x), BLOCK):
@@ -76,7 +78,7 @@ def part(x: Centred, start: int, block: int) -> Centred:
     return Centred(jnp.asarray(x.rows[start : start + block]), jnp.asarray(x.norms[start : start + block]))
 
 
-def squared(a: Centred, b: Centred):
+def squared(a: Centred, b: Centred) -> tuple[Array, Array]:
     """Squared distances [n, m], and the bound [n, m] on their error; to be called inside jit.
 
     The norms are passed in: if computed here, XLA on a CPU fuses them into the product and takes twice the time.
@@ -86,7 +88,7 @@ def squared(a: Centred, b: Centred):
     return norms - 2 * jnp.matmul(a.rows, b.rows.T, precision="highest"), bound
 
 
-def measured(a, b, i, j) -> np.ndarray:
+def measured(a: np.ndarray, b: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """Distances [P] float64 of the pairs (a[i], b[j]), from their differences: the same for a pair in any block."""
     out = np.empty(len(i))
     step = max(1, 2**22 // a.shape[1])

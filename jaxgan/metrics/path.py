@@ -8,6 +8,7 @@ import numpy as np
 from jaxgan.errors import UserError
 from jaxgan.metrics.contract import Estimate, mean_estimate
 from jaxgan.resample import in_squares
+from jaxgan.typing import AnyArray, Array
 
 EPSILON = 1e-4
 """The length of the piece, as a part of the path."""
@@ -17,7 +18,15 @@ TRIM = 1
 """Per cent of the lengths left out at either end."""
 
 
-def lengths(draw: Callable, far: Callable, start, end, *, space: str, epsilon: float = EPSILON):
+def lengths(
+    draw: Callable[[Array], Array],
+    far: Callable[[Array, Array], Array],
+    start: Array,
+    end: Array,
+    *,
+    space: str,
+    epsilon: float = EPSILON,
+) -> Array:
     """d(G(start), G(start + a piece towards end)) / epsilon^2, for each pair of latents.
 
     Args:
@@ -40,7 +49,7 @@ def lengths(draw: Callable, far: Callable, start, end, *, space: str, epsilon: f
     return far(images[: len(start)], images[len(start) :]) / epsilon**2
 
 
-def trimmed(lengths) -> Estimate:
+def trimmed(lengths: AnyArray) -> Estimate:
     """The mean of [n] lengths without the lowest and the highest per cent; its standard error from the winsorised variance.
 
     Source: as `lengths`, the authors' code; the error: Tukey and McLaughlin 1963.

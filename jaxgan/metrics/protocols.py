@@ -1,6 +1,7 @@
 """Named protocols: how a number is measured. Two numbers are comparable only if everything here is the same."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from jaxgan.errors import UserError, nearest
 
@@ -20,7 +21,7 @@ class Protocol(NamedTuple):
     """What it is, and whose published numbers it compares with."""
     mirror: bool = False
     """Use the real images and their x-flips."""
-    options: dict = {}
+    options: dict[str, Any] = {}
     """Keyword arguments of the metric."""
     needs: str = "images"
     """What is measured: images, the generator itself (see `metrics.generators`), or pairs (generated images and targets)."""
@@ -82,7 +83,7 @@ SHORT = {
 """Short names."""
 
 
-def named(names) -> dict[str, Protocol]:
+def named(names: Sequence[str]) -> dict[str, Protocol]:
     """The protocols with these names; short names are expanded.
 
     Raises:

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxgan.typing import AnyArray, Array
 
-def tf1_bilinear(images, size):
+
+def tf1_bilinear(images: AnyArray, size: tuple[int, int]) -> Array:
     """TensorFlow 1's `resize_bilinear(align_corners=False)`: pixel i samples i * in / out, no half-pixel centres.
 
     out[i] = x[lo] + (x[lo + 1] - x[lo]) * (i * scale - lo), lo = floor(i * scale), scale = in / out, all in float32;
@@ -36,7 +38,7 @@ def tf1_bilinear(images, size):
     return x
 
 
-def half_pixel_bilinear(images, size):
+def half_pixel_bilinear(images: AnyArray, size: tuple[int, int]) -> Array:
     """Torch's `interpolate(mode="bilinear", align_corners=False)`: half-pixel centres, no antialiasing (pytorch-fid).
 
     Args:
@@ -48,7 +50,7 @@ def half_pixel_bilinear(images, size):
     return _apply(images, size, _half_pixel)
 
 
-def pil_bicubic(images, size):
+def pil_bicubic(images: AnyArray, size: tuple[int, int]) -> Array:
     """Pillow's bicubic on float images: Keys' cubic (a = -0.5), widened by the scale when shrinking (clean-fid).
 
     Args:
@@ -61,7 +63,7 @@ def pil_bicubic(images, size):
     return _apply(images, size, _pil_cubic)
 
 
-def pil_bicubic_uint8(images, size):
+def pil_bicubic_uint8(images: AnyArray, size: tuple[int, int]) -> Array:
     """Pillow's bicubic on uint8 images, as torchvision resizes PIL images: rounded after the columns and after the rows.
 
     Pillow sums integers, we sum float32: about one value in 10^5, close to a half, is rounded differently. Pillow 13

@@ -4,9 +4,10 @@ import numpy as np
 
 from jaxgan.metrics.contract import Estimate, two_sets
 from jaxgan.metrics.frechet import BLOCKS, parts
+from jaxgan.typing import AnyArray
 
 
-def sliced_wasserstein(real, fake, *, seed: int = 0, directions: int = 256, side: int = 32) -> float:
+def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, *, seed: int = 0, directions: int = 256, side: int = 32) -> float:
     """Mean Wasserstein-1 distance between the projections of two sets of images on random directions.
 
     SW = E_u[ mean_i |sorted(real . u)_i - sorted(fake . u)_i| ], u uniform on the unit sphere.
@@ -36,7 +37,7 @@ def sliced_wasserstein(real, fake, *, seed: int = 0, directions: int = 256, side
     return float(_distances(*(np.sort(_project(x, u), axis=0) for x in (real, fake))).mean())
 
 
-def sliced(real, fake, *, seed: int = 0, directions: int = 256) -> Estimate:
+def sliced(real: AnyArray, fake: AnyArray, *, seed: int = 0, directions: int = 256) -> Estimate:
     """Sliced Wasserstein-1 distance of two sets of feature rows, of any two sizes.
 
     SW = E_u int |F_real(t; u) - F_fake(t; u)| dt, F the distribution functions of the projections on u.

@@ -7,6 +7,7 @@ Called like every network here: `(z or x, c, keys=, train=, axis=)`. BigGAN-deep
 Source: Zhang et al. 2019 (SAGAN); Brock et al. 2019 (BigGAN), appendix B. `PRESETS` has the papers' networks.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from jaxgan.conditional_norm import ConditionalBatchNorm
 from jaxgan.errors import UserError
 from jaxgan.layers import Embed, check_input, glorot_uniform
 from jaxgan.models import resnet
+from jaxgan.typing import AnyArray, Array
 
 ORTHOGONAL = (nn.initializers.orthogonal(), nn.initializers.orthogonal())
 PRESETS = {
@@ -39,16 +41,16 @@ class SAGANGenerator(resnet.Generator):
     """
 
     spectral: bool = True
-    attention: tuple | None = None
-    inits: tuple = (glorot_uniform, glorot_uniform)
+    attention: tuple[int, ...] | None = None
+    inits: tuple[Any, Any] = (glorot_uniform, glorot_uniform)
 
 
 class SAGANDiscriminator(resnet.Discriminator):
     """`resnet.Discriminator` with wide blocks and self-attention. Fields: as there; attention as in the generator."""
 
     wide: bool = True
-    attention: tuple | None = None
-    inits: tuple = (glorot_uniform, glorot_uniform)
+    attention: tuple[int, ...] | None = None
+    inits: tuple[Any, Any] = (glorot_uniform, glorot_uniform)
 
 
 class Generator(nn.Module):
@@ -67,17 +69,19 @@ class Generator(nn.Module):
     Source: Brock et al. 2019, section 3 and appendix B, figure 15, table 4.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 120
     shared_dim: int = 128
     width: int = 96
-    channels: tuple = ()
-    attention: tuple | None = None
+    channels: tuple[int, ...] = ()
+    attention: tuple[int, ...] | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         grid, channels, attention = resnet.up_plan(self, multiples)
@@ -98,16 +102,16 @@ class Discriminator(resnet.Discriminator):
 
     width: int = 96
     wide: bool = True
-    attention: tuple | None = None
-    inits: tuple = ORTHOGONAL
+    attention: tuple[int, ...] | None = None
+    inits: tuple[Any, Any] = ORTHOGONAL
 
 
-def multiples(doublings):
+def multiples(doublings: int) -> tuple[int, ...]:
     """`resnet.multiples` for BigGAN's generators, which differ from SNGAN's at 64x64."""
     return (16, 16, 8, 4, 2) if doublings == 4 else resnet.multiples(doublings)
 
 
-def linear_norm(v, axis):
+def linear_norm(v: Array, axis: str | None) -> Callable[..., nn.Module]:
     """The batch norms of a block under the vectors v [B, V]: () -> a layer called (x, v, train)."""
     return partial(ConditionalBatchNorm, v.shape[1], axis=axis, spectral=True, kernel_init=ORTHOGONAL[0])
 

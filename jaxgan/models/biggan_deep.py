@@ -17,6 +17,7 @@ from jaxgan.heads import Head
 from jaxgan.layers import Embed, base_size, check_input
 from jaxgan.models import resnet
 from jaxgan.models.biggan import ORTHOGONAL, linear_norm, multiples
+from jaxgan.typing import AnyArray, Array, Judgement
 
 RATIO = 4  # channels outside a bottleneck for one inside
 
@@ -33,18 +34,20 @@ class Generator(nn.Module):
       depth: blocks per grid; the last of them doubles the grid and drops channels.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 128
     shared_dim: int = 128
     width: int = 128
-    channels: tuple = ()
+    channels: tuple[int, ...] = ()
     depth: int = 2
-    attention: tuple | None = None
+    attention: tuple[int, ...] | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         grid, channels, attention = resnet.up_plan(self, multiples)
@@ -74,18 +77,20 @@ class Discriminator(nn.Module):
       depth: blocks per grid; the first of them halves the grid and adds channels.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     width: int = 128
-    channels: tuple = ()
+    channels: tuple[int, ...] = ()
     downs: int | None = None
     depth: int = 2
     head: str = ""
-    attention: tuple | None = None
+    attention: tuple[int, ...] | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Judgement:
         """x [B, H, W, C] -> logits [B], or what `heads.Head` returns; float32."""
         check_input("x", x, self.shape)
         doublings = base_size(self.shape)[1]
@@ -116,7 +121,7 @@ class UpBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, v, train):
+    def __call__(self, x: Array, v: Array, train: bool) -> Array:
         """[B, H, W, C] -> [B, H, W, features], or [B, 2H, 2W, features]."""
         hidden = max(x.shape[-1] // RATIO, 1)
         conv = partial(resnet.ResampledConv, spectral=True, kernel_init=ORTHOGONAL[0], dtype=self.dtype)
@@ -141,7 +146,7 @@ class DownBlock(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, H, W, C] -> [B, H, W, features], or [B, H/2, W/2, features]."""
         hidden, more = max(self.features // RATIO, 1), self.features - x.shape[-1]
         conv = partial(resnet.ResampledConv, spectral=True, kernel_init=ORTHOGONAL[0], dtype=self.dtype)

@@ -18,6 +18,7 @@ from flax import linen as nn
 from jaxgan.errors import UserError
 from jaxgan.layers import Conv, ConvTranspose, check_input, small
 from jaxgan.models import pix2pix
+from jaxgan.typing import AnyArray, Array
 
 LEAST = 5
 """Pixels along a side: reflection at the border of the smallest grid, a quarter of the image, needs two there."""
@@ -39,7 +40,7 @@ class Translator(nn.Module):
     z_dim: ClassVar[int] = 0
     classes: ClassVar[int] = 0
 
-    shape: tuple
+    shape: tuple[int, ...]
     source_channels: int = 3
     width: int = 64
     blocks: int = 9
@@ -50,7 +51,9 @@ class Translator(nn.Module):
         return self.clone(shape=check_size((*size, self.shape[2])))
 
     @nn.compact
-    def __call__(self, source, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, source: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """source [B, H, W, source_channels] -> [B, H, W, C], float32 in (-1, 1). The other arguments change nothing."""
         check_input("source", source, (*check_size(self.shape)[:2], self.source_channels))
         conv = partial(Conv, kernel_init=small, dtype=self.dtype)
@@ -77,7 +80,7 @@ class Block(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, h, w, channels] -> the same shape and dtype."""
         conv = partial(Conv, x.shape[-1], padding="VALID", bias=False, kernel_init=small, dtype=self.dtype)
         norm = partial(pix2pix.normed, "instance", train=False, axis=None)
@@ -95,17 +98,17 @@ class Generator(nn.Module):
     z_dim: ClassVar[int] = 0
     classes: ClassVar[int] = 0
 
-    shape: tuple
+    shape: tuple[int, ...]
     width: int = 64
     blocks: int = 9
     dtype: Any = jnp.float32
 
     @property
-    def source_channels(self):
+    def source_channels(self) -> int:
         """A pair is made from a pair."""
         return self.shape[2]
 
-    def translator(self, **place) -> Translator:
+    def translator(self, **place: Any) -> Translator:
         """The network of one direction."""
         one = self.shape[2] // 2
         return Translator((*self.shape[:2], one), one, self.width, self.blocks, self.dtype, **place)
@@ -119,7 +122,9 @@ class Generator(nn.Module):
         return self.translator(parent=None), "b_to_a" if reverse else "a_to_b"
 
     @nn.compact
-    def __call__(self, source, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, source: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """(a, b) [B, H, W, 2 C] -> (F(b), G(a)), float32 in (-1, 1). The other arguments change nothing."""
         check_input("source", source, check_pair(self.shape))
         a, b = jnp.split(source, 2, -1)
@@ -135,13 +140,15 @@ class Discriminator(nn.Module):
 
     classes: ClassVar[int] = 0
 
-    shape: tuple
+    shape: tuple[int, ...]
     width: int = 64
     layers: int = 3
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """x [B, H, W, 2 C] -> logits [B, h, 2 w] of patches, float32: those of a on the left, of b on the right. Their mean is
         half the sum of the two means."""
         check_input("x", x, check_pair(self.shape))
@@ -151,19 +158,19 @@ class Discriminator(nn.Module):
         return jnp.concatenate([judge(name="of_a")(a), judge(name="of_b")(b)], -1)
 
 
-def reflected(x, n):
+def reflected(x: Array, n: int) -> Array:
     """x [B, H, W, C] with n more pixels on every side, mirrored at the outermost ones."""
     return jnp.pad(x, ((0, 0), (n, n), (n, n), (0, 0)), mode="reflect")
 
 
-def check_size(shape):
+def check_size(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape, if a `Translator` has room for it; else a UserError."""
     if min(shape[:2]) < LEAST:
         raise UserError(f"images of {shape[0]}x{shape[1]}: CycleGAN's generators need at least {LEAST} pixels along a side")
     return shape
 
 
-def check_pair(shape):
+def check_pair(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape, if it is of a pair; else a ValueError."""
     if shape[2] % 2:
         raise ValueError(f"shape {tuple(shape)}: a pair of images has an even number of channels, a's and then b's")

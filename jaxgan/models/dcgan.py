@@ -13,6 +13,7 @@ from jaxgan.errors import UserError
 from jaxgan.heads import Head
 from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, Embed, base_size, check_input, glorot_uniform, near_one, small
 from jaxgan.spectral import SpectralConv
+from jaxgan.typing import AnyArray, Array, Judgement
 
 TUTORIAL_SHAPE = (28, 28, 1)
 leaky = partial(nn.leaky_relu, negative_slope=0.3)  # Keras's default slope
@@ -30,13 +31,15 @@ class TutorialGenerator(nn.Module):
       shape: (28, 28, 1) and nothing else. classes: 0 or the number of classes. dtype: compute dtype.
     """
 
-    shape: tuple = TUTORIAL_SHAPE
+    shape: tuple[int, ...] = TUTORIAL_SHAPE
     classes: int = 0
     z_dim: int = 100
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal -> [B, 28, 28, 1], float32 in (-1, 1)."""
         _check_seed_shape(self.shape)
         check_input("z", z, (self.z_dim,))
@@ -63,13 +66,15 @@ class TutorialDiscriminator(nn.Module):
       shape: (28, 28, 1) and nothing else. classes: 0 or the number of classes. dropout: rate in [0, 1).
     """
 
-    shape: tuple = TUTORIAL_SHAPE
+    shape: tuple[int, ...] = TUTORIAL_SHAPE
     classes: int = 0
     dropout: float = 0.3
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """x [B, 28, 28, 1] in [-1, 1] -> logits [B], float32."""
         _check_seed_shape(self.shape)
         check_input("x", x, self.shape)
@@ -100,7 +105,7 @@ class Generator(nn.Module):
       width = 128, which their Theano code's D has too. The Torch code's ngf and ndf are 64.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 100
     width: int = 64
@@ -109,7 +114,9 @@ class Generator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         (h, w), doublings = base_size(self.shape)
@@ -142,7 +149,7 @@ class Discriminator(nn.Module):
     Source: Radford, Metz & Chintala 2016, section 3.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     width: int = 64
     max_width: int = 1024
@@ -154,7 +161,9 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Judgement:
         """x [B, H, W, C] in [-1, 1] -> logits [B], float32, or what `heads.Head` returns for that kind."""
         check_input("x", x, self.shape)
         conv = SpectralConv if self.spectral else Conv
@@ -167,7 +176,7 @@ class Discriminator(nn.Module):
         return head(x.reshape(x.shape[0], -1), c)
 
 
-def doubled(model, grids):
+def doubled(model: Any, grids: int) -> list[int]:
     """Channels of so many grids, the largest first: width, and twice as many in every next one, up to max_width."""
     return [min(model.width * 2**i, model.max_width) for i in range(grids)]
 

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxgan.heads import Head
 from jaxgan.layers import BatchNorm, Conv, ConvTranspose, base_size, check_input, near_one, small
 from jaxgan.models.dcgan import doubled
+from jaxgan.typing import AnyArray, Array
 
 
 class Generator(nn.Module):
@@ -31,7 +32,7 @@ class Generator(nn.Module):
       are the same functions but for a factor of 2; other sizes (ours) have more or fewer convolutions.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 74
     categories: int = 10
@@ -40,7 +41,7 @@ class Generator(nn.Module):
     max_width: int = 1024
     dtype: Any = jnp.float32
 
-    def codes(self, z):
+    def codes(self, z: Array) -> tuple[Array, Array]:
         """What z says: (category int32 [B] in [0, K), uniform; continuous codes [B, m] in (-1, 1), uniform). Pure.
 
         Args:
@@ -49,7 +50,7 @@ class Generator(nn.Module):
         category, continuous = jnp.split(z[:, -self.categories - self.continuous :], [self.categories], 1)
         return jnp.argmax(category, 1).astype(jnp.int32), jax.lax.erf(continuous / math.sqrt(2))
 
-    def with_category(self, z, category):
+    def with_category(self, z: Array, category: Array) -> Array:
         """z with another category: the largest of the K entries changes places with that of the category. Pure.
 
         The entries are exchangeable, so that standard normal z become z drawn given their category, exactly.
@@ -64,7 +65,9 @@ class Generator(nn.Module):
         return z.at[:, first : first + self.categories].set(jnp.take_along_axis(z[:, first : first + self.categories], order, 1))
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         (h, w), doublings = base_size(self.shape)
@@ -93,7 +96,7 @@ class Discriminator(nn.Module):
     Source: as `Generator`. Leaky ReLU 0.1 (the paper; 0.01 in the code).
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     categories: int = 10
     continuous: int = 2
@@ -102,7 +105,9 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> tuple[Array, Array, Array]:
         """x [B, H, W, C] in [-1, 1] -> logits [B], logits of the category [B, K], means of the codes [B, m]; float32."""
         check_input("x", x, self.shape)
         norm = lambda x: BatchNorm(0.9, 1e-5, axis, near_one)(x, train)

@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from jaxgan.heads import Head
 from jaxgan.layers import Dropout, Embed, check_input
+from jaxgan.typing import AnyArray, Array, Judgement
 
 
 class Generator(nn.Module):
@@ -33,16 +34,18 @@ class Generator(nn.Module):
       dtype: compute dtype; the image is float32.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 100
-    widths: tuple = (1200, 1200)
+    widths: tuple[int, ...] = (1200, 1200)
     spread: float = 0.05
     level: float = 0.5
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         if self.classes:
@@ -65,9 +68,9 @@ class Discriminator(nn.Module):
       spread: initial weights are uniform in [-spread, spread].
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
-    widths: tuple = (240, 240)
+    widths: tuple[int, ...] = (240, 240)
     pieces: int = 5
     dropout_image: float = 0.2
     dropout: float = 0.5
@@ -76,7 +79,9 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Judgement:
         """x [B, H, W, C] in [-1, 1] -> logits [B], or what `heads.Head` returns; float32. keys [B]: when train."""
         check_input("x", x, self.shape)
         h = Dropout(self.dropout_image)((x.reshape(x.shape[0], -1).astype(self.dtype) + 1) / 2, keys, train)

@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from jaxgan.errors import UserError, nearest
 from jaxgan.layers import BatchNorm, Conv, ConvTranspose, Dropout, check_input, near_one, small
+from jaxgan.typing import AnyArray, Array
 
 NORMS = ("instance", "batch", "none")
 
@@ -41,7 +42,7 @@ class Generator(nn.Module):
     z_dim: ClassVar[int] = 0
     classes: ClassVar[int] = 0
 
-    shape: tuple
+    shape: tuple[int, ...]
     source_channels: int = 3
     width: int = 64
     depth: int | None = None
@@ -59,7 +60,9 @@ class Generator(nn.Module):
         return self.clone(shape=shape, depth=depth)
 
     @nn.compact
-    def __call__(self, source, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, source: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """source [B, H, W, source_channels] -> target [B, H, W, C], float32 in (-1, 1).
 
         keys [B]: dropout draws from them, at inference too (the paper's noise); without keys there is none.
@@ -102,7 +105,7 @@ class Discriminator(nn.Module):
 
     classes: ClassVar[int] = 0
 
-    shape: tuple
+    shape: tuple[int, ...]
     source_channels: int = 3
     width: int = 64
     layers: int = 3
@@ -110,7 +113,9 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """x [B, H, W, C], c: the source [B, H, W, source_channels] -> logits [B, h, w] of patches, float32.
 
         The patches' centres lie 2^layers pixels apart; h = H // 2^layers - 2 (for layers = 0: H).
@@ -129,7 +134,7 @@ class Discriminator(nn.Module):
         return conv(1, name="logits")(x)[..., 0].astype(jnp.float32)
 
 
-def normed(kind, x, name, *, train, axis):
+def normed(kind: str, x: Array, name: str, *, train: bool, axis: str | None) -> Array:
     """x [B, h, w, C] by the norm of that kind, learned gain and bias after it; statistics in float32."""
     if kind == "none":
         return x
@@ -139,14 +144,14 @@ def normed(kind, x, name, *, train, axis):
     return norm(x.astype(jnp.float32)).astype(x.dtype)
 
 
-def check_norm(norm):
+def check_norm(norm: str) -> str:
     """The norm's name, or a UserError."""
     if norm not in NORMS:
         raise UserError(f"there is no norm {norm!r}; there are {', '.join(NORMS)}{nearest(norm, NORMS)}")
     return norm
 
 
-def check_depth(shape, depth):
+def check_depth(shape: tuple[int, ...], depth: int | None) -> int:
     """How many times the generator halves an image: `depth`, or for None until the shorter side is 1.
 
     Raises:
@@ -158,7 +163,7 @@ def check_depth(shape, depth):
     return depth or most
 
 
-def check_layers(shape, layers):
+def check_layers(shape: tuple[int, ...], layers: int) -> int:
     """`layers`, if a patch of so many fits the image.
 
     Raises:

@@ -22,6 +22,7 @@ from jaxgan.equalized import Conv, Dense, leaky, minibatch_stddev, pixel_norm
 from jaxgan.errors import UserError
 from jaxgan.layers import base_size, check_input, one_hot_labels
 from jaxgan.resample import BOX
+from jaxgan.typing import AnyArray, Array, Judgement, Scalar
 
 GAIN = math.sqrt(2)
 """Gain of the kernels before a leaky ReLU, which itself has no gain here."""
@@ -38,7 +39,7 @@ class Generator(nn.Module):
       dtype: compute dtype; the image is float32.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 512
     stage: int | None = None
@@ -47,7 +48,16 @@ class Generator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None, alpha=None):
+    def __call__(
+        self,
+        z: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        alpha: Scalar | None = None,
+    ) -> Array:
         """z [B, z_dim], standard normal; alpha [] in [0, 1], None for the stored one -> [B, H, W, C], float32, about [-1, 1]."""
         check_input("z", z, (self.z_dim,))
         base, doublings, stage = check_stage(self)
@@ -80,7 +90,7 @@ class Discriminator(nn.Module):
     Fields: as `Generator`; group: of `equalized.minibatch_stddev`.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     stage: int | None = None
     channel_base: int = 16384
@@ -89,7 +99,16 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None, alpha=None):
+    def __call__(
+        self,
+        x: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        alpha: Scalar | None = None,
+    ) -> Judgement:
         """x [B, H, W, C] in [-1, 1]; alpha [] in [0, 1], None for the stored one -> logits [B], or the triple; float32."""
         check_input("x", x, self.shape)
         base, doublings, stage = check_stage(self)
@@ -111,7 +130,7 @@ class Discriminator(nn.Module):
         return (out[:, 0], out[:, 1:], None) if self.classes else out[:, 0]
 
 
-def fade(module, alpha):
+def fade(module: nn.Module, alpha: Scalar | None) -> Scalar:
     """alpha as given, and stored if the collection "fade" is mutable; None: the stored one, initially 1."""
     kept = module.variable("fade", "alpha", jnp.ones, (), jnp.float32)
     if alpha is not None and module.is_mutable_collection("fade"):
@@ -119,19 +138,19 @@ def fade(module, alpha):
     return kept.value if alpha is None else alpha
 
 
-def repeat(x, doublings):
+def repeat(x: Array, doublings: int) -> Array:
     """Every pixel as a square of 2^doublings: [..., H, W, C] -> [..., H 2^doublings, W 2^doublings, C]."""
     n = 2**doublings
     return jnp.repeat(jnp.repeat(x, n, -3), n, -2)
 
 
-def mean(x, halvings):
+def mean(x: Array, halvings: int) -> Array:
     """The mean of squares of 2^halvings pixels: [..., H, W, C] -> [..., H / 2^halvings, W / 2^halvings, C]."""
     n, (*b, h, w, c) = 2**halvings, x.shape
     return x.reshape(*b, h // n, n, w // n, n, c).mean((-4, -2))
 
 
-def check_stage(model):
+def check_stage(model: Any) -> tuple[tuple[int, int], int, int]:
     """The base grid, the doublings of the full size, and the model's stage. UserError if there is no such stage."""
     base, doublings = base_size(model.shape)
     stage = doublings if model.stage is None else model.stage
@@ -141,7 +160,7 @@ def check_stage(model):
     return base, doublings, stage
 
 
-def features_at(model, i):
+def features_at(model: Any, i: int) -> int:
     """Features of the grid after i doublings."""
     base, _ = base_size(model.shape)
     return min(model.channel_base // (max(base) << i), model.channel_max)

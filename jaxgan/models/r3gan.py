@@ -20,6 +20,7 @@ from flax import linen as nn
 from jaxgan.errors import UserError
 from jaxgan.layers import Conv, Embed, base_size, check_input
 from jaxgan.resample import downsample, upsample
+from jaxgan.typing import AnyArray, Array
 
 SLOPE = 0.2
 leaky = partial(nn.leaky_relu, negative_slope=SLOPE)
@@ -44,20 +45,22 @@ class Generator(nn.Module):
       float32_stages: at least 1. The paper: 1, but 3 for FFHQ-256.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 64
     class_dim: int = 0
     width: int = 64
-    channels: tuple = ()
-    cardinality: tuple = ()
-    blocks: tuple = ()
+    channels: tuple[int, ...] = ()
+    cardinality: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
     expansion: int = 2
     dtype: Any = jnp.float32
     float32_stages: int = 1
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal; c: see `layers.Embed` -> [B, H, W, C], float32, about [-1, 1] (no tanh)."""
         check_input("z", z, (self.z_dim,))
         base, stages = plan(self)
@@ -84,13 +87,13 @@ class Discriminator(nn.Module):
     without its unconditional term).
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     class_dim: int = 0
     width: int = 64
-    channels: tuple = ()
-    cardinality: tuple = ()
-    blocks: tuple = ()
+    channels: tuple[int, ...] = ()
+    cardinality: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
     expansion: int = 2
     dtype: Any = jnp.float32
     float32_stages: int = 1
@@ -101,7 +104,9 @@ class Discriminator(nn.Module):
         return bool(self.classes)
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """x [B, H, W, C]; c: see `layers.Embed` -> logits [B], float32."""
         check_input("x", x, self.shape)
         base, stages = plan(self)
@@ -134,7 +139,7 @@ class Block(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, H, W, C] -> the same shape and dtype."""
         init = scaled(math.sqrt(2 / (1 + SLOPE**2)) * self.depth**-0.25)
         y = leaky(Conv(self.inner, 1, kernel_init=init, dtype=self.dtype, name="expand")(x))
@@ -148,7 +153,7 @@ def _spread(summands):
     return nn.initializers.normal(1 / math.sqrt(summands))
 
 
-def scaled(gain):
+def scaled(gain: float) -> nn.initializers.Initializer:
     """Normal with standard deviation gain / sqrt(fan in)."""
     return nn.initializers.variance_scaling(gain**2, "fan_in", "normal")
 
@@ -179,7 +184,7 @@ class Stage(NamedTuple):
     dtype: Any
 
 
-def plan(model):
+def plan(model: Any) -> tuple[tuple[int, int], tuple[Stage, ...]]:
     """The layout that a model's fields describe: its base grid (h, w) and a tuple of `Stage`s, base first.
 
     Raises:

@@ -21,6 +21,7 @@ from jaxgan.layers import Conv, Embed, base_size, check_input
 from jaxgan.models.r3gan import SLOPE, leaky, scaled
 from jaxgan.ops import depth_to_space, downsample2, space_to_depth, upsample2
 from jaxgan.spectral import SpectralConv
+from jaxgan.typing import AnyArray, Array, Judgement
 
 
 class Generator(nn.Module):
@@ -38,18 +39,20 @@ class Generator(nn.Module):
       dtype: compute dtype; the image is float32, about [-1, 1] with no tanh.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 64
     class_dim: int = 16
     patch: int = 1
     width: int = 32
-    channels: tuple = ()
-    blocks: tuple = ()
+    channels: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal -> [B, H, W, C], float32."""
         check_input("z", z, (self.z_dim,))
         base, channels, blocks = _stages(self)
@@ -76,13 +79,13 @@ class Discriminator(nn.Module):
       spectral: every convolution and the head are spectrally normalised; then no convolution is initialised at zero.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     class_dim: int = 16
     patch: int = 1
     width: int = 32
-    channels: tuple = ()
-    blocks: tuple = ()
+    channels: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()
     spectral: bool = False
     head: str = ""
     dtype: Any = jnp.float32
@@ -93,7 +96,9 @@ class Discriminator(nn.Module):
         return bool(self.classes) and not (self.head or self.spectral)
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Judgement:
         """x [B, H, W, C] -> logits [B], float32, or what `heads.Head` returns for that kind."""
         check_input("x", x, self.shape)
         base, channels, blocks = _stages(self)
@@ -128,7 +133,7 @@ class Block(nn.Module):
     spectral: bool = False
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, H, W, C] -> the same shape."""
         features = x.shape[-1]
         init = scaled(math.sqrt(2 / (1 + SLOPE**2)) * self.depth**-0.25)

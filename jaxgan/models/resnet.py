@@ -8,6 +8,7 @@ Source: Gulrajani et al. 2017 (WGAN-GP), appendix and code; Miyato et al. 2018 (
 for CIFAR-10 has none); batch norm's epsilon is 1e-5 (SNGAN's 2e-5).
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from jaxgan.errors import UserError, nearest
 from jaxgan.heads import Head
 from jaxgan.layers import base_size, check_input, glorot_uniform
 from jaxgan.spectral import SpectralDense, SpectralNorm
+from jaxgan.typing import AnyArray, Array, Judgement
 
 GLOROT = (nn.initializers.variance_scaling(2.0, "fan_avg", "uniform"), glorot_uniform)
 """Initialisers of a block's 3x3 convolutions and of everything else, as in both papers (Glorot's with gain sqrt 2, and plain)."""
@@ -55,18 +57,20 @@ class Generator(nn.Module):
       dtype: compute dtype; the image is float32.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 128
     width: int = 64
-    channels: tuple = ()
+    channels: tuple[int, ...] = ()
     spectral: bool = False
-    attention: tuple | None = ()
-    inits: tuple = GLOROT
+    attention: tuple[int, ...] | None = ()
+    inits: tuple[Any, Any] = GLOROT
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         grid, channels, attention = up_plan(self, multiples)
@@ -98,22 +102,24 @@ class Discriminator(nn.Module):
       head: kind of `heads.Head`: D's class output.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     width: int = 64
-    channels: tuple = ()
+    channels: tuple[int, ...] = ()
     downs: int | None = None
     norm: str = "spectral"
     pool: str = "sum"
     stem: int = 0
     wide: bool = False
     head: str = ""
-    attention: tuple | None = ()
-    inits: tuple = GLOROT
+    attention: tuple[int, ...] | None = ()
+    inits: tuple[Any, Any] = GLOROT
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Judgement:
         """x [B, H, W, C] -> logits [B], or what `heads.Head` returns; float32."""
         check_input("x", x, self.shape)
         channels, downs = _down_plan(self)
@@ -141,11 +147,11 @@ class UpBlock(nn.Module):
     features: int
     norm: Any
     spectral: bool = False
-    inits: tuple = GLOROT
+    inits: tuple[Any, Any] = GLOROT
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c, train):
+    def __call__(self, x: Array, c: AnyArray | None, train: bool) -> Array:
         """[B, H, W, C] -> [B, 2H, 2W, features]."""
         conv = partial(ResampledConv, self.features, spectral=self.spectral, dtype=self.dtype)
         y = conv(resample="up", kernel_init=self.inits[0], name="conv1")(nn.relu(self.norm(name="norm1")(x, c, train)))
@@ -166,11 +172,11 @@ class DownBlock(nn.Module):
     halve: bool = True
     first: bool = False
     norm: str = "spectral"
-    inits: tuple = GLOROT
+    inits: tuple[Any, Any] = GLOROT
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, H, W, C] -> [B, H/2, W/2, features], or [B, H, W, features]."""
         conv = partial(ResampledConv, spectral=self.norm == "spectral", dtype=self.dtype)
         layer = self.norm == "layer" and not self.first
@@ -205,7 +211,7 @@ class ResampledConv(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         """[B, H, W, C] -> [B, H', W', features] in `dtype`."""
         x = x.astype(self.dtype)
         kernel = self.param("kernel", self.kernel_init, (self.size, self.size, x.shape[-1], self.features), jnp.float32)
@@ -224,33 +230,35 @@ class ResampledConv(nn.Module):
         return repeat2(y) if self.size == 1 and self.resample == "up" else y
 
 
-def repeat2(x):
+def repeat2(x: Array) -> Array:
     """[B, H, W, C] -> [B, 2H, 2W, C]: every pixel four times (nearest neighbour)."""
     b, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
-def layer_norm(x, name):
+def layer_norm(x: Array, name: str) -> Array:
     """Layer norm over the whole image, gain and bias per channel, as WGAN-GP's code; float32 inside."""
     norm = nn.LayerNorm(1e-5, reduction_axes=(1, 2, 3), feature_axes=-1, use_fast_variance=False, name=name)
     return norm(x.astype(jnp.float32)).astype(x.dtype)
 
 
-def to_grid(z, grid, features, *, spectral, inits, dtype):
+def to_grid(z: Array, grid: tuple[int, int], features: int, *, spectral: bool, inits: tuple[Any, ...], dtype: Any) -> Array:
     """The first linear map: z [B, Z] -> [B, h, w, features]."""
     make = SpectralDense if spectral else nn.Dense
     x = make(grid[0] * grid[1] * features, kernel_init=inits[1], dtype=dtype, name="base")(z)
     return x.reshape(-1, *grid, features)
 
 
-def to_image(x, features, train, axis, *, spectral, inits, dtype):
+def to_image(
+    x: Array, features: int, train: bool, axis: str | None, *, spectral: bool, inits: tuple[Any, ...], dtype: Any
+) -> Array:
     """The last layers of a generator: batch norm, ReLU, 3x3, tanh; float32."""
     x = nn.relu(ConditionalBatchNorm(axis=axis, name="norm")(x, None, train))
     x = ResampledConv(features, spectral=spectral, kernel_init=inits[1], dtype=dtype, name="image")(x)
     return jnp.tanh(x.astype(jnp.float32))
 
 
-def pooled(x, pool):
+def pooled(x: Array, pool: str) -> Array:
     """[B, h, w, F] -> [B, F], or [B, h w F] by 'flatten'; float32."""
     x = x.astype(jnp.float32)
     if pool == "flatten":
@@ -258,7 +266,7 @@ def pooled(x, pool):
     return getattr(jax.nn.relu(x), pool)((1, 2))
 
 
-def multiples(doublings):
+def multiples(doublings: int) -> tuple[int, ...]:
     """Channels per grid of a generator, base first, in units of the channels at full resolution; the papers' to 512x512."""
     if doublings <= 3:
         return (4,) * (doublings + 1)
@@ -267,7 +275,7 @@ def multiples(doublings):
     return (16, 16, 8, 8, 4, 2) + (1,) * (doublings - 5)
 
 
-def up_plan(model, multiples):
+def up_plan(model: Any, multiples: Callable[[int], tuple[int, ...]]) -> tuple[tuple[int, int], tuple[int, ...], tuple[int, ...]]:
     """A generator's base grid, channels per grid, base first, and the heights of the grids that end in self-attention.
 
     Args:
@@ -285,7 +293,7 @@ def up_plan(model, multiples):
     return grid, channels, attention_heights(model, [grid[0] * 2**i for i in range(1, doublings + 1)])
 
 
-def attention_heights(model, heights):
+def attention_heights(model: Any, heights: Sequence[int]) -> tuple[int, ...]:
     """The heights in `model.attention`; None stands for 64 where there is such a grid.
 
     Raises:
@@ -308,7 +316,7 @@ def _doubled(kernel):
     return sum(jnp.pad(kernel, pads(a, b)) for a in (0, 1) for b in (0, 1))
 
 
-def check_downs(shape, downs, blocks):
+def check_downs(shape: tuple[int, ...], downs: int | None, blocks: int) -> int:
     """How many of the blocks halve the grid: `downs`, or the default for None.
 
     Raises:

@@ -17,6 +17,7 @@ from jaxgan.heads import Head
 from jaxgan.layers import Conv, ConvTranspose, base_size, check_input, small
 from jaxgan.models.dcgan import doubled
 from jaxgan.spectral import SpectralConv
+from jaxgan.typing import AnyArray, Array, Judgement
 
 
 class Generator(nn.Module):
@@ -27,7 +28,7 @@ class Generator(nn.Module):
       width: channels at full resolution, doubled at every grid below it. max_width: upper bound.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 128
     width: int = 64
@@ -35,7 +36,9 @@ class Generator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, z: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """z [B, z_dim], standard normal -> [B, H, W, C], float32 in (-1, 1)."""
         check_input("z", z, (self.z_dim,))
         grid, doublings = base_size(self.shape)
@@ -54,7 +57,7 @@ class Discriminator(nn.Module):
     Fields: shape, classes, width, max_width, dtype: as `Generator`. head: kind of `heads.Head`.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     width: int = 64
     max_width: int = 512
@@ -62,7 +65,9 @@ class Discriminator(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Judgement:
         """x [B, H, W, C] in [-1, 1] -> logits [B], or what `heads.Head` returns; float32."""
         check_input("x", x, self.shape)
         conv = partial(SpectralConv, kernel_init=small, dtype=self.dtype)

@@ -20,6 +20,7 @@ from jaxgan.layers import base_size, check_input, one_hot_labels
 from jaxgan.models.progan import GAIN, features_at
 from jaxgan.resample import BOX, blur
 from jaxgan.style import Mapping, check_noise, normal_planes
+from jaxgan.typing import AnyArray, Array, Scalar
 
 
 class Epilogue(nn.Module):
@@ -30,7 +31,7 @@ class Epilogue(nn.Module):
     """
 
     @nn.compact
-    def __call__(self, x, w, keys, noise):
+    def __call__(self, x: Array, w: Array, keys: Array | None, noise: str) -> Array:
         """x [B, H, W, C], w [B, w_dim] -> x's shape and dtype."""
         features = x.shape[3]
         shape = (*x.shape[1:3], 1)
@@ -59,7 +60,7 @@ class Generator(nn.Module):
       dtype: compute dtype; the image is float32.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 512
     w_dim: int = 512
@@ -71,7 +72,7 @@ class Generator(nn.Module):
     w_average: float = 0.995
     dtype: Any = jnp.float32
 
-    def setup(self):
+    def setup(self) -> None:
         sizes = self.mapping_layers, self.mapping_lr, None, None, self.w_average, self.layers, self.mixing
         self.mapping_network = Mapping(self.w_dim, self.z_dim, self.classes, *sizes)
 
@@ -80,12 +81,31 @@ class Generator(nn.Module):
         """Styles an image takes: two for each resolution."""
         return 2 * base_size(self.shape)[1] + 2
 
-    def mapping(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0, cutoff=None):
+    def mapping(
+        self,
+        z: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        psi: Scalar = 1.0,
+        cutoff: int | None = None,
+    ) -> Array:
         """z [B, z_dim] -> w [B, layers, w_dim]; the arguments are `style.Mapping`'s. The paper shows psi=0.7, cutoff=8."""
         return self.mapping_network(z, c, keys=keys, train=train, axis=axis, psi=psi, cutoff=cutoff)
 
     @nn.compact
-    def synthesis(self, w, c=None, *, keys=None, train=False, axis=None, noise="random"):
+    def synthesis(
+        self,
+        w: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        noise: str = "random",
+    ) -> Array:
         """w [B, layers, w_dim] or [B, w_dim] -> image [B, H, W, C], float32; the arguments are StyleGAN2's."""
         check_noise(noise, keys, w.shape[0])
         if w.ndim == 2:
@@ -106,7 +126,18 @@ class Generator(nn.Module):
             x = Epilogue(name=f"{name}_style1")(x, w[:, 2 * i + 1], keys, noise)
         return Conv(self.shape[2], 1, dtype=self.dtype, name="torgb")(x).astype(jnp.float32)
 
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0, cutoff=None, noise="random"):
+    def __call__(
+        self,
+        z: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        psi: Scalar = 1.0,
+        cutoff: int | None = None,
+        noise: str = "random",
+    ) -> Array:
         """z [B, z_dim] -> [B, H, W, C]: `synthesis` of `mapping`."""
         w = self.mapping(z, c, keys=keys, train=train, axis=axis, psi=psi, cutoff=cutoff)
         return self.synthesis(w, c, keys=keys, train=train, axis=axis, noise=noise)
@@ -118,7 +149,7 @@ class Discriminator(nn.Module):
     Fields: shape, classes, channel_base, channel_max, dtype as `Generator`; group of `equalized.minibatch_stddev`.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     channel_base: int = 16384
     channel_max: int = 512
@@ -131,7 +162,9 @@ class Discriminator(nn.Module):
         return bool(self.classes)
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """x [B, H, W, C] in [-1, 1] -> logits [B], float32."""
         check_input("x", x, self.shape)
         base, doublings = base_size(self.shape)

@@ -13,6 +13,7 @@ normalisation against overflow.
 
 import math
 import zlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from jaxgan.errors import UserError
 from jaxgan.layers import base_size, check_input
 from jaxgan.resample import TAPS, downsample, upsample
 from jaxgan.style import Mapping, check_noise, normal_planes
+from jaxgan.typing import AnyArray, Array, Scalar
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 
@@ -39,11 +41,11 @@ class StyledConv(nn.Module):
     resample: str = ""
     gain: float = 1.0
     clamp: float | None = None
-    taps: tuple = TAPS
+    taps: tuple[float, ...] = TAPS
     fused: bool = False
 
     @nn.compact
-    def __call__(self, x, w, keys, noise):
+    def __call__(self, x: Array, w: Array, keys: Array | None, noise: str) -> Array:
         """x [B, H, W, cin], w [B, w_dim] -> [B, H', W', features] in x's dtype."""
         cin = x.shape[-1]
         styles = Dense(cin, bias_init=1.0, name="affine")(w)
@@ -74,7 +76,7 @@ class ToImage(nn.Module):
     fused: bool = False
 
     @nn.compact
-    def __call__(self, x, w):
+    def __call__(self, x: Array, w: Array) -> Array:
         """x [B, H, W, cin], w [B, w_dim] -> [B, H, W, channels], float32."""
         cin = x.shape[-1]
         styles = Dense(cin, bias_init=1.0, name="affine")(w) / math.sqrt(cin)
@@ -90,16 +92,18 @@ class SynthesisBlock(nn.Module):
 
     features: int
     channels: int
-    base: tuple | None
+    base: tuple[int, ...] | None
     to_image: bool
     architecture: str
     clamp: float | None
-    taps: tuple
+    taps: tuple[float, ...]
     fused: bool
     dtype: Any
 
     @nn.compact
-    def __call__(self, x, image, ws, keys, noise):
+    def __call__(
+        self, x: Array | None, image: Array | None, ws: Sequence[Array], keys: Array | None, noise: str
+    ) -> tuple[Array, Array | None]:
         """x, image: of the resolution below, or None; ws: [B, w_dim] for each layer -> x, image of this one."""
         conv = partial(StyledConv, self.features, clamp=self.clamp, taps=self.taps, fused=self.fused)
         residual = self.architecture == "resnet" and self.base is None
@@ -139,7 +143,7 @@ class Generator(nn.Module):
       dtype, dtype_sizes: compute dtype of the `dtype_sizes` highest resolutions; all else, and the base grid, is float32.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 512
     w_dim: int = 512
@@ -153,12 +157,12 @@ class Generator(nn.Module):
     mixing: float = 0.9
     w_average: float = 0.995
     clamp: float | None = 256.0
-    taps: tuple = TAPS
+    taps: tuple[float, ...] = TAPS
     fused: bool = False
     dtype: Any = jnp.float32
     dtype_sizes: int = 4
 
-    def setup(self):
+    def setup(self) -> None:
         check_architecture(self.architecture)
         sizes = self.mapping_layers, self.mapping_lr, self.embed, self.hidden, self.w_average, self.layers, self.mixing
         self.mapping_network = Mapping(self.w_dim, self.z_dim, self.classes, *sizes)
@@ -168,12 +172,31 @@ class Generator(nn.Module):
         """Styles an image takes: one for each convolution and one for the last image layer."""
         return 2 * base_size(self.shape)[1] + 2
 
-    def mapping(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0, cutoff=None):
+    def mapping(
+        self,
+        z: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        psi: Scalar = 1.0,
+        cutoff: int | None = None,
+    ) -> Array:
         """z [B, z_dim] -> w [B, layers, w_dim]; the arguments are `style.Mapping`'s."""
         return self.mapping_network(z, c, keys=keys, train=train, axis=axis, psi=psi, cutoff=cutoff)
 
     @nn.compact
-    def synthesis(self, w, c=None, *, keys=None, train=False, axis=None, noise="random"):
+    def synthesis(
+        self,
+        w: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        noise: str = "random",
+    ) -> Array:
         """w -> image.
 
         Args:
@@ -209,7 +232,18 @@ class Generator(nn.Module):
             x, image = block(x, image, tuple(w[:, j] for j in range(first, 2 * i + 2)), keys, noise)
         return image
 
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0, cutoff=None, noise="random"):
+    def __call__(
+        self,
+        z: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        psi: Scalar = 1.0,
+        cutoff: int | None = None,
+        noise: str = "random",
+    ) -> Array:
         """z [B, z_dim] -> [B, H, W, C]: `synthesis` of `mapping`; see there for the options."""
         w = self.mapping(z, c, keys=keys, train=train, axis=axis, psi=psi, cutoff=cutoff)
         return self.synthesis(w, c, keys=keys, train=train, axis=axis, noise=noise)
@@ -226,7 +260,7 @@ class Discriminator(nn.Module):
       group, group_features: of `equalized.minibatch_stddev`; group_features 0 for none.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     channel_base: int = 32768
     channel_max: int = 512
@@ -239,12 +273,14 @@ class Discriminator(nn.Module):
     group: int = 4
     group_features: int = 1
     clamp: float | None = 256.0
-    taps: tuple = TAPS
+    taps: tuple[float, ...] = TAPS
     dtype: Any = jnp.float32
     dtype_sizes: int = 4
 
     @nn.compact
-    def __call__(self, x, c=None, *, keys=None, train=False, axis=None):
+    def __call__(
+        self, x: Array, c: AnyArray | None = None, *, keys: Array | None = None, train: bool = False, axis: str | None = None
+    ) -> Array:
         """x [B, H, W, C] in [-1, 1] -> logits [B], float32. B over all devices of `axis`: a multiple of `group`, or smaller."""
         check_architecture(self.architecture)
         check_input("x", x, self.shape)
@@ -279,11 +315,11 @@ class DiscriminatorBlock(nn.Module):
     below: int
     architecture: str
     clamp: float | None
-    taps: tuple
+    taps: tuple[float, ...]
     dtype: Any
 
     @nn.compact
-    def __call__(self, x, image):
+    def __call__(self, x: Array, image: Array | None) -> tuple[Array, Array | None]:
         """x [B, H, W, features], or None at the full size; image [B, H, W, C] or None -> those of half the size."""
         conv = partial(Conv, dtype=self.dtype, taps=self.taps)
         residual = self.architecture == "resnet"
@@ -312,7 +348,7 @@ class Epilogue(nn.Module):
     label_dim: int
 
     @nn.compact
-    def __call__(self, x, image, axis):
+    def __call__(self, x: Array, image: Array | None, axis: str | None) -> Array:
         """x [B, h, w, C] -> [B, 1 or label_dim]."""
         features = x.shape[3]
         if self.architecture == "skip":
@@ -324,16 +360,16 @@ class Epilogue(nn.Module):
         return Dense(self.label_dim or 1, name="out")(x)
 
 
-def features_at(model, size):
+def features_at(model: Any, size: Sequence[int]) -> int:
     """Features of a grid of (h, w)."""
     return min(model.channel_base // max(size), model.channel_max)
 
 
-def dtype_at(model, i, doublings):
+def dtype_at(model: Any, i: int, doublings: int) -> Any:
     """Compute dtype of the i-th resolution above the base."""
     return model.dtype if i > max(doublings - model.dtype_sizes, 0) else jnp.float32
 
 
-def check_architecture(name):
+def check_architecture(name: str) -> None:
     if name not in ARCHITECTURES:
         raise UserError(f"architecture={name!r}: give one of {', '.join(ARCHITECTURES)}")

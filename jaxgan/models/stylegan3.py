@@ -25,6 +25,7 @@ from jaxgan.layers import check_input
 from jaxgan.lowpass import jinc, sinc
 from jaxgan.resample import separated, upfirdn
 from jaxgan.style import Mapping, running_mean
+from jaxgan.typing import AnyArray, Array, Scalar
 
 
 class Grid(NamedTuple):
@@ -47,7 +48,7 @@ class FourierFeatures(nn.Module):
     grid: Grid
 
     @nn.compact
-    def __call__(self, w, transform):
+    def __call__(self, w: Array, transform: AnyArray | None) -> Array:
         """w [B, w_dim], transform [3, 3] or [B, 3, 3] or None -> [B, h, w, features], float32."""
         count, band = self.grid.features, self.grid.cutoff
         frequencies = self.variable("fourier", "frequencies", lambda: _in_disc(self.make_rng("params"), count) * band).value
@@ -91,7 +92,7 @@ class Layer(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x, w, train, axis):
+    def __call__(self, x: Array, w: Array, train: bool, axis: str | None) -> Array:
         """x [B, h, w, cin], w [B, w_dim] -> [B, h', w', features] in `dtype`."""
         x = x * _gain(self, x, self.magnitude_average, train, axis).astype(x.dtype)
         styles = Dense(x.shape[3], bias_init=1.0, name="affine")(w)
@@ -129,7 +130,7 @@ class ToImage(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x, w, train, axis):
+    def __call__(self, x: Array, w: Array, train: bool, axis: str | None) -> Array:
         """x [B, H, W, cin], w [B, w_dim] -> [B, H, W, channels], float32."""
         x = x * _gain(self, x, self.magnitude_average, train, axis).astype(x.dtype)
         styles = Dense(x.shape[3], bias_init=1.0, name="affine")(w) / math.sqrt(x.shape[3])
@@ -159,7 +160,7 @@ class Generator(nn.Module):
       dtype, dtype_sizes: the arithmetic of convolutions at the so many highest rates; all else is float32.
     """
 
-    shape: tuple
+    shape: tuple[int, ...]
     classes: int = 0
     z_dim: int = 512
     w_dim: int = 512
@@ -184,7 +185,7 @@ class Generator(nn.Module):
     dtype: Any = jnp.float32
     dtype_sizes: int = 4
 
-    def setup(self):
+    def setup(self) -> None:
         sizes = self.mapping_layers, self.mapping_lr, None, None, self.w_average, self.layers
         self.mapping_network = Mapping(self.w_dim, self.z_dim, self.classes, *sizes)
 
@@ -193,12 +194,31 @@ class Generator(nn.Module):
         """Styles an image takes: of the Fourier features, of each layer, and of the image."""
         return self.depth + 2
 
-    def mapping(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0, cutoff=None):
+    def mapping(
+        self,
+        z: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        psi: Scalar = 1.0,
+        cutoff: int | None = None,
+    ) -> Array:
         """z [B, z_dim] -> w [B, layers, w_dim]; the arguments are `style.Mapping`'s, keys change nothing."""
         return self.mapping_network(z, c, keys=keys, train=train, axis=axis, psi=psi, cutoff=cutoff)
 
     @nn.compact
-    def synthesis(self, w, c=None, *, keys=None, train=False, axis=None, transform=None):
+    def synthesis(
+        self,
+        w: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        transform: AnyArray | None = None,
+    ) -> Array:
         """w -> image.
 
         Args:
@@ -234,13 +254,23 @@ class Generator(nn.Module):
         torgb = ToImage(self.shape[2], self.clamp, self.magnitude_average, low, name="torgb")
         return torgb(x, w[:, -1], train, axis) * self.output_scale
 
-    def __call__(self, z, c=None, *, keys=None, train=False, axis=None, psi=1.0, cutoff=None):
+    def __call__(
+        self,
+        z: Array,
+        c: AnyArray | None = None,
+        *,
+        keys: Array | None = None,
+        train: bool = False,
+        axis: str | None = None,
+        psi: Scalar = 1.0,
+        cutoff: int | None = None,
+    ) -> Array:
         """z [B, z_dim] -> [B, H, W, C]: `synthesis` of `mapping`, which say what the options are."""
         w = self.mapping(z, c, keys=keys, train=train, axis=axis, psi=psi, cutoff=cutoff)
         return self.synthesis(w, c, keys=keys, train=train, axis=axis)
 
 
-def grids(model) -> list[Grid]:
+def grids(model: Any) -> list[Grid]:
     """The grids of the Fourier features and of each layer. UserError where the model's fields cannot be.
 
     Cutoffs and stopbands grow geometrically to half the longer side, which they reach before the critical layers. A rate is
@@ -265,7 +295,7 @@ def grids(model) -> list[Grid]:
     return [out[0], *out]
 
 
-def moved(right=0.0, down=0.0, angle=0.0):
+def moved(right: float = 0.0, down: float = 0.0, angle: float = 0.0) -> np.ndarray:
     """The `transform` that turns an image by `angle` degrees, counterclockwise as one sees it, and then shifts it.
 
     Args:
