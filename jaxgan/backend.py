@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-_assumed = contextvars.ContextVar("jaxgan_backend", default=None)
+_assumed: contextvars.ContextVar[str | None] = contextvars.ContextVar("jaxgan_backend", default=None)
 
 
 def name() -> str:

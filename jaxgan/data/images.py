@@ -4,7 +4,7 @@ import contextlib
 import functools
 import io
 import threading
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageColor, UnidentifiedImageError
@@ -83,7 +83,7 @@ def checked_fit(name: str) -> str:
     return name
 
 
-def open_image(file: io.IOBase) -> Image.Image:
+def open_image(file: IO[bytes]) -> Image.Image:
     """Open a binary file as a PIL image without decoding its pixels (of an animation: the first frame).
 
     Raises:
