@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.result import as_command, command_line, count, interpreters, say
-from benchmarks.workers import HERE, Worker, able, measure, rows, tell
+from benchmarks.workers import HERE, Worker, measure, rows, tell
 
 SIDES = {"jaxgan": "peer_inception.py", "torch-fidelity": "peer_fidelity.py"}
 METRICS = ("fid", "kid", "precision, recall")
@@ -22,14 +22,13 @@ KID = 1000
 
 def features(weights: str, batch: int, images: int, turns: int, pythons: dict[str, str]) -> list[dict]:
     """A row for each side: images a second through the network."""
-    started = [Worker(side, file, pythons.get(side, ""), [weights]) for side, file in SIDES.items()]
+    workers = [Worker(side, file, pythons.get(side, ""), [weights]) for side, file in SIDES.items()]
     times = {side: [] for side in SIDES}
     try:
-        workers = able(started)
         measure(times, workers, "inception features", (batch, 1, -(-images // batch), turns), None)
         return [{"what": "inception features"} | row for row in rows(times, workers, batch)]
     finally:
-        for w in started:
+        for w in workers:
             w.close()
 
 

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks.result import as_command, command_line, count, interpreters, say
-from benchmarks.workers import Worker, able, late, measure, rows
+from benchmarks.workers import Worker, measure, rows
 
 SIDES = {
     "jaxgan": ("peer_jaxgan.py", "", "tutorial"),
@@ -51,11 +51,10 @@ NAMES = (*SIDES, "official", "official, channels_last")
 def compare(game: str, sides: dict[str, tuple], args, pythons: dict[str, str], end: float | None) -> int:
     """Measure a game at each batch size and write its lines; returns how many."""
     named = {name: side for name, side in sides.items() if name == "jaxgan" or not args.only or name in args.only}
-    started = [Worker(name, file, pythons.get(kind, ""), more, end) for name, (file, kind, *more) in named.items()]
+    workers = [Worker(name, file, pythons.get(kind, ""), more, end) for name, (file, kind, *more) in named.items()]
     written = 0
     try:
-        workers = able(started)
-        for batch in () if late(end) else args.batch:
+        for batch in args.batch:
             period, times = PERIOD[game], {w.name: [] for w in workers}
             steps = -(-max(2, args.images // batch) // period) * period
             warm = -(-max(3, steps // 4) // period) * period
@@ -66,7 +65,7 @@ def compare(game: str, sides: dict[str, tuple], args, pythons: dict[str, str], e
                     say({"game": game} | row | {"steps": steps}, args.out)
                     written += 1
     finally:
-        for w in started:
+        for w in workers:
             w.close()
     return written
 

@@ -62,12 +62,9 @@ class Worker:
         said = next((line.strip() for line in reversed(self.complaints.read().splitlines()) if line.strip()), "it said nothing")
         return said if code >= 0 else f"{signal.Signals(-code).name}; {said}"
 
-    def begin(self) -> None:
-        """Wait until it can run: its first line says what it is."""
-        self.about = self.answer()
-
     def time(self, batch: int, steps: int) -> float:
-        """Seconds a step."""
+        """Seconds a step; asked only once it has said what it is, its first line."""
+        self.about = self.about or self.answer()
         try:
             self.process.stdin.write(f"{batch} {steps}\n")
             self.process.stdin.flush()
@@ -98,19 +95,6 @@ def tell(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def able(workers: list[Worker]) -> list[Worker]:
-    """Those that can run; of the others it is said why not."""
-    found = []
-    for w in workers:
-        try:
-            w.begin()
-            found.append(w)
-        except Stopped as e:
-            tell(f"left out: {w.name} ({e})")
-            w.close()
-    return found
-
-
 def measure(times: dict[str, list], workers: list[Worker], what: str, job: tuple[int, int, int, int], end: float | None) -> None:
     """Seconds a step of every worker in every turn, into `times`; None where a worker could not. It may end early.
 
@@ -131,9 +115,9 @@ def measure(times: dict[str, list], workers: list[Worker], what: str, job: tuple
             return w.time(batch, steps)
         except Stopped as e:
             lost.add(w.name)
-            tell(f"{what}: {w.name} stopped ({e})")
+            tell(f"{what}: {w.name} stopped ({e})" if w.about else f"left out: {w.name} ({e})")
 
-    for w in workers:
+    for w in workers:  # what needs no GPU, as compiling the official operations, the others do meanwhile
         began = time.monotonic()
         if seconds(w, warm) is not None:
             w.ready[batch] = time.monotonic() - began
