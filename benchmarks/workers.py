@@ -31,7 +31,7 @@ class Worker:
 
     def __init__(self, name: str, file: str, python: str = "", arguments: tuple | list = (), end: float | None = None):
         """Starts it; `end`, of time.monotonic(), is when it is stopped whatever it does."""
-        self.name, self.end, self.about, self.ready = name, end, "", {}
+        self.name, self.end, self.about, self.ready, self.lost = name, end, "", {}, False
         command = [python or sys.executable, str(HERE / file), *arguments]
         pipe, self.complaints = subprocess.PIPE, tempfile.TemporaryFile("w+")
         given = {"stdin": pipe, "stdout": pipe, "stderr": self.complaints, "text": True, "cwd": HERE.parent}
@@ -106,15 +106,14 @@ def measure(times: dict[str, list], workers: list[Worker], what: str, job: tuple
       end: no turn begins that would not be over by then.
     """
     batch, warm, steps, turns = job
-    lost = set()
 
     def seconds(w: Worker, steps: int) -> float | None:
-        if w.name in lost or w.process.poll() is not None or late(end):
+        if w.lost or late(end):
             return None
         try:
             return w.time(batch, steps)
         except Stopped as e:
-            lost.add(w.name)
+            w.lost = True
             tell(f"{what}: {w.name} stopped ({e})" if w.about else f"left out: {w.name} ({e})")
 
     for w in workers:  # what needs no GPU, as compiling the official operations, the others do meanwhile
@@ -124,7 +123,7 @@ def measure(times: dict[str, list], workers: list[Worker], what: str, job: tuple
             tell(f"{what}: {w.name} ready after {w.ready[batch]:.1f} s")
     took = 0.0
     for turn in range(turns):
-        if all(w.name in lost or w.process.poll() is not None for w in workers):
+        if all(w.lost for w in workers):
             return
         if late(end, took):
             return tell(f"{what}: the time is up after {turn} of {turns} rounds")

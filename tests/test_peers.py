@@ -23,7 +23,7 @@ for line in sys.stdin:
     batch, steps = map(int, line.split())
     if {fails} == steps:
         sys.exit("out of memory")
-    time.sleep({sleeps} if steps == 10 else 0)
+    time.sleep({sleeps}.get(steps, 0))
     print("chatter of a framework")
     print(f"@{{batch * {speed}}}", flush=True)
 """
@@ -31,7 +31,7 @@ READY, TURN = 3, 10  # the steps that are asked for at batch 4: to warm up, and 
 
 
 def sides(tmp_path, **given) -> dict[str, tuple]:
-    """Workers by name: (speed, the steps at which it fails, seconds that a turn takes)."""
+    """Workers by name: (speed, the steps at which it fails, {steps: seconds that they take})."""
     for name, (speed, fails, sleeps) in given.items():
         (tmp_path / f"{name}.py").write_text(WORKER.format(speed=speed, fails=fails, sleeps=sleeps))
     return {name: (str(tmp_path / f"{name}.py"), "") for name in given}
@@ -101,28 +101,29 @@ def test_every_side_can_be_named_and_no_name_is_silently_dropped(capsys, tmp_pat
 
 
 def test_the_ratio_is_of_the_times_in_a_turn(tmp_path, capsys):
-    found, err = compared(sides(tmp_path, jaxgan=(0.01, 0, 0), other=(0.02, 0, 0)), capsys)
+    found, err = compared(sides(tmp_path, jaxgan=(0.01, 0, {}), other=(0.02, 0, {})), capsys)
     assert found["other"] == found["other"] | {"ms": 80.0, "img_per_s": 50.0, "jaxgan_is_faster_by": 2.0, "each_ms": [80.0, 80.0]}
     assert found["jaxgan"]["jaxgan_is_faster_by"] == 1.0 and found["jaxgan"]["about"] == "a worker of tests"
     assert "round 2 of 2: jaxgan 40.00 ms, other 80.00 ms" in err
 
 
 def test_what_fails_is_told_and_the_others_go_on(tmp_path, capsys):
-    some = sides(tmp_path, jaxgan=(0.01, 0, 0), early=(1, READY, 0), late=(1, TURN, 0), other=(0.02, 0, 0))
+    some = sides(tmp_path, jaxgan=(0.01, 0, {}), early=(1, READY, {}), late=(1, TURN, {}), other=(0.02, 0, {}))
     found, err = compared(some, capsys)
     assert set(found) == {"jaxgan", "other"} and [row["turns"] for row in found.values()] == [2, 2]
     assert "early stopped (out of memory)" in err and "late stopped (out of memory)" in err
-    found, err = compared(sides(tmp_path, jaxgan=(0.01, READY, 0), other=(0.02, 0, 0)), capsys)
+    found, err = compared(sides(tmp_path, jaxgan=(0.01, READY, {}), other=(0.02, 0, {})), capsys)
     assert found["other"]["ms"] == 80.0 and found["other"]["jaxgan_is_faster_by"] is None
-    found, err = compared(sides(tmp_path, jaxgan=(0.01, 0, 0)) | {"absent": (str(tmp_path / "absent.py"), "")}, capsys)
+    slow = sides(tmp_path, jaxgan=(0.01, 0, {READY: 1}))  # the other has ended long before it is asked
+    found, err = compared(slow | {"absent": (str(tmp_path / "absent.py"), "")}, capsys)
     assert set(found) == {"jaxgan"} and "left out: absent" in err and "No such file" in err
 
 
 def test_at_the_limit_there_is_what_was_measured_until_then(tmp_path, capsys):
-    found, err = compared(sides(tmp_path, jaxgan=(0.01, 0, 0.4), other=(0.02, 0, 0)), capsys, limit=1.5, turns=9)
+    found, err = compared(sides(tmp_path, jaxgan=(0.01, 0, {TURN: 0.4}), other=(0.02, 0, {})), capsys, limit=1.5, turns=9)
     assert set(found) == {"jaxgan", "other"} and 1 <= found["other"]["turns"] < 9 and "the time is up after" in err
     began = time.monotonic()
-    found, err = compared(sides(tmp_path, stuck=(1, 0, 60), jaxgan=(0.01, 0, 0)), capsys, limit=1.0)
+    found, err = compared(sides(tmp_path, stuck=(1, 0, {TURN: 60}), jaxgan=(0.01, 0, {})), capsys, limit=1.0)
     assert time.monotonic() - began < 30
     assert set(found) == {"jaxgan"} and "stuck stopped (it was not ready when the time was up)" in err
 
@@ -130,7 +131,7 @@ def test_at_the_limit_there_is_what_was_measured_until_then(tmp_path, capsys):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_who_stops_it_keeps_what_was_measured(tmp_path, number):
     program = "from benchmarks import peers, result\n"
-    program += f"peers.SIDES = {sides(tmp_path, jaxgan=(0.01, 0, 0), other=(0.02, 0, 0.5))!r}\n"
+    program += f"peers.SIDES = {sides(tmp_path, jaxgan=(0.01, 0, {}), other=(0.02, 0, {TURN: 0.5}))!r}\n"
     program += "result.as_command(peers.main)"
     out = tmp_path / "found.jsonl"
     command = [sys.executable, "-c", program, "--batch", "4", "--images", "40", "--turns", "99", "--out", str(out)]
