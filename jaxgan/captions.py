@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxgan.errors import printable
+
 BETWEEN = 4
 """Pixels that a caption leaves free of its column."""
 
@@ -42,7 +44,8 @@ def font_of(size: int) -> ImageFont.FreeTypeFont:
 
 
 def fitting(text: str, font: ImageFont.FreeTypeFont, width: float) -> str:
-    """As much of a text as has room in `width` pixels."""
+    """As much of a text as has room in `width` pixels; of line ends and the like the escapes."""
+    text = printable(text[: round(width)])
     while font.getlength(text) > width:
         text = text[:-1]
     return text
