@@ -15,8 +15,11 @@ from jaxgan.typing import AnyArray, Array, Tree
 
 VGG = "https://download.pytorch.org/models/vgg16-397923af.pth"
 LINEAR = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/vgg.pth"
-SHA256 = {VGG: "397923af", LINEAR: "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"}
-"""Digests of the files; torchvision's is in its name."""
+SHA256 = {
+    VGG: "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    LINEAR: "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
+}
+"""Digests of the files; torchvision's begins as its name says."""
 CONVOLUTIONS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 """Numbers of torchvision's layers: between two blocks the image is halved."""
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # ImageNet's mean and deviation, of RGB in [-1, 1]
