@@ -161,6 +161,22 @@ def check_index(index: tuple[int, ...]) -> None:
         raise UserError(f"--index {wrong[0]}: images are counted from 0 to 2^31 - 1")
 
 
+def secret(key: str | None) -> str | None:
+    """--watermark, or where it is @FILE what that holds: all on a machine can see the arguments of a command.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    if not key or not key.startswith("@"):
+        return key
+    try:
+        return Path(key[1:]).expanduser().read_text("utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as e:
+        reason = getattr(e, "strerror", None) or "no UTF-8"
+        said = "@ names the file that holds the key, as it does for a key that begins with @"
+        raise UserError(f"--watermark {key}: it cannot be read ({reason}); {said}") from None
+
+
 def check_which(checkpoint: str) -> None:
     """UserError unless --checkpoint is latest, best or a step."""
     if checkpoint not in ("latest", "best") and not checkpoint.isdecimal():

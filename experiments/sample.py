@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from experiments import film
-from experiments.cli import OfRun, check_index, check_out, numbered, parse, run_command, writing
+from experiments.cli import OfRun, check_index, check_out, numbered, parse, run_command, secret, writing
 from experiments.film import OfFilm
 from jaxgan.errors import UserError
 
@@ -74,7 +74,8 @@ class Arguments(OfFilm, OfRun):
     skip_broken: bool = False
     """Leave out source images that cannot be read; otherwise the first stops the command."""
     watermark: str | None = None
-    """A secret text with which to watermark every image invisibly; experiments.verify FILES --watermark TEXT detects it."""
+    """A secret text, or @FILE that holds it, with which to watermark every image invisibly; experiments.verify FILES --watermark
+    TEXT detects it. All users of a machine can see a command's arguments."""
     watermark_strength: float = 2.0
     """Amplitude of the watermark in grey levels; half of it in flat regions."""
     refuse_copies: str = ""
@@ -155,6 +156,7 @@ def main() -> None:
     args = parse(Arguments, prog="python -m experiments.sample", examples=EXAMPLES)
     out = Path(args.out)
     check(args, out)
+    args = dataclasses.replace(args, watermark=secret(args.watermark))
     from experiments import safety
 
     trained = args.load()

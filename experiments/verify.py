@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 from PIL import Image
 
-from experiments.cli import parse, run_command
+from experiments.cli import parse, run_command, secret
 from jaxgan import marks, video, watch, watermark
 from jaxgan.data import images
 from jaxgan.errors import UserError, one_line
@@ -31,8 +31,9 @@ class Arguments:
     files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE ...]")]
     """Images, .npz of images, films (.mp4, .webm), or folders of them."""
     watermark: str | None = None
-    """The text that the images were watermarked with. Prints the score of each file and the joint score of all files, which
-    finds marks too weak in single small images; it assumes that all files carry this key's mark or none does."""
+    """The text that the images were watermarked with, or @FILE that holds it. Prints the score of each file and the joint score
+    of all files, which finds marks too weak in single small images; it assumes that all files carry this key's mark or none
+    does."""
     cropped: bool = False
     """Detect the watermark in crops of images and in mirrored ones; each file must then have it."""
     size: tuple[int, int] | None = None
@@ -108,6 +109,7 @@ def of_all(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 def main() -> int:
     args = parse(Arguments, prog="python -m experiments.verify", examples=("samples.png", "images/ --watermark KEY"))
+    args = dataclasses.replace(args, watermark=secret(args.watermark))
     if args.watermark is not None:
         watermark.signs(args.watermark)
     if (args.cropped or args.size) and not args.watermark:

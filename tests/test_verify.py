@@ -144,6 +144,16 @@ def test_a_mark_is_found_in_other_kinds_of_files_and_in_an_image_that_was_turned
         command("verify", tmp_path / "script.png")
 
 
+def test_a_key_may_be_in_a_file_which_nobody_sees_among_the_arguments(command, tmp_path):
+    (tmp_path / "key").write_text("my sécret\r\n", "utf-8")
+    command("sample", "run", "--n", 8, "--out", tmp_path / "in", "--watermark", f"@{tmp_path}/key")
+    for key, code in ((f"@{tmp_path}/key", 0), ("my sécret", 0), (f"@{tmp_path}/key"[1:], 1)):
+        assert command("verify", tmp_path / "in", "--watermark", key)[0] == code
+    for name in ("sample", "verify"):
+        with pytest.raises(UserError, match="--watermark @none: it cannot be read .No such file.*; @ names the file"):
+            command(name, "run", "--watermark", "@none")
+
+
 def test_the_exit_code_is_for_scripts(command, tmp_path):
     command("sample", "run", "--n", 3, "--out", tmp_path / "in")
     files = sorted((tmp_path / "in").iterdir())
