@@ -156,7 +156,7 @@ def _converted(path, network: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]
 
 def _network(network: dict[str, Any]):
     """(module, variables) of a network as `tensors.read` gives it."""
-    if not plain(network["init_kwargs"]):
+    if not _plain(network["init_kwargs"]):
         raise UserError(f"the arguments that its network was made with are none; {KNOWN}")
     kind, module, inside = network["class_name"], network["module"] or "", network["modules"]
     if module.startswith("training.networks") and "Model" in inside:  # R3GAN's thin wrapper for the training code
@@ -175,7 +175,7 @@ def _network(network: dict[str, Any]):
     raise UserError(f"not a supported network: it is called {kind} and consists of {parts or 'no modules'}; {KNOWN}")
 
 
-def plain(value: Any, most: int = 1000) -> bool:
+def _plain(value: Any, most: int = 1000) -> bool:
     """Whether something is few numbers and texts, also in containers. Those of a pickle may hold one another many times over: to
     print such or to compare it takes for ever."""
     waiting = [value]

@@ -277,7 +277,7 @@ def check_moves(generator: nn.Module) -> None:
         raise UserError(f"transform: the images of {kind(generator)} cannot be moved, as those of StyleGAN3 can; leave it out")
 
 
-def transforms(generator: nn.Module, transform, n: int) -> np.ndarray:
+def transforms(generator: nn.Module, transform: AnyArray, n: int) -> np.ndarray:
     """float32 [n, 3, 3]. UserError where they are others, or the generator has none."""
     check_moves(generator)
     array = np.asarray(transform, np.float32)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -137,7 +138,7 @@ def even(picture: Image.Image) -> np.ndarray:
     return np.pad(image, ((0, h % 2), (0, w % 2), (0, 0)), "edge")
 
 
-def as_frame(av, image: np.ndarray):
+def as_frame(av: ModuleType, image: np.ndarray) -> Any:
     """The picture as the encoder takes it."""
     frame = av.VideoFrame.from_ndarray(image, format="rgb24")
     matrix = {"src_colorspace": BT709, "dst_colorspace": BT709}

@@ -88,7 +88,7 @@ def _project(x, u):
     return np.concatenate([x[i : i + 4096].astype(np.float64) @ u for i in range(0, len(x), 4096)])
 
 
-def shrunk(x, side: int) -> np.ndarray:
+def shrunk(x: np.ndarray, side: int) -> np.ndarray:
     """Images [n, H, W, C] averaged over whole blocks, to at most about `side`; float64."""
     _, h, w, c = x.shape
     kh, kw = max(h // side, 1), max(w // side, 1)

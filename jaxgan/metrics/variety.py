@@ -5,7 +5,7 @@ import numpy as np
 from jaxgan.metrics.sliced import shrunk
 
 
-def spacing(images, *, side: int = 32) -> float:
+def spacing(images: np.ndarray, *, side: int = 32) -> float:
     """Mean distance of an image to the one that is most like it.
 
     S = mean_i min_{j != i} |x_i - x_j| / sqrt(number of values in an image)
@@ -28,7 +28,7 @@ def spacing(images, *, side: int = 32) -> float:
     return float(np.sqrt(np.maximum(squared.min(1), 0) / x.shape[1]).mean())
 
 
-def variety(real, fake, *, side: int = 32) -> float:
+def variety(real: np.ndarray, fake: np.ndarray, *, side: int = 32) -> float:
     """The `spacing` of generated images relative to that of real ones.
 
     V = S(fake) / S(real). 1: they differ as much. Towards 0: G has collapsed, to one image, or to one for each class. Above 1:
