@@ -10,7 +10,9 @@ from pathlib import Path
 from flax import linen as nn
 
 FILE = Path(__file__).with_suffix(".md")
-MODELS = "mlp dcgan infogan sngan resnet biggan biggan_deep progan stylegan stylegan2 stylegan3 r3gan residual pix2pix cyclegan"
+MODELS = (
+    "mlp dcgan infogan sngan resnet biggan biggan_deep progan stylegan stylegan2 stylegan3 r3gan gat residual pix2pix cyclegan"
+)
 METRICS = (
     "frechet kernel manifold inception_score conditional sliced variety memorization modes ssim lpips path equivariance copies"
     " features extraction measure generators protocols contract"
@@ -21,7 +23,8 @@ GROUPS = {
     "Optimisers, schedules, weight averages": "optim schedules average",
     "Operations and layers": "ops resample layers spectral equalized attention conditional_norm",
     "Networks": " ".join(f"models.{name}" for name in MODELS.split()),
-    "Methods as data": "method terms recipes recipes_classic recipes_stylegan recipes_r3gan recipes_paired game state step grow",
+    "Methods as data": "method terms recipes recipes_classic recipes_stylegan recipes_r3gan recipes_gat recipes_paired"
+    " game state step grow",
     "Data": "data",
     "Runs": "settings plan run results status health journal restore backend",
     "Images and latents": "sample latents walk directions invert damage translate",

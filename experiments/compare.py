@@ -61,6 +61,7 @@ FAMILIES = {
     "stylegan2": NARROW,
     "stylegan3": NARROW,
     "r3gan": [],
+    "gat": [],
 }
 """Each family's small config, and what it is given here: half its width where 300 kimg would take a CPU long."""
 

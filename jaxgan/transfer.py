@@ -35,8 +35,8 @@ FREE = {
 BY_GRID = {"r3gan": {"channels", "cardinality", "blocks", "expansion"}, "stylegan2": set(), "progan": {"stage"}}
 """Families whose layers are named after their grid, counted from the base: these also fit at another size from the same base, and
 with other fields of these. Elsewhere layers are counted, and at another size a name is of another grid."""
-ANY_SIZE = {"cyclegan"}
-"""Families of convolutions alone, which are the same layers at every size."""
+ANY_SIZE = {"cyclegan", "gat"}
+"""Families of convolutions alone, or of patches at fixed positions, which are the same layers at every size."""
 WIDTHS = {"width", "max_width", "channel_base", "channel_max", "channels", "cardinality", "blocks", "expansion"}
 """Fields of how much there is of each layer. Where they differ, what fits are pieces of a network: it would draw noise."""
 

@@ -154,7 +154,7 @@ def test_the_proxies_pull_with_reacgans_temperature_and_margin():
         np.testing.assert_allclose(value, np.log1p(np.exp((0.98 - 0.5) / 0.5)), rtol=1e-6)
 
 
-RATES_OF_D = ("infogan", "sagan", "biggan", "biggan_deep", "stylegan3")  # of its own
+RATES_OF_D = ("infogan", "sagan", "biggan", "biggan_deep", "stylegan3", "gat")  # of its own
 FIRST_STEP = {"wgan": 10.0, "stylegan2": 4 / 5}  # in units of the rate: RMSprop's, and with the lazy correction
 FIELDS_OF_D = {"wgan": ("norm", False), "wgan_gp": ("norm", "none"), **{n: ("head", h) for n, h in HEADS.items()}}
 
@@ -182,7 +182,7 @@ def test_the_options_of_a_family_reach_its_recipe(name):
         np.testing.assert_allclose(moved, -rate * share * (2 if name == "gan" else 1), rtol=1e-4)
     assert recipe.batch == 4
     assert float(schedules.as_schedule(recipe.ema_kimg)(1.0)) == pytest.approx(3.0)
-    alone = ("gan", "dcgan", "ac_gan", "infogan", "stylegan2", "stylegan3", "r3gan")
+    alone = ("gan", "dcgan", "ac_gan", "infogan", "stylegan2", "stylegan3", "r3gan", "gat")
     assert recipe.turns[0].slots == ((0,) if name in alone else (0, 1, 2))
     found = {(p.player, t.name): weight(t) for turn in recipe.turns for p in turn.phases for t in p.terms}
     wanted = {
@@ -191,7 +191,7 @@ def test_the_options_of_a_family_reach_its_recipe(name):
         "reacgan": {("d", "d2d_ce"): 0.7, ("g", "d2d_ce"): 0.7},
         "multi_hinge": {("g", "adv"): 0.7, ("d", "adv"): 1},
         **dict.fromkeys(("stylegan2", "stylegan3"), {("d", "r1"): 0.3}),
-        "r3gan": {("d", "r1"): 0.3, ("d", "r2"): 0.3},
+        **dict.fromkeys(("r3gan", "gat"), {("d", "r1"): 0.3, ("d", "r2"): 0.3}),
     }
     assert {key: pytest.approx(found[key]) for key in wanted.get(name, {})} == wanted.get(name, {})
     if name in FIELDS_OF_D:  # no batch norm under a gradient penalty or clipping, and the head that the loss looks at

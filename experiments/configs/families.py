@@ -11,13 +11,15 @@ from typing import Literal, NamedTuple
 import jax.numpy as jnp
 
 from experiments.configs.objective import augmentation, check_target
-from jaxgan import augment, game, recipes, recipes_classic, recipes_r3gan, recipes_stylegan
+from jaxgan import augment, game, recipes, recipes_classic, recipes_gat, recipes_r3gan, recipes_stylegan
 from jaxgan.errors import UserError, nearest
 from jaxgan.layers import base_size
-from jaxgan.models import biggan, biggan_deep, dcgan, infogan, mlp, r3gan, resnet, sngan, stylegan2, stylegan3
+from jaxgan.models import biggan, biggan_deep, dcgan, gat, infogan, mlp, r3gan, resnet, sngan, stylegan2, stylegan3
 from jaxgan.settings import Design, Settings
 
-Augment = Literal["rotate", "scale", "crop", "flip", "translation", "cutout", "color", "ada", "ada_bg", "ada_r3gan"]
+Augment = Literal[
+    *("rotate", "scale", "crop", "flip", "translation", "cutout", "brightness", "contrast", "color", "ada", "ada_bg", "ada_r3gan")
+]
 
 
 def blurred_first(augmented, p, blur: dict):
@@ -225,6 +227,18 @@ def r3(config, shape, classes):
     return pair, recipe if config.ema_kimg < 0 else recipe._replace(ema_kimg=config.ema_kimg)
 
 
+def transformers(config, shape, classes):
+    """Hyun et al. 2025: transformers over patches, images at four levels under noise, relativistic pairs, approximate R1, R2."""
+    if config.preset and config.patch != Config.patch:
+        raise UserError(f"--patch {config.patch}: the preset {config.preset} sets it; leave one of the two out")
+    features = 4 * config.width
+    small = {"width": features, "depth": 4, "heads": max(features // 32, 1), "patch": config.patch}
+    pair = pair_of(gat, config, shape, classes, d={"label_dim": 2 * features}, **small)
+    rate = config.lr or recipes_gat.LR * recipes_gat.BASE / pair[0].width
+    said = given(config, gamma="gamma") | {"lr_g": rate, "lr_d": config.lr_d or rate}
+    return pair, recipes_gat.gat(**said, levels=pair[0].levels)
+
+
 SIZED = ("channel_base", "channel_max", "mapping_layers")
 
 
@@ -254,9 +268,13 @@ FAMILIES = {
     "stylegan2": Family(style2, ("lr", "gamma", *SIZED)),
     "stylegan3": Family(style3, ("lr", "lr_d", "gamma", *SIZED)),
     "r3gan": Family(r3, ("lr", "gamma")),
+    "gat": Family(transformers, ("lr", "lr_d", "gamma", "patch")),
 }
 
-OPTIONAL = ("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous", "n_critic", "gamma", "level", *SIZED)
+OPTIONAL = (
+    *("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous", "n_critic", "gamma", "level", "patch"),
+    *SIZED,
+)
 """Fields that not every family has."""
 
 
@@ -289,7 +307,7 @@ class Config(Settings):
     n_critic: int = 0
     """Updates of D per update of G."""
     gamma: float = 0.0
-    """stylegan2, stylegan3, r3gan: the gradient penalties have the weight gamma / 2."""
+    """stylegan2, stylegan3, r3gan, gat: the gradient penalties have the weight gamma / 2."""
     channel_base: int = 0
     """stylegan2, stylegan3: a grid of s x s has channel_base / s channels, at most channel_max (the authors' --cbase); twice as
     many in G of stylegan3's r, as there."""
@@ -297,6 +315,8 @@ class Config(Settings):
     """stylegan2, stylegan3: the largest number of channels (the authors' --cmax)."""
     mapping_layers: int = 0
     """stylegan2, stylegan3: layers of G's mapping network (the authors' --map-depth)."""
+    patch: int = 4
+    """gat: side of a patch of the small networks, in pixels; it divides the images' sides."""
     ema_kimg: float = 2.0
     """Half-life of the weight average; 0: none (the papers before BigGAN), -1: the paper's own."""
     level: float = 0.3
@@ -330,7 +350,10 @@ class Config(Settings):
             p = lambda carry, kimg: carry["p"]
         if self.family == "stylegan3" and self.preset == "r" and not self.init:  # trained networks need no blur to begin
             augmented, p = blurred_first(augmented, p, recipes_stylegan.preset3("r", max(shape[:2]), self.batch)["blur"])
-        return Design(*pair, game.game(*pair, augment=augmented, p=p, remat=self.remat), recipe)
+        if not (levels := getattr(pair[0], "levels", 0)):
+            return Design(*pair, game.game(*pair, augment=augmented, p=p, remat=self.remat), recipe)
+        augmented, reals = recipes_gat.at_levels(augmented, levels), lambda x, kimg: jnp.tile(x, levels)
+        return Design(*pair, game.game(*pair, augment=augmented, p=p, reals=reals, remat=self.remat), recipe)
 
 
 SMALL = {
@@ -350,6 +373,7 @@ SMALL = {
     "stylegan2": Config(family="stylegan2", lr=2.5e-3, width=16),
     "stylegan3": Config(family="stylegan3", lr=2.5e-3, lr_d=2.5e-3, width=16),
     "r3gan": Config(family="r3gan", ema_kimg=-1.0),
+    "gat": Config(family="gat", width=32),
 }
 """The small configs: --data digits. From the papers they keep loss, norm, penalty and conditioning; they differ in width (and
 taper it), in rates five to twenty times higher, for runs of about a thousand steps, in fewer critic updates and in a short
