@@ -15,7 +15,11 @@ from jaxgan.errors import UserError
 LEAST = 20
 """Lines of the log below which nothing is said: of the first ones little can be told."""
 SATURATED = 0.02
-"""D's adversarial loss, of any kind but Wasserstein's, below which it knows real from generated images nearly without error."""
+"""D's adversarial loss, of any kind but Wasserstein's and MMD's, below which it knows real from generated images nearly without
+error."""
+APART = 0.5
+"""Its logits are at least so far apart then: with least squares 0.7, with the others 2 and more. A Wasserstein D that says the same
+of all images has a loss of 0, too."""
 COLLAPSED = 0.3
 """`metrics.variety` of images that are nearly all like another one."""
 LEAKY = 0.8
@@ -26,18 +30,25 @@ SLOW = 0.5
 """Images per second, relative to what was usual."""
 
 
-def warnings(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
-    """{kind: a sentence} of what the last lines of a log, `rows` in their order, have and should not have; {} if all is well."""
+def warnings(rows: Sequence[dict[str, Any]], starts: Iterable[float] = ()) -> dict[str, str]:
+    """What the last lines of a log have and should not have.
+
+    Args:
+      rows: all lines, in their order.
+      starts: of networks that grow the kimg at which each stage starts: smaller ones were faster.
+    Returns:
+      {kind: a sentence}; {} if all is well.
+    """
     if len(rows) < LEAST:
         return {}
     recent = rows[-max(LEAST // 2, len(rows) // 10) :]
     median = lambda name: float(np.median(values)) if (values := [row[name] for row in recent if name in row]) else float("nan")
     said = {}
-    if 0 <= min(row.get("d/adv", -1) for row in recent) and median("d/adv") < SATURATED:
-        gap = median("logits/real") - median("logits/fake")
+    gap = median("logits/real") - median("logits/fake")
+    if 0 <= min(row.get("d/adv", -1) for row in recent) and median("d/adv") < SATURATED and gap >= APART:
         said["saturated"] = (
             f"D knows real from generated images without error (d/adv {median('d/adv'):.2g}, logits {gap:.3g} apart), so that G "
-            "learns little: a higher --gamma or another penalty, --augment where images are few, a lower learning rate of D"
+            "learns little: a stronger penalty (--gamma) or another, --augment where images are few, a lower learning rate of D"
         )
     drawn = [row["variety"] for row in rows if "variety" in row][-3:]
     if len(drawn) == 3 and max(drawn) < COLLAPSED and drawn[2] <= drawn[0]:  # at first there is little, and it grows
@@ -59,7 +70,8 @@ def warnings(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
                 f"{name} is {last[-1]:.4g}, and was {best:.4g} at {kimg:.10g} kimg: it has become worse since; "
                 "--checkpoint best takes the best, by the run's first metric"
             )
-    speed = [row["img_per_s"] for row in rows if "img_per_s" in row]
+    grown = max((kimg for kimg in starts if kimg < rows[-1]["kimg"]), default=0.0)
+    speed = [row["img_per_s"] for row in rows if "img_per_s" in row and row["kimg"] > grown]
     usual = float(np.median(speed)) if speed else 0.0
     if max(speed[-LEAST // 2 :], default=0.0) < SLOW * usual:
         said["slow"] = f"{speed[-1]:.4g} images/s, and {usual:.4g} are usual: is somebody else on the machine, or the disk slow?"

@@ -193,7 +193,7 @@ class Report:
 
     def _warn(self, kimg: float) -> None:
         """Says what is ill, each kind once."""
-        found = health.warnings(self.rows)
+        found = health.warnings(self.rows, [stage.start_kimg for stage in self.run.stages])
         for kind in [kind for kind in found if kind not in self.warned]:
             self.bar.say(f"note: {kimg:.10g} kimg: {found[kind]}")
         self.warned |= found.keys()

@@ -72,7 +72,7 @@ def of(directory: str | Path, clock: Callable[[], float] = time.time) -> Status:
         [row["img_per_s"] for row in rows if "img_per_s" in row],
         steps_in_all(Settings(kimg=settings["kimg"], batch=batch)) * batch / 1000,
     )
-    warnings = health.warnings(rows)
+    warnings = health.warnings(rows, [stage["start_kimg"] for stage in result.config.get("stages", ())])
     if state == "running" and silent > patience:
         usual = f"; its longest tick took {span(seconds.max(initial=0.0))}"
         warnings["silent"] = f"it has written nothing for {span(silent)}{usual}: does it hang, or wait for a disk or for others?"

@@ -217,7 +217,8 @@ def test_what_is_ill_is_said_once_and_variety_is_that_of_as_many_real_images(tmp
     said, found = [], [{}, {"collapse": "alike"}, {"collapse": "more alike", "slow": "slow"}, {"slow": "slower"}]
     report = Report.__new__(Report)
     report.rows, report.warned, report.bar = [], set(), SimpleNamespace(say=said.append)
-    monkeypatch.setattr(health, "warnings", lambda rows: found.pop(0))
+    monkeypatch.setattr(health, "warnings", lambda rows, starts: found.pop(0) if starts == [0.0, 3.0] else None)
+    report.run = SimpleNamespace(stages=[SimpleNamespace(start_kimg=kimg) for kimg in (0.0, 3.0)])
     for kimg in (2.0, 4.0, 6.0, 8.0):
         report._warn(kimg)
     assert said == ["note: 4 kimg: alike", "note: 6 kimg: slow"]
