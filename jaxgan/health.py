@@ -18,8 +18,8 @@ SATURATED = 0.02
 """D's adversarial loss, of any kind but Wasserstein's and MMD's, below which it knows real from generated images nearly without
 error."""
 APART = 0.5
-"""Its logits are at least so far apart then: with least squares 0.7, with the others 2 and more. A Wasserstein D that says the same
-of all images has a loss of 0, too."""
+"""Its logits are at least so far apart then: with least squares 0.7, with the others 2 and more. A Wasserstein D that says the
+same of all images has a loss of 0, too."""
 COLLAPSED = 0.3
 """`metrics.variety` of images that are nearly all like another one."""
 LEAKY = 0.8
