@@ -15,6 +15,7 @@ from PIL import Image
 from experiments.cli import parse, run_command, secret
 from jaxgan import marks, video, watch, watermark
 from jaxgan.data import images
+from jaxgan.data.source import some
 from jaxgan.errors import UserError, one_line
 
 SUFFIXES = (".npz", *images.SUFFIXES, *video.KINDS)
@@ -40,12 +41,15 @@ class Arguments:
     """H W of the images when they were watermarked; resized images are scaled back to it before detection."""
 
 
-def found(names: tuple[str, ...]) -> list[Path]:
-    """The files of these names, and those in folders, in order."""
+def found(names: tuple[str, ...], watermark: bool = False) -> list[Path]:
+    """The files of these names, and those in folders, in order; where a watermark is looked for, without the films in folders."""
     files = []
     for name in names:
         path = Path(name).expanduser()
         inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if watermark and path.is_dir() and (films := [p for p in inside if p.suffix.lower() in video.KINDS]):
+            print(f"note: films have no watermark; left out in {name}: {some([str(p.relative_to(path)) for p in films])}")
+            inside = [p for p in inside if p not in films]
         if not inside:
             raise UserError(f"{name}: there are no images in this folder")
         files += inside
@@ -116,7 +120,7 @@ def main() -> int:
         raise UserError("--cropped and --size only apply to the watermark test; give --watermark too")
     if args.size and min(args.size) < 1:
         raise UserError(f"--size {args.size[0]} {args.size[1]}: both must be at least 1")
-    files, said, least, total = found(args.files), [], np.inf, 0.0
+    files, said, least, total = found(args.files, bool(args.watermark)), [], np.inf, 0.0
     with watch.counter("reading", len(files) > 100) as update:
         for path in files:
             says, pixels = look(path, args.size)

@@ -42,12 +42,12 @@ XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 """The kind of an .mp4's box that holds an XMP packet."""
 
 
-def library() -> Any:
-    """PyAV. UserError where it is not installed."""
+def library(instead: str = "; without it write .webp or .gif") -> Any:
+    """PyAV. UserError where it is not installed; `instead` is what to do then."""
     try:
         import av
     except ImportError:
-        raise UserError('.mp4 and .webm need PyAV: pip install "jaxgan[video]"; without it write .webp or .gif') from None
+        raise UserError(f'films such as .mp4 and .webm need PyAV: pip install "jaxgan[video]"{instead}') from None
     return av
 
 
@@ -171,7 +171,7 @@ def read(path: str | Path) -> Iterator[np.ndarray]:
 @contextmanager
 def opened(path: str | Path) -> Iterator[Any]:
     """PyAV's container of a film. UserError where it is none, or is found to be damaged inside the context."""
-    av = library()
+    av = library("")
     try:
         with av.open(str(path)) as film:
             if not film.streams.video:
