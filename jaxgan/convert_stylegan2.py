@@ -67,7 +67,7 @@ def official_name(path: Sequence[str], generator: bool) -> str:
     return ".".join([*parts, "noise_const" if collection == "noise" else LEAVES.get(leaf, leaf)])
 
 
-def our_layout(array: np.ndarray, path: Sequence[str], shape: Sequence[int]) -> np.ndarray:
+def our_layout(array: np.ndarray | np.generic, path: Sequence[str], shape: Sequence[int]) -> np.ndarray:
     """Their array in the layout of ours at this path, float32: [out, in, h, w] -> [h, w, in, out] and so on.
 
     Raises:

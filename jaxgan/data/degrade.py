@@ -5,7 +5,7 @@ What is drawn for an image depends on its number in the set alone, so a held-out
 of few images is there in several ways, with draws of their own: one way of each would be learned by heart.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -20,7 +20,7 @@ MOST, IMAGES, BYTES = 16, 30_000, 2**28
 """In how many ways an image is there, and how many there are of all, at most; but in one of each."""
 
 
-def mask(images: np.ndarray, share: float, draws: Sequence[np.random.RandomState]) -> np.ndarray:
+def mask(images: np.ndarray, share: float, draws: Iterable[np.random.RandomState]) -> np.ndarray:
     """A box at a random place is FILL and opaque; its sides are between half of `share` and `share` of the image's."""
     out, (h, w) = images.copy(), images.shape[1:3]
     for image, rng in zip(out, draws, strict=True):
@@ -30,7 +30,7 @@ def mask(images: np.ndarray, share: float, draws: Sequence[np.random.RandomState
     return out
 
 
-def centre(images: np.ndarray, share: float, draws: Sequence[np.random.RandomState]) -> np.ndarray:
+def centre(images: np.ndarray, share: float, draws: Iterable[np.random.RandomState]) -> np.ndarray:
     """The box in the middle whose sides are `share` of the image's is FILL and opaque (Pathak et al. 2016: 0.5)."""
     out, (h, w) = images.copy(), images.shape[1:3]
     a, b = (max(1, round(n * share)) for n in (h, w))
@@ -39,7 +39,7 @@ def centre(images: np.ndarray, share: float, draws: Sequence[np.random.RandomSta
     return out
 
 
-def blur(images: np.ndarray, sigma: float, draws: Sequence[np.random.RandomState]) -> np.ndarray:
+def blur(images: np.ndarray, sigma: float, draws: Iterable[np.random.RandomState]) -> np.ndarray:
     """A Gaussian of that standard deviation in pixels, cut at 3 sigma; the border's pixels are repeated."""
     reach = max(1, round(3 * sigma))
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
@@ -51,18 +51,18 @@ def blur(images: np.ndarray, sigma: float, draws: Sequence[np.random.RandomState
     return _bytes(_straight(out))
 
 
-def noise(images: np.ndarray, sigma: float, draws: Sequence[np.random.RandomState]) -> np.ndarray:
+def noise(images: np.ndarray, sigma: float, draws: Iterable[np.random.RandomState]) -> np.ndarray:
     """Normal noise of that standard deviation in grey levels on every value."""
     return _bytes(images + sigma * np.stack([rng.standard_normal(images.shape[1:]) for rng in draws]))
 
 
-def grey(images: np.ndarray, _: float, draws: Sequence[np.random.RandomState]) -> np.ndarray:
+def grey(images: np.ndarray, _: float, draws: Iterable[np.random.RandomState]) -> np.ndarray:
     """One channel: 0.299 R + 0.587 G + 0.114 B, as PIL rounds it."""
     weights = np.array([19595, 38470, 7471])
     return ((images[..., :3].astype(np.int64) @ weights + 2**15) >> 16).astype(np.uint8)[..., None]
 
 
-def lowres(images: np.ndarray, factor: float, draws: Sequence[np.random.RandomState]) -> np.ndarray:
+def lowres(images: np.ndarray, factor: float, draws: Iterable[np.random.RandomState]) -> np.ndarray:
     """Means over squares of factor x factor pixels in the place of each of their pixels; squares at the border may be cut."""
     n, (h, w) = int(factor), images.shape[1:3]
     wide = np.pad(_premultiplied(images), ((0, 0), (0, -h % n), (0, -w % n), (0, 0)), mode="edge")
@@ -71,7 +71,7 @@ def lowres(images: np.ndarray, factor: float, draws: Sequence[np.random.RandomSt
     return _bytes(_straight(small).repeat(n, 1).repeat(n, 2)[:, :h, :w])
 
 
-def edges(images: np.ndarray, gain: float, draws: Sequence[np.random.RandomState]) -> np.ndarray:
+def edges(images: np.ndarray, gain: float, draws: Iterable[np.random.RandomState]) -> np.ndarray:
     """The gradient's magnitude in each channel (Sobel; a step of 1 has 1), times `gain`; the border's pixels are repeated, alpha
     stays."""
     x = np.pad(_premultiplied(images), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
@@ -81,7 +81,7 @@ def edges(images: np.ndarray, gain: float, draws: Sequence[np.random.RandomState
     return np.concatenate([out[..., :3], images[..., 3:]], -1) if images.shape[-1] == 4 else out
 
 
-def invert(images: np.ndarray, _: float, draws: Sequence[np.random.RandomState]) -> np.ndarray:
+def invert(images: np.ndarray, _: float, draws: Iterable[np.random.RandomState]) -> np.ndarray:
     """The negative, 255 - x; alpha stays."""
     out = 255 - images
     return np.concatenate([out[..., :3], images[..., 3:]], -1) if images.shape[-1] == 4 else out

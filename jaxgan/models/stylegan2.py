@@ -319,7 +319,7 @@ class DiscriminatorBlock(nn.Module):
     dtype: Any
 
     @nn.compact
-    def __call__(self, x: Array, image: Array | None) -> tuple[Array, Array | None]:
+    def __call__(self, x: Array | None, image: Array | None) -> tuple[Array, Array | None]:
         """x [B, H, W, features], or None at the full size; image [B, H, W, C] or None -> those of half the size."""
         conv = partial(Conv, dtype=self.dtype, taps=self.taps)
         residual = self.architecture == "resnet"
