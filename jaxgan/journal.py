@@ -32,6 +32,11 @@ def read(directory: str | Path) -> list[dict[str, Any]]:
 def opened(directory: Path, **start: Any) -> Iterator[dict[str, Any]]:
     """Notes the start, and the end, however that comes but by a kill: with what was raised, or with what is put into the
     dictionary that this gives, such as its exit code."""
+
+    def ends(**said: Any) -> None:
+        if lock.holder(directory) in ("", lock.own_name()):  # else another process has begun, and it would seem the end of that
+            note(directory, "end", **said)
+
     job = next((os.environ[name] for name in JOBS if os.environ.get(name)), None)
     note(directory, "start", who=lock.own_name(), **start, **({"job": job} if job else {}))
     end: dict[str, Any] = {}
@@ -41,9 +46,9 @@ def opened(directory: Path, **start: Any) -> Iterator[dict[str, Any]]:
         codes = {Diverged: 3, UserError: 2, KeyboardInterrupt: 130}  # as the commands end
         code = next((code for kind, code in codes.items() if isinstance(e, kind)), 1)
         said = one_line(e, 500) if isinstance(e, UserError | SystemExit) else f"{type(e).__name__}: {one_line(e, 500)}"
-        note(directory, "end", code=code, said=said, raised=type(e).__name__)
+        ends(code=code, said=said, raised=type(e).__name__)
         raise
-    note(directory, "end", **end)
+    ends(**end)
 
 
 def ended(end: dict[str, Any]) -> str:

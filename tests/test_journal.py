@@ -33,6 +33,13 @@ def test_the_end_is_noted_with_what_was_raised_and_the_code_of_the_command(tmp_p
         assert start["job"] == "4711" and journal.ended(end) == ended and end["code"] == code
 
 
+def test_who_has_lost_the_directory_to_another_process_does_not_say_that_this_has_ended(tmp_path):
+    with pytest.raises(UserError), journal.opened(tmp_path):
+        (tmp_path / lock.LOCK).write_text("node7, process 4711")
+        raise UserError("another process has begun to train here")
+    assert [line["event"] for line in journal.read(tmp_path)] == ["start"]
+
+
 def test_what_cannot_be_noted_ends_no_run(tmp_path):
     with journal.opened(tmp_path / "gone") as end:
         end["code"] = 0

@@ -71,7 +71,9 @@ def test_films_say_what_they_are(command, tmp_path):
         command("verify", tmp_path, "--watermark", "key")
     command("sample", "run", "--n", 8, "--out", tmp_path / "in", "--watermark", "key")
     code, said = command("verify", tmp_path, "--watermark", "key")
-    assert code == 0 and said.startswith("note: films have no watermark; left out in ") and said.count("a.mp4, b.webm, c.mp4") == 1
+    assert (
+        code == 0 and said.startswith("note: films have no watermark; left out in ") and said.count("a.mp4, b.webm, c.mp4") == 1
+    )
     assert "\n8 files: watermark found" in said
 
 
