@@ -37,8 +37,8 @@ def lock_file(path: Path) -> TextIO:
     """An open file that no other process has locked, and that names this one; the lock ends with it, however that ends.
 
     Raises:
-      UserError: another process has it.
-      OSError: it cannot be written, or is a link.
+      UserError: another process has it; it is a link.
+      OSError: it cannot be written.
     """
     file = open(path, "a", opener=not_a_link)  # it is emptied
     try:

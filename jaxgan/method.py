@@ -211,7 +211,7 @@ def _tuple_of(kind: type, found, name: str) -> None:
         raise UserError(f"{name} must be a tuple of {kind.__name__}, as in (one,); it is {found!r:.80}")
 
 
-def checked(name: str, out: Any, carry: dict[str, Tree]) -> tuple[Array, dict[str, Tree], dict[str, Any]]:
+def checked(name: str, out: Any, carry: dict[str, Tree]) -> tuple[Scalar, dict[str, Tree], dict[str, Any]]:
     """A term's result; UserError naming the term unless it is (loss, carry entries, log entries)."""
     if not (isinstance(out, tuple) and len(out) == 3 and all(isinstance(part, dict) for part in out[1:])):
         raise UserError(f"{name}: a term returns (loss [], new carry entries, log entries), the last two dicts")

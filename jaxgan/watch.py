@@ -1,7 +1,6 @@
 """What a person watches: the log, curves, grids of samples, one progress line."""
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -148,16 +147,11 @@ def add_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 
     Raises UserError where the file is a link.
     """
-    try:
-        with open(path, "ab+", opener=not_a_link) as f:
-            if f.tell():
-                f.seek(-1, os.SEEK_END)
-            half = f.read(1) not in (b"", b"\n")
-            f.write(b"\n" * half + "".join(json.dumps(row) + "\n" for row in rows).encode())
-    except OSError as e:
-        if e.errno != errno.ELOOP:
-            raise
-        raise UserError(f"{path}: it is a link, and what it leads to would be changed; remove it") from None
+    with open(path, "ab+", opener=not_a_link) as f:
+        if f.tell():
+            f.seek(-1, os.SEEK_END)
+        half = f.read(1) not in (b"", b"\n")
+        f.write(b"\n" * half + "".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def losses(row: dict[str, Any]) -> str:

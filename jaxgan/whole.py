@@ -1,10 +1,13 @@
 """Files that are there whole or not at all, whenever the process is killed."""
 
+import errno
 import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from jaxgan.errors import UserError
 
 
 def write_whole(path: str | os.PathLike[str], write: Callable[..., Any], *, sync: bool = False) -> None:
@@ -29,5 +32,10 @@ def write_whole(path: str | os.PathLike[str], write: Callable[..., Any], *, sync
 
 def not_a_link(path: str, flags: int) -> int:
     """An `opener` for a file that is changed in place in a run directory, which may be somebody else's: a link there would have a
-    file elsewhere changed."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    file elsewhere changed, and is a UserError."""
+    try:
+        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as e:
+        if e.errno != errno.ELOOP:
+            raise
+        raise UserError(f"{path}: it is a link, and what it leads to would be changed; remove it") from None

@@ -33,7 +33,7 @@ def test_a_lock_names_its_holder_to_who_comes_second(tmp_path, monkeypatch):
 def test_a_lock_that_is_a_link_changes_no_other_file(tmp_path):
     (tmp_path / "mine").write_text("precious")
     (tmp_path / lock.LOCK).symlink_to(tmp_path / "mine")
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match="it is a link, and what it leads to would be changed; remove it"):
         lock.lock_file(tmp_path / lock.LOCK)
     assert (tmp_path / "mine").read_text() == "precious"
 
