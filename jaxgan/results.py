@@ -58,13 +58,16 @@ def read(directory: str | Path) -> Result:
 
 
 def find(places: Iterable[str | Path]) -> list[Path]:
-    """The run directories among some places and, of a folder that is none, below it. Raises UserError where there is none."""
+    """The run directories among some places and, of a folder that is none, below it: those in it may be links, as to a disk with
+    more room. Raises UserError where there is none."""
     found, places = [], list(places)
     if not places:
         raise UserError("no place to look for runs; give run directories, or folders of them")
     is_run = lambda path: (path / "config.json").is_file() and any((path / name).is_dir() for name in ("samples", "checkpoints"))
     for place in map(Path, places):
-        here = [place] if is_run(place) else [path.parent for path in sorted(place.rglob("config.json")) if is_run(path.parent)]
+        configs = *place.glob("*/config.json"), *place.rglob("config.json")  # the second follows no links
+        below = {path.parent.resolve(): path.parent for path in configs}  # of a run that has two names its own
+        here = [place] if is_run(place) else sorted(filter(is_run, below.values()))
         if not here:
             raise UserError(f"{place}: there is no run directory here or below")
         found += here

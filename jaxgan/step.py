@@ -18,7 +18,7 @@ from jaxgan.errors import UserError
 from jaxgan.method import Game, Recipe, Round, Term, checked, same_carry
 from jaxgan.schedules import as_schedule, half_life_beta
 from jaxgan.state import TrainState
-from jaxgan.typing import Array, Tree
+from jaxgan.typing import AnyArray, Array, Tree
 
 Due = tuple[tuple[tuple[int, ...], ...], ...]
 
@@ -195,7 +195,7 @@ def _move(game: Game, recipe: Recipe, state: TrainState, terms, batch, key, kimg
 
 
 def update(
-    state: TrainState, x: Array, c: Tree, *, game: Game, recipe: Recipe, due: Due, axis: str | None = None
+    state: TrainState, x: AnyArray, c: Tree, *, game: Game, recipe: Recipe, due: Due, axis: str | None = None
 ) -> tuple[TrainState, dict[str, Array]]:
     """One training step: state -> state', log; `traced` is the same under `jax.jit`. Pure; pmap it with `axis` as its axis name.
 

@@ -50,6 +50,10 @@ def test_runs_are_found_and_read(runs, tmp_path):
     assert [run.state for run in runs] == ["complete", "complete", "unfinished", "diverged"]
     assert results.differing(runs) == ["seed", "lr"]  # not where they lie, nor how often they log
     assert results.metrics(runs) == ["swd", "fid10k", "pr10k/coverage"]
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "c").symlink_to(tmp_path / "deeper" / "b0")
+    assert results.find([tmp_path / "linked"]) == [tmp_path / "linked" / "c"]
+    (tmp_path / "latest").symlink_to(tmp_path / "a1")
     assert results.find([tmp_path / "a0", tmp_path]) == [tmp_path / n for n in ("a0", "a1", "deeper/b0", "deeper/b1")]
     for places in ([tmp_path / "other"], [tmp_path, tmp_path / "nowhere"], []):
         with pytest.raises(UserError, match="no run directory|no place"):
