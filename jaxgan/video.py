@@ -173,7 +173,7 @@ def opened(path: str | Path) -> Iterator[Any]:
     """PyAV's container of a film. UserError where it is none, or is found to be damaged inside the context."""
     av = library("")
     try:
-        with av.open(str(path)) as film:
+        with av.open(str(Path(path).expanduser())) as film:
             if not film.streams.video:
                 raise UserError(f"{path}: there are no pictures in it")
             yield film

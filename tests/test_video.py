@@ -39,8 +39,10 @@ def test_a_film_is_the_pictures_that_went_in(suffix, tmp_path):
     assert again.read_bytes() == path.read_bytes() and len(list(tmp_path.rglob("*.*"))) == 2
 
 
-def test_an_mp4_plays_from_its_beginning_and_ends_with_its_xmp(tmp_path):
+def test_an_mp4_plays_from_its_beginning_and_ends_with_its_xmp(tmp_path, monkeypatch):
     video.write(pictures(), tmp_path / "a.mp4", 30, xmp=marks.packet(marks.COMPOSITE))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert video.about("~/a.mp4").fps == 30  # as images are found, too
     data, at, boxes = (tmp_path / "a.mp4").read_bytes(), 0, {}
     while at < len(data):
         size, name = struct.unpack(">I4s", data[at : at + 8])
@@ -143,7 +145,9 @@ def test_without_the_extra_it_is_named(tmp_path, monkeypatch):
 
     monkeypatch.delitem(sys.modules, "av")
     monkeypatch.setattr(builtins, "__import__", without)
-    for call in (lambda: video.write(pictures(), tmp_path / "a.mp4", 30), lambda: video.about(tmp_path / "a.mp4").comment):
-        with pytest.raises(UserError, match=r'pip install "jaxgan\[video\]"'):
+    calls = lambda: video.write(pictures(), tmp_path / "a.mp4", 30), lambda: video.about(tmp_path / "a.mp4").comment
+    for call in calls:
+        with pytest.raises(UserError, match=r'pip install "jaxgan\[video\]"') as said:
             call()
+        assert ("without it write .webp or .gif" in str(said.value)) is (call is calls[0])  # who reads one is not to write
     assert watch.write_animation(pictures(), tmp_path / "a.gif", 10) == 7
