@@ -171,8 +171,8 @@ def codes(
 def render(
     generator: nn.Module,
     variables: Variables,
-    code: Array,
-    c: Array | None,
+    code: AnyArray,
+    c: AnyArray | None,
     keys: Array | None,
     noise: str | None = None,
     transform: AnyArray | None = None,

@@ -12,7 +12,6 @@ from PIL.PngImagePlugin import PngInfo
 
 import jaxgan
 from jaxgan import provenance
-from jaxgan.typing import Tree
 
 NAME = "jaxgan"
 """Of the text chunk in a PNG, and of the array in an .npz, that hold the facts as JSON."""
@@ -40,7 +39,7 @@ class Said(NamedTuple):
     """The last word of the IPTC digital source type, whoever wrote it; None where there is none."""
 
 
-def facts(run: str | Path, step: int, params: Tree) -> dict[str, Any]:
+def facts(run: str | Path, step: int, params: Any) -> dict[str, Any]:
     """What all images of a generator have in common; no path, no name of a user.
 
     Args:

@@ -5,11 +5,11 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import jaxgan
-from jaxgan.typing import Tree
 
 
 def versions() -> dict[str, str]:
@@ -43,7 +43,7 @@ def commit() -> str:
         return ""
 
 
-def weights(params: Tree) -> str:
+def weights(params: Any) -> str:
     """sha256 of a tree of arrays: of every name, dtype, shape and bytes, in the order of the names. 64 hexadecimal digits.
 
     Args:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from jaxgan.data import arrays, files, images, prepared
@@ -82,7 +83,7 @@ def open_source(
 def asked(
     name: str,
     *,
-    size: tuple[int, int] | None = None,
+    size: Sequence[int] | None = None,
     channels: int | None = None,
     background: str = "white",
     fit: str = "crop",
