@@ -91,6 +91,7 @@ KEPT = {
     "stylegan2": 0.2,
     "stylegan3": 0.25,
     "r3gan": 0.5,
+    "gat": 0.4,
     "gan": 1.0,
 }
 """Families, and the share of what is kept for the backward pass that --remat may keep; a perceptron has nothing to forget."""

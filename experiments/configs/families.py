@@ -373,7 +373,15 @@ SMALL = {
     "stylegan2": Config(family="stylegan2", lr=2.5e-3, width=16),
     "stylegan3": Config(family="stylegan3", lr=2.5e-3, lr_d=2.5e-3, width=16),
     "r3gan": Config(family="r3gan", ema_kimg=-1.0),
-    "gat": Config(family="gat", width=32),
+    "gat": Config(
+        family="gat",
+        lr=2e-3,
+        width=24,
+        batch=16,
+        ema_kimg=1.0,
+        augment=("brightness", "contrast", "translation"),
+        augment_p=0.2,
+    ),
 }
 """The small configs: --data digits. From the papers they keep loss, norm, penalty and conditioning; they differ in width (and
 taper it), in rates five to twenty times higher, for runs of about a thousand steps, in fewer critic updates and in a short
