@@ -119,11 +119,12 @@ def test_batch_norms_statistics_are_of_the_runs_vectors_and_truncation(run, tmp_
 def test_options_are_handed_on(monkeypatch):
     run, handed = restore.Trained("g", "v", {}, 0), lambda *given, **options: (given, options)
     monkeypatch.setattr(latents, "images", handed)
-    assert run.images("codes", noise="const") == (("g", "v", "codes"), {"noise": "const"})
+    assert run.images("codes", noise="const", transform="t") == (("g", "v", "codes"), {"noise": "const", "transform": "t"})
     monkeypatch.setattr(translate, "one_way", lambda g, v, reverse: (f"{g}{reverse}", v))
     monkeypatch.setattr(translate, "translate", handed)
-    assert run.translate("x", reverse=True, seed=3, first=2) == (("gTrue", "v", "x"), {"seed": 3, "first": 2})
-    assert run.translate("x") == (("gFalse", "v", "x"), {"seed": 0, "first": 0})
+    options = {"seed": 3, "first": 2, "same": True}
+    assert run.translate("x", reverse=True, **options) == (("gTrue", "v", "x"), options)
+    assert run.translate("x") == (("gFalse", "v", "x"), {"seed": 0, "first": 0, "same": False})
     judge = lambda out: restore.Critic(
         SimpleNamespace(apply=lambda *given, train: (seen.append((given, train)), out)[1]), "v", {}, 0
     )
