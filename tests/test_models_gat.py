@@ -104,11 +104,35 @@ def test_the_terms_of_the_recipe_are_weighted_as_theirs():
     d, g = recipes_gat.gat(batch=512, gamma=0.1).turns
     assert [(t.name, t.weight) for t in d.phases[0].terms] == [("adv", 1.0), ("r1", 0.05), ("r2", 0.05)]
     assert d.slots == g.slots == (0,) and [t.name for t in g.phases[0].terms] == ["adv"]
+    assert 0.5 ** (0.512 / recipes_gat.gat(batch=512).ema_kimg) == pytest.approx(0.999)  # a step of 512 images
     tx = recipes_gat.gat(batch=512).tx["g"]
     p = {"a": jnp.ones(4)}
     moved = [tx.update({"a": jnp.full(4, size)}, tx.init(p), p, kimg=0.0)[1] for size in (0.25, 100.0)]
+    wide = families.Config(family="gat", width=24, batch=4).design((8, 8, 1), 3).recipe.tx  # 96 features
+    for one in wide.values():
+        np.testing.assert_allclose(one.update({"a": jnp.ones(4)}, one.init(p), p, kimg=0.0)[0]["a"], -2e-4 * 8, rtol=1e-4)
     second = [[a for a in jax.tree.leaves(state) if a.shape == (4,)][-1] for state in moved]
     np.testing.assert_allclose(second, 0.01 * np.array([[0.25**2] * 4, [0.5**2] * 4]), rtol=1e-5)  # a norm of 1 over 4
+
+
+def test_networks_start_as_the_authors():
+    """Xavier's uniform bounds, a tenth of them for styles, a hundred times them in slow layers; 0.1 for D's scales."""
+    g = jax.jit(G.init)(jax.random.key(0), jnp.ones((1, gat_rule.Z)), jnp.zeros(1, jnp.int32))["params"]
+    d = jax.jit(D.init)(jax.random.key(1), jnp.ones((1, *SHAPE)), jnp.zeros(1, jnp.int32))["params"]
+    for kernel, gain in (
+        (g["block0"]["attention"]["qkv"]["kernel"], 1.0),
+        (g["block0"]["style"]["kernel"], 0.1),
+        (g["image0"]["style"]["kernel"], 0.1),
+        (g["mapping_network"]["fc0"]["kernel"], 100.0),
+        (d["class_fc0"]["kernel"], 100.0),
+        (d["patches"]["kernel"], 1.0),
+    ):
+        bound = gain * np.sqrt(6 / sum(kernel.shape))
+        assert 0.97 * bound < abs(kernel).max() <= bound
+    assert (d["block0"]["attention_scale"] == 0.1).all() and (d["block0"]["gated_scale"] == 0.1).all()
+    tables = g["mapping_network"]["classes"]["embedding"], d["classes"]["embedding"], d["token"]
+    assert all(0.01 < a.std() < 0.03 for a in tables)
+    assert not any(np.any(a) for path, a in jax.tree_util.tree_leaves_with_path((g, d)) if path[-1].key == "bias")
 
 
 OFFICIAL = {  # G without the embedding of an image that it multiplies by zero, and D
@@ -175,6 +199,7 @@ def test_the_discriminator_takes_one_image_for_all_levels():
     np.testing.assert_array_equal(logits, judge(np.tile(real, 4), c, keys=keys, train=True))
     assert off(logits, judge(real, c, keys=keys[::-1], train=True)) > 1e-3
     np.testing.assert_allclose(judge(real, c)[1:2], judge(real[1:2], c[1:2]), rtol=1e-5)
+    np.testing.assert_array_equal(judge(real, c), judge(real, c, keys=keys))
     with pytest.raises(ValueError, match="needs keys"):
         judge(real, c, train=True)
     with pytest.raises(ValueError, match=r"x must be \[B, 8, 8, 12\], not \[4, 8, 8, 6\]"):
