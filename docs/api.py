@@ -21,7 +21,7 @@ GROUPS = {
     "Losses and penalties": "losses penalties attacks",
     "Augmentation": "augment",
     "Optimisers, schedules, weight averages": "optim schedules average",
-    "Operations and layers": "ops resample layers spectral equalized attention conditional_norm",
+    "Operations and layers": "ops resample layers spectral equalized attention transformer conditional_norm",
     "Networks": " ".join(f"models.{name}" for name in MODELS.split()),
     "Methods as data": "method terms recipes recipes_classic recipes_stylegan recipes_r3gan recipes_gat recipes_paired"
     " game state step grow",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import families
-from jaxgan import augment, method, plan, recipes_gat, weights
+from jaxgan import augment, method, plan, recipes_gat, transformer, weights
 from jaxgan.errors import UserError
 from jaxgan.models import gat
 from tests.golden import gat_rule
@@ -163,13 +163,13 @@ def test_noise_has_the_written_share_at_each_level_and_grows_from_the_last():
 
 def test_attention_sees_how_far_apart_patches_are_and_not_where():
     """Rotated queries and keys: the product depends on the offset alone, in both directions."""
-    turns = gat.rotations(5, 6, 8)
+    turns = transformer.rotations(5, 6, 8)
     q, k = jax.random.normal(jax.random.key(0), (2, 8))
-    spread = lambda a: gat.rotated(jnp.broadcast_to(a, (1, 30, 1, 8)), turns)[0, :, 0].reshape(5, 6, 8)
+    spread = lambda a: transformer.rotated(jnp.broadcast_to(a, (1, 30, 1, 8)), turns)[0, :, 0].reshape(5, 6, 8)
     dots = jnp.einsum("ijc,klc->ijkl", spread(q), spread(k))
     np.testing.assert_allclose(dots[1, 2, 3, 4], dots[2, 1, 4, 3], rtol=1e-4)
     assert abs(dots[1, 2, 3, 4] - dots[1, 2, 4, 3]) > 1e-3
-    first = gat.rotated(jnp.broadcast_to(q, (1, 31, 1, 8)), turns)  # a token more, before them
+    first = transformer.rotated(jnp.broadcast_to(q, (1, 31, 1, 8)), turns)  # a token more, before them
     np.testing.assert_array_equal(first[0, 0, 0], q)
 
 

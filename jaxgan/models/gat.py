@@ -23,6 +23,7 @@ from jaxgan.equalized import pixel_norm
 from jaxgan.errors import UserError
 from jaxgan.layers import Embed, check_input, glorot_uniform
 from jaxgan.style import normal_planes
+from jaxgan.transformer import Attention, SwiGLU, Turns, joined, patches, positions, rotations
 from jaxgan.typing import AnyArray, Array, Scalar
 
 SIZES = {
@@ -37,8 +38,6 @@ PRESETS = {f"{size}/{patch}": (fields | {"patch": patch},) * 2 for size, fields 
 small = nn.initializers.normal(0.02)
 tenth = nn.initializers.variance_scaling(0.01, "fan_avg", "uniform")
 """A tenth of `glorot_uniform`."""
-Turns = tuple[Array, Array]
-"""What `rotations` gives."""
 rms_norm = partial(nn.RMSNorm, epsilon=1e-6, param_dtype=jnp.float32)
 
 
@@ -121,7 +120,7 @@ class Generator(nn.Module):
             if (i + 1) % (self.depth // self.levels) == 0:
                 size = self.patch**2 * channels
                 more = ToPatches(size, self.dtype, name=f"image{len(drawn)}")(x, styles[:, i])
-                image = image + _joined(more, rows, columns, self.patch)
+                image = image + joined(more, rows, columns, self.patch)
                 drawn.append(image)
         return jnp.concatenate(drawn, 3) if train else image
 
@@ -187,7 +186,7 @@ class Discriminator(nn.Module):
         _check(self, self.depth)
         linear = partial(nn.Dense, kernel_init=glorot_uniform)
         rows, columns = self.shape[0] // self.patch, self.shape[1] // self.patch
-        x = linear(self.width, dtype=self.dtype, name="patches")(_patches(x, rows, columns, self.patch))
+        x = linear(self.width, dtype=self.dtype, name="patches")(patches(x, rows, columns, self.patch))
         x = x + positions(rows, columns, self.width)[None].astype(self.dtype)
         token = self.param("token", small, (self.width,), jnp.float32)
         x = jnp.concatenate([jnp.broadcast_to(token.astype(self.dtype), (x.shape[0], 1, self.width)), x], 1)
@@ -272,35 +271,6 @@ class Block(nn.Module):
         return x
 
 
-class Attention(nn.Module):
-    """Self-attention of several heads; queries and keys have unit mean square, and those of patches are turned by position."""
-
-    heads: int
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Array, turns: Turns) -> Array:
-        """x [B, T, D]; turns: `rotations` of the last tokens, those of the patches -> [B, T, D]."""
-        linear = partial(nn.Dense, kernel_init=glorot_uniform, dtype=self.dtype)
-        three = linear(3 * x.shape[-1], name="qkv")(x).reshape(*x.shape[:2], 3, self.heads, -1)
-        norm = partial(nn.RMSNorm, epsilon=float(np.finfo(np.float32).eps), dtype=self.dtype)
-        q, k = (rotated(norm(name=name)(three[:, :, i]), turns) for i, name in enumerate(("q_norm", "k_norm")))
-        seen = jax.nn.dot_product_attention(q, k, three[:, :, 2], implementation="xla")
-        return linear(x.shape[-1], name="out")(seen.reshape(x.shape))
-
-
-class SwiGLU(nn.Module):
-    """(silu(x A) * x B) C with 8/3 as many features between: a gated layer in place of a multilayer perceptron (Shazeer 2020)."""
-
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        linear = partial(nn.Dense, kernel_init=glorot_uniform, dtype=self.dtype)
-        gate, value = jnp.split(linear(2 * int(8 * x.shape[-1] / 3), name="in")(x), 2, -1)
-        return linear(x.shape[-1], name="out")(nn.silu(gate) * value)
-
-
 class Slow(nn.Module):
     """A dense layer that learns at a hundredth of the rate: x 0.01 W + 0.01 b, W stored a hundred times Glorot's."""
 
@@ -336,45 +306,6 @@ def perturbed(x: AnyArray, noise: AnyArray, levels: int, least: float = 0.125) -
         out.append((1 - t) * image + sum_)
         before = t
     return jnp.concatenate(out[::-1], 3)
-
-
-def positions(rows: int, columns: int, width: int) -> Array:
-    """Sines and cosines of each patch's column and row: float32 [rows * columns, width], the column's in the first half."""
-    rates = 1 / 10_000 ** (np.arange(width // 4) / (width // 4))
-    row, column = (a.reshape(-1, 1) * rates for a in np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"))
-    return jnp.asarray(np.concatenate([f(a) for a in (column, row) for f in (np.sin, np.cos)], 1), jnp.float32)
-
-
-def rotations(rows: int, columns: int, size: int) -> Turns:
-    """Cosines and sines [rows * columns, size / 2] by which `rotated` turns pairs of features, half of them by row (RoPE)."""
-    rates = 1 / 10_000 ** (np.arange(0, size // 2, 2) / (size // 2))
-    row, column = (a.reshape(-1, 1) * rates for a in np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"))
-    angles = np.concatenate([row, column], 1)
-    return jnp.asarray(np.cos(angles), jnp.float32), jnp.asarray(np.sin(angles), jnp.float32)
-
-
-def rotated(x: Array, turns: Turns) -> Array:
-    """x [B, T, heads, size] with the pairs of neighbouring features of the last tokens turned: rotary position embedding.
-
-    Source: Su et al. 2021 (RoFormer), in two dimensions as EVA-02 has it.
-    """
-    cos, sin = (a[None, :, None].astype(x.dtype) for a in turns)
-    first = x.shape[1] - cos.shape[1]
-    a, b = x[:, first:, :, ::2], x[:, first:, :, 1::2]
-    turned = jnp.stack([a * cos - b * sin, b * cos + a * sin], -1).reshape(x[:, first:].shape)
-    return jnp.concatenate([x[:, :first], turned], 1)
-
-
-def _patches(x, rows, columns, patch):
-    """[B, H, W, C] -> [B, T, patch * patch * C]."""
-    x = x.reshape(x.shape[0], rows, patch, columns, patch, -1).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(x.shape[0], rows * columns, -1)
-
-
-def _joined(x, rows, columns, patch):
-    """[B, T, patch * patch * C] -> [B, H, W, C]."""
-    x = x.reshape(x.shape[0], rows, columns, patch, patch, -1).transpose(0, 1, 3, 2, 4, 5)
-    return x.reshape(x.shape[0], rows * patch, columns * patch, -1)
 
 
 def _check(model, depth=None):
