@@ -115,6 +115,19 @@ def test_the_terms_of_the_recipe_are_weighted_as_theirs():
     np.testing.assert_allclose(second, 0.01 * np.array([[0.25**2] * 4, [0.5**2] * 4]), rtol=1e-5)  # a norm of 1 over 4
 
 
+def test_the_configs_penalties_know_its_levels():
+    """To a real image's four levels they add one noise, to a fake's four."""
+    critic = families.Config(family="gat", width=4, batch=4).design((8, 8, 1), 0).recipe.turns[0].phases[0].terms
+    x, keys, seen = jnp.zeros((2, 8, 8, 4)), jax.random.split(jax.random.key(0), 2), []
+    out = method.Verdict(jnp.zeros(2))
+    look = lambda x, of: (seen.append(x), out)[1]
+    r = method.Round(**dict.fromkeys(method.Round._fields) | {"real": x, "fake": x, "keys": keys, "D": look})
+    for term in critic[1:]:
+        term.fn(r._replace(real_out=out, fake_out=out))
+    alike = [bool((noise == noise[..., :1]).all()) for noise in seen]
+    assert alike == [True, False] and all(noise.std() > 0.005 for noise in seen)
+
+
 def test_networks_start_as_the_authors():
     """Xavier's uniform bounds, a tenth of them for styles, a hundred times them in slow layers; 0.1 for D's scales."""
     g = jax.jit(G.init)(jax.random.key(0), jnp.ones((1, gat_rule.Z)), jnp.zeros(1, jnp.int32))["params"]
