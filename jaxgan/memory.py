@@ -6,6 +6,8 @@ import math
 import os
 
 ARENAS, LARGE, TRIM = -8, -3, -1  # mallopt's M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+COMPILED, LONG = "/jax/core/compile/backend_compile_duration", 0.5
+"""JAX's event, and seconds from which on a compilation leaves enough behind to matter."""
 
 
 def installed() -> float:
@@ -34,7 +36,8 @@ def keep_freed_memory() -> bool:
     one is then zeroed by the kernel at its first touch: a quarter of the tutorial's step at batch 256. The process keeps its
     peak, which it needs at every step anyhow; blocks of 1 GiB and more still go back.
 
-    Call it before JAX starts its threads: a thread keeps the arena that it began with.
+    Call it before JAX starts its threads: a thread keeps the arena that it began with. That is a single one, for all of a step's
+    memory; so that what a compiler leaves there is not in the way, `fill_holes` follows each compilation of some length.
 
     Returns:
       Whether it was done. It is left alone where the environment says otherwise (any MALLOC_*_ variable).
@@ -45,4 +48,40 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # not glibc; the last is what None gives on Windows
         return False
-    return all([mallopt(ARENAS, 1), mallopt(LARGE, 2**30), mallopt(TRIM, 2**31 - 1)])
+    if not all([mallopt(ARENAS, 1), mallopt(LARGE, 2**30), mallopt(TRIM, 2**31 - 1)]):
+        return False
+    from jax import monitoring  # here, as an import of JAX should find the above done
+
+    monitoring.register_event_duration_secs_listener(_compiled)
+    return True
+
+
+def _compiled(event: str, seconds: float, **_: object) -> None:
+    if event == COMPILED and seconds > LONG:
+        fill_holes()
+
+
+def fill_holes() -> int:
+    """Give the free pages of glibc's heap back to the system, and take what is free between the blocks in use for good.
+
+    A compiler leaves tens of thousands of free blocks of different sizes between those that stay. glibc keeps them in sorted
+    lists, which it walks along at every allocation of 1 KiB or more, under a lock. A step makes thousands of those on several
+    threads: R3GAN's took 1.3 times as long in the process that compiled it as in one that loaded the program
+    (benchmarks/README.md). The blocks taken cost addresses, and of the memory a page each at most.
+
+    Returns:
+      How many blocks were taken.
+    """
+    libc = ctypes.CDLL(None)
+    malloc, free = libc.malloc, libc.free
+    malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+    libc.malloc_trim(0)
+    end = malloc(2**29)  # no hole is as large, so it lies where the heap ends
+    free(end)
+    taken, size = 0, 2**20
+    while end and size >= 1024:  # below, there is a list for each size
+        while (block := malloc(size)) and block < end:
+            taken += 1
+        free(block)
+        size = size * 9 // 10  # smaller remainders are left for the next
+    return taken

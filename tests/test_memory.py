@@ -1,7 +1,8 @@
-"""memory: freed blocks are not asked for again."""
+"""memory: freed blocks are not asked for again, and what a compiler leaves is not in the way."""
 
 import ctypes
 import os
+import platform
 import subprocess
 import sys
 
@@ -30,6 +31,61 @@ def faults(how: str, **environment) -> tuple[str, int]:
     run = subprocess.run([sys.executable, "-c", CODE, how], capture_output=True, text=True, env=environment or None, check=True)
     kept, count = run.stdout.split()
     return kept, int(count)
+
+
+HOLES = """
+import ctypes
+from jaxgan import memory
+memory.keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+sizes = [1024 + 16 * i for i in range(2000)]
+blocks = [libc.malloc(size) for size in sizes for _ in range(2)]  # every second stays
+for block in blocks[::2]:
+    libc.free(block)
+ctypes.memset(large := libc.malloc(64 << 20), 1, 64 << 20)
+libc.free(large)
+pages = lambda: int(open("/proc/self/statm").read().split()[1])
+before = pages()
+taken = memory.fill_holes()
+given = before - pages()
+memory.fill_holes()
+had = int(open("/proc/self/statm").read().split()[0])
+memory.fill_holes()
+grown = int(open("/proc/self/statm").read().split()[0]) - had
+again = [libc.malloc(size) for size in sizes]
+print(taken, memory.fill_holes(), sum(min(blocks) < block < max(blocks) for block in again), given, grown)
+"""
+COMPILES = """
+import jax
+from jaxgan import memory
+kept, memory.LONG, calls = memory.keep_freed_memory(), 0.0, []
+memory.fill_holes = lambda: calls.append(1)
+jax.jit(lambda x: x + 1)(1.0)
+after = len(calls)
+memory.LONG = 1e9
+jax.jit(lambda x: x + 2)(1.0)
+print(kept, after > 0, len(calls) == after)
+"""
+
+
+def said(code: str, **environment) -> list[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | environment
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=clean, check=True).stdout.split()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or os.sysconf("SC_PAGE_SIZE") != 4096, reason="glibc's malloc, its pages")
+def test_holes_are_filled():
+    taken, then, inside, given, grown = map(int, said(HOLES))
+    assert taken > 1900 and then < 100 and inside < 20
+    assert given > 12_000  # of 16,384 pages of 4 KiB
+    assert grown < 256
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
+def test_holes_are_filled_after_a_long_compilation_alone():
+    assert said(COMPILES, JAX_PLATFORMS="cpu") == ["True", "True", "True"]
+    assert said(COMPILES, JAX_PLATFORMS="cpu", MALLOC_ARENA_MAX="2") == ["False", "False", "True"]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
