@@ -10,10 +10,9 @@ from experiments.flags import set_flags
 
 def main(on_tick: Callable[[dict], object] | None = None) -> int:
     """The command; `on_tick` as `jaxgan.run.train` takes it, for a script of one's own that tells a tracker."""
-    from jaxgan.memory import collect_rarely, keep_freed_memory
+    from jaxgan.memory import collect_rarely
 
-    keep_freed_memory()
-    added = set_flags()  # this and the line above before anything starts JAX
+    added = set_flags()  # before anything starts JAX
     from experiments.again import config_of
     from experiments.configs import CONFIGS
     from jaxgan import parallel

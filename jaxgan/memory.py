@@ -4,6 +4,7 @@ import ctypes
 import gc
 import math
 import os
+from functools import lru_cache
 
 ARENAS, LARGE, TRIM = -8, -3, -1  # mallopt's M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 COMPILED, LONG = "/jax/core/compile/backend_compile_duration", 0.5
@@ -36,8 +37,9 @@ def keep_freed_memory() -> bool:
     one is then zeroed by the kernel at its first touch: a quarter of the tutorial's step at batch 256. The process keeps its
     peak, which it needs at every step anyhow; blocks of 1 GiB and more still go back.
 
-    Call it before JAX starts its threads: a thread keeps the arena that it began with. That is a single one, for all of a step's
-    memory; so that what a compiler leaves there is not in the way, `fill_holes` follows each compilation of some length.
+    `run.start` calls it; a loop of your own may, before JAX has made an array and with it its threads: a thread keeps the arena
+    that it began with. That is a single one, for all of a step's memory. So that what a compiler leaves there is not in the way,
+    `fill_holes` follows each compilation of some length.
 
     Returns:
       Whether it was done. It is left alone where the environment says otherwise (any MALLOC_*_ variable).
@@ -50,10 +52,15 @@ def keep_freed_memory() -> bool:
         return False
     if not all([mallopt(ARENAS, 1), mallopt(LARGE, 2**30), mallopt(TRIM, 2**31 - 1)]):
         return False
-    from jax import monitoring  # here, as an import of JAX should find the above done
+    _listen()
+    return True
+
+
+@lru_cache
+def _listen() -> None:
+    from jax import monitoring  # here, as what only asks for `installed` goes without JAX
 
     monitoring.register_event_duration_secs_listener(_compiled)
-    return True
 
 
 def _compiled(event: str, seconds: float, **_: object) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TextIO
 import jax
 import jax.numpy as jnp
 
-from jaxgan import ahead, calls, checkpoint, compile_cache, config_file, disk, grow, label_vectors, lock, parallel, step, watch
+from jaxgan import ahead, calls, checkpoint, compile_cache, config_file, disk, grow, label_vectors, lock, memory, parallel, watch
 from jaxgan.data import Source
 from jaxgan.errors import UserError
 from jaxgan.feed import Feed, Layout, open_feed, stays
@@ -25,7 +25,7 @@ from jaxgan.profiling import Tracer
 from jaxgan.report import Report, scored_by
 from jaxgan.settings import Design, Settings, ends_snapshot, steps_a_tick, steps_in_all
 from jaxgan.state import TrainState
-from jaxgan.step import Due
+from jaxgan.step import Due, traced
 from jaxgan.stopping import Signals, raises
 from jaxgan.typing import Array, Tree
 
@@ -46,7 +46,7 @@ def train_steps(
     def one(due, carry):
         state, meter = carry
         x, c = take(held, state.step, axis)
-        new, log = step.traced(state, x, c, game=game, recipe=recipe, due=due, axis=axis)
+        new, log = traced(state, x, c, game=game, recipe=recipe, due=due, axis=axis)
         return new, add_to_meter(meter, log, state.step)
 
     state, meter = calls.looped(one, (state, meter), dues)
@@ -136,14 +136,16 @@ def describe(run: Run) -> None:
 
 
 def start(settings: Settings) -> None:
-    """What a process does once, before anything in it uses JAX: a CPU's cores become devices, processes meet, and compiled
-    programs are kept for the next start. The command does; without it a run has one CPU device and compiles all anew.
+    """What a process does once, before anything in it uses JAX: it keeps freed memory (`memory.keep_freed_memory`), a CPU's cores
+    become devices, processes meet, and compiled programs are kept for the next start. The command does; without it a run has one
+    CPU device, compiles all anew, and is slower on a CPU.
 
     Raises:
       UserError: what `parallel.share_cores`, `parallel.start_processes` or `compile_cache.use` refuse.
     """
     if jax.config.jax_disable_jit:
         raise UserError("JAX_DISABLE_JIT is set, but the steps of a run are compiled before they are called; unset it")
+    memory.keep_freed_memory()
     if settings.cpu_devices or not settings.coordinator:
         parallel.share_cores(settings.cpu_devices, settings.batch, settings.accum)
     parallel.start_processes(settings.coordinator, settings.processes, settings.process)

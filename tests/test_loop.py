@@ -135,13 +135,14 @@ def test_a_run_in_a_thread_leaves_signals_to_the_main_one():
 def test_a_script_starts_as_the_command_does(monkeypatch):
     done = []
     note = lambda name: lambda *given: done.append((name, *given))
+    monkeypatch.setattr(run.memory, "keep_freed_memory", note("memory"))  # a thread keeps the arena that it began with
     monkeypatch.setattr(parallel, "share_cores", note("cores"))
     monkeypatch.setattr(parallel, "start_processes", note("processes"))
     monkeypatch.setattr(run.compile_cache, "use", note("cache"))
     run.start(Settings(batch=48, accum=2, compile_cache="off"))
-    assert done == [("cores", 0, 48, 2), ("processes", "", 1, 0), ("cache", "off")]  # in this order
+    assert done == [("memory",), ("cores", 0, 48, 2), ("processes", "", 1, 0), ("cache", "off")]  # in this order
     run.start(Settings(coordinator="auto"))
-    assert [name for name, *_ in done[3:]] == ["processes", "cache"]  # processes have a device each
+    assert [name for name, *_ in done[4:]] == ["memory", "processes", "cache"]  # processes have a device each
     with jax.disable_jit(), pytest.raises(UserError, match="JAX_DISABLE_JIT is set, .* unset it"):
         run.start(Settings())
 
