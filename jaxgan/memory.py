@@ -5,10 +5,13 @@ import gc
 import math
 import os
 from functools import lru_cache
+from threading import Lock
 
 ARENAS, LARGE, TRIM = -8, -3, -1  # mallopt's M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-COMPILED, LONG = "/jax/core/compile/backend_compile_duration", 0.5
-"""JAX's event, and seconds from which on a compilation leaves enough behind to matter."""
+LOWERED, COMPILED = "/jax/core/compile/jaxpr_to_mlir_module_duration", "/jax/core/compile/backend_compile_duration"
+"""JAX's events, the one before a compiler begins and the one after it."""
+LARGE_ENOUGH, LONG = 0.05, 0.5
+"""Seconds of them from which on a program's compilation needs memory and leaves some that matters."""
 
 
 def installed() -> float:
@@ -64,31 +67,54 @@ def _listen() -> None:
 
 
 def _compiled(event: str, seconds: float, **_: object) -> None:
-    if event == COMPILED and seconds > LONG:
+    if event == LOWERED and seconds > LARGE_ENOUGH:
+        open_holes()
+    elif event == COMPILED and (seconds > LONG or OPENED):
         fill_holes()
 
 
+FILLED: list[int] = []
+"""Addresses of the blocks that `fill_holes` took."""
+OPENED: list[bool] = []
+"""Whether `open_holes` gave some back since."""
+FILLING = Lock()
+
+
 def fill_holes() -> int:
-    """Give the free pages of glibc's heap back to the system, and take what is free between the blocks in use for good.
+    """Give the free pages of glibc's heap back to the system, and take what is free between the blocks in use.
 
     A compiler leaves tens of thousands of free blocks of different sizes between those that stay. glibc keeps them in sorted
     lists, which it walks along at every allocation of 1 KiB or more, under a lock. A step makes thousands of those on several
     threads: R3GAN's took 1.3 times as long in the process that compiled it as in one that loaded the program
-    (benchmarks/README.md). The blocks taken cost addresses, and of the memory a page each at most.
+    (benchmarks/README.md). The blocks taken cost addresses, and of the memory a page each at most. What of them is not given back
+    before the next compilation would be lost to it: several runs in one process would need ever more memory.
 
     Returns:
-      How many blocks were taken.
+      How many blocks are taken.
     """
     libc = ctypes.CDLL(None)
     malloc, free = libc.malloc, libc.free
     malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
-    libc.malloc_trim(0)
-    end = malloc(2**29)  # no hole is as large, so it lies where the heap ends
-    free(end)
-    taken, size = 0, 2**20
-    while end and size >= 1024:  # below, there is a list for each size
-        while (block := malloc(size)) and block < end:
-            taken += 1
-        free(block)
-        size = size * 9 // 10  # smaller remainders are left for the next
-    return taken
+    with FILLING:
+        libc.malloc_trim(0)
+        end = malloc(2**29)  # no hole is as large, so it lies where the heap ends
+        free(end)
+        size = 2**20
+        while end and size >= 1024:  # below, there is a list for each size
+            while (block := malloc(size)) and block < end:
+                FILLED.append(block)
+            free(block)
+            size = size * 9 // 10  # smaller remainders are left for the next
+        OPENED.clear()
+        return len(FILLED)
+
+
+def open_holes() -> None:
+    """Give back what `fill_holes` took, as the next compilation needs it."""
+    free = ctypes.CDLL(None).free
+    free.argtypes = [ctypes.c_void_p]
+    with FILLING:
+        if FILLED:
+            OPENED.append(True)
+        while FILLED:
+            free(FILLED.pop())

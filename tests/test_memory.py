@@ -45,27 +45,36 @@ for block in blocks[::2]:
     libc.free(block)
 ctypes.memset(large := libc.malloc(64 << 20), 1, 64 << 20)
 libc.free(large)
-pages = lambda: int(open("/proc/self/statm").read().split()[1])
-before = pages()
+statm = lambda: [int(pages) for pages in open("/proc/self/statm").read().split()[:2]]  # addresses, memory
+
+def inside():  # of new blocks, those between the old ones
+    new = [libc.malloc(size) for size in sizes]
+    found = sum(min(blocks) < block < max(blocks) for block in new)
+    for block in new:
+        libc.free(block)
+    return found
+
+before = statm()[1]
 taken = memory.fill_holes()
-given = before - pages()
+given = before - statm()[1]
+again = memory.fill_holes() - taken
+addresses = statm()[0]
 memory.fill_holes()
-had = int(open("/proc/self/statm").read().split()[0])
-memory.fill_holes()
-grown = int(open("/proc/self/statm").read().split()[0]) - had
-again = [libc.malloc(size) for size in sizes]
-print(taken, memory.fill_holes(), sum(min(blocks) < block < max(blocks) for block in again), given, grown)
+grown = statm()[0] - addresses
+filled = inside()
+memory.open_holes()
+print(taken, again, filled, inside(), given, grown)
 """
 COMPILES = """
 import jax
 from jaxgan import memory
-kept, memory.LONG, calls = memory.keep_freed_memory(), 0.0, []
-memory.fill_holes = lambda: calls.append(1)
-jax.jit(lambda x: x + 1)(1.0)
-after = len(calls)
-memory.LONG = 1e9
-jax.jit(lambda x: x + 2)(1.0)
-print(kept, after > 0, len(calls) == after)
+kept, calls = memory.keep_freed_memory(), []
+memory.open_holes = lambda: (calls.append("open"), memory.OPENED.append(True))
+memory.fill_holes = lambda: (calls.append("fill"), memory.OPENED.clear())
+for k, (memory.LARGE_ENOUGH, memory.LONG) in enumerate([(9e9, 9e9), (9e9, 0.0), (0.0, 9e9), (9e9, 9e9)]):
+    calls.append(k)
+    jax.jit(lambda x: x + k)(1.0)
+print(kept, *calls)
 """
 
 
@@ -76,16 +85,16 @@ def said(code: str, **environment) -> list[str]:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or os.sysconf("SC_PAGE_SIZE") != 4096, reason="glibc's malloc, its pages")
 def test_holes_are_filled():
-    taken, then, inside, given, grown = map(int, said(HOLES))
-    assert taken > 1900 and then < 100 and inside < 20
-    assert given > 12_000  # of 16,384 pages of 4 KiB
-    assert grown < 256
+    taken, again, filled, opened, given, grown = map(int, said(HOLES))
+    assert taken > 1900 and again < 100  # blocks
+    assert filled < 20 and opened > 1900  # of 2,000 new ones, in the holes
+    assert given > 12_000 and grown < 256  # pages of 4 KiB, of 16,384
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
-def test_holes_are_filled_after_a_long_compilation_alone():
-    assert said(COMPILES, JAX_PLATFORMS="cpu") == ["True", "True", "True"]
-    assert said(COMPILES, JAX_PLATFORMS="cpu", MALLOC_ARENA_MAX="2") == ["False", "False", "True"]
+def test_holes_are_open_during_a_long_compilation_and_filled_after_it():
+    assert said(COMPILES, JAX_PLATFORMS="cpu") == "True 0 1 fill 2 open fill 3".split()
+    assert said(COMPILES, JAX_PLATFORMS="cpu", MALLOC_ARENA_MAX="2") == "False 0 1 2 3".split()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
