@@ -7,6 +7,7 @@ import os
 from functools import lru_cache
 from threading import Lock
 
+ONE_ARENA = "MALLOC_ARENA_MAX=1"
 ARENAS, LARGE, TRIM = -8, -3, -1  # mallopt's M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
 LOWERED, COMPILED = "/jax/core/compile/jaxpr_to_mlir_module_duration", "/jax/core/compile/backend_compile_duration"
 """JAX's events, the one before a compiler begins and the one after it."""
@@ -38,25 +39,41 @@ def keep_freed_memory() -> bool:
 
     XLA's CPU backend takes its temporaries anew at every step. glibc gives large blocks back at once, and each page of the next
     one is then zeroed by the kernel at its first touch: a quarter of the tutorial's step at batch 256. The process keeps its
-    peak, which it needs at every step anyhow; blocks of 1 GiB and more still go back.
+    peak, which it needs at every step anyhow; blocks of 1 GiB and more still go back (of more than 32 MiB with glibc 2.34 and
+    older, which allow no more).
 
     `run.start` calls it; a loop of your own may, before JAX has made an array and with it its threads: a thread keeps the arena
     that it began with. That is a single one, for all of a step's memory. So that what a compiler leaves there is not in the way,
-    `fill_holes` follows each compilation of some length.
+    `fill_holes` follows each compilation of some length. Where other threads have made arenas before, as those of a notebook's
+    kernel, JAX's share these, which cannot hold large blocks, and nothing is gained: there MALLOC_ARENA_MAX=1 has to be in the
+    environment when Python starts.
 
     Returns:
-      Whether it was done. It is left alone where the environment says otherwise (any MALLOC_*_ variable).
+      Whether the settings were made. They are left alone where the environment says otherwise: any other MALLOC_* variable,
+      `glibc.malloc` in GLIBC_TUNABLES, another allocator by LD_PRELOAD.
     """
-    if any(name.startswith("MALLOC_") for name in os.environ):
+    others = [name for name, value in os.environ.items() if name.startswith("MALLOC_") and f"{name}={value}" != ONE_ARENA]
+    if others or "glibc.malloc." in os.environ.get("GLIBC_TUNABLES", ""):
         return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # not glibc; the last is what None gives on Windows
+    libc = _glibc()
+    if not (libc and (libc.mallopt(LARGE, 2**30) or libc.mallopt(LARGE, 2**25))):
         return False
-    if not all([mallopt(ARENAS, 1), mallopt(LARGE, 2**30), mallopt(TRIM, 2**31 - 1)]):
-        return False
+    libc.mallopt(ARENAS, 1)
+    libc.mallopt(TRIM, 2**31 - 1)
     _listen()
     return True
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if it is glibc and what is allocated with: its settings say nothing to a jemalloc, but seem to succeed."""
+    try:
+        libc, used = ctypes.CDLL("libc.so.6"), ctypes.CDLL(None)
+        own, other = (ctypes.cast(library.malloc, ctypes.c_void_p).value for library in (libc, used))
+        _ = libc.mallopt, libc.malloc_trim
+    except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
+        return None
+    libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+    return libc if own == other else None
 
 
 @lru_cache
@@ -92,29 +109,41 @@ def fill_holes() -> int:
     Returns:
       How many blocks are taken.
     """
-    libc = ctypes.CDLL(None)
-    malloc, free = libc.malloc, libc.free
-    malloc.restype, malloc.argtypes, free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+    libc = _glibc()
+    if not libc:
+        return 0
     with FILLING:
         libc.malloc_trim(0)
-        end = malloc(2**29)  # no hole is as large, so it lies where the heap ends
-        free(end)
+        start, end = _heap()
         size = 2**20
-        while end and size >= 1024:  # below, there is a list for each size
-            while (block := malloc(size)) and block < end:
+        while size >= 1024:  # below, there is a list for each size
+            while start <= (block := libc.malloc(size) or 0) and block + size <= end:
                 FILLED.append(block)
-            free(block)
+            libc.free(block)
             size = size * 9 // 10  # smaller remainders are left for the next
         OPENED.clear()
         return len(FILLED)
 
 
+def _heap() -> tuple[int, int]:
+    """Where the heap begins and ends, what is free at its end trimmed away; 1 and 0 if the kernel does not say.
+
+    A block beyond has come from the system: without that limit there would always be one more. So it is for a thread that has an
+    arena of its own, from before `keep_freed_memory`.
+    """
+    try:
+        with open("/proc/self/maps", "rb") as maps:
+            spans = [line.split()[0].split(b"-") for line in maps if line.endswith(b"[heap]\n")]
+    except OSError:
+        spans = []
+    return (int(spans[0][0], 16), int(spans[-1][1], 16)) if spans else (1, 0)
+
+
 def open_holes() -> None:
     """Give back what `fill_holes` took, as the next compilation needs it."""
-    free = ctypes.CDLL(None).free
-    free.argtypes = [ctypes.c_void_p]
+    libc = _glibc()
     with FILLING:
         if FILLED:
             OPENED.append(True)
-        while FILLED:
-            free(FILLED.pop())
+        while libc and FILLED:
+            libc.free(FILLED.pop())
