@@ -154,10 +154,14 @@ def test_an_older_glibc_keeps_what_it_allows(monkeypatch, unset):
     assert done[1:] == [(memory.LARGE, 2**25), (memory.ARENAS, 1), (memory.TRIM, 2**31 - 1), "listens"]
 
 
-@GLIBC
-def test_what_lies_beyond_the_heap_is_not_taken(monkeypatch):  # as for a thread with an arena of its own: there is always more
+@pytest.mark.parametrize("block", [0x10000000, 0x5555F000, 0x60000000, None])
+def test_what_lies_beyond_the_heap_is_not_taken(monkeypatch, block):  # as for an arena of a thread: there is always more
+    tries = iter(range(200))  # of each of some 70 sizes one
+    libc = SimpleNamespace(malloc_trim=int, malloc=lambda size: (next(tries), block)[1] if size > 4096 else None, free=bool)
+    monkeypatch.setattr(memory, "_glibc", lambda: libc)
     monkeypatch.setattr(memory, "FILLED", [])
-    monkeypatch.setattr(memory, "open", lambda *_: io.BytesIO(b"55550000-55560000 rw-p 0 00:00 0    [heap]\n"), raising=False)
+    maps = b"1000-2000 r--p 0 00:00 0 /\xff\n55550000-55560000 rw-p 0 00:00 0    [heap]\n"
+    monkeypatch.setattr(memory, "open", lambda *_: io.BytesIO(maps), raising=False)
     assert memory.fill_holes() == 0
     monkeypatch.setattr(memory, "open", lambda *_: open(os.devnull + "/maps", "rb"), raising=False)  # no /proc
     assert memory.fill_holes() == 0
