@@ -296,6 +296,8 @@ def show(results, protocols, title: str) -> None:
             error = "" if e.error != e.error else f"{e.error:.3g}"
             about = protocols[r.name].about
             table.add_row(f"{r.name} {name}".strip(), f"{e.value:.5g}", error, str(r.fakes), about)
+        if r.corrected == r.corrected:
+            table.add_row(f"{r.name} corrected", f"{r.corrected:.5g}", "", "inf", "extrapolated to infinitely many images")
         notes += [note for note in r.notes if note not in notes]
     say(table)
     for note in notes:

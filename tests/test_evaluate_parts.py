@@ -315,10 +315,12 @@ def test_numbers_go_to_the_file_asked_for_or_the_run_or_nowhere(tmp_path, capsys
 
 def test_the_table_has_every_number_and_each_note_once(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    evaluate.show(RESULTS, PROTOCOLS, "the title of photos [old]")
+    corrected = Result("fd10k", {"": Estimate(3.5, 0.1)}, 10, 11, corrected=3.25)
+    evaluate.show([*RESULTS, corrected], PROTOCOLS, "the title of photos [old]")
     said = capsys.readouterr().out
     rows = (r"swd10k +│ 1\.25 +│ +│ 6 ", r"pr10k precision +│ 0\.5 +│ 0\.0123 +│ 8 ", r"pr10k recall +│ 0\.25 +│ 0\.01 +│ 8 ")
-    assert all(re.search(row, said) for row in rows), said
+    rows = (*rows, r"fd10k +│ 3\.5 +│ 0\.1 +│ 10 ", r"fd10k corrected +│ 3\.25 +│ +│ inf ")
+    assert all(re.search(row, said) for row in rows) and said.count("corrected") == 1, said
     assert said.count("note: few\n") == said.count("note: fewer\n") == 1 and "the title of photos [old]" in said
     monkeypatch.setenv("COLUMNS", "45")
     evaluate.show(RESULTS, PROTOCOLS, "the title")

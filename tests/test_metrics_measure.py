@@ -245,7 +245,16 @@ def test_a_distance_of_many_images_has_an_error_and_one_of_few_has_none(digits):
         fake = frechet.moments_of(images.reshape(n, -1) / 255.0)
         real = frechet.moments_of(data.read(np.arange(data.n)).reshape(data.n, -1) / 255.0)
         assert found.values[""].value == pytest.approx(frechet.frechet(real, fake), rel=1e-4)  # as it is, bias and all
-        assert np.isfinite(found.values[""].error) == (data is digits)
+        assert np.isfinite(found.values[""].error) == np.isfinite(found.corrected) == (data is digits)
+        written = measure.as_json(found, protocols.PROTOCOLS["fd10k"])
+        assert written.get("corrected", 0) == (found.corrected if data is digits else 0)
+        assert data is large or found.corrected < 0.9 * found.values[""].value  # of real images: nearly all of it is bias
+
+
+def test_several_names_may_be_one_word():
+    assert [*protocols.named(("fid,kid", "pr10k", "swd, fd"))] == ["fid50k_full", "kid50k", "pr10k", "swd10k", "fd10k"]
+    with pytest.raises(UserError, match="there is no metric 'fdd10k'; the nearest is fd10k"):
+        protocols.named(("fid,fdd10k",))
 
 
 def test_real_images_go_through_a_network_once_for_all_metrics_of_it(digits):

@@ -159,11 +159,18 @@ def jackknife(real: Moments, blocks: Sequence[Moments], *, ddof: int = 1) -> Jac
 
 
 def estimate(real: Moments, fake: AnyArray, *, ddof: int = 1) -> Estimate:
-    """The Frechet distance of generated images from real ones, with the `jackknife`'s error where there are images enough for it.
+    """The value and error of `estimate_all`."""
+    return Estimate(*estimate_all(real, fake, ddof=ddof)[:2])
+
+
+def estimate_all(real: Moments, fake: AnyArray, *, ddof: int = 1) -> Jackknife:
+    """The Frechet distance of generated images from real ones, with the rest of the `jackknife` where there are images enough for
+    it.
 
     Args:
       real: moments of the real images.
-      fake: features [n, F] of the generated ones, n >= 2. Up to F of them, or up to 100, the error is NaN.
+      fake: features [n, F] of the generated ones, n >= 2. Up to F of them, or up to 100, the error and the corrected distance are
+        NaN.
       ddof: as in `mean_cov`.
     Raises:
       UserError: fewer than 2 images, NaN or infinite features. ValueError: not [n, F].
@@ -171,9 +178,8 @@ def estimate(real: Moments, fake: AnyArray, *, ddof: int = 1) -> Estimate:
     fake = rows("fake features", fake, 2, "a Frechet distance")
     n, size = fake.shape
     if n > max(size, 10 * BLOCKS):
-        found = jackknife(real, [moments_of(fake[part]) for part in parts(n)], ddof=ddof)
-        return Estimate(found.value, found.error)
-    return Estimate(frechet(real, moments_of(fake), ddof=ddof), float("nan"))
+        return jackknife(real, [moments_of(fake[part]) for part in parts(n)], ddof=ddof)
+    return Jackknife(frechet(real, moments_of(fake), ddof=ddof), float("nan"), float("nan"))
 
 
 def parts(n: int) -> list[np.ndarray]:

@@ -32,6 +32,8 @@ class Result(NamedTuple):
     """Rows of images [n, 1 + k, H, W, C]: a generated one and its nearest training images."""
     extractor: str = ""
     """Name and hash of what the features are of: numbers of two hashes are not comparable."""
+    corrected: float = math.nan
+    """Of a Frechet distance: without its bias of order 1/n in the number of generated images (`frechet.jackknife`); else NaN."""
 
 
 def extractor(kind: str, source: Source, weights: dict[str, str] | None = None, show: bool = True) -> features.Extractor:
@@ -67,6 +69,7 @@ class Found(NamedTuple):
     """by name, '' if there is only one"""
     notes: tuple[str, ...] = ()
     pictures: np.ndarray | None = None
+    corrected: float = math.nan
 
 
 def _fid(p: Protocol, e, source, fake: Rows, progress) -> Found:
@@ -74,7 +77,8 @@ def _fid(p: Protocol, e, source, fake: Rows, progress) -> Found:
     n = len(fake.features)
     if n < 2:
         raise UserError(f"{n} generated images are too few for a Frechet distance; give at least 2, better {e.size + 1} or more")
-    return Found({"": frechet.estimate(real, fake.features, **p.options)})
+    found = frechet.estimate_all(real, fake.features, **p.options)
+    return Found({"": Estimate(found.value, found.error)}, corrected=found.corrected)
 
 
 def _rows_of(p: Protocol, e, source, progress):
@@ -253,7 +257,7 @@ def measure(
             notes = (*notes, f"{name} in subsets of {p.options['size']}, as there are few images: compare its ± with such only")
         if p.metric == "fid" and (few := frechet.warning(n, real, e.size)):
             notes = (*notes, few)
-        results[name] = Result(name, found.values, n, real, notes, found.pictures, f"{e.name} {e.hash}")
+        results[name] = Result(name, found.values, n, real, notes, found.pictures, f"{e.name} {e.hash}", found.corrected)
     return [results[name] for name in protocols]
 
 
@@ -287,4 +291,5 @@ def as_json(result: Result, protocol: Protocol) -> dict[str, Any]:
     values = {name or "value": [number(estimate.value), number(estimate.error)] for name, estimate in result.values.items()}
     line = {"metric": result.name, **values, "fakes": result.fakes, "reals": result.reals, "notes": list(result.notes)}
     line |= {"extractor": result.extractor} if result.extractor else {}
+    line |= {"corrected": result.corrected} if np.isfinite(result.corrected) else {}
     return line | {"protocol": {k: v for k, v in protocol._asdict().items() if k != "about"}}

@@ -84,14 +84,15 @@ SHORT = {
 
 
 def named(names: Sequence[str]) -> dict[str, Protocol]:
-    """The protocols with these names; short names are expanded.
+    """The protocols with these names; short names are expanded, and a text may hold several, `fid,kid`.
 
     Raises:
       UserError: an unknown name.
     """
     if isinstance(names, str):
         raise UserError(f"metrics are a tuple of names, such as ('fd2k',), not the text {names!r}")
-    full = [SHORT.get(name, name) for name in names]
+    each = [name for text in names for name in text.replace(",", " ").split()]
+    full = [SHORT.get(name, name) for name in each]
     for name in full:
         if name not in PROTOCOLS:
             known = (*SHORT, *PROTOCOLS)
