@@ -48,7 +48,7 @@ def parse(
       args: the arguments; None takes those of the process.
       default: an instance of `kind` that holds the defaults.
       prog: what the user typed, for the help.
-      more: a paragraph after the docstring.
+      more: paragraphs after the docstring.
       examples: arguments, as they would follow `prog`.
     Raises:
       UserError: an unknown field (the nearest is named) or a value of the wrong type.
@@ -71,7 +71,7 @@ def _top(kind: type, prog: str, more: str, examples: tuple[str, ...]) -> str:
     """What stands above the help. Not tyro's description: that would have its line ends taken out, and words broken."""
     own = "" if (kind.__doc__ or "").startswith(f"{kind.__name__}(") else inspect.getdoc(kind) or ""  # made for one without
     fill = partial(textwrap.fill, width=shutil.get_terminal_size().columns, break_long_words=False, break_on_hyphens=False)
-    parts = [*(fill(part) for part in (*own.split("\n\n"), more) if part), ""]
+    parts = [*(fill(part) for part in (*own.split("\n\n"), *more.split("\n\n")) if part), ""]
     return "\n\n".join(parts) + "".join(fill(f"  {prog} {words}", subsequent_indent=" " * 6) + "\n" for words in examples)
 
 

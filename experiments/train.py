@@ -15,6 +15,7 @@ def main(on_tick: Callable[[dict], object] | None = None) -> int:
     added = set_flags()  # before anything starts JAX
     from experiments.again import config_of
     from experiments.configs import CONFIGS
+    from experiments.configs.about import about
     from jaxgan import parallel
     from jaxgan.plan import prepare
     from jaxgan.run import start, train
@@ -28,7 +29,8 @@ def main(on_tick: Callable[[dict], object] | None = None) -> int:
         args,
         default,
         prog=f"python -m experiments.train {what}",
-        more=f"Configs, the first word, each with its own --help: {', '.join(CONFIGS)}. Or a run directory, to go on with that "
+        more=f"{about(name)}\n\n"
+        f"Configs, the first word, each with its own --help: {', '.join(CONFIGS)}. Or a run directory, to go on with that "
         "run; or its config.json, for another one with its settings.",
         examples=("--kimg 100 --run-dir runs/mine",),
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import pytest
 import tyro
 
 import experiments
-from experiments import cli
+from experiments import cli, train
 from experiments.cli import _one_line, parse, run_command
+from experiments.configs import CONFIGS, about
 from jaxgan import parallel
 from jaxgan.errors import UserError
 
@@ -45,6 +47,20 @@ def test_help_breaks_where_the_terminal_does_and_not_where_the_source_does(capsy
         parse(Derived, ["--help"], prog="x")
     said = capsys.readouterr().out
     assert all(line in said for line in ("A sentence that the source breaks (here).", "Said by the base.", "Said by `Derived`."))
+
+
+def test_the_help_of_each_config_says_what_it_is_and_what_to_expect(capsys, monkeypatch):
+    assert {*about.SMALL, *about.PAPERS, *about.OTHERS} <= CONFIGS.keys() and about.about("mine") == ""
+    for name in CONFIGS:
+        assert re.search(r"\b20[12]\d\b|docs/objectives.md", about.about(name)), name
+    assert {*about.PAPERS} == {name for name in CONFIGS if re.search(r"-\d+$|-cifar10$|-imagenet128$", name)}
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setattr("experiments.train.set_flags", list)
+    for name in ("stylegan2", "stylegan2-mnist", "r3gan-256", "digits"):
+        monkeypatch.setattr("sys.argv", ["train", name, "--help"])
+        with pytest.raises(SystemExit):
+            train.main()
+        assert f"\n\n{about.about(name)}\n\nConfigs, " in capsys.readouterr().out
 
 
 INTERRUPTED = """
