@@ -145,5 +145,6 @@ def about(name: str) -> str:
         what, expect = SMALL[name]
         return f"{what} On two CPU cores: {expect[0].lower()}{expect[1:]}"
     if base in SMALL:
-        return f"{SMALL[base][0]} On MNIST (--data-dir says where TFDS has it); numbers and pictures: docs/families.md."
+        known = "not run yet" if base == "gat" else "numbers and pictures: docs/families.md"
+        return f"{SMALL[base][0]} On MNIST (--data-dir says where TFDS has it); {known}."
     return OTHERS.get(name, "")

@@ -91,7 +91,7 @@ def named(names: Sequence[str]) -> dict[str, Protocol]:
     """
     if isinstance(names, str):
         raise UserError(f"metrics are a tuple of names, such as ('fd2k',), not the text {names!r}")
-    each = [name for text in names for name in text.replace(",", " ").split()]
+    each = [name for text in names for name in str(text).replace(",", " ").split()]
     full = [SHORT.get(name, name) for name in each]
     for name in full:
         if name not in PROTOCOLS:
