@@ -14,7 +14,6 @@ import resource
 import sys
 import tempfile
 import time
-from collections import deque
 
 import jax
 import jax.numpy as jnp
@@ -108,17 +107,10 @@ class Case:
             self.machine = run.started(self.machine, self.config, self.design, self.k, self.k + every)
             several = self.machine, self.recipe, self.state, self.meter, calls.MOST
             self.together = run.steps_per_call(*several, asked=0, say=lambda line: print(line, file=sys.stderr))
-        sent, end, start = deque(), self.k + steps, time.perf_counter()
-        while self.k < end:
-            n = calls.length(self.k, self.together, end, every)
-            held, dues = self.machine.feed.at(self.k), calls.dues(self.recipe, self.k, n)
-            self.state, self.meter, token = self.machine.run(self.state, self.meter, held, dues)
-            sent.append(token)
-            if len(sent) > max(8 // self.together, 1):
-                jax.block_until_ready(sent.popleft())
-            self.k += n
-        jax.block_until_ready(self.state)
-        return time.perf_counter() - start
+        span, carry = (self.k, self.k + steps), (self.state, self.meter)
+        carry, seconds, _ = calls.trained(self.machine.run, self.machine.feed.at, carry, self.recipe, span, self.together)
+        (self.state, self.meter), self.k = carry, self.k + steps
+        return seconds
 
     def row(self, peak: float) -> dict:
         ms, made = np.array(self.times) * 1000, self.compiled

@@ -26,7 +26,7 @@ GROUPS = {
     "Methods as data": "method terms recipes recipes_classic recipes_stylegan recipes_r3gan recipes_gat recipes_paired"
     " game state step grow",
     "Data": "data",
-    "Runs": "settings plan run results status health journal restore backend",
+    "Runs": "settings plan preflight run results status health journal restore backend",
     "Images and latents": "sample latents walk directions invert damage translate",
     "Metrics": " ".join(f"metrics.{name}" for name in METRICS.split()),
     "Explanations": "explain dissect",
@@ -36,6 +36,7 @@ ONLY = {
     "method": ("Verdict", "Game", "Round", "Term", "Phase", "Turn", "Recipe", "alternating", "check"),
     "run": ("start", "train", "build_machine", "Machine", "train_steps"),
     "plan": ("Run", "prepare"),
+    "preflight": ("Need", "Pace", "compiled", "timed", "room"),
     "results": ("Result", "read", "find", "differing", "value", "curve", "table", "summary", "draw"),
     "restore": ("Trained", "Critic", "load", "load_discriminator"),
     "status": ("Status", "of"),

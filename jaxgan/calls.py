@@ -6,6 +6,7 @@ A CPU takes one step a call: nothing is to be gained there, and a convolution in
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,41 @@ def seconds_a_step(
     start = time.perf_counter()
     go(*warm, steps)
     return (time.perf_counter() - start) / steps
+
+
+def trained(
+    run: Callable[..., Any],
+    at: Callable[[int], Tree],
+    carry: tuple[TrainState, Tree],
+    recipe: Recipe,
+    steps: tuple[int, int],
+    together: int,
+) -> tuple[tuple[TrainState, Tree], float, float]:
+    """Make the steps [first, end) as a run does, the host some calls ahead of the devices.
+
+    Args:
+      run: (state, meter, held, dues) -> state, meter, token.
+      at: step -> what its images are taken from, on the devices.
+      carry: state and meter, on the devices; donated.
+      recipe: what is trained.
+      steps: first and end.
+      together: steps a call.
+    Returns:
+      State and meter after them; the seconds that they took, and how many of these the host waited for images.
+    """
+    k, end = steps
+    sent, waited, start = deque(), 0.0, time.perf_counter()
+    while k < end:
+        n, began = length(k, together, end, period(recipe)), time.perf_counter()
+        held = at(k)
+        waited += time.perf_counter() - began
+        *carry, token = run(*carry, held, dues(recipe, k, n))
+        sent.append(token)
+        if len(sent) > max(8 // together, 1):
+            jax.block_until_ready(sent.popleft())
+        k += n
+    jax.block_until_ready(carry)
+    return tuple(carry), time.perf_counter() - start, waited
 
 
 def fastest(seconds: Callable[[int, int], float], every: int, most: int) -> int:

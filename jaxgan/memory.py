@@ -23,6 +23,21 @@ def installed() -> float:
         return math.inf
 
 
+def of_device() -> tuple[int, int] | None:
+    """Bytes of the first local device's memory: what was in use at most, and what JAX may use. None of a CPU, which has none of
+    its own, and where the backend does not say."""
+    import jax
+
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return (stats["peak_bytes_in_use"], stats["bytes_limit"]) if {"peak_bytes_in_use", "bytes_limit"} <= stats.keys() else None
+
+
+def size(number: float) -> str:
+    """Bytes for people: '12.3 GB', '4.56 MB', '98 kB'."""
+    unit, name = next((u, n) for u, n in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")) if number >= 0.9995 * u or u == 1)
+    return f"{number / unit:{',.0f' if number >= 99.95 * unit else '.3g'}} {name}"
+
+
 def collect_rarely() -> None:
     """Have Python look for cycles more rarely, and not among what there is by now, as all that was imported.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxgan import checkpoint, disk, health, label_vectors, marks, parallel, sample, translate, watch
+from jaxgan import checkpoint, disk, health, label_vectors, marks, memory, parallel, sample, translate, watch
 from jaxgan.data import Source
 from jaxgan.errors import Diverged, UserError
 from jaxgan.metrics import measure
@@ -163,6 +163,8 @@ class Report:
             self.draw_curves(self.rows, self.directory / "curves.png", anyway=last)
             self.bar.losses(row)
             self.bar.tick(f"{kimg:.10g} kimg  {watch.losses(row)}  {row['img_per_s']} img/s")
+            if self.last_step is None and (of := memory.of_device()):
+                self.bar.say(f"device memory: {memory.size(of[0])} of {memory.size(of[1])} at most up to now")
             if snapshot:
                 self._warn(kimg)
             if self.tensorboard:

@@ -205,7 +205,8 @@ def explained(e: jax.errors.JaxRuntimeError, settings: Settings) -> UserError | 
     said = str(e).splitlines()[0].rpartition("Error dispatching computation: ")[2]
     if "RESOURCE_EXHAUSTED" in said or "Out of memory" in said:
         less = f"--accum {settings.accum * 2}, --remat, --dtype bfloat16, --resident no or a smaller --batch"
-        return UserError(f"out of memory ({said.rstrip('.')}); {less} needs less, and what is saved stays")
+        how = "experiments.preflight with the same options says how much"
+        return UserError(f"out of memory ({said.rstrip('.')}); {less} needs less ({how}), and what is saved stays")
     if jax.process_count() > 1:
         again = "start them all again, and the run goes on from its last checkpoint"
         return UserError(f"the processes of this run have lost contact with one another ({said}); {again}")
