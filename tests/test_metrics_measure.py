@@ -253,7 +253,7 @@ def test_a_distance_of_many_images_has_an_error_and_one_of_few_has_none(digits):
 
 def test_several_names_may_be_one_word():
     assert [*protocols.named(("fid,kid", "pr10k", "swd, fd"))] == ["fid50k_full", "kid50k", "pr10k", "swd10k", "fd10k"]
-    with pytest.raises(UserError, match="there is no metric 'fdd10k'; the nearest is fd10k"):
+    with pytest.raises(UserError, match="there is no metric 'fdd10k'; the nearest is fd10k; python -m .* lists them"):
         protocols.named(("fid,fdd10k",))
 
 

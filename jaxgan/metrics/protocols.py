@@ -95,8 +95,8 @@ def named(names: Sequence[str]) -> dict[str, Protocol]:
     full = [SHORT.get(name, name) for name in each]
     for name in full:
         if name not in PROTOCOLS:
-            known = (*SHORT, *PROTOCOLS)
-            raise UserError(f"there is no metric {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+            listed = "python -m experiments.evaluate x --metrics help lists them"
+            raise UserError(f"there is no metric {name!r}{nearest(name, (*SHORT, *PROTOCOLS))}; {listed}")
     return {name: PROTOCOLS[name] for name in full}
 
 
