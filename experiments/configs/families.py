@@ -308,7 +308,7 @@ class Config(Settings):
     """Updates of D per update of G."""
     gamma: float = 0.0
     """stylegan2, stylegan3, r3gan, gat: the gradient penalties have the weight gamma / 2. A start for another size, of
-    StyleGAN2-ADA: 0.0002 x side^2 / batch; try 5 times more and less (docs/families.md)."""
+    StyleGAN2-ADA: 0.0002 x side^2 / batch; try 2 and 4 times more and less (docs/families.md)."""
     channel_base: int = 0
     """stylegan2, stylegan3: a grid of s x s has channel_base / s channels, at most channel_max (the authors' --cbase); twice as
     many in G of stylegan3's r, as there."""
