@@ -30,7 +30,7 @@ GROUPS = {
     "Images and latents": "sample latents walk directions invert damage translate",
     "Metrics": " ".join(f"metrics.{name}" for name in METRICS.split()),
     "Explanations": "explain dissect",
-    "Watermarks, filters, files": "watermark filters marks watch video convert export",
+    "Watermarks, filters, files": "watermark filters marks watch video convert export onnx_graph",
 }
 ONLY = {
     "method": ("Verdict", "Game", "Round", "Term", "Phase", "Turn", "Recipe", "alternating", "check"),
@@ -49,6 +49,7 @@ ONLY = {
     "marks": ("facts", "of_picture", "of_comment", "of_arrays"),
     "video": ("write", "read", "about", "About"),
     "backend": ("any_backend",),
+    "onnx_graph": ("build",),
     "metrics.contract": ("Estimate", "mean_estimate"),
     "metrics.protocols": ("Protocol", "named"),
 }

@@ -1,4 +1,4 @@
-"""A trained generator as one file that needs JAX alone: StableHLO with the weights inside, by `jax.export`."""
+"""A trained generator as one file with its weights: StableHLO, by `jax.export`, for JAX alone; or ONNX, without it."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import export
 
-from jaxgan import backend, latents
+from jaxgan import backend, latents, onnx_graph
 from jaxgan.errors import UserError
 from jaxgan.typing import Variables
 
@@ -39,16 +39,52 @@ def export_generator(generator: nn.Module, variables: Variables, *, platforms: S
     if unknown or not platforms:
         raise UserError(f"platforms {' '.join(platforms) or 'is empty'}: give some of {', '.join(PLATFORMS)}")
     (batch,) = export.symbolic_shape("batch")
-    struct = lambda shape, dtype=jnp.float32: jax.ShapeDtypeStruct(shape, dtype)
+    fn, inputs = _program(generator, variables)
+    arguments = [jax.ShapeDtypeStruct(tuple(batch if d == "batch" else d for d in s), dtype) for s, dtype in inputs.values()]
+    return _serialised(fn, arguments, platforms)
+
+
+def export_onnx(generator: nn.Module, variables: Variables) -> bytes:
+    """The generator as an ONNX model, for batches of any size: for ONNX Runtime, in any language, on phones and web pages.
+
+    Its inputs are the arguments of `export_generator`, by name: z, c and psi; or source, of a generator that makes images from
+    images. Its output is images, uint8 [batch, H, W, C]. It computes in float32, whatever the generator's dtype.
+
+    Args:
+      generator: a module of `jaxgan.models`, or one of your own of the operations that `onnx_rules.RULES` knows.
+      variables: its {'params': ..., **stats}; they become constants of the model.
+    Returns:
+      The bytes of the file, of operator set `onnx_graph.OPSET`.
+    Raises:
+      UserError: onnx is not installed, the generator has an operation that is not known, or weights of more than 2 GB.
+    """
+    generator = generator.clone(dtype=jnp.float32) if hasattr(generator, "dtype") else generator
+    fn, inputs = _program(generator, variables)
+    with backend.any_backend():
+        return onnx_graph.build(fn, inputs, "images", texts={name: SAID[name] for name in [*inputs, "images"]})
+
+
+SAID = {
+    "z": "standard normal",
+    "c": "label vectors, of a class its one-hot vector",
+    "psi": "the truncation, 1 for none",
+    "source": "0 to 255, rows from the top, channels last",
+    "images": "0 to 255, rows from the top, channels last",
+}
+"""What an ONNX file says about each input and about its output."""
+
+
+def _program(generator, variables):
+    """(the function that is exported, its arguments as {name: (shape, dtype)})."""
     if not generator.z_dim:
-        sources = struct((batch, *generator.shape[:2], generator.source_channels), jnp.uint8)
-        return _serialised(lambda x: _translated(generator, variables, x), (sources,), platforms)
-    arguments = [struct((batch, generator.z_dim))]
+        shape = "batch", *generator.shape[:2], generator.source_channels
+        return lambda x: _translated(generator, variables, x), {"source": (shape, jnp.uint8)}
+    inputs = {"z": (("batch", generator.z_dim), jnp.float32)}
     if generator.classes:
-        arguments.append(struct((batch, generator.classes)))
+        inputs["c"] = ("batch", generator.classes), jnp.float32
     if latents.has_styles(generator):
-        arguments.append(struct(()))
-    return _serialised(lambda *given: _drawn(generator, variables, *given), arguments, platforms)
+        inputs["psi"] = (), jnp.float32
+    return lambda *given: _drawn(generator, variables, *given), inputs
 
 
 def _serialised(fn, arguments, platforms) -> bytes:
