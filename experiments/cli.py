@@ -205,7 +205,7 @@ class OfRun:
 
 OTHERS = (
     *(".png", ".jpg", ".jpeg", ".webp", ".gif", ".apng", ".bmp", ".tif", ".tiff", ".avif", ".svg", ".pdf", ".npy", ".npz"),
-    *(".mp4", ".mov", ".webm", ".avi", ".mkv", ".zip", ".tar", ".json", ".jsonl", ".pkl", ".safetensors", ".stablehlo"),
+    *(".mp4", ".mov", ".webm", ".avi", ".mkv", ".zip", ".tar", ".json", ".jsonl", ".pkl", ".safetensors", ".stablehlo", ".onnx"),
 )
 """Suffixes of files, with which no folder is meant."""
 
@@ -215,7 +215,7 @@ def check_out(out: str, *kinds: str, folder: str = "") -> None:
     suffix = Path(out).suffix.lower()
     if suffix in kinds or (folder and out and suffix not in OTHERS):
         return
-    *names, last = [*(f"a{'n' * (kind in ('.npz', '.mp4'))} {kind}" for kind in kinds), *[folder] * bool(folder)]
+    *names, last = [*(f"a{'n' * (kind in ('.npz', '.mp4', '.onnx'))} {kind}" for kind in kinds), *[folder] * bool(folder)]
     raise UserError(f"--out {out or 'is empty'}: write {', '.join(names)}{' or ' * bool(names)}{last}")
 
 

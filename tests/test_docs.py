@@ -105,6 +105,7 @@ def test_every_command_says_what_it_does_and_its_examples_can_be_parsed(name, mo
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     commands.untrained("runs/digits", dataclasses.replace(CONFIGS["digits"], width=4), (28, 28, 1), 10)
     shutil.copytree("runs/digits", "runs/mnist")
@@ -116,6 +117,7 @@ def test_what_is_done_with_a_trained_network(tmp_path, monkeypatch):
     codes = g.latents(2, label=3)
     np.savez("found.npz", code=codes.code, c=codes.c, keys=codes.keys)  # as two of the commands leave them
     Path("digits.stablehlo").write_bytes(export.export_generator(g.generator, g.variables))
+    Path("digits.onnx").write_bytes(export.export_onnx(g.generator, g.variables))
     Image.new("RGB", (8, 8)).save("small.png")
     quick = invert.Search(draws=20, starts=1, steps=2)
     monkeypatch.setattr(invert, "invert", partial(invert.invert, search=quick))

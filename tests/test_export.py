@@ -51,7 +51,7 @@ def test_the_command_writes_a_file_that_runs_without_jaxgan(tmp_path, monkeypatc
     assert found.platforms == export.PLATFORMS and "stablehlo.convolution" in found.mlir_module()
     for args, says in (
         (["--out", "run.safetensors"], "is the input file"),
-        (["--out", "config.json"], "write a .stablehlo or a .safetensors"),
+        (["--out", "config.json"], "write a .stablehlo, an .onnx or a .safetensors"),
         (["--out", "g.SAFETENSORS", "--platforms", "cpu"], "only weights"),
     ):
         monkeypatch.setattr("sys.argv", ["export", "run.safetensors", *args])
