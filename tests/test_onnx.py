@@ -238,6 +238,9 @@ def test_what_cannot_be_written_is_one_line(monkeypatch):
     v = {"params": {"Dense_0": {"kernel": np.ones((4, 4), np.float32), "bias": np.ones(4, np.float32)}}}
     with pytest.raises(UserError, match="cannot be written as ONNX: no rule for sort; write a .stablehlo instead"):
         export.export_onnx(g, v)
+    longer = lambda a: jnp.ones((a.shape[0] + 1, 2)) * a.sum()
+    with pytest.raises(UserError, match="a dimension of batch . 1"):
+        onnx_graph.build(longer, {"a": (("batch", 2), np.float32)}, "y")
     monkeypatch.setattr(onnx_graph, "LIMIT", 1000)
     mlp_ = mlp.Generator((4, 4, 1), z_dim=6, widths=(16, 16))
     with pytest.raises(UserError, match="the weights are .* GB; an .onnx file holds less than 2.1"):
