@@ -35,7 +35,9 @@ def test_sizes_are_those_of_the_first_state(settings, looked_at):
     pixels = ready.source.n * math.prod(ready.source.shape)
     assert pixels <= need.images <= pixels + 8 * ready.source.n  # labels, the seed
     assert need.device > need.state + need.images
-    assert need.flops > 2 * settings.batch * sum(need.parameters.values())  # of one pass over weights that are used once
+    places, passes = 49, 6  # of a weight at least, in grids of 7x7 and more; forward and backward, D for both players
+    assert need.flops > places * passes * 2 * settings.batch * sum(need.parameters.values())  # of all devices, not one
+    assert preflight.room(need) == (need.device * jax.local_device_count(), memory.installed())
     assert need.compiling > 0
 
 
