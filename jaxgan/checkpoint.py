@@ -166,7 +166,8 @@ def _whole(directory: Path, step: int) -> bool:
 
 
 def drop_newer(store: Store, step: int) -> None:
-    """Delete the checkpoints after a step: those that `restore` found damaged, so that they can be written again."""
+    """Delete what a store has after a step, so that it can be written again: checkpoints that `restore` found damaged, or the
+    averages of a run that has gone back."""
     for later in [s for s in store.manager.all_steps() if s > step]:
         store.manager.delete(later)
 

@@ -260,6 +260,8 @@ def _train(run: Run, on_tick: Callable[[dict[str, Any]], object] | None, held: c
         first = lambda: restored or fresh(settings, run.stages[0], run.start and run.start.arrays)  # no name keeps its memory
         signals = Signals()
         report = Report(run, store, rows, bar, stopping=lambda: signals.caught > 0, on_tick=on_tick)
+        if report.averages:  # those of what comes again are written again: after --resume force they may be others
+            checkpoint.drop_newer(report.averages, done)
         if main and not done:
             report.reals()
         with signals, bar:

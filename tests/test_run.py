@@ -21,7 +21,7 @@ from PIL import Image
 
 from experiments import sample
 from experiments.configs import CONFIGS
-from jaxgan import calls, journal, marks, parallel, results, status, stopping
+from jaxgan import calls, disk, journal, marks, parallel, results, status, stopping
 from jaxgan import run as loop
 from jaxgan.errors import UserError
 from jaxgan.lock import LOCK, lock_file
@@ -210,6 +210,12 @@ def test_a_stop_changes_no_measurement_and_no_average(tmp_path):
     assert measured(whole) == [0.08, 0.16, 0.208] and measured(stopped) == [0.06, 0.08, 0.16, 0.208]
     averages = lambda d: sorted(int(p.name) for p in (d / "averages").iterdir() if p.name.isdigit())
     assert averages(whole) == [10, 20, 30, 40, 52] and set(averages(stopped)) == {15, *averages(whole)}
+    of = lambda step: jax.tree.leaves(disk.read_item(stopped / "averages", step, "averages"))
+    before = {step: of(step) for step in (30, 52)}
+    shutil.rmtree(stopped / "checkpoints" / "52")  # back, and on with another config: its averages are of its own networks
+    code, _, err = quickly("train", *args, "0.208", "--resume", "force", "--lr", "0.01", "--run-dir", stopped)
+    same = lambda step: all(map(np.array_equal, before[step], of(step)))
+    assert code == 0 and same(30) and not same(52), err
 
 
 def test_a_config_that_trained_nothing_yet_may_be_mended(small, tmp_path):
