@@ -50,14 +50,18 @@ def three(number: float) -> str:
     return f"{number:,.0f}" if number >= 999.5 else f"{number:.3g}"
 
 
-def disk(run: "Run", state: int) -> str:
-    """Checkpoints of the last stage: the kept ones, the best, and the one that is being written."""
+def disk(run: "Run", need: "Need") -> str:
+    """Checkpoints of the last stage: the kept ones, the best, and the one that is being written; the averages of --posthoc."""
+    from jaxgan.settings import snapshots
+
     where = run.directory.absolute()
     while not where.exists():
         where = where.parent
     count, free = run.settings.keep + 2, shutil.disk_usage(where).free
-    said = f"disk       {count} checkpoints of {size(state)}; {size(free)} free"
-    return said + ": too few" * (count * state > free)
+    averages, each = snapshots(run.settings), 4 * need.parameters["g"] * len(run.settings.posthoc)
+    said = f"disk       {count} checkpoints of {size(need.state)}"
+    said += f", {averages:,} pairs of averages of {size(each)}" * (each > 0) + f"; {size(free)} free"
+    return said + ": too few" * (count * need.state + averages * each > free)
 
 
 def smaller(name: str, settings: "Settings", stage: int) -> UserError:
@@ -93,9 +97,16 @@ def main() -> None:
     from jaxgan.status import span
 
     run = prepare(name, settings, settings.design)
-    print(f"{run.data}\n{name} on {run.config['devices']}, {settings.kimg:.10g} kimg", flush=True)
-    seconds = 0.0
-    for stage, steps in enumerate(preflight.steps(run)):
+    begun, whole = preflight.done(run), preflight.steps(run)
+    left, seconds = preflight.steps(run, begun), 0.0
+    done = f", of which {begun * settings.batch / 1000:.10g} are done" * (begun > 0)
+    print(f"{run.data}\n{name} on {run.config['devices']}, {settings.kimg:.10g} kimg{done}", flush=True)
+    if not any(left):
+        print("nothing is left to do; --kimg with --resume force trains it further")
+        return
+    for stage, steps in enumerate(left):
+        if whole[stage] and not steps:
+            continue  # it is over
         need, machine = preflight.compiled(run, stage)
         try:
             if len(run.stages) > 1:
@@ -110,8 +121,9 @@ def main() -> None:
                 print(speed(need, pace, settings.batch), flush=True)
         finally:
             preflight.close(machine)
-    print("\n" * (len(run.stages) > 1) + f"the run    {span(seconds)}, and more for pictures, checkpoints and --metrics")
-    print(disk(run, need.state))
+    what = "the rest" if begun else "the run"
+    print("\n" * (len(run.stages) > 1) + f"{what:<10} {span(seconds)}, and more for pictures, checkpoints and --metrics")
+    print(disk(run, need))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxgan import calls, memory, parallel, watch
+from jaxgan import calls, disk, memory, parallel, watch
 from jaxgan.method import Recipe
 from jaxgan.plan import Run
 from jaxgan.run import Machine, build_machine, explained, fresh, shapes, steps_per_call
@@ -52,11 +52,16 @@ class Pace(NamedTuple):
     """steps a compiled call"""
 
 
-def steps(run: Run) -> list[int]:
-    """How many steps each stage takes; a run may be too short for the later ones."""
+def done(run: Run) -> int:
+    """How many steps are saved in its directory."""
+    return max(disk.steps(run.directory / "checkpoints"), default=0)
+
+
+def steps(run: Run, begun: int = 0) -> list[int]:
+    """How many steps each stage still takes after so many; a run may be too short for the later ones."""
     total = steps_in_all(run.settings)
     first = [bisect_left(range(total), i, key=run.stage) for i in range(len(run.stages))] + [total]
-    return [end - start for start, end in pairwise(first)]
+    return [max(end - max(start, begun), 0) for start, end in pairwise(first)]
 
 
 def compiled(run: Run, stage: int) -> tuple[Need, Machine]:

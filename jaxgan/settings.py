@@ -239,6 +239,12 @@ def ends_snapshot(settings: Settings, at: int) -> bool:
     return not left or (at % steps_a_snapshot(settings) == 0 and left >= steps_a_tick(settings))
 
 
+def snapshots(settings: Settings) -> int:
+    """How many `ends_snapshot` there are in a run."""
+    total, apart = steps_in_all(settings), steps_a_snapshot(settings)
+    return 1 + sum(ends_snapshot(settings, at) for at in range(apart, total, apart))
+
+
 def steps_a_measurement(settings: Settings) -> int:
     """How many steps lie between two measurements: a whole number of snapshots."""
     snapshot = steps_a_snapshot(settings)

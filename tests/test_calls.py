@@ -11,7 +11,7 @@ import pytest
 from jaxgan import calls, parallel
 from jaxgan.errors import UserError
 from jaxgan.method import Phase, Recipe, Term, Turn
-from jaxgan.settings import Settings, ends_snapshot, steps_a_measurement, steps_a_snapshot, steps_a_tick, steps_in_all
+from jaxgan.settings import Settings, ends_snapshot, snapshots, steps_a_measurement, steps_a_snapshot, steps_a_tick, steps_in_all
 
 
 def recipe(*every):
@@ -158,3 +158,4 @@ def test_a_run_has_no_step_more_for_rounding():
 def test_the_end_is_a_snapshot_and_no_other_is_less_than_a_tick_before_it(kimg, at):
     asked = Settings(batch=32, kimg=kimg, tick_kimg=2.0, snapshot_kimg=10.0)
     assert tuple(k for k in range(1, steps_in_all(asked) + 1) if ends_snapshot(asked, k)) == at
+    assert snapshots(asked) == len(at)

@@ -50,17 +50,19 @@ def test_the_steps_are_timed_and_nothing_is_written(monkeypatch, looked_at):
 
 
 def test_short_runs_and_stages():
-    of = lambda kimg, starts: preflight.steps(
+    of = lambda kimg, starts, begun=0: preflight.steps(
         SimpleNamespace(
             settings=Settings(kimg=kimg, batch=32),
             stages=starts,
             stage=lambda step: restore.stage_at(starts, step * 32 / 1000),
-        )
+        ),
+        begun,
     )
     assert of(40, [0.0]) == [1250]
     assert of(40, [0.0, 4.0, 12.0]) == [125, 250, 875]
     assert of(5, [0.0, 4.0, 12.0]) == [125, 32, 0]
     assert of(40, [0.0, 0.0]) == [0, 1250]
+    assert [of(40, [0.0, 4.0, 12.0], begun) for begun in (100, 200, 1250)] == [[25, 250, 875], [0, 175, 875], [0, 0, 0]]
 
 
 def test_lazy_terms_count_as_often_as_they_are_due():
@@ -80,8 +82,25 @@ def test_what_is_said_of_it(monkeypatch, capsys, settings, looked_at):
     said = capsys.readouterr().out
     assert "64 images in 2 s: 32 images/s, 31.2 s/kimg; 25% of it waiting for images" in said
     assert "the run    3 min" in said  # 100 steps
-    assert f"4 checkpoints of {memory.size(need.state)}" in said
+    assert f"4 checkpoints of {memory.size(need.state)};" in said
     assert f"G {need.parameters['g']:,} and D {need.parameters['d']:,} parameters" in said
+
+
+def test_a_run_that_has_begun_is_told_what_is_left(monkeypatch, capsys, settings, looked_at, tmp_path):
+    ready, need, machine = looked_at
+    ready = ready._replace(directory=tmp_path, settings=dataclasses.replace(settings, posthoc=(0.05, 0.1)))
+    monkeypatch.setattr(plan, "prepare", lambda *_: ready)
+    monkeypatch.setattr(command, "asked", lambda *_: ("digits", settings))
+    monkeypatch.setattr(preflight, "compiled", lambda *_: (need, machine))
+    monkeypatch.setattr(preflight, "timed", lambda *_: preflight.Pace(2.0, 0.0, 1))
+    for step, says in ((75, "6.4 kimg, of which 4.8 are done"), (100, "nothing is left to do")):
+        (tmp_path / "checkpoints" / str(step)).mkdir(parents=True)
+        command.main()
+        said = capsys.readouterr().out
+        assert says in said
+        assert ("the rest   50 s" in said) == ("pairs of averages" in said) == (step == 75)  # 25 steps
+        each = memory.size(8 * need.parameters["g"])
+        assert step == 100 or f"checkpoints of {memory.size(need.state)}, 1 pairs of averages of {each}" in said
 
 
 def test_a_batch_that_does_not_fit_is_told_in_how_many_parts_it_does(monkeypatch, settings, looked_at):
