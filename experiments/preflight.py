@@ -36,6 +36,15 @@ def memory(need: "Need") -> str:
     return f"memory     {size(needed)} of {size(there)}; on a device {size(need.device)}: {parts}"
 
 
+def in_use() -> str:
+    """What was in use at most: more than the compiler says, as convolutions take memory of which it does not know."""
+    from jaxgan.memory import of_device, of_process
+
+    if found := of_device():
+        return f"in use     {size(found[0])} at most on a device in these steps"
+    return f"in use     {size(peak)} at most in these steps, Python and its libraries with it" if (peak := of_process()) else ""
+
+
 def speed(need: "Need", pace: "Pace", batch: int) -> str:
     each = f"{pace.step * 1000:.3g} ms" if pace.step < 0.9995 else f"{pace.step:.3g} s"
     said = f"a step     {batch} images in {each}: {three(batch / pace.step)} images/s, {three(1000 * pace.step / batch)} s/kimg"
@@ -122,7 +131,11 @@ def main() -> None:
         finally:
             preflight.close(machine)
     what = "the rest" if begun else "the run"
-    print("\n" * (len(run.stages) > 1) + f"{what:<10} {span(seconds)}, and more for pictures, checkpoints and --metrics")
+    if len(run.stages) > 1:
+        print()
+    if peak := in_use():
+        print(peak)
+    print(f"{what:<10} {span(seconds)}, and more for pictures, checkpoints and --metrics")
     print(disk(run, need))
 
 

@@ -4,6 +4,7 @@ import ctypes
 import gc
 import math
 import os
+import sys
 from functools import lru_cache
 from threading import Lock
 
@@ -30,6 +31,15 @@ def of_device() -> tuple[int, int] | None:
 
     stats = jax.local_devices()[0].memory_stats() or {}
     return (stats["peak_bytes_in_use"], stats["bytes_limit"]) if {"peak_bytes_in_use", "bytes_limit"} <= stats.keys() else None
+
+
+def of_process() -> int | None:
+    """Bytes of this process's memory that were in use at most, Python and its libraries with it; None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def size(number: float) -> str:

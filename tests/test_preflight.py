@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -82,6 +83,7 @@ def test_what_is_said_of_it(monkeypatch, capsys, settings, looked_at):
     said = capsys.readouterr().out
     assert "64 images in 2 s: 32 images/s, 31.2 s/kimg; 25% of it waiting for images" in said
     assert "the run    3 min" in said  # 100 steps
+    assert "in use     " in said
     assert f"4 checkpoints of {memory.size(need.state)};" in said
     assert f"G {need.parameters['g']:,} and D {need.parameters['d']:,} parameters" in said
 
@@ -129,7 +131,14 @@ def test_sizes_for_people_and_the_memory_of_a_device(monkeypatch):
     want = {0: "0 bytes", 98_400: "98.4 kB", 999_700: "1 MB", 5.21e6: "5.21 MB", 999.7e6: "1 GB", 141e9: "141 GB"}
     assert {number: memory.size(number) for number in want} == want
     assert memory.of_device() is None  # a CPU's
+    assert memory.size(memory.of_process()) in command.in_use()
+    if (status := Path("/proc/self/status")).exists():  # Linux, which says kB
+        most = next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        assert memory.of_process() == pytest.approx(most, rel=0.1)
+    monkeypatch.setattr(memory, "of_process", lambda: None)  # Windows
+    assert command.in_use() == ""
     device = SimpleNamespace(memory_stats=lambda: {"peak_bytes_in_use": 3, "bytes_limit": 7})
     monkeypatch.setattr(jax, "local_devices", lambda: [device])
     assert memory.of_device() == (3, 7)
+    assert command.in_use() == "in use     3 bytes at most on a device in these steps"
     assert preflight.room(preflight.Need({}, 1, 1, 5, 0.0, 0.0)) == (5, 7)
