@@ -82,7 +82,10 @@ def smaller(name: str, settings: "Settings", stage: int) -> UserError:
     with contextlib.suppress(UserError):  # a batch that cannot be divided further
         while True:
             less = dataclasses.replace(less, accum=2 * less.accum)
-            need, machine = preflight.compiled(prepare(name, less, less.design), stage)
+            try:
+                need, machine = preflight.compiled(prepare(name, less, less.design), stage)
+            except preflight.TooLargeError:
+                continue
             preflight.close(machine)
             needed, there = preflight.room(need)
             if needed <= there:
@@ -116,7 +119,10 @@ def main() -> None:
     for stage, steps in enumerate(left):
         if whole[stage] and not steps:
             continue  # it is over
-        need, machine = preflight.compiled(run, stage)
+        try:
+            need, machine = preflight.compiled(run, stage)
+        except preflight.TooLargeError:
+            raise smaller(name, settings, stage) from None
         try:
             if len(run.stages) > 1:
                 print(f"\nstage {stage + 1} of {len(run.stages)}, {steps * settings.batch / 1000:.10g} kimg")

@@ -52,6 +52,10 @@ class Pace(NamedTuple):
     """steps a compiled call"""
 
 
+class TooLargeError(Exception):
+    """A program does not fit in the device's memory, so the compiler says."""
+
+
 def done(run: Run) -> int:
     """How many steps are saved in its directory."""
     return max(disk.steps(run.directory / "checkpoints"), default=0)
@@ -65,7 +69,11 @@ def steps(run: Run, begun: int = 0) -> list[int]:
 
 
 def compiled(run: Run, stage: int) -> tuple[Need, Machine]:
-    """Compile the programs of a stage, as a run does; returns what they need, and the machine that calls them."""
+    """Compile the programs of a stage, as a run does; returns what they need, and the machine that calls them.
+
+    Raises:
+      TooLargeError: the compiler, as a TPU's does, refuses a program for which the device has too little memory.
+    """
     design, settings = run.stages[stage], run.settings
     machine, state = build_machine(settings, design, run.source, run.names), shapes(settings, design)
     held = machine.feed.at(0)
@@ -74,7 +82,13 @@ def compiled(run: Run, stage: int) -> tuple[Need, Machine]:
     with watch.counter("compiling") as update:
         for i, due in enumerate(dues):
             update(i, len(dues))
-            made[(due,)] = machine.run.lower(*given, (due,)).compile()
+            try:
+                made[(due,)] = machine.run.lower(*given, (due,)).compile()
+            except jax.errors.JaxRuntimeError as e:
+                close(machine)
+                if "RESOURCE_EXHAUSTED" in str(e):
+                    raise TooLargeError from e
+                raise
     need = Need(
         {name: sum(a.size for a in jax.tree.leaves(player.params)) for name, player in (("g", state.g), ("d", state.d))},
         _bytes(state),

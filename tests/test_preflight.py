@@ -120,6 +120,34 @@ def test_a_batch_that_does_not_fit_is_told_in_how_many_parts_it_does(monkeypatch
         command.main()
 
 
+def test_what_the_compiler_refuses_is_told_as_what_does_not_fit(monkeypatch, settings, looked_at):
+    ready, need, machine = looked_at
+
+    def prepared(_, settings, __):
+        (stage,) = ready.stages
+        return ready._replace(settings=settings, stages=(stage._replace(recipe=stage.recipe._replace(accum=settings.accum)),))
+
+    def in_parts(run, stage):
+        if (accum := run.stages[stage].recipe.accum) < 4:
+            raise preflight.TooLargeError
+        return need._replace(device=8 * 10**6 // accum), machine
+
+    monkeypatch.setattr(command, "asked", lambda *_: ("digits", settings))
+    with monkeypatch.context() as patch:
+        patch.setattr(plan, "prepare", prepared)
+        patch.setattr(preflight, "compiled", in_parts)
+        patch.setattr(jax, "local_device_count", lambda: 1)
+        with pytest.raises(UserError, match="out of memory: give --accum 4, which takes 2 MB; what compares the images"):
+            command.main()
+    for says, raised in (("RESOURCE_EXHAUSTED: of hbm", preflight.TooLargeError), ("INTERNAL", jax.errors.JaxRuntimeError)):
+        refuse = lambda *_, says=says: (_ for _ in ()).throw(jax.errors.JaxRuntimeError(says))
+        refused = machine._replace(run=SimpleNamespace(lower=refuse))
+        monkeypatch.setattr(preflight, "build_machine", lambda *_, refused=refused: refused)
+        monkeypatch.setattr(preflight, "close", lambda _: None)
+        with pytest.raises(raised):
+            preflight.compiled(ready, 0)
+
+
 def test_a_run_of_several_processes_is_refused():
     command.check(Settings())
     for given in ({"coordinator": "auto"}, {"processes": 2}):
