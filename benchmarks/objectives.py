@@ -62,7 +62,7 @@ def cases() -> dict[str, dict]:
     more = {"spectral": {"norm": "spectral"}}
     more |= {"simultaneous": {"update": "simultaneous"}, "n_critic": {"n_critic": 2}, "top_k": {"top_k": 0.5}}
     more |= {"clip_weights": {"clip_weights": 0.01}, "clip_gradient": {"clip_gradient": 1.0}}
-    return found | more | {"augment_target": {"augment": ("flip",), "augment_target": 0.6}}
+    return found | more | {"augment_target": {"loss": "non_saturating", "augment": ("flip",), "augment_target": 0.6}}
 
 
 def build(config: objective.Config, options: Options):

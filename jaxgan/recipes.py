@@ -220,8 +220,9 @@ def adaptive(
 
     Args:
       recipe: its first turn of D gets a term that logs the heuristic. Let the game's p be `lambda carry, kimg: carry['p']`.
-      heuristic: 'r_t', the mean sign of D's real logits; or 'r_v', how much more real D rates training images than
-        held-out ones, which come from an added slot.
+      heuristic: 'r_t', the mean sign of D's real logits, for losses of `terms.SIGNED`: under the others, such as the relativistic
+        one, it does not depend on overfitting. Or 'r_v', how much more real D rates training images than held-out ones, which
+        come from an added slot: for any loss.
       start: initial p, in [0, 1].
       target: of the heuristic; the paper: 0.6 for r_t, 0.5 for r_v.
       kimg: thousands of images, counted as `schedules` does, in which p can go from 0 to 1.

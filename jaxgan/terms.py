@@ -30,6 +30,10 @@ COMPARES = ("relativistic_average", "mmd_gaussian", "mmd_rational_quadratic", "m
 SEES_REALS = ("relativistic", *COMPARES)
 """Those whose generator loss needs real images too."""
 
+SIGNED = ("minimax", "non_saturating", "hinge")
+"""Those under which D(x) > 0 says that x is real, so that its mean sign measures overfitting (ADA's r_t, APA's lambda_r).
+'least_squares' asks D for 1 and 0, with 1/2 where it knows nothing; the others see differences of logits alone."""
+
 CARRY = {"path_length": {"pl_mean": 0.0}, "lecam": {"lecam_real": 0.0, "lecam_fake": 0.0}}
 """What `Recipe.carry` must hold for these terms, with initial values."""
 
@@ -275,7 +279,7 @@ def overfitting(heuristic: str = "r_t") -> Term:
     """Logs ADA's heuristic as 'd/overfitting', and the current probability; contributes nothing to the loss.
 
     Args:
-      heuristic: 'r_t', or 'r_v', which needs held-out images as the turn's first extra slot.
+      heuristic: 'r_t', for losses of `SIGNED`; or 'r_v', for any, which needs held-out images as the turn's first extra slot.
     """
 
     def term(r: Round):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxgan import plan, step, weights
+from jaxgan.method import Term
 
 
 def draw(seed, *shape):
@@ -79,3 +80,14 @@ def close(ours, want, tolerance=1e-4):
     """They agree in shape, and in value up to the tolerance times the largest one."""
     assert ours.shape == want.shape
     assert np.abs(np.asarray(ours, np.float64) - want).max() <= tolerance * np.abs(want).max()
+
+
+def undecided_at_0(term: Term) -> bool:
+    """Whether D, by this adversarial term of its, does best with the logit 0 where it cannot tell reals from fakes. Then the sign
+    of a logit says which an image is taken for."""
+
+    def value(logit):
+        said = SimpleNamespace(logits=jnp.full(8, logit))
+        return float(term.fn(SimpleNamespace(real_out=said, fake_out=said, gather=lambda x: x))[0])
+
+    return value(0.0) + 0.1 < min(value(-3.0), value(3.0)) and abs(value(0.01) - value(-0.01)) < 1e-4

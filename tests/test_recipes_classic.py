@@ -1,5 +1,6 @@
 """The classic recipes: each makes a step on a small pair, with its paper's structure and numbers."""
 
+import contextlib
 import dataclasses
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from experiments.configs import families, growing, objective
 from jaxgan import game, losses, method, recipes, recipes_classic, recipes_stylegan, schedules, state
 from jaxgan.errors import UserError
 from jaxgan.models import mlp
-from tests.shared import changes, updater
+from tests.shared import changes, undecided_at_0, updater
 
 SHAPE, B = (4, 4, 1), 6
 HEADS = {"ac_gan": "classes", "reacgan": "embedding", "multi_hinge": "multi_hinge"}
@@ -205,6 +206,21 @@ def test_a_probability_that_something_else_sets_is_refused():
         asked.design((28, 28, 1), 10)
         with pytest.raises(UserError, match=f"--augment-p 0.3: .*{says}"):
             dataclasses.replace(asked, augment_p=0.3).design((28, 28, 1), 10)
+
+
+@pytest.mark.parametrize(
+    "family", [name for name in families.FAMILIES if name != "multi_hinge"]
+)  # it has no adversarial loss of its own
+def test_ada_is_refused_where_the_sign_of_a_logit_says_nothing(family):
+    plain = families.Config(family=family, batch=4, width=8, augment=("flip",))
+    classes = 0 if family == "infogan" else 10
+    phases = [phase for turn in plain.design((28, 28, 1), classes).recipe.turns for phase in turn.phases if phase.player == "d"]
+    (loss,) = [term for phase in phases for term in phase.terms if term.name == "adv"]
+    refused = contextlib.nullcontext()
+    if not undecided_at_0(loss):
+        refused = pytest.raises(UserError, match="--augment-target goes by the sign of .* loss only differences .*-heuristic r_v")
+    with refused:
+        dataclasses.replace(plain, augment_target=0.6).design((28, 28, 1), classes)
 
 
 @pytest.mark.parametrize("config", (families.Config(family="stylegan2"), growing.ProGAN(), objective.Config()))

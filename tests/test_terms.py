@@ -33,7 +33,7 @@ from jaxgan import (
 )
 from jaxgan.errors import UserError
 from jaxgan.method import Game, Phase, Recipe, Round, Turn, Verdict
-from tests.shared import first_log, updater
+from tests.shared import first_log, undecided_at_0, updater
 
 SHAPE, B = (8, 8, 3), 8
 PIXELS = 8 * 8 * 3
@@ -185,6 +185,7 @@ def test_the_config_traces_on_both_pairs():
     every = dataclasses.replace(CONFIG, penalty=recipes.PENALTIES, augment=("flip", "color"))
     assert {name.partition("/")[2] for name in config_step(every, (8, 8, 3))} >= {"adv", *recipes.PENALTIES}
     adaptive = {"penalty": ("path_length",), "augment": ("flip", "ada", "apa"), "augment_target": 0.6, "n_critic": 2}
+    adaptive |= {"loss": "non_saturating"}
     assert {"augment/p", "d/overfitting", "g/path_length"} <= config_step(dataclasses.replace(CONFIG, **adaptive), (8, 8, 3))
 
 
@@ -215,7 +216,8 @@ def test_the_config_has_a_rate_for_each_player_that_falls():
 
 
 def test_the_config_starts_the_augmentation_where_it_is_told():
-    for more in ({"augment": ("flip",), "augment_target": 0.6}, {"augment": ("apa",)}):
+    target = {"augment_target": 0.6, "loss": "hinge"}
+    for more in ({"augment": ("flip",), **target}, {"augment": ("apa",)}):
         design = dataclasses.replace(CONFIG, augment_p=0.2, **more).design((8, 8, 1), 0)
         assert design.recipe.carry["p"] == 0.2
         assert design.game.p({"p": 0.7}, 0.0) == (0.7 if "augment_target" in more else 0.2)
@@ -275,6 +277,8 @@ def test_r_v_compares_with_images_that_are_held_out():
         ({"consistency": ("flip",)}, 3, "--consistency: it is of --penalty cr or bcr, .* or leave --consistency out"),
         ({"augment_heuristic": "r_v"}, 3, "only applies with --augment-target"),
         ({"augment_target": 3.0}, 3, "--augment-target 3: the heuristic is at most 1"),
+        ({"augment_target": 0.6}, 3, "under the relativistic loss only differences .* count; give --augment-heuristic r_v"),
+        ({"augment_target": 0.6, "loss": "least_squares"}, 3, "under the least_squares loss 1/2 means nothing is known"),
     ],
 )
 def test_the_config_refuses(changes, channels, says):
@@ -455,6 +459,13 @@ def test_class_and_feature_terms_run():
     g = (terms.adversarial("g", "hinge"), terms.ac_gan("g"), terms.d2d_ce("g", proxies=proxies), terms.feature_matching())
     _, _, moved = ran(Recipe((Turn((Phase("d", d), Phase("g", g))),), SGD, batch=B), c=jnp.arange(B).reshape(1, 1, B) % 3)
     assert all(jax.tree.leaves(moved))
+
+
+def test_the_sign_of_a_logit_is_asked_for_where_it_says_something():
+    assert {name for name in terms.LOSSES if undecided_at_0(terms.adversarial("d", name))} == set(terms.SIGNED)
+    flip = {"augment": ("flip",), "augment_target": 0.6}
+    for more in ({"augment_heuristic": "r_v"}, {"class_loss": "multi_hinge"}, *({"loss": name} for name in terms.SIGNED)):
+        dataclasses.replace(CONFIG, **flip | more).design((8, 8, 1), 3)
 
 
 def test_ada_moves_p_every_four_steps_by_the_mean_sign():

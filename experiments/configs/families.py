@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from experiments.configs.objective import augmentation, check_target
+from experiments.configs.objective import augmentation, check_sign, check_target
 from jaxgan import augment, game, recipes, recipes_classic, recipes_gat, recipes_r3gan, recipes_stylegan
 from jaxgan.errors import UserError, nearest
 from jaxgan.layers import base_size
@@ -271,6 +271,9 @@ FAMILIES = {
     "gat": Family(transformers, ("lr", "lr_d", "gamma", "patch")),
 }
 
+UNSIGNED = {"wgan": "wasserstein", "wgan_gp": "wasserstein", "r3gan": "relativistic", "gat": "relativistic"}
+"""The families under whose loss the sign of D(x) says nothing (`terms.SIGNED`)."""
+
 OPTIONAL = (
     *("lr", "lr_d", "class_weight", "code_weight", "categories", "continuous", "n_critic", "gamma", "level", "patch"),
     *SIZED,
@@ -339,6 +342,9 @@ class Config(Settings):
         if self.preset and self.width not in (Config.width, SMALL[self.family].width):
             raise UserError(f"--width {self.width}: the preset {self.preset} sets the widths; leave one of the two out")
         check_target(self)
+        if self.augment_target and self.family in UNSIGNED:
+            fixed = "--augment ada_r3gan, whose p has a schedule" if self.family == "r3gan" else "a constant --augment-p"
+            check_sign(UNSIGNED[self.family], f"give {fixed}, or the config objective, which has --augment-heuristic r_v")
         pair, recipe = family.make(self, shape, classes)
         augmented, p = augmentation(self.augment, shape[2]), self.augment_p
         scheduled = self.family == "r3gan" and "ada_r3gan" in self.augment

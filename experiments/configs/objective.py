@@ -139,7 +139,8 @@ class Config(Settings):
     augment_target: float = 0.0
     """ADA: adapt p so that the overfitting heuristic approaches this (the paper: 0.6 for r_t, 0.5 for r_v); 0: constant p."""
     augment_heuristic: Literal["r_t", "r_v"] = "r_t"
-    """Heuristic for D's overfitting: r_t, the mean sign of its real logits; r_v compares with --hold-out images."""
+    """Heuristic for D's overfitting: r_t, the mean sign of its real logits, for the losses minimax, non_saturating and hinge; r_v
+    compares with --hold-out images."""
     augment_kimg: float = 500.0
     """ADA: the time in kimg in which p can go from 0 to 1."""
 
@@ -242,6 +243,13 @@ def check_target(config) -> None:
         raise UserError(f"--augment-target {config.augment_target:g}: the heuristic is at most 1; give 0 to 1, 0 for none")
 
 
+def check_sign(loss: str, mend: str) -> None:
+    """UserError where ADA would go by the sign of D(x), and the loss gives that no meaning."""
+    if loss not in terms.SIGNED:
+        why = "1/2 means nothing is known" if loss == "least_squares" else "only differences between D(real) and D(fake) count"
+        raise UserError(f"--augment-target goes by the sign of D(x), but under the {loss} loss {why}; {mend}")
+
+
 def check(config: Config, shape, classes) -> None:
     """UserError where the choices do not go together."""
     channels, micro = shape[2], config.batch // config.accum
@@ -281,6 +289,8 @@ def check(config: Config, shape, classes) -> None:
             f"--augment-heuristic {config.augment_heuristic} only applies with --augment-target; give one, such as 0.5"
         )
     check_target(config)
+    if config.augment_target and config.augment_heuristic == "r_t" and config.class_loss != "multi_hinge":
+        check_sign(config.loss, "give --augment-heuristic r_v --augment-target 0.5 --hold-out 500 or so, or another --loss")
     if not 0 < config.top_k <= 1:
         raise UserError(f"--top-k {config.top_k:g}: a part of the batch; give more than 0, at most 1")
     if config.top_k == 1 and config.top_k_kimg != Config.top_k_kimg:
