@@ -96,6 +96,8 @@ def apply_affine(key: Array, x: AnyArray, p: Scalar, draws: Sequence[tuple[str, 
     keys, _, p = prepare(key, x, p)
     if not draws:
         return jnp.asarray(x)
+    if [name for name, _ in draws] == ["flip"]:
+        return flip(keys, x, p)  # exact, and without the resample's gather
     u = uniforms(keys, [name for name, _ in draws])
     maps, drawn = zip(*[DRAWS[name](u[name], p, x.shape[1:3], **options) for name, options in draws], strict=True)
     return select(jnp.stack(drawn).any(0), affine(x, compose(maps), fill=fill), x)
