@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.result import appendable, say
 from experiments.cli import parse, run_command
 from experiments.configs import objective
-from jaxgan import game, state, step
+from jaxgan import game, memory, state, step
 from jaxgan.errors import UserError
 
 CLASSES = 10
@@ -123,6 +123,7 @@ def fill(path: Path, ratios: dict[str, float]) -> int:
 
 def main() -> int:
     options = parse(Options, default=Options(), prog="python -m benchmarks.objectives")
+    memory.keep_freed_memory()  # as `experiments.train` does
     known = cases()
     for name in options.only:
         if name not in known:

@@ -19,7 +19,7 @@ import numpy as np
 from jax import lax
 
 from benchmarks.result import as_command, command_line, count, say
-from jaxgan import equalized, ops, resample
+from jaxgan import equalized, memory, ops, resample
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -162,6 +162,7 @@ def main() -> None:
         parser.error(f"there is no case {unknown[0]!r}; the cases are {', '.join(CASES)}")
     if args.block and args.cases and not any(name.startswith("grouped") for name in args.cases):
         parser.error("--block is of the grouped cases")
+    memory.keep_freed_memory()  # as `experiments.train` does
     backend = jax.default_backend()
     names = args.cases or [name for name in CASES if name not in HEAVY and (name.startswith("grouped") or not args.block)]
     for name, batch, block in itertools.product(names, args.batch, args.block or (ops.BLOCK.get(backend),)):
