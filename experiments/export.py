@@ -20,7 +20,7 @@ class Arguments(OfRun):
     """Platforms that a .stablehlo can run on."""
 
 
-JAX = """{out}: {size:.1f} MB. To use it:
+JAX = """{out}: {size}. To use it:
 
     import jax
     call = jax.export.deserialize(bytearray(open({name!r}, "rb").read())).call
@@ -28,7 +28,7 @@ JAX = """{out}: {size:.1f} MB. To use it:
 """
 
 
-ONNX = """{out}: {size:.1f} MB. To use it:
+ONNX = """{out}: {size}. To use it:
 
     import numpy as np, onnxruntime
     session = onnxruntime.InferenceSession({name!r})
@@ -48,6 +48,7 @@ def main() -> None:
         why = "a .safetensors holds only weights" if weights else "an .onnx runs wherever ONNX Runtime does"
         raise UserError(f"--platforms {' '.join(args.platforms)}: {why}; leave it out")
     from jaxgan import convert, export
+    from jaxgan.memory import size
     from jaxgan.whole import write_whole
 
     trained = args.load()
@@ -68,11 +69,11 @@ def main() -> None:
     if weights:
         use = "sample(64)" if generator.z_dim else "translate(sources)"
         use = use if trained.vectors is None else "sample(64, label=vectors)"  # the data's are kept with the run alone
-        print(f"{out}: {out.stat().st_size / 1e6:.1f} MB; jaxgan.load({str(out)!r}).{use}")
+        print(f"{out}: {size(out.stat().st_size)}; jaxgan.load({str(out)!r}).{use}")
         return
     more, given = (_for_onnx if kind == ".onnx" else _for_jax)(trained)
     shape = f"[n, {', '.join(map(str, generator.shape))}]"
-    said = {"out": out, "size": len(data) / 1e6, "name": str(out), "more": more, "arguments": given, "shape": shape}
+    said = {"out": out, "size": size(len(data)), "name": str(out), "more": more, "arguments": given, "shape": shape}
     print((ONNX if kind == ".onnx" else JAX).format(**said), end="")
 
 

@@ -90,8 +90,8 @@ def test_flip_flips_a_fair_half_and_twice_is_nothing():
     assert bool(jnp.all(is_flipped | jnp.all(flipped == x, axis=(1, 2, 3))))
     assert abs(int(is_flipped.sum()) - 200) < 45
     np.testing.assert_array_equal(flip(KEY, flipped, 1.0), x)
-    alone = jax.jit(augment.pipeline(("flip",), fill="background"))
-    np.testing.assert_array_equal(alone(KEY, x, 1.0), flipped)  # not resampled, which rounds
+    alone, x = jax.jit(augment.pipeline(("flip",), fill="background")), jnp.sin(x)
+    np.testing.assert_array_equal(alone(KEY, x, 1.0), flip(KEY, x, 1.0))  # not resampled, which rounds
 
 
 def test_draws_are_as_documented():
