@@ -12,17 +12,18 @@ _assumed: contextvars.ContextVar[str | None] = contextvars.ContextVar("jaxgan_ba
 
 
 def name() -> str:
-    """'cpu', 'gpu', 'tpu', ...; 'any' inside `any_backend`."""
+    """'cpu', 'gpu', 'tpu', ...; inside `any_backend` what it was given."""
     return _assumed.get() or jax.default_backend()
 
 
 @contextlib.contextmanager
-def any_backend() -> Iterator[None]:
-    """What is traced inside takes XLA's own formulations, which are right everywhere and look at no size of a batch.
+def any_backend(name: str = "any") -> Iterator[None]:
+    """What is traced inside takes XLA's own formulations, which are right everywhere and look at no size of a batch; with the
+    name 'onnx' those of operations that are fast as ONNX.
 
     A function that `jax.jit` has traced outside stays as it is: trace a new one.
     """
-    token = _assumed.set("any")
+    token = _assumed.set(name)
     try:
         yield
     finally:

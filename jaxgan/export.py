@@ -60,7 +60,7 @@ def export_onnx(generator: nn.Module, variables: Variables) -> bytes:
     """
     generator = generator.clone(dtype=jnp.float32) if hasattr(generator, "dtype") else generator
     fn, inputs = _program(generator, variables)
-    with backend.any_backend():
+    with backend.any_backend("onnx"):
         return onnx_graph.build(fn, inputs, "images", texts={name: SAID[name] for name in [*inputs, "images"]})
 
 

@@ -35,6 +35,8 @@ class Graph:
         self.onnx, self.batch, self.nodes, self.count = onnx, batch, [], 0
         self.constants: dict[str, np.ndarray] = {}
         self.written: dict[tuple, str] = {}
+        self.made: dict[str, Any] = {}
+        """What made a name: its node."""
         self.rows = ""
         """Name of the batch's size, int64 [1]."""
 
@@ -56,7 +58,9 @@ class Graph:
         """A node of names and constants; the name of its output, or those of several."""
         names = [x if isinstance(x, str) else self.constant(x) for x in given]
         made = [self.name() for _ in range(outputs)]
-        self.nodes.append(self.onnx.helper.make_node(op, names, made, **attributes))
+        node = self.onnx.helper.make_node(op, names, made, **attributes)
+        self.nodes.append(node)
+        self.made.update(dict.fromkeys(made, node))
         return made[0] if outputs == 1 else made
 
     def shape(self, shape: tuple, free: bool = False) -> Any:
@@ -72,15 +76,19 @@ class Graph:
             parts.append(np.array([d], np.int64) if not times else self.put("Mul", self.rows, np.array([times], np.int64)))
         return self.put("Concat", *parts, axis=0)
 
-    def reshape(self, x: str, old: tuple, new: tuple) -> str:
-        """x in another shape, or x itself if it is the same."""
-        return x if tuple(old) == tuple(new) else self.put("Reshape", x, self.shape(tuple(new), free=True))
+    def reshape(self, x: Any, old: tuple, new: tuple) -> Any:
+        """x, or a constant, in another shape; x itself if it is the same."""
+        if tuple(old) == tuple(new):
+            return x
+        return self.put("Reshape", x, self.shape(tuple(new), free=True)) if isinstance(x, str) else np.reshape(x, new)
 
     def transpose(self, x: Any, order: tuple) -> Any:
         """x, or a constant, with its axes in another order."""
-        if tuple(order) == tuple(range(len(order))):
-            return x
-        return self.put("Transpose", x, perm=[int(i) for i in order]) if isinstance(x, str) else np.transpose(x, order)
+        if not isinstance(x, str):
+            return np.transpose(x, order)
+        if (before := self.made.get(x)) and before.op_type == "Transpose":
+            x, order = before.input[0], [before.attribute[0].ints[i] for i in order]
+        return x if list(order) == list(range(len(order))) else self.put("Transpose", x, perm=[int(i) for i in order])
 
     def slice(self, x: str, starts: Any, ends: Any, axes: Any, steps: Any) -> str:
         """x[start:end:step] along some axes."""

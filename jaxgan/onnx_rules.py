@@ -3,6 +3,7 @@
 An operand is a name in the graph, or an array if it depends on no input; a result is a name.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,50 @@ def _rounded(graph, eqn, x):
 def _selected(graph, eqn, which, *cases):
     if eqn.invars[0].aval.dtype != bool or len(cases) != 2:
         raise Unknown("a choice of more than two")
-    return graph.put("Where", which, cases[1], cases[0])
+    found = _leaky(graph, which, *cases)
+    return graph.put("Where", which, cases[1], cases[0]) if found is None else graph.put("LeakyRelu", found[0], alpha=found[1])
+
+
+def _leaky(graph, which, no, yes):
+    """(x, slope) if this choice is a leaky ReLU of x, for which ONNX Runtime has a fast operation; else None."""
+    node = lambda name: graph.made.get(name) if isinstance(name, str) else None
+    if not (test := node(which)) or "Less" not in test.op_type and "Greater" not in test.op_type:
+        return None
+    x, zero = test.input
+    above, below = (no, yes) if "Less" in test.op_type else (yes, no)
+    product = node(below)
+    if above != x or _number(graph, zero) != 0 or not product or product.op_type != "Mul" or x not in product.input:
+        return None
+    slope = _number(graph, next((name for name in product.input if name != x), x))
+    return None if slope is None else (x, slope)
+
+
+def _number(graph, x):
+    """A constant that is one number, as a float; None if it is anything else."""
+    array = graph.constants.get(x) if isinstance(x, str) else x
+    return None if array is None or array.size != 1 else float(array.item())
+
+
+def _maximum(graph, eqn, a, b):
+    x, other = (b, a) if isinstance(b, str) else (a, b)
+    return graph.put("Relu", x) if _number(graph, other) == 0 else graph.put("Max", a, b)
+
+
+def _minimum(graph, eqn, a, b):
+    """Of a maximum, as `jnp.clip` has it: both in one."""
+    x, high = (b, a) if isinstance(b, str) else (a, b)
+    inner = graph.made.get(x)
+    if inner and inner.op_type == "Max" and _number(graph, high) is not None:
+        for x, low in (inner.input, inner.input[::-1]):
+            if _number(graph, low) is not None:
+                return graph.put("Clip", x, graph.constants[low].reshape(()), np.reshape(high, ()))
+    return graph.put("Min", a, b)
+
+
+def _clipped(graph, eqn, low, x, high):
+    if None in (_number(graph, low), _number(graph, high)):
+        return graph.put("Min", graph.put("Max", x, low), high)
+    return graph.put("Clip", x, np.reshape(low, ()), np.reshape(high, ()))
 
 
 def _broadcast(graph, eqn, x, *_):
@@ -161,15 +205,31 @@ def _multiplied(graph, eqn, a, b):
     dims = [len(shape) for shape in shapes]
     if not rows_a and dims[1] == 2 and tuple(over_a) == (dims[0] - 1,) and tuple(over_b) in ((0,), (1,)):
         return graph.put("MatMul", a, b if tuple(over_b) == (0,) else graph.transpose(b, (1, 0)))
-    letters = iter("abcdefghijklmnopqrstuvwxyz")
-    name_a = [next(letters) for _ in range(dims[0])]
-    name_b = [next(letters) for _ in range(dims[1])]
-    for i, j in zip((*over_a, *rows_a), (*over_b, *rows_b), strict=True):
-        name_b[j] = name_a[i]
-    rest = [c for i, c in enumerate(name_a) if i not in (*over_a, *rows_a)]
-    rest += [c for j, c in enumerate(name_b) if j not in (*over_b, *rows_b)]
-    made = "".join([name_a[i] for i in rows_a] + rest)
-    return graph.put("Einsum", a, b, equation=f"{''.join(name_a)},{''.join(name_b)}->{made}")
+    if not rows_a and len(over_a) == 1 and 2 in dims:  # of one axis, as in a resample: the other operand stays as it lies
+        small, large = (a, over_a[0]), (b, over_b[0])
+        if dims[0] > 2:
+            small, large = large, small
+        new = shapes[dims[0] > 2][1 - small[1]]
+        return _along(graph, *small, *large, shapes[dims[0] == 2], new, last=dims[0] > 2)
+    rest_a = [i for i in range(dims[0]) if i not in (*over_a, *rows_a)]
+    rest_b = [j for j in range(dims[1]) if j not in (*over_b, *rows_b)]
+    sizes = lambda shape, axes: tuple(shape[i] for i in axes)
+    rows, over = sizes(shapes[0], rows_a), math.prod(sizes(shapes[0], over_a))
+    ends = [sizes(shapes[0], rest_a), sizes(shapes[1], rest_b)]
+    flat = lambda x, shape, axes, new: graph.reshape(graph.transpose(x, axes), sizes(shape, axes), new)
+    a = flat(a, shapes[0], (*rows_a, *rest_a, *over_a), (*rows, math.prod(ends[0]), over))
+    b = flat(b, shapes[1], (*rows_b, *over_b, *rest_b), (*rows, over, math.prod(ends[1])))
+    return graph.reshape(graph.put("MatMul", a, b), (*rows, *map(math.prod, ends)), (*rows, *ends[0], *ends[1]))
+
+
+def _along(graph, matrix, over, x, axis, shape, size, *, last):
+    """A product over an axis of x and one of a matrix, whose other axis takes its place and is then moved to the end or front."""
+    matrix = matrix if over == 1 else graph.transpose(matrix, (1, 0))
+    before, after = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
+    made = graph.put("MatMul", matrix, graph.reshape(x, shape, (before, shape[axis], after)))
+    made = graph.reshape(made, (), (*shape[:axis], size, *shape[axis + 1 :]))
+    rest = [i for i in range(len(shape)) if i != axis]
+    return graph.transpose(made, (*rest, axis) if last else (axis, *rest))
 
 
 def _convolved(graph, eqn, x, kernel):
@@ -202,7 +262,7 @@ def _convolved(graph, eqn, x, kernel):
 
 
 ALIKE = {
-    **{name: name.capitalize() for name in "add sub mul div max min pow exp log sqrt abs neg sign floor ceil tanh".split()},
+    **{name: name.capitalize() for name in "add sub mul div pow exp log sqrt abs neg sign floor ceil tanh".split()},
     **{"sin": "Sin", "cos": "Cos", "erf": "Erf", "logistic": "Sigmoid", "eq": "Equal", "lt": "Less", "le": "LessOrEqual"},
     **{"gt": "Greater", "ge": "GreaterOrEqual", "and": "And", "or": "Or", "not": "Not"},
 }
@@ -213,11 +273,13 @@ RULES: dict[str, Callable[..., Any]] = {
     **{name: _reduced(f"Reduce{name[7:].capitalize()}") for name in ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")},
     **dict.fromkeys(("stop_gradient", "copy", "optimization_barrier", "device_put"), _unchanged),
     **dict.fromkeys(("reshape", "squeeze", "expand_dims"), _reshaped),
+    "max": _maximum,
+    "min": _minimum,
     "ne": lambda graph, eqn, a, b: graph.put("Not", graph.put("Equal", a, b)),
     "rsqrt": lambda graph, eqn, x: graph.put("Reciprocal", graph.put("Sqrt", x)),
     "square": lambda graph, eqn, x: graph.put("Mul", x, x),
     "log1p": lambda graph, eqn, x: graph.put("Log", graph.put("Add", x, np.ones((), eqn.invars[0].aval.dtype))),
-    "clamp": lambda graph, eqn, low, x, high: graph.put("Min", graph.put("Max", x, low), high),
+    "clamp": _clipped,
     "transpose": lambda graph, eqn, x: graph.transpose(x, eqn.params["permutation"]),
     "integer_pow": _power,
     "round": _rounded,

@@ -1,12 +1,13 @@
 """Resampling of images by separable filters ("upfirdn"), alone and with a convolution. JAX only, NHWC, no parameters.
 
 Each axis is zero insertion, a short filter and decimation, written as slices that are scaled and added: on a CPU 30 to 200
-times faster than a depthwise convolution. On a TPU, which holds arrays in tiles, it is a product with a banded matrix
-(`PRODUCTS`). The transpose of such a map is one again (filter reversed, up and down exchanged), and that is how its gradient is
-written: JAX's own rule pads every slice, which costs up to eight times the forward pass. Reverse mode of any order; no forward
-mode.
+times faster than a depthwise convolution. On a TPU, which holds arrays in tiles, and in an ONNX file it is a product with a
+banded matrix (`PRODUCTS`). The transpose of such a map is one again (filter reversed, up and down exchanged), and that is how its
+gradient is written: JAX's own rule pads every slice, which costs up to eight times the forward pass. Reverse mode of any order; no
+forward mode.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -24,8 +25,9 @@ TAPS = (1, 3, 3, 1)
 BOX = (1, 1)
 """With up=2 the nearest neighbour, with down=2 the mean of 2x2 squares."""
 
-PRODUCTS = ("tpu",)
-"""Backends on which an axis is filtered by a matrix product (benchmarks/README.md)."""
+PRODUCTS = {"tpu": math.inf, "onnx": 64.0}
+"""Backends on which an axis is filtered by a matrix product, up to so many pixels for each tap: a TPU (benchmarks/README.md), and
+ONNX Runtime, which does not merge the slices (StyleGAN3 at 256 pixels: 0.30 s an image in place of 0.66 on two cores)."""
 
 
 def upfirdn(
@@ -166,7 +168,8 @@ class _Axis(NamedTuple):
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _filter(x, how):
     """The map of `how`."""
-    return _product(x, how) if backend.name() in PRODUCTS else _filtered(x, how)
+    product = how.before <= PRODUCTS.get(backend.name(), 0.0) * len(how.taps)
+    return _product(x, how) if product else _filtered(x, how)
 
 
 @partial(jax.jit, static_argnums=1)  # so that the same map of the same shape is traced once: a StyleGAN's step has hundreds

@@ -148,7 +148,44 @@ RULES = {
     "rows by number": (lambda a, _: a[:, :, jnp.array([3, 0, 0, 2])] + a[:, jnp.array([1])], (3, 4, 2)),
     "numbers that are computed": (lambda a, k: jnp.asarray(k)[0, 0][jnp.argmax(a, 1)], (2,)),
     "products of batches": (lambda a, _: jnp.einsum("bhwc,bhvc->bhwv", a, 2 * a), (2, 3, 4)),
-    "products along an axis": (lambda a, k: jnp.einsum("oi,bhic->bhoc", k[0, :, :, 0], a), (3, 2, 2)),
+    "products along an axis": (
+        lambda a, k: jnp.concatenate(
+            [
+                jnp.einsum(how, *((k[0, :, :, 0], a) if how.startswith("hw,") else (a, k[0, :, :, 0]))).reshape(a.shape[0], -1)
+                for how in ("hw,bcwd->bchd", "bcwd,hw->bdch", "hw,bhcd->bwcd", "bhcd,hw->bcdw", "hw,bcdw->bhcd", "bcdw,hw->bcdh")
+            ],
+            1,
+        ),
+        (3, 2, 2),
+    ),
+    "products of several axes": (
+        lambda a, k: jnp.einsum("bhwc,hcd->bwd", a, k[0]) + 2 * jnp.einsum("bhwc,hcd->bhdw", a, k[1])[:, 0].swapaxes(1, 2),
+        (3, 4, 2),
+    ),
+    "leaky ReLUs, and what only looks like one": (
+        lambda a, k: (
+            jnp.where(a >= 0, a, 0.2 * a)
+            + 10 * jnp.where(a < 0, a * 0.3, a)
+            + jnp.where(a > 0, 0.7 * a, a)
+            + jnp.where(a >= 1, a, 0.1 * a)
+            - jnp.where(a <= 0, 5 * (a + 1), a)
+            + jnp.where(a < 0, a * jnp.arange(1.0, 5)[None, None], a)
+            + 7 * jnp.where(a > 0, -a, a * 0.1)
+        ),
+        (3, 4),
+    ),
+    "largest and smallest": (
+        lambda a, _: (
+            jnp.maximum(a, 0)
+            + 10 * jnp.maximum(0.3, -a)
+            + jnp.minimum(a, 0)
+            - 5 * jnp.minimum(jnp.maximum(a, -0.5), a**2)
+            + 2 * jnp.minimum(0.2, jnp.maximum(-0.1, a))
+            - jnp.minimum(jnp.maximum(a, jnp.zeros((1, 1, 3))), 0.4)
+            + lax.clamp(-0.3, a, a**2 + 0.1)
+        ),
+        (3, 3),
+    ),
     "two batches one after the other": (
         lambda a, _: jnp.concatenate([a, jnp.zeros_like(a)]).reshape(-1, 6) + jnp.ones((2 * a.shape[0], 1)),
         (2, 3),
@@ -181,6 +218,18 @@ def test_operations_are_those_of_jax(rule):
         found = run(data, {"a": x})
         assert found.shape == want.shape and found.dtype == want.dtype
         np.testing.assert_allclose(found, want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rule, ops", [("leaky", {"LeakyRelu": 2, "Where": 5}), ("largest", {"Relu": 1, "Clip": 1, "Max": 4, "Min": 4})]
+)
+def test_fast_operations_are_found(rule, ops):
+    import onnx
+
+    fn, shape = next(value for name, value in RULES.items() if name.startswith(rule))
+    data = onnx_graph.build(lambda a: fn(a, None), {"a": (("batch", *shape), np.float32)}, "y")
+    found = [node.op_type for node in onnx.load_from_string(data).graph.node]
+    assert {op: found.count(op) for op in ops} == ops
 
 
 def test_the_command_writes_a_file_for_onnx_runtime(tmp_path, monkeypatch, capsys):

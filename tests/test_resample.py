@@ -1,5 +1,7 @@
 """resample: against NumPy's convolution in float64, compositions by definition, and JAX's own derivatives."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,7 +41,7 @@ CASES = [  # taps, up, down, pad
 ]
 
 
-@pytest.fixture(params=[(), ("cpu",)], ids=["slices", "products"])
+@pytest.fixture(params=[{}, {"cpu": math.inf}], ids=["slices", "products"])
 def form(request, monkeypatch):
     monkeypatch.setattr(resample, "PRODUCTS", request.param)
     return request.param
