@@ -3,8 +3,8 @@
 Each axis is zero insertion, a short filter and decimation, written as slices that are scaled and added: on a CPU 30 to 200
 times faster than a depthwise convolution. On a TPU, which holds arrays in tiles, and in an ONNX file it is a product with a
 banded matrix (`PRODUCTS`). The transpose of such a map is one again (filter reversed, up and down exchanged), and that is how its
-gradient is written: JAX's own rule pads every slice, which costs up to eight times the forward pass. Reverse mode of any order; no
-forward mode.
+gradient is written: JAX's own rule pads every slice, which costs up to eight times the forward pass. Reverse mode of any order;
+no forward mode.
 """
 
 import math
