@@ -3,9 +3,10 @@
 One JSON line per case: the whole compiled step as the trainer runs it (gather, update, meter), with lazy terms as often as
 they are due. Cases are interleaved, so that drift of the machine affects all. Random weights, uint8 noise as images.
 
-FLOPs are XLA's count for the compiled step without lazy terms; the share of the peak is relative to the fastest float32 matrix
-product measured here. `step_mb` is the memory of the compiled step (state, batch, temporaries), next to that of the state alone;
-`host_peak_mb` is the peak of the whole process so far, over all cases.
+FLOPs are XLA's count for the compiled step without lazy terms (`plain`) and on average with them (`mean`). The share of the peak
+is of the plain step in the median time, relative to the fastest float32 matrix product measured here. `step_mb` is the memory of
+the compiled step (state, batch, temporaries), next to that of the state alone; `host_peak_mb` is the peak of the whole process
+so far, over all cases.
 """
 
 import dataclasses
