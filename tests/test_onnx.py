@@ -232,6 +232,14 @@ def test_fast_operations_are_found(rule, ops):
     assert {op: found.count(op) for op in ops} == ops
 
 
+def test_filters_are_products_not_slices():
+    import onnx
+
+    g = FAMILIES["stylegan3"]()
+    found = [node.op_type for node in onnx.load_from_string(export.export_onnx(g, varied(g))).graph.node]
+    assert found.count("Slice") < 10  # 149 otherwise
+
+
 def test_the_command_writes_a_file_for_onnx_runtime(tmp_path, monkeypatch, capsys):
     """With what it says how to use it; bytes as ours up to a grey level."""
     g = stylegan2.Generator((8, 8, 3), 3, **STYLES)
